@@ -1,0 +1,98 @@
+//! What a list is made of. Plain data: indices into the list's own tables, no reference counts.
+
+/// What a kernel does to the bytes of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads them.
+    Read,
+    /// Writes every byte, and reads none that it has not written.
+    Write,
+    /// Reads and writes them in place.
+    ReadWrite,
+}
+
+impl Access {
+    /// Whether the bytes may change.
+    pub fn writes(self) -> bool {
+        self != Self::Read
+    }
+}
+
+/// A range of a memory, as one operand of one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Index into the list's table of memories.
+    pub memory: u32,
+    /// What the command does with the bytes.
+    pub access: Access,
+    /// First byte, a multiple of [`crate::BINDING_ALIGNMENT`].
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Binding {
+    /// Whether two bindings share a byte.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.memory == other.memory
+            && self.offset < other.offset + other.bytes
+            && other.offset < self.offset + self.bytes
+    }
+}
+
+/// A run of entries in one of the list's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First entry.
+    pub start: u32,
+    /// Number of entries.
+    pub len: u32,
+}
+
+impl Span {
+    /// The entries as a range of indices.
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+}
+
+/// One step of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Runs a kernel.
+    Dispatch {
+        /// Index into the list's table of pipelines.
+        pipeline: u32,
+        /// The operands, in the kernel's order, in the list's table of bindings.
+        bindings: Span,
+        /// The parameter struct, in the list's parameter bytes.
+        params: Span,
+        /// How much work there is, in the kernel's own items. Written bindings divide evenly along the first axis:
+        /// item `i` of `n` writes the `i`-th of `n` equal parts of each. A device may split the work there.
+        extent: [u32; 3],
+    },
+    /// Copies the bytes of one binding to another of the same length. Two consecutive bindings: source, destination.
+    Copy {
+        /// Index of the source's binding; the destination's follows it.
+        bindings: Span,
+    },
+    /// Fills a binding, whose length is a multiple of four, with a repeated 32-bit pattern.
+    Fill {
+        /// The one binding.
+        bindings: Span,
+        /// The pattern, in the device's byte order.
+        pattern: u32,
+    },
+    /// Orders every earlier command of the queue before every later one, and makes its writes visible to them.
+    Barrier,
+}
+
+impl Command {
+    /// The command's bindings in the list's table.
+    pub fn bindings(&self) -> Span {
+        match self {
+            Self::Dispatch { bindings, .. } | Self::Copy { bindings } | Self::Fill { bindings, .. } => *bindings,
+            Self::Barrier => Span { start: 0, len: 0 },
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The traits that a backend implements, and what it says about itself.
+
+use crate::{KernelSource, List, Result};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Every binding starts at a multiple of this many bytes.
+pub const BINDING_ALIGNMENT: u64 = 256;
+/// The largest parameter struct, in bytes.
+pub const MAX_PARAMETER_BYTES: u32 = 128;
+/// The most bindings of one command.
+pub const MAX_BINDINGS: usize = 8;
+
+/// A number that no other call in this process returns. Identity is such a number, never an address.
+pub fn unique_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Relaxed: only the uniqueness of the numbers matters.
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// One device: a GPU, the CPU, or a double of either.
+pub trait Device: Send + Sync + fmt::Debug {
+    /// What the device is and what it can do.
+    fn info(&self) -> &DeviceInfo;
+
+    /// A new queue. Devices with fewer hardware queues share them; see [`Queue`] for what that means.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn create_queue(&self) -> Result<Box<dyn Queue>>;
+
+    /// A new timeline at value 0.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn create_timeline(&self) -> Result<Arc<dyn Timeline>>;
+
+    /// Compiles a kernel. May take seconds on a GPU: call it with no lock held.
+    ///
+    /// # Errors
+    /// If the device is lost or does not accept the kernel.
+    fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>>;
+
+    /// Allocates zeroed memory. A driver call: slow, and counted against [`Limits::max_allocations`].
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room.
+    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>>;
+
+    /// Copies bytes of a memory to the host.
+    ///
+    /// # Errors
+    /// If the range is not inside the memory, or the device is lost.
+    ///
+    /// # Safety
+    /// - Every submitted command that writes the range has completed, and the host has seen it complete.
+    /// - Nothing writes the range during the call.
+    unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()>;
+
+    /// Copies bytes of the host to a memory; visible to every list submitted afterwards.
+    ///
+    /// # Errors
+    /// If the range is not inside the memory, or the device is lost.
+    ///
+    /// # Safety
+    /// - Every submitted command that touches the range has completed, and the host has seen it complete.
+    /// - Nothing touches the range during the call.
+    unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()>;
+
+    /// Says that nobody will read the range before it is written again. Devices may ignore it; the mock destroys the
+    /// bytes.
+    ///
+    /// # Safety
+    /// - As for [`write`](Self::write).
+    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64);
+
+    /// Blocks until one of the values is reached, the timeout is over, or the device is lost. May return early, with
+    /// nothing reached.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()>;
+}
+
+/// A place that lists are submitted to, owned by one stream.
+///
+/// Several queues may share one hardware queue. A list with a wait that is not met then holds up the lists behind it,
+/// which is why a wait must name submitted work: otherwise the list that would signal could be stuck behind the one
+/// that waits.
+pub trait Queue: Send + fmt::Debug {
+    /// Hands over a list. Returns once the device has it, not when it has run.
+    ///
+    /// The timeline reaches `signal.value` when the list has run, failed or not; a list's own failure is published
+    /// ([`Timeline::take_failures`]) before its value can be seen. Values of one timeline are reached in order.
+    ///
+    /// # Errors
+    /// If the device does not take the list. It then runs none of it, and signals nothing.
+    ///
+    /// # Safety
+    /// - Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the host
+    ///   having seen the first complete before submitting the second.
+    /// - Every wait names a value whose signal has been submitted before this call.
+    /// - Every binding lies inside its memory, and written bindings of one command overlap no other of its bindings.
+    unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
+}
+
+/// A list on its way to a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Submission<'a> {
+    /// What to run. The device keeps the `Arc` until the list has run.
+    pub list: &'a Arc<List>,
+    /// Values that must be reached before any command of the list starts.
+    pub waits: &'a [Wait],
+    /// The value that is reached when the list has run.
+    pub signal: &'a Wait,
+}
+
+/// A value on a timeline: what a wait waits for, and what a signal signals.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// The timeline.
+    pub timeline: Arc<dyn Timeline>,
+    /// The value.
+    pub value: u64,
+}
+
+/// A counter that only rises, raised by lists as they complete.
+pub trait Timeline: Send + Sync + fmt::Debug {
+    /// Unique in the process.
+    fn id(&self) -> u64;
+
+    /// The value reached so far. Acquire: what the completed lists wrote can be read afterwards.
+    fn completed(&self) -> u64;
+
+    /// Blocks until the value is reached (`true`) or the timeout is over (`false`).
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool>;
+
+    /// Raises the timeline from the host. Only for timelines that no queue signals, such as a doorbell.
+    fn signal(&self, value: u64);
+
+    /// Takes the failures of completed lists: value and reason, rising. Each is returned once.
+    fn take_failures(&self) -> Vec<(u64, crate::Error)>;
+
+    /// For the backend to find its own type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A contiguous piece of device memory, zeroed when it was allocated. Freed when the last `Arc` is dropped; lists hold
+/// one while they run.
+pub trait Memory: Send + Sync + fmt::Debug {
+    /// Unique in the process, never reused.
+    fn id(&self) -> u64;
+
+    /// Size in bytes.
+    fn bytes(&self) -> u64;
+
+    /// For the backend to find its own type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A compiled kernel.
+pub trait Pipeline: Send + Sync + fmt::Debug {
+    /// The kernel's declaration.
+    fn source(&self) -> &KernelSource;
+
+    /// For the backend to find its own type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// What a device says about itself.
+#[derive(Clone, Debug)]
+pub struct DeviceInfo {
+    /// The name to show, with the backend: "cpu (Intel Xeon, 2 threads, avx512)".
+    pub name: String,
+    /// What sort of device it is.
+    pub kind: DeviceKind,
+    /// Lists that run at once at most.
+    pub parallelism: u32,
+    /// What it can do.
+    pub limits: Limits,
+    /// Further facts for people, as name and value.
+    pub details: Vec<(&'static str, String)>,
+}
+
+/// The sorts of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// The processor that this program runs on.
+    Cpu,
+    /// A double for tests.
+    Mock,
+}
+
+/// What a device can do at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest binding, in bytes.
+    pub max_binding_bytes: u64,
+    /// The most memories that may exist at once.
+    pub max_allocations: u64,
+    /// How much memory the device has, in bytes.
+    pub memory_bytes: u64,
+}

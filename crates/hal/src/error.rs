@@ -1,0 +1,187 @@
+//! What can go wrong at the device, as values that can be cloned and handed to every waiter.
+
+use std::borrow::Cow;
+
+/// A result with the HAL's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a device can answer instead of doing the work.
+///
+/// Cloneable, because one failure is told to every waiter whose data depends on it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device has no room for an allocation, or has reached its limit on the number of allocations.
+    #[error("{device}: out of memory allocating {bytes} bytes")]
+    OutOfMemory {
+        /// The device's name.
+        device: String,
+        /// The size asked for, in bytes.
+        bytes: u64,
+    },
+    /// The device is gone; nothing submitted to it will complete.
+    #[error("{device}: device lost")]
+    DeviceLost {
+        /// The device's name.
+        device: String,
+    },
+    /// A kernel reported a failure or panicked; what its list wrote is not to be used.
+    #[error("kernel `{kernel}` failed: {failure}")]
+    Kernel {
+        /// The kernel's name.
+        kernel: String,
+        /// What the kernel said.
+        failure: KernelFailure,
+    },
+    /// A submission or a host access breaks the contract of the HAL.
+    #[error("{0}")]
+    Invalid(#[from] Violation),
+    /// An object of another device or backend was handed in.
+    #[error("{what} belongs to another device than {device}")]
+    ForeignObject {
+        /// The device that was asked.
+        device: String,
+        /// The kind of object: "memory", "timeline", "pipeline".
+        what: &'static str,
+    },
+    /// A fault that [`crate::faulty`] was asked to inject.
+    #[error("injected fault: {0}")]
+    Injected(&'static str),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything being changed: true only for a shortage of memory.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::OutOfMemory { .. })
+    }
+}
+
+/// Why a kernel failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct KernelFailure {
+    /// What was given and what was expected, in one sentence.
+    pub message: Cow<'static, str>,
+}
+
+impl KernelFailure {
+    /// A failure with this message.
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into() }
+    }
+}
+
+/// A breach of the HAL's contract, found by [`crate::List::check`], by [`crate::validate`] or by a backend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A binding reaches past the end of its memory.
+    #[error("binding {binding} of command {command} is bytes {offset}..{} of a memory of {memory_bytes} bytes", offset + bytes)]
+    OutOfBounds {
+        /// Index of the command in its list.
+        command: usize,
+        /// Index of the binding in its command.
+        binding: usize,
+        /// First byte.
+        offset: u64,
+        /// Length in bytes.
+        bytes: u64,
+        /// The memory's size.
+        memory_bytes: u64,
+    },
+    /// A binding's offset is not a multiple of [`crate::BINDING_ALIGNMENT`].
+    #[error("binding {binding} of command {command} starts at byte {offset}, which is not a multiple of 256")]
+    Misaligned {
+        /// Index of the command in its list.
+        command: usize,
+        /// Index of the binding in its command.
+        binding: usize,
+        /// First byte.
+        offset: u64,
+    },
+    /// A binding is longer than the device can bind.
+    #[error("binding {binding} of command {command} has {bytes} bytes; the device binds at most {limit}")]
+    BindingTooLarge {
+        /// Index of the command in its list.
+        command: usize,
+        /// Index of the binding in its command.
+        binding: usize,
+        /// Length in bytes.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
+    /// A command writes bytes that another of its bindings covers too.
+    #[error("bindings {first} and {second} of command {command} overlap, and one of them is written")]
+    Aliased {
+        /// Index of the command in its list.
+        command: usize,
+        /// One binding.
+        first: usize,
+        /// The other.
+        second: usize,
+    },
+    /// A dispatch does not fit its kernel's declaration, or names something that is not in its list's tables.
+    #[error("command {command} does not fit its kernel: {what}")]
+    Malformed {
+        /// Index of the command in its list.
+        command: usize,
+        /// Which part.
+        what: &'static str,
+    },
+    /// A wait names a value that no submitted list signals: the device could wait for ever [I1].
+    #[error("wait for value {value} of timeline {timeline}, but only {submitted} is submitted")]
+    WaitNotSubmitted {
+        /// The timeline's id.
+        timeline: u64,
+        /// The value waited for.
+        value: u64,
+        /// The highest value that a submitted list signals.
+        submitted: u64,
+    },
+    /// A signal does not raise its timeline.
+    #[error("signal of value {value} on timeline {timeline}, which is already promised {promised}")]
+    SignalNotRising {
+        /// The timeline's id.
+        timeline: u64,
+        /// The value to signal.
+        value: u64,
+        /// The highest value promised so far.
+        promised: u64,
+    },
+    /// A command touches bytes that an earlier command touched, one of the two writes, and nothing orders them.
+    #[error(
+        "command {command} of the list signalling {timeline}:{value} touches bytes {start}..{end} of memory {memory} \
+         with no barrier or wait between it and {other}"
+    )]
+    Unordered {
+        /// The timeline that the list signals.
+        timeline: u64,
+        /// The value that the list signals.
+        value: u64,
+        /// Index of the command in its list.
+        command: usize,
+        /// The memory's id.
+        memory: u64,
+        /// First byte of the overlap.
+        start: u64,
+        /// End of the overlap.
+        end: u64,
+        /// The earlier access, in words.
+        other: String,
+    },
+    /// The host reads, writes or discards bytes that a submitted command may still touch.
+    #[error("the host {access} bytes {start}..{end} of memory {memory} while {other} may still be running")]
+    HostAccess {
+        /// "reads", "writes" or "discards".
+        access: &'static str,
+        /// The memory's id.
+        memory: u64,
+        /// First byte.
+        start: u64,
+        /// End.
+        end: u64,
+        /// The access in flight, in words.
+        other: String,
+    },
+}

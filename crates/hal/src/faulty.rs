@@ -1,0 +1,1 @@
+//! Taking protections out.

@@ -1,0 +1,195 @@
+//! Commands on the host's own memory: what the CPU backend and the mock share.
+
+use crate::{
+    Command, Error, HostCall, HostInputs, HostOutputs, KernelFailure, KernelSource, List, Memory, Pipeline, Result,
+};
+use crate::{Violation, unique_id};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::any::Any;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+/// Zeroed memory of the host, aligned for any binding.
+#[derive(Debug)]
+pub struct HostMemory {
+    id: u64,
+    base: NonNull<u8>,
+    layout: Layout,
+    bytes: usize,
+}
+
+// SAFETY: the bytes are plain data without thread affinity, and every access to them is in an `unsafe fn` whose
+// caller promises that conflicting accesses are ordered.
+unsafe impl Send for HostMemory {}
+// SAFETY: as above.
+unsafe impl Sync for HostMemory {}
+
+impl HostMemory {
+    /// Allocates; the system may hand out pages on first use only.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] with `device` as the device's name.
+    pub fn new(bytes: u64, device: &str) -> Result<Self> {
+        let out_of_memory = || Error::OutOfMemory { device: device.to_owned(), bytes };
+        let len = usize::try_from(bytes).map_err(|_| out_of_memory())?;
+        let align = crate::BINDING_ALIGNMENT as usize;
+        let layout = Layout::from_size_align(len.max(align), align).map_err(|_| out_of_memory())?;
+        // SAFETY: the layout's size is not zero.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
+        Ok(Self { id: unique_id(), base, layout, bytes: len })
+    }
+
+    fn check(&self, offset: u64, bytes: u64) -> Result<Range<usize>, Violation> {
+        let end = offset.checked_add(bytes).filter(|end| *end <= self.bytes as u64);
+        let memory_bytes = self.bytes as u64;
+        let end = end.ok_or(Violation::OutOfBounds { command: 0, binding: 0, offset, bytes, memory_bytes })?;
+        Ok(offset as usize..end as usize)
+    }
+
+    /// The bytes of a range, to read.
+    ///
+    /// # Errors
+    /// If the range is not inside the memory.
+    ///
+    /// # Safety
+    /// - Nothing writes the range while the slice lives.
+    pub unsafe fn slice(&self, offset: u64, bytes: u64) -> Result<&[u8], Violation> {
+        let range = self.check(offset, bytes)?;
+        // SAFETY: the range is inside the allocation, which is initialised (zeroed); no writer, by the caller's promise.
+        Ok(unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(range.start), range.len()) })
+    }
+
+    /// The bytes of a range, to write.
+    ///
+    /// # Errors
+    /// If the range is not inside the memory.
+    ///
+    /// # Safety
+    /// - Nothing else reads or writes the range while the slice lives.
+    #[allow(clippy::mut_from_ref)] // exclusive by the caller's promise, not by the borrow
+    pub unsafe fn slice_mut(&self, offset: u64, bytes: u64) -> Result<&mut [u8], Violation> {
+        let range = self.check(offset, bytes)?;
+        // SAFETY: the range is inside the allocation, which is initialised; exclusive, by the caller's promise.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(range.start), range.len()) })
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and freed only here.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+impl Memory for HostMemory {
+    fn id(&self) -> u64 {
+        self.id
+    }
+    fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A pipeline on the host: the kernel itself.
+#[derive(Debug)]
+pub struct HostPipeline(KernelSource);
+
+impl HostPipeline {
+    /// "Compiles" a kernel.
+    pub fn new(source: &KernelSource) -> Self {
+        Self(source.clone())
+    }
+}
+
+impl Pipeline for HostPipeline {
+    fn source(&self) -> &KernelSource {
+        &self.0
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The memory as host memory.
+///
+/// # Errors
+/// [`Error::ForeignObject`] if another backend made it.
+pub fn memory<'a>(memory: &'a dyn Memory, device: &str) -> Result<&'a HostMemory> {
+    memory.as_any().downcast_ref().ok_or_else(|| Error::ForeignObject { device: device.to_owned(), what: "memory" })
+}
+
+/// How many items a command has: the parts into which [`execute`] may be split.
+pub fn items(command: &Command) -> u32 {
+    match command {
+        Command::Dispatch { extent, .. } => extent[0],
+        Command::Copy { .. } | Command::Fill { .. } => 1,
+        Command::Barrier => 0,
+    }
+}
+
+/// Runs the given items of one command of a list that passed [`List::check`]. A panic of the kernel becomes its failure.
+///
+/// # Errors
+/// What the kernel failed with, or a memory of another backend.
+///
+/// # Safety
+/// - Every conflicting access to the command's bytes by another command, or by the host, is ordered before or after
+///   this call.
+/// - Calls for the same command that run at once have disjoint items.
+pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device: &str) -> Result<()> {
+    let bindings = list.bindings_of(command);
+    let memory_of = |at: usize| memory(&*list.memories[bindings[at].memory as usize], device);
+    match command {
+        Command::Barrier => Ok(()),
+        Command::Copy { .. } => {
+            // SAFETY: ordered by the caller; source and destination do not overlap, by `List::check`.
+            let (from, to) = unsafe {
+                (
+                    memory_of(0)?.slice(bindings[0].offset, bindings[0].bytes)?,
+                    memory_of(1)?.slice_mut(bindings[1].offset, bindings[1].bytes)?,
+                )
+            };
+            to.copy_from_slice(from);
+            Ok(())
+        }
+        Command::Fill { pattern, .. } => {
+            // SAFETY: ordered by the caller.
+            let to = unsafe { memory_of(0)?.slice_mut(bindings[0].offset, bindings[0].bytes)? };
+            to.chunks_exact_mut(4).for_each(|word| word.copy_from_slice(&pattern.to_ne_bytes()));
+            Ok(())
+        }
+        Command::Dispatch { pipeline, params, extent, .. } => {
+            let source = list.pipelines[*pipeline as usize].source();
+            let mut inputs = HostInputs { slots: smallvec::smallvec![None; bindings.len()] };
+            let mut outputs = HostOutputs { slots: bindings.iter().map(|_| None).collect() };
+            for (at, binding) in bindings.iter().enumerate() {
+                if binding.access.writes() {
+                    let part = binding.bytes / u64::from(extent[0].max(1));
+                    let offset = binding.offset + part * u64::from(items.start);
+                    let bytes = part * u64::from(items.end - items.start);
+                    // SAFETY: ordered by the caller; disjoint from the command's other bindings by `List::check`, and
+                    // from other calls for this command because their items are disjoint.
+                    outputs.slots[at] = Some(unsafe { memory_of(at)?.slice_mut(offset, bytes)? });
+                } else {
+                    // SAFETY: ordered by the caller; no binding of this command writes these bytes, by `List::check`.
+                    inputs.slots[at] = Some(unsafe { memory_of(at)?.slice(binding.offset, binding.bytes)? });
+                }
+            }
+            let mut call = HostCall { items, extent: *extent, params: &list.params[params.range()], inputs, outputs };
+            // A kernel that panics leaves half-written outputs behind, which its failure says are not to be used.
+            let result = catch_unwind(AssertUnwindSafe(|| (source.host)(&mut call)))
+                .unwrap_or_else(|panic| Err(KernelFailure::new(panic_message(&*panic))));
+            result.map_err(|failure| Error::Kernel { kernel: source.name.clone().into_owned(), failure })
+        }
+    }
+}
+
+/// The text of a panic's payload.
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("(no message)"))
+}

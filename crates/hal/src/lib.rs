@@ -1,0 +1,43 @@
+//! The hardware abstraction layer: what a device has to do for Thalweg, and nothing else.
+//!
+//! # Design choices
+//!
+//! - **Object-safe.** [`Device`], [`Queue`], [`Memory`], [`Pipeline`] and [`Timeline`] are traits behind `Arc<dyn _>`
+//!   and `Box<dyn _>`, so that nothing above has a type parameter for the backend.
+//! - **Lists, not encoders.** Work reaches a device as a sealed [`List`]: plain data that nobody can append to.
+//!   [`Queue::submit`] is the only call that touches a driver's encoder, from beginning to end, on one thread.
+//! - **Timelines, not fences.** Completion is a `u64` that only rises. A wait names a value whose signal has been
+//!   submitted already, so the device never waits for the host.
+//! - **The caller orders.** A device may run the commands between two barriers in any order, may overlap the lists of
+//!   one queue, and may overlap queues. [`Command::Barrier`] and the waits of a [`Submission`] are all the order there
+//!   is. A barrier orders against every earlier command of its queue, so one at the start of a list orders that list
+//!   after the queue's earlier lists.
+//! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings.
+//!   Element offsets and strides travel in the parameters.
+//! - **Host access is explicit.** [`Device::read`] and [`Device::write`] are the only ways to a memory's bytes, so a
+//!   wrapper sees them too.
+//!
+//! # Doubles
+//!
+//! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, and destroys discarded
+//! bytes. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
+//! [`faulty`] wraps any device and takes protections out, to show that something then notices.
+
+mod command;
+mod device;
+mod error;
+pub mod faulty;
+pub mod host;
+mod kernel;
+mod list;
+pub mod mock;
+pub mod validate;
+
+pub use command::{Access, Binding, Command, Span};
+pub use device::{
+    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline,
+    Queue, Submission, Timeline, Wait, unique_id,
+};
+pub use error::{Error, KernelFailure, Result, Violation};
+pub use kernel::{HostCall, HostFn, HostInputs, HostOutputs, KernelSource};
+pub use list::List;

@@ -1,0 +1,107 @@
+//! A sealed list of commands.
+
+use crate::{Access, BINDING_ALIGNMENT, Binding, Command, Limits, MAX_BINDINGS, Memory, Pipeline, Violation};
+use std::sync::Arc;
+
+/// Commands with everything they name. Plain data while it is built; nobody changes it once it is submitted.
+///
+/// The tables own what the commands use: a submitted list keeps its memories and pipelines alive until it has run.
+#[derive(Debug, Default)]
+pub struct List {
+    /// What to do. Only barriers order the commands.
+    pub commands: Vec<Command>,
+    /// Operands of all commands.
+    pub bindings: Vec<Binding>,
+    /// Parameter structs of all dispatches, each starting at a multiple of 16 bytes.
+    pub params: Vec<u8>,
+    /// Memories that the bindings name.
+    pub memories: Vec<Arc<dyn Memory>>,
+    /// Pipelines that the dispatches name.
+    pub pipelines: Vec<Arc<dyn Pipeline>>,
+}
+
+impl List {
+    /// Empties the tables and keeps their capacity.
+    pub fn clear(&mut self) {
+        self.commands.clear();
+        self.bindings.clear();
+        self.params.clear();
+        self.memories.clear();
+        self.pipelines.clear();
+    }
+
+    /// The operands of a command.
+    pub fn bindings_of(&self, command: &Command) -> &[Binding] {
+        &self.bindings[command.bindings().range()]
+    }
+
+    /// Checks every command against the list's own tables, its kernel's declaration and the device's limits. Says
+    /// nothing about order between commands.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self, limits: &Limits) -> Result<(), Violation> {
+        for (index, command) in self.commands.iter().enumerate() {
+            self.check_command(index, command, limits)?;
+        }
+        Ok(())
+    }
+
+    fn check_command(&self, index: usize, command: &Command, limits: &Limits) -> Result<(), Violation> {
+        let malformed = |what| Violation::Malformed { command: index, what };
+        let bindings = self.bindings.get(command.bindings().range()).ok_or(malformed("bindings outside the table"))?;
+        match command {
+            Command::Dispatch { pipeline, params, extent, .. } => {
+                let pipeline = self.pipelines.get(*pipeline as usize).ok_or(malformed("pipeline outside the table"))?;
+                let source = pipeline.source();
+                if bindings.len() > MAX_BINDINGS {
+                    return Err(malformed("more bindings than a command may have"));
+                }
+                if !bindings.iter().map(|b| b.access).eq(source.bindings.iter().copied()) {
+                    return Err(malformed("number or access of bindings"));
+                }
+                if params.len != source.params_bytes || self.params.get(params.range()).is_none() {
+                    return Err(malformed("number of parameter bytes"));
+                }
+                let items = u64::from(extent[0]);
+                if bindings.iter().any(|b| b.access.writes() && (items == 0 || b.bytes % items != 0)) {
+                    return Err(malformed("a written binding does not divide by the extent"));
+                }
+            }
+            Command::Copy { .. } => match bindings {
+                [from, to] if from.access == Access::Read && to.access == Access::Write && from.bytes == to.bytes => {}
+                _ => return Err(malformed("a copy is one source and one destination of its length")),
+            },
+            Command::Fill { .. } => match bindings {
+                [to] if to.access == Access::Write && to.bytes % 4 == 0 => {}
+                _ => return Err(malformed("a fill is one destination of whole 32-bit words")),
+            },
+            Command::Barrier => {}
+        }
+        for (at, binding) in bindings.iter().enumerate() {
+            let Binding { offset, bytes, .. } = *binding;
+            let memory = self.memories.get(binding.memory as usize).ok_or(malformed("memory outside the table"))?;
+            if offset.checked_add(bytes).is_none_or(|end| end > memory.bytes()) {
+                let memory_bytes = memory.bytes();
+                return Err(Violation::OutOfBounds { command: index, binding: at, offset, bytes, memory_bytes });
+            }
+            if offset % BINDING_ALIGNMENT != 0 {
+                return Err(Violation::Misaligned { command: index, binding: at, offset });
+            }
+            if bytes > limits.max_binding_bytes {
+                let limit = limits.max_binding_bytes;
+                return Err(Violation::BindingTooLarge { command: index, binding: at, bytes, limit });
+            }
+            for (other_at, other) in bindings.iter().enumerate().skip(at + 1) {
+                // Two entries of the table may be the same memory; the indices then differ, the ids do not.
+                let same_memory = binding.memory == other.memory
+                    || self.memories.get(other.memory as usize).is_some_and(|m| m.id() == memory.id());
+                let writes = binding.access.writes() || other.access.writes();
+                if same_memory && writes && binding.overlaps(&Binding { memory: binding.memory, ..*other }) {
+                    return Err(Violation::Aliased { command: index, first: at, second: other_at });
+                }
+            }
+        }
+        Ok(())
+    }
+}
