@@ -1,1 +1,54 @@
-//! Thalweg: runtime.
+//! Streams, hazards, timelines, events and memory: what makes it safe for any thread to use any tensor.
+//!
+//! An operation is recorded as plain data on the calling thread's [`Stream`]. Its operands' bytes remember their last
+//! uses, from which the runtime derives every barrier and every wait between streams. A stream's list is submitted when
+//! it is full or when somebody waits for it; each list signals one value of its stream's timeline.
+//!
+//! # Invariants
+//!
+//! Code and tests cite these numbers.
+//!
+//! - **I1** A wait names submitted work only. `submitted` is published after `Queue::submit` has returned, and a foreign
+//!   stream is flushed up to the use in question before the wait is recorded. So the order of the submit calls is a
+//!   topological order of the waits: there is no cycle, and the device never waits for the host.
+//! - **I2** Stamping is atomic for an operation, not for an operand: the hazards of all its blocks are locked together,
+//!   in the order of their ids, from the first look to the stamp.
+//! - **I3** A stream has two locks for its way forward: the submitter orders seal, encode and commit; the recorder is
+//!   held to append, or to swap the list out. Order: hazards by id, submitter, recorder.
+//! - **I4** A hazard has a lock of its own.
+//! - **I5** Stamps belong to bytes. A freed block keeps its uses, and whoever gets its bytes next starts with them.
+//! - **I6** Every list starts with a barrier, which orders it after its stream's previous list. Inside a list there is a
+//!   barrier where bytes are used twice in one epoch and one of the two uses writes.
+//! - **I7** A value that became visible always settles, in order, as a success or a failure. Its result is entered
+//!   before it can be seen to have settled. A list that the device refuses uses up its value.
+//! - **I8** No user code runs under a lock of the runtime.
+//!
+//! # Failure
+//!
+//! A list keeps an edge to every value whose data it reads. Its result is its own failure or the first of its edges'.
+//! Reading a tensor or waiting for an event tells that failure; nothing else does.
+//!
+//! # Shutdown
+//!
+//! Dropping never waits. Storages return their block; a thread's end and a stream's drop have the reaper submit what was
+//! recorded. When the last handle is gone, the reaper ends; lists in flight own what they use and run to their end.
+
+mod config;
+mod device;
+mod error;
+mod event;
+mod hazard;
+mod memory;
+mod pipelines;
+mod reaper;
+mod stream;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use device::Device;
+pub use error::{Error, Failure, OutOfMemory, Result};
+pub use event::Event;
+pub use memory::{MemoryStats, Operand, Storage};
+pub use stream::{Stream, Work};

@@ -1,0 +1,178 @@
+//! The mock must be weak where the contract is, and no weaker.
+
+use super::*;
+use crate::{Access, Binding, HostCall, KernelFailure, Span};
+use std::borrow::Cow;
+
+const BYTES: u64 = 256;
+
+/// out[i] = 2 * out[i] + in[i], so that the order of two of them shows.
+static TWICE_PLUS: KernelSource = KernelSource {
+    name: Cow::Borrowed("twice_plus"),
+    bindings: Cow::Borrowed(&[Access::Read, Access::ReadWrite]),
+    params_bytes: 0,
+    host: twice_plus,
+};
+
+fn twice_plus(call: &mut HostCall<'_>) -> Result<(), KernelFailure> {
+    let from = call.inputs.get::<u32>(0)?[0];
+    call.outputs.get::<u32>(1)?.iter_mut().for_each(|to| *to = to.wrapping_mul(2).wrapping_add(from));
+    Ok(())
+}
+
+static FAILS: KernelSource = KernelSource {
+    name: Cow::Borrowed("fails"),
+    bindings: Cow::Borrowed(&[Access::Write]),
+    params_bytes: 0,
+    host: |_| panic!("on purpose"),
+};
+
+/// A device with two inputs holding 1 and 2, and an accumulator.
+struct Bench {
+    device: Arc<MockDevice>,
+    memories: Vec<Arc<dyn Memory>>,
+}
+
+impl Bench {
+    fn new(seed: u64, queues: usize) -> Self {
+        let device = MockDevice::new(MockConfig { seed, queues, ..MockConfig::default() });
+        let memories: Vec<_> = (0..3).map(|_| device.allocate(BYTES).unwrap()).collect();
+        for (memory, value) in memories.iter().zip([1u32, 2, 0]) {
+            // SAFETY: nothing is submitted.
+            unsafe { device.write(memory, 0, &value.to_ne_bytes()).unwrap() };
+        }
+        Self { device, memories }
+    }
+
+    /// A list of operations, each named by its input; `None` is a barrier.
+    fn list(&self, operations: &[Option<u32>]) -> Arc<List> {
+        let mut list = List { memories: self.memories.clone(), ..List::default() };
+        list.pipelines.push(self.device.create_pipeline(&TWICE_PLUS).unwrap());
+        for operation in operations {
+            let Some(input) = *operation else {
+                list.commands.push(Command::Barrier);
+                continue;
+            };
+            let bindings = Span { start: list.bindings.len() as u32, len: 2 };
+            list.bindings.push(Binding { memory: input, access: Access::Read, offset: 0, bytes: 4 });
+            list.bindings.push(Binding { memory: 2, access: Access::ReadWrite, offset: 0, bytes: 4 });
+            let params = Span { start: 0, len: 0 };
+            list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [1; 3] });
+        }
+        Arc::new(list)
+    }
+
+    fn result(&self) -> u32 {
+        let mut bytes = [0; 4];
+        // SAFETY: only called when everything submitted has completed.
+        unsafe { self.device.read(&self.memories[2], 0, &mut bytes).unwrap() };
+        u32::from_ne_bytes(bytes)
+    }
+}
+
+fn submit(queue: &mut Box<dyn Queue>, list: &Arc<List>, waits: &[Wait], signal: &Wait) -> Result<()> {
+    // SAFETY: the mock runs everything under one lock.
+    unsafe { queue.submit(Submission { list, waits, signal }) }
+}
+
+/// The results over many seeds of the operations, given as lists, on one queue.
+fn outcomes(lists: &[&[Option<u32>]]) -> std::collections::BTreeSet<u32> {
+    let run = |seed| {
+        let bench = Bench::new(seed, 1);
+        let mut queue = bench.device.create_queue().unwrap();
+        let timeline = bench.device.create_timeline().unwrap();
+        let mut value = 0;
+        for operations in lists {
+            value += 1;
+            let signal = Wait { timeline: Arc::clone(&timeline), value };
+            submit(&mut queue, &bench.list(operations), &[], &signal).unwrap();
+        }
+        assert!(timeline.wait(value, None).unwrap());
+        bench.result()
+    };
+    (0..64).map(run).collect()
+}
+
+#[test]
+fn commands_between_barriers_run_in_any_order() {
+    // 0 -> 1 -> 4, or 0 -> 2 -> 5.
+    assert_eq!(outcomes(&[&[Some(0), Some(1)]]), [4, 5].into());
+}
+
+#[test]
+fn a_barrier_orders_them() {
+    assert_eq!(outcomes(&[&[Some(0), None, Some(1)]]), [4].into());
+}
+
+#[test]
+fn lists_of_one_queue_overlap_unless_the_second_starts_with_a_barrier() {
+    assert_eq!(outcomes(&[&[Some(0)], &[Some(1)]]), [4, 5].into());
+    assert_eq!(outcomes(&[&[Some(0)], &[None, Some(1)]]), [4].into());
+}
+
+#[test]
+fn queues_overlap_unless_one_waits() {
+    let run = |seed, wait: bool| {
+        let bench = Bench::new(seed, 2);
+        let mut queues = [bench.device.create_queue().unwrap(), bench.device.create_queue().unwrap()];
+        let [first, second] = [(); 2].map(|()| Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 });
+        submit(&mut queues[0], &bench.list(&[Some(0)]), &[], &first).unwrap();
+        let waits = [first.clone()];
+        submit(&mut queues[1], &bench.list(&[Some(1)]), if wait { &waits } else { &[] }, &second).unwrap();
+        assert!(first.timeline.wait(1, None).unwrap() && second.timeline.wait(1, None).unwrap());
+        bench.result()
+    };
+    assert_eq!((0..64).map(|seed| run(seed, false)).collect::<std::collections::BTreeSet<_>>(), [4, 5].into());
+    assert_eq!((0..64).map(|seed| run(seed, true)).collect::<std::collections::BTreeSet<_>>(), [4].into());
+}
+
+#[test]
+fn a_wait_for_what_nobody_submitted_is_refused() {
+    let bench = Bench::new(1, 2);
+    let mut queue = bench.device.create_queue().unwrap();
+    let [never, signal] = [(); 2].map(|()| Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 });
+    let result = submit(&mut queue, &bench.list(&[Some(0)]), std::slice::from_ref(&never), &signal);
+    assert!(matches!(result, Err(Error::Invalid(Violation::WaitNotSubmitted { value: 1, submitted: 0, .. }))));
+}
+
+#[test]
+fn a_panicking_kernel_fails_its_list_and_no_other() {
+    let bench = Bench::new(3, 1);
+    let mut queue = bench.device.create_queue().unwrap();
+    let timeline = bench.device.create_timeline().unwrap();
+    let mut failing = List { memories: bench.memories.clone(), ..List::default() };
+    failing.pipelines.push(bench.device.create_pipeline(&FAILS).unwrap());
+    failing.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: 4 });
+    let (bindings, params) = (Span { start: 0, len: 1 }, Span { start: 0, len: 0 });
+    failing.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [1; 3] });
+    for (value, list) in [(1, Arc::new(failing)), (2, bench.list(&[None, Some(1)]))] {
+        submit(&mut queue, &list, &[], &Wait { timeline: Arc::clone(&timeline), value }).unwrap();
+    }
+    assert!(timeline.wait(2, None).unwrap());
+    let failures = timeline.take_failures();
+    assert!(matches!(&failures[..], [(1, Error::Kernel { kernel, failure })]
+        if kernel == "fails" && failure.message.contains("on purpose")));
+    assert_eq!(bench.result(), 2);
+}
+
+#[test]
+fn nothing_completes_until_somebody_asks_and_asking_ends() {
+    let bench = Bench::new(9, 1);
+    let mut queue = bench.device.create_queue().unwrap();
+    let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
+    submit(&mut queue, &bench.list(&[Some(0), None, Some(1), None, Some(1)]), &[], &signal).unwrap();
+    assert_eq!(peek(&*signal.timeline), 0);
+    while signal.timeline.completed() < 1 {}
+    assert_eq!(bench.result(), 10);
+}
+
+#[test]
+fn memory_is_bounded_in_bytes_and_count_and_given_back() {
+    let device = MockDevice::new(MockConfig { memory_bytes: 1000, max_allocations: 2, ..MockConfig::default() });
+    let first = device.allocate(600).unwrap();
+    assert!(matches!(device.allocate(401), Err(Error::OutOfMemory { bytes: 401, .. })));
+    let _second = device.allocate(100).unwrap();
+    assert!(device.allocate(1).is_err(), "a third allocation");
+    drop(first);
+    device.allocate(900).unwrap();
+}

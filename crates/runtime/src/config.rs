@@ -1,0 +1,36 @@
+//! How a device is set up.
+
+/// Settings of a [`crate::Device`]. `Config::default()` suits most programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    pub(crate) pool_streams: usize,
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) list_commands: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { pool_streams: 32, memory_limit: None, list_commands: 256 }
+    }
+}
+
+impl Config {
+    /// How many streams threads are spread over (1 to 128; default 32). With more threads than that, threads share.
+    pub fn pool_streams(mut self, streams: usize) -> Self {
+        self.pool_streams = streams.clamp(1, 128);
+        self
+    }
+
+    /// The most bytes that all streams and models together take from the device. Default: nine tenths of the device's
+    /// memory.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// How many commands a stream records before it hands them to the device by itself (1 to 65,536; default 256).
+    pub fn list_commands(mut self, commands: usize) -> Self {
+        self.list_commands = commands.clamp(1, 65_536);
+        self
+    }
+}

@@ -1,0 +1,205 @@
+//! The handle to some bytes of a device.
+
+use super::heap::{Block, Purpose};
+use crate::device::{Device, Lease};
+use crate::error::{Error, Result};
+use crate::hazard::Uses;
+use std::sync::Arc;
+use thalweg_hal::{Access, Memory};
+
+/// Bytes on a device, pooled or frozen.
+///
+/// Reading needs `&Storage`, on any stream and any thread; writing needs `&mut Storage`. Dropping it returns the block
+/// to the stream that it came from, at once and without waiting: what still uses the bytes is remembered with them.
+#[derive(Debug)]
+pub struct Storage {
+    lease: Arc<Lease>,
+    kind: Kind,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Always `Some`, until `drop` takes it.
+    Pooled(Option<Box<Block>>),
+    /// Memory of its own, written before anyone could name it and never after. Carries no stamps: lists that read it
+    /// hold its memory.
+    Frozen { memory: Arc<dyn Memory>, reserved: u64 },
+}
+
+impl Storage {
+    pub(crate) fn pooled(lease: Arc<Lease>, block: Box<Block>, bytes: u64) -> Self {
+        Self { lease, kind: Kind::Pooled(Some(block)), bytes }
+    }
+
+    /// `reserved` bytes of the budget pass to the storage.
+    pub(crate) fn frozen(lease: Arc<Lease>, memory: Arc<dyn Memory>, bytes: u64, reserved: u64) -> Self {
+        Self { lease, kind: Kind::Frozen { memory, reserved }, bytes }
+    }
+
+    /// Bytes holding `data`, to be read or written. Copies; waits for nothing unless memory is short.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or what the device says.
+    pub fn from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
+        let lease = device.current_lease()?;
+        let storage = super::allocate(&lease, data.len() as u64, Purpose::HostWrite)?;
+        if !data.is_empty() {
+            // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
+            unsafe { device.core.hal.write(storage.memory(), storage.offset(), data)? };
+        }
+        Ok(storage)
+    }
+
+    /// Bytes holding `data`, never to change: weights. Any number of streams read them without keeping track.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or what the device says.
+    pub fn frozen_from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
+        super::freeze(&device.current_lease()?, data)
+    }
+
+    /// The length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The device that the bytes are on.
+    pub fn device(&self) -> &Device {
+        &self.lease.device
+    }
+
+    /// Whether the bytes can never change.
+    pub fn is_frozen(&self) -> bool {
+        matches!(self.kind, Kind::Frozen { .. })
+    }
+
+    /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
+        let end = offset.checked_add(into.len() as u64);
+        if end.is_none_or(|end| end > self.bytes) {
+            let what = "the range ends past the storage";
+            return Err(Error::Malformed { operation: "read".into(), what });
+        }
+        let core = &*self.lease.device.core;
+        if let Some(block) = self.block() {
+            let write = block.uses.lock().write;
+            if let Some(write) = write {
+                core.wait(write.stream, write.value, None)?;
+            }
+        }
+        // SAFETY: the last write has settled, and was ordered after every earlier one. A new one needs `&mut self`.
+        unsafe { core.hal.read(self.memory(), self.offset() + offset, into)? };
+        Ok(())
+    }
+
+    /// The block, if pooled.
+    pub(crate) fn block(&self) -> Option<&Block> {
+        match &self.kind {
+            Kind::Pooled(block) => block.as_deref(),
+            Kind::Frozen { .. } => None,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
+        match &self.kind {
+            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").segment.memory,
+            Kind::Frozen { memory, .. } => memory,
+        }
+    }
+
+    /// Where the bytes start in their memory.
+    pub(crate) fn offset(&self) -> u64 {
+        self.block().map_or(0, |block| block.offset)
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let core = &*self.lease.device.core;
+        match &mut self.kind {
+            Kind::Pooled(block) => {
+                if let Some(block) = block.take() {
+                    let mut returns = core.stream(self.lease.index).returns.lock();
+                    returns.bytes += block.class.bytes;
+                    returns.blocks.push(block);
+                }
+            }
+            Kind::Frozen { reserved, .. } => {
+                core.budget.release(*reserved);
+                core.budget.count_frozen(-(*reserved as i64));
+            }
+        }
+    }
+}
+
+/// A part of a storage as an operand of an operation.
+///
+/// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written.
+#[derive(Debug)]
+pub enum Operand<'a> {
+    /// Bytes to read.
+    Read {
+        /// Where.
+        storage: &'a Storage,
+        /// First byte, a multiple of 256.
+        offset: u64,
+        /// Length in bytes.
+        bytes: u64,
+    },
+    /// Bytes to write, all of them.
+    Write {
+        /// Where; from its first byte.
+        storage: &'a mut Storage,
+        /// Length in bytes.
+        bytes: u64,
+    },
+    /// Bytes to change in place.
+    Update {
+        /// Where; from its first byte.
+        storage: &'a mut Storage,
+        /// Length in bytes.
+        bytes: u64,
+    },
+}
+
+impl Operand<'_> {
+    pub(crate) fn storage(&self) -> &Storage {
+        match self {
+            Self::Read { storage, .. } => storage,
+            Self::Write { storage, .. } | Self::Update { storage, .. } => storage,
+        }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        match self {
+            Self::Read { .. } => Access::Read,
+            Self::Write { .. } => Access::Write,
+            Self::Update { .. } => Access::ReadWrite,
+        }
+    }
+
+    /// First byte within the storage.
+    pub(crate) fn offset(&self) -> u64 {
+        match self {
+            Self::Read { offset, .. } => *offset,
+            Self::Write { .. } | Self::Update { .. } => 0,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Read { bytes, .. } | Self::Write { bytes, .. } | Self::Update { bytes, .. } => *bytes,
+        }
+    }
+}
+
+/// For `Storage` to be shared between threads, its uses must be under a lock; checked here once.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Storage>();
+    shared::<Uses>();
+};

@@ -1,0 +1,94 @@
+//! The way of one operation into a stream's list [I1, I2].
+//!
+//! 1. Check the operation against its kernel and its operands, with nothing locked.
+//! 2. Lock the hazards of all its blocks, in the order of their ids.
+//! 3. Flush every foreign stream whose use is not submitted yet, up to that use. The hazards stay locked, so no new
+//!    use can appear between this look and the stamp.
+//! 4. Lock the recorder; append waits, barrier and command, and stamp the blocks.
+//! 5. Release everything. If the list is full, submit it.
+
+use super::core::StreamCore;
+use super::recorder::{Work, distinct_blocks};
+use crate::device::DeviceCore;
+use crate::error::{Error, Result};
+use crate::memory::Operand;
+use smallvec::SmallVec;
+use thalweg_hal::{Access, BINDING_ALIGNMENT, MAX_BINDINGS};
+
+/// Records one operation. On an error nothing is appended and nothing stamped.
+pub(crate) fn record(core: &DeviceCore, stream: &StreamCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
+    check(core, work, operands)?;
+    core.check_lost()?;
+    let blocks = distinct_blocks(operands)?;
+    let mut hazards: SmallVec<[_; 8]> = blocks.iter().map(|(block, access)| (*access, block.uses.lock())).collect();
+    for (access, uses) in &hazards {
+        for by in uses.before(*access).filter(|by| by.stream != stream.index) {
+            core.stream(by.stream).flush_to(core, by.value);
+        }
+    }
+    let mut recorder = stream.recorder.lock();
+    recorder.append(work, operands, &mut hazards, core);
+    let full = recorder.len() >= core.config.list_commands;
+    drop(recorder);
+    drop(hazards);
+    if full {
+        stream.flush(core);
+    }
+    Ok(())
+}
+
+fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
+    let malformed = |what| {
+        let operation = match work {
+            Work::Dispatch { pipeline, .. } => pipeline.source().name.clone().into_owned(),
+            Work::Copy => "copy".into(),
+            Work::Fill(_) => "fill".into(),
+        };
+        Err(Error::Malformed { operation, what })
+    };
+    match work {
+        Work::Dispatch { pipeline, params, extent } => {
+            let source = pipeline.source();
+            if operands.len() > MAX_BINDINGS
+                || !operands.iter().map(Operand::access).eq(source.bindings.iter().copied())
+            {
+                return malformed("number or access of operands differs from the kernel's bindings");
+            }
+            if params.len() != source.params_bytes as usize {
+                return malformed("wrong number of parameter bytes");
+            }
+            let uneven = |operand: &Operand<'_>| {
+                operand.access().writes() && !operand.bytes().is_multiple_of(u64::from(extent[0]))
+            };
+            if extent.contains(&0) || operands.iter().any(uneven) {
+                return malformed("written operands do not divide evenly by the extent");
+            }
+        }
+        Work::Copy => match operands {
+            [Operand::Read { bytes: from, .. }, Operand::Write { bytes: to, .. }] if from == to => {}
+            _ => return malformed("a copy reads one operand and writes another of the same length"),
+        },
+        Work::Fill(_) => match operands {
+            [Operand::Write { bytes, .. }] if bytes % 4 == 0 => {}
+            _ => return malformed("a fill writes one operand of whole 32-bit words"),
+        },
+    }
+    let limit = core.hal.info().limits.max_binding_bytes;
+    for (index, operand) in operands.iter().enumerate() {
+        let (storage, bytes) = (operand.storage(), operand.bytes());
+        if !std::ptr::eq(&*storage.device().core, core) {
+            return Err(Error::OtherDevice { operand: index });
+        }
+        if operand.access() != Access::Read && storage.is_frozen() {
+            return Err(Error::Frozen { operand: index });
+        }
+        let end = operand.offset().checked_add(bytes);
+        if end.is_none_or(|end| end > storage.bytes()) || bytes == 0 || operand.offset() % BINDING_ALIGNMENT != 0 {
+            return malformed("an operand is empty, misaligned, or ends past its storage");
+        }
+        if bytes > limit {
+            return Err(Error::BindingTooLarge { operand: index, bytes, limit, device: core.hal.info().name.clone() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! The open list of a stream: plain data, under the recorder's lock.
+
+use crate::error::{Error, Result};
+use crate::hazard::{Use, Uses};
+use crate::memory::heap::Heap;
+use crate::memory::{Block, Operand};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use thalweg_hal::{Access, Binding, Command, List, Memory, Pipeline, Span};
+
+/// A value on a stream's timeline: stream, value.
+pub(crate) type Point = (u32, u64);
+/// Values that a list waits for or reads from.
+pub(crate) type Points = SmallVec<[Point; 4]>;
+
+/// Parameter structs start at a multiple of this.
+const PARAMETER_ALIGNMENT: usize = 16;
+/// Size of the direct-mapped table from a memory's id to its place in the open list.
+const MEMORY_SLOTS: usize = 64;
+
+/// What an operation does with its operands.
+#[derive(Clone, Copy, Debug)]
+pub enum Work<'a> {
+    /// Runs a kernel; see [`Command::Dispatch`].
+    Dispatch {
+        /// The compiled kernel.
+        pipeline: &'a Arc<dyn Pipeline>,
+        /// Its parameter struct.
+        params: &'a [u8],
+        /// How much work there is. Written operands divide evenly by the first axis.
+        extent: [u32; 3],
+    },
+    /// Copies the first operand to the second.
+    Copy,
+    /// Fills the only operand with a 32-bit pattern.
+    Fill(u32),
+}
+
+/// What other streams have done, as far as a recorder needs to know. The answers may be out of date, on the safe side.
+pub(crate) trait Progress {
+    /// Up to this value the stream's lists have settled, and their results are known.
+    fn settled(&self, stream: u32) -> u64;
+    /// Whether the list that signals this value, which has settled, failed.
+    fn failed(&self, stream: u32, value: u64) -> bool;
+}
+
+/// A list that nobody can append to, on its way to the queue.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) value: u64,
+    pub(crate) list: List,
+    /// Foreign values to wait for, all submitted [I1], each stream once.
+    pub(crate) waits: Points,
+    /// Values whose data the list reads.
+    pub(crate) edges: Points,
+}
+
+/// What a stream has recorded and not yet handed over, and its free memory.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    stream: u32,
+    /// The value that the open list will signal.
+    open: u64,
+    /// Barriers recorded in the open list.
+    epoch: u32,
+    list: List,
+    waits: Points,
+    edges: Points,
+    /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
+    ordered_after: Vec<u64>,
+    /// By the low bits of a memory's id: the id and its index in the open list. A miss costs a second entry.
+    memory_slots: [(u64, u32); MEMORY_SLOTS],
+    pub(crate) heap: Heap,
+}
+
+impl Recorder {
+    pub(crate) fn new(stream: u32) -> Self {
+        let mut recorder = Self {
+            stream,
+            open: 0,
+            epoch: 0,
+            list: List::default(),
+            waits: Points::new(),
+            edges: Points::new(),
+            ordered_after: Vec::new(),
+            memory_slots: [(0, 0); MEMORY_SLOTS],
+            heap: Heap::new(),
+        };
+        recorder.begin(List::default());
+        recorder
+    }
+
+    /// Opens the next list. It starts with a barrier, which orders it after the stream's previous list [I6].
+    fn begin(&mut self, mut list: List) {
+        list.commands.push(Command::Barrier);
+        self.list = list;
+        self.open += 1;
+        self.epoch = 0;
+        // No memory has the id 0.
+        self.memory_slots = [(0, 0); MEMORY_SLOTS];
+    }
+
+    /// The last value that has something to it: the open list's, or the one before if that is still empty.
+    pub(crate) fn last(&self) -> u64 {
+        if self.is_empty() { self.open - 1 } else { self.open }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.commands.len() == 1 && self.waits.is_empty()
+    }
+
+    /// Number of commands in the open list.
+    pub(crate) fn len(&self) -> usize {
+        self.list.commands.len()
+    }
+
+    /// Takes the open list, if there is anything in it, and opens the next in `spare`.
+    pub(crate) fn seal(&mut self, spare: List) -> Option<Sealed> {
+        if self.is_empty() {
+            return None;
+        }
+        let value = self.open;
+        let list = std::mem::take(&mut self.list);
+        let (waits, edges) = (std::mem::take(&mut self.waits), std::mem::take(&mut self.edges));
+        self.begin(spare);
+        Some(Sealed { value, list, waits, edges })
+    }
+
+    /// Makes everything recorded from now on come after a foreign value, which is submitted.
+    pub(crate) fn wait_for(&mut self, (stream, value): Point, progress: &impl Progress) {
+        let index = stream as usize;
+        if stream == self.stream || value <= progress.settled(stream) {
+            return;
+        }
+        if self.ordered_after.len() <= index {
+            self.ordered_after.resize(index + 1, 0);
+        }
+        if value > self.ordered_after[index] {
+            self.ordered_after[index] = value;
+            match self.waits.iter_mut().find(|wait| wait.0 == stream) {
+                Some(wait) => wait.1 = value,
+                None => self.waits.push((stream, value)),
+            }
+        }
+    }
+
+    /// Appends an operation and stamps its blocks, as one step [I2]. The caller holds the blocks' hazards, whose foreign
+    /// uses are all submitted, and has checked the operands.
+    pub(crate) fn append(
+        &mut self,
+        work: &Work<'_>,
+        operands: &[Operand<'_>],
+        hazards: &mut [(Access, impl std::ops::DerefMut<Target = Uses>)],
+        progress: &impl Progress,
+    ) {
+        let mut barrier = false;
+        for (access, uses) in hazards.iter() {
+            for by in uses.before(*access) {
+                if by.stream != self.stream {
+                    self.wait_for((by.stream, by.value), progress);
+                } else {
+                    // Within the list. Earlier lists of this stream are ordered by the barrier at its start.
+                    barrier |= by.value == self.open && by.epoch == self.epoch;
+                }
+            }
+            if *access != Access::Write
+                && let Some(write) = uses.write
+            {
+                self.read_from((write.stream, write.value), progress);
+            }
+        }
+        if barrier {
+            self.list.commands.push(Command::Barrier);
+            self.epoch += 1;
+        }
+        self.push_command(work, operands);
+        let by = Use { stream: self.stream, epoch: self.epoch, value: self.open };
+        for (access, uses) in hazards {
+            uses.stamp(*access, by);
+        }
+    }
+
+    /// Makes the open list fail if the list of that value did.
+    fn read_from(&mut self, (stream, value): Point, progress: &impl Progress) {
+        let own = stream == self.stream && value == self.open;
+        let fine = || value <= progress.settled(stream) && !progress.failed(stream, value);
+        // Looking at the last few is enough to keep a chain of operations from repeating itself.
+        let known = || self.edges.iter().rev().take(8).any(|edge| *edge == (stream, value));
+        if !own && !known() && !fine() {
+            self.edges.push((stream, value));
+        }
+    }
+
+    fn push_command(&mut self, work: &Work<'_>, operands: &[Operand<'_>]) {
+        let start = self.list.bindings.len() as u32;
+        for operand in operands {
+            let storage = operand.storage();
+            let memory = self.memory_index(storage.memory());
+            let offset = storage.offset() + operand.offset();
+            let (access, bytes) = (operand.access(), operand.bytes());
+            self.list.bindings.push(Binding { memory, access, offset, bytes });
+        }
+        let bindings = Span { start, len: operands.len() as u32 };
+        let command = match work {
+            Work::Copy => Command::Copy { bindings },
+            Work::Fill(pattern) => Command::Fill { bindings, pattern: *pattern },
+            Work::Dispatch { pipeline, params, extent } => {
+                let pipeline = self.pipeline_index(pipeline);
+                let start = self.list.params.len().next_multiple_of(PARAMETER_ALIGNMENT);
+                self.list.params.resize(start, 0);
+                self.list.params.extend_from_slice(params);
+                let params = Span { start: start as u32, len: params.len() as u32 };
+                Command::Dispatch { pipeline, bindings, params, extent: *extent }
+            }
+        };
+        self.list.commands.push(command);
+    }
+
+    /// The list holds each memory once, or a few times, however many commands use it.
+    fn memory_index(&mut self, memory: &Arc<dyn Memory>) -> u32 {
+        let id = memory.id();
+        let slot = &mut self.memory_slots[id as usize % MEMORY_SLOTS];
+        if slot.0 != id {
+            *slot = (id, self.list.memories.len() as u32);
+            self.list.memories.push(Arc::clone(memory));
+        }
+        slot.1
+    }
+
+    fn pipeline_index(&mut self, pipeline: &Arc<dyn Pipeline>) -> u32 {
+        let known = self.list.pipelines.iter().rposition(|known| Arc::ptr_eq(known, pipeline));
+        known.unwrap_or_else(|| {
+            self.list.pipelines.push(Arc::clone(pipeline));
+            self.list.pipelines.len() - 1
+        }) as u32
+    }
+}
+
+/// The distinct blocks of an operation with what it does to them, in the order in which hazards are locked.
+///
+/// # Errors
+/// [`Error::Aliased`] if it writes a block that another of its operands is in too.
+pub(crate) fn distinct_blocks<'a>(operands: &'a [Operand<'_>]) -> Result<SmallVec<[(&'a Block, Access); 8]>> {
+    let mut blocks = SmallVec::<[(&Block, Access, usize); 8]>::new();
+    for (index, operand) in operands.iter().enumerate() {
+        if let Some(block) = operand.storage().block() {
+            blocks.push((block, operand.access(), index));
+        }
+    }
+    blocks.sort_unstable_by_key(|(block, ..)| block.id);
+    for pair in blocks.windows(2) {
+        let [(block, access, index), (other_block, other_access, other_index)] = pair else { continue };
+        if block.id == other_block.id && (access.writes() || other_access.writes()) {
+            let (written, other) = if access.writes() { (*index, *other_index) } else { (*other_index, *index) };
+            return Err(Error::Aliased { written, other });
+        }
+    }
+    blocks.dedup_by_key(|(block, ..)| block.id);
+    Ok(blocks.into_iter().map(|(block, access, _)| (block, access)).collect())
+}

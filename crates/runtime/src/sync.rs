@@ -1,0 +1,51 @@
+//! The only door to locks and atomics; `--cfg loom` swaps what is behind it.
+//!
+//! `Arc` is always the standard library's: a loom `Arc` cannot hold a trait object, and the HAL's traits are handed
+//! around as such. Nothing here relies on a reference count for ordering.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic;
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic;
+
+#[cfg(loom)]
+use loom::sync as imp;
+#[cfg(not(loom))]
+use std::sync as imp;
+
+pub(crate) use imp::MutexGuard;
+use std::sync::PoisonError;
+
+/// A mutex without poisoning: no user code runs under a lock of the runtime [I8], and every critical section leaves
+/// its data consistent at each point where it could unwind.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` if somebody holds it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn get_mut(&mut self) -> MutexGuard<'_, T> {
+        self.lock()
+    }
+}
