@@ -1,1 +1,25 @@
-//! Thalweg: tensor.
+//! Tensors on a Thalweg device, and the operators on them.
+//!
+//! A [`Tensor`] is a value: an operator reads its operands and makes a new tensor. Any thread may use any tensor at any
+//! time; an operator is recorded on the calling thread's current stream and returns at once. [`Tensor::to_vec`] waits.
+//!
+//! Views (`reshape`, `permute`, `narrow`, `broadcast_to`) share their tensor's memory and cost nothing on the device.
+//! Operators take views as they are where their kernel can, and make them contiguous where it cannot; their
+//! documentation says which.
+
+mod dtype;
+mod error;
+mod layout;
+mod ops;
+mod tensor;
+mod view;
+
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use layout::MAX_RANK;
+pub use ops::PackedMatrix;
+pub use tensor::Tensor;
+pub use thalweg_kernels::elementwise::{Binary, Unary};
+pub use thalweg_kernels::linear::Activation;
+pub use thalweg_kernels::pool::Pooling;
+pub use thalweg_kernels::reduce::Reduction;

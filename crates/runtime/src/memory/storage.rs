@@ -167,14 +167,16 @@ pub enum Operand<'a> {
 }
 
 impl Operand<'_> {
-    pub(crate) fn storage(&self) -> &Storage {
+    /// The storage.
+    pub fn storage(&self) -> &Storage {
         match self {
             Self::Read { storage, .. } => storage,
             Self::Write { storage, .. } | Self::Update { storage, .. } => storage,
         }
     }
 
-    pub(crate) fn access(&self) -> Access {
+    /// What happens to the bytes.
+    pub fn access(&self) -> Access {
         match self {
             Self::Read { .. } => Access::Read,
             Self::Write { .. } => Access::Write,
@@ -183,14 +185,15 @@ impl Operand<'_> {
     }
 
     /// First byte within the storage.
-    pub(crate) fn offset(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         match self {
             Self::Read { offset, .. } => *offset,
             Self::Write { .. } | Self::Update { .. } => 0,
         }
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
+    /// Length in bytes.
+    pub fn bytes(&self) -> u64 {
         match self {
             Self::Read { bytes, .. } | Self::Write { bytes, .. } | Self::Update { bytes, .. } => *bytes,
         }

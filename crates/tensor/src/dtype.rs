@@ -1,0 +1,58 @@
+//! Element types.
+
+use bytemuck::Pod;
+use std::fmt;
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DType {
+    /// 32-bit floating point.
+    F32,
+    /// Unsigned 32-bit integer: indices.
+    U32,
+    /// Signed 32-bit integer.
+    I32,
+}
+
+impl DType {
+    /// Size of an element in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 | Self::I32 => 4,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::U32 => "u32",
+            Self::I32 => "i32",
+        })
+    }
+}
+
+/// A host type that a tensor can hold.
+pub trait Element: Pod + sealed::Sealed {
+    /// Its element type.
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+impl Element for i32 {
+    const DTYPE: DType = DType::I32;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for u32 {}
+    impl Sealed for i32 {}
+}

@@ -1,0 +1,151 @@
+//! What a transformer encoder adds: the sequences of a batch lie packed one after the other, as the rows of a matrix,
+//! and `offsets` says where each starts. There is no padding to skip.
+
+use super::{bindable, dispatch};
+use crate::layout::Layout;
+use crate::{Activation, DType, Error, Pooling, Result, Tensor};
+use thalweg_kernels::{attention, embedding, linear, pool};
+use thalweg_runtime::{Device, Operand, Storage};
+
+/// The weight of a dense layer, packed once for the matrix kernels, and frozen.
+#[derive(Debug)]
+pub struct PackedMatrix {
+    storage: Storage,
+    outputs: usize,
+    inputs: usize,
+}
+
+impl PackedMatrix {
+    /// Packs `weight`, row-major `[outputs, inputs]`, for `x * weight^T`. Outputs are padded to a multiple of 32.
+    ///
+    /// # Errors
+    /// If the number of elements is another, a dimension is 0 or too large, or there is no memory.
+    pub fn new(device: &Device, weight: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
+        let shape = [outputs, inputs];
+        let operation = "PackedMatrix::new";
+        let layout = Layout::contiguous(operation, &shape)?;
+        let elements = layout.elements();
+        if weight.len() != elements || elements == 0 {
+            let given = weight.len();
+            return Err(Error::Length { operation, given, shape: shape.to_vec(), expected: elements.max(1) });
+        }
+        let packed = linear::pack(weight, outputs, inputs);
+        let storage = Storage::frozen_from_bytes(device, bytemuck::cast_slice(&packed))?;
+        Ok(Self { storage, outputs, inputs })
+    }
+
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+}
+
+impl Tensor {
+    /// What a BERT encoder starts from: the sum of three rows for each token, `[n, width]`, f32.
+    ///
+    /// Tables are `[rows, width]`, f32; ids are `[n]`, u32. An id outside its table fails when the data is read.
+    ///
+    /// # Errors
+    /// If a type or shape does not match.
+    pub fn embed(tables: [&Self; 3], ids: [&Self; 3]) -> Result<Self> {
+        const TABLES: [&str; 3] = ["the table of words", "the table of positions", "the table of types"];
+        const IDS: [&str; 3] = ["the word ids", "the position ids", "the type ids"];
+        let (_, width) = tables[0].expect_matrix("embed", TABLES[0])?;
+        let n = ids[0].expect_list("embed", IDS[0])?;
+        let mut rows = [0; 3];
+        let mut operands = smallvec::SmallVec::<[Self; 8]>::new();
+        for at in 0..3 {
+            tables[at].expect_dtype("embed", TABLES[at], DType::F32)?;
+            let (table_rows, _) = tables[at].expect_matrix("embed", TABLES[at])?;
+            tables[at].expect_shape("embed", TABLES[at], &[table_rows, width])?;
+            rows[at] = table_rows as u32; // within u32, by the layout
+            operands.push(bindable(tables[at])?);
+        }
+        for at in 0..3 {
+            ids[at].expect_dtype("embed", IDS[at], DType::U32)?;
+            ids[at].expect_shape("embed", IDS[at], &[n])?;
+            operands.push(bindable(ids[at])?);
+        }
+        let layout = Layout::contiguous("embed", &[n, width])?;
+        let [words, positions, types] = rows;
+        let params = embedding::SumParams { words, positions, types, width: width as u32 };
+        let inputs: smallvec::SmallVec<[_; 8]> = operands.iter().map(Self::exact).collect();
+        dispatch(&embedding::EMBED_SUM, &inputs, tables[0].device(), (layout, DType::F32), &params, n)
+    }
+
+    /// A dense layer: `activation(self * weight^T + bias)`; self is `[n, inputs]`, bias `[outputs]`, the result
+    /// `[n, outputs]`, f32.
+    ///
+    /// # Errors
+    /// If a type or shape does not match.
+    pub fn linear(&self, weight: &PackedMatrix, bias: &Self, activation: Activation) -> Result<Self> {
+        self.expect_dtype("linear", "the input", DType::F32)?;
+        bias.expect_dtype("linear", "the bias", DType::F32)?;
+        let PackedMatrix { storage, outputs, inputs } = weight;
+        let (n, _) = self.expect_matrix("linear", "the input")?;
+        self.expect_shape("linear", "the input", &[n, *inputs])?;
+        bias.expect_shape("linear", "the bias", &[*outputs])?;
+        let layout = Layout::contiguous("linear", &[n, *outputs])?;
+        let (x, bias) = (bindable(self)?, bindable(bias)?);
+        let params = linear::Params { inputs: *inputs as u32, outputs: *outputs as u32, activation: activation as u32 };
+        let weight = Operand::Read { storage, offset: 0, bytes: storage.bytes() };
+        let operands = [x.exact(), weight, bias.exact()];
+        dispatch(&linear::LINEAR, &operands, self.device(), (layout, DType::F32), &params, n)
+    }
+
+    /// Attention of each sequence within itself, with `heads` heads and scale `1 / sqrt(width / heads)`. Self is
+    /// `[n, 3 * width]`, f32: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising from 0 to
+    /// n; anything else fails when the data is read. The result is `[n, width]`.
+    ///
+    /// # Errors
+    /// If a type or shape does not match.
+    pub fn attention(&self, offsets: &Self, heads: usize) -> Result<Self> {
+        self.expect_dtype("attention", "the input", DType::F32)?;
+        let (n, joined) = self.expect_matrix("attention", "the input")?;
+        if heads == 0 || !joined.is_multiple_of(3 * heads) {
+            let (given, expected) =
+                (self.shape().to_vec(), format!("[n, 3 * width] with {heads} heads dividing width"));
+            return Err(Error::Shape { operation: "attention", what: "the input", given, expected });
+        }
+        let sequences = self.expect_offsets("attention", offsets)?;
+        let layout = Layout::contiguous("attention", &[n, joined / 3])?;
+        let head_dim = joined / 3 / heads;
+        let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
+        let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale };
+        let (qkv, offsets) = (bindable(self)?, bindable(offsets)?);
+        let operands = [qkv.exact(), offsets.exact()];
+        dispatch(&attention::ATTENTION, &operands, self.device(), (layout, DType::F32), &params, n)
+    }
+
+    /// Each sequence's rows to one: `[n, width]` to `[sequences, width]`, f32. `offsets` as for
+    /// [`attention`](Self::attention).
+    ///
+    /// # Errors
+    /// If a type or shape does not match.
+    pub fn pool(&self, offsets: &Self, pooling: Pooling) -> Result<Self> {
+        self.expect_dtype("pool", "the input", DType::F32)?;
+        let (rows, width) = self.expect_matrix("pool", "the input")?;
+        let sequences = self.expect_offsets("pool", offsets)?;
+        let layout = Layout::contiguous("pool", &[sequences as usize, width])?;
+        let params = pool::PoolParams { pooling: pooling as u32, sequences, rows: rows as u32, width: width as u32 };
+        let (x, offsets) = (bindable(self)?, bindable(offsets)?);
+        let operands = [x.exact(), offsets.exact()];
+        dispatch(&pool::POOL, &operands, self.device(), (layout, DType::F32), &params, sequences as usize)
+    }
+
+    /// The number of sequences that a list of offsets describes.
+    fn expect_offsets(&self, operation: &'static str, offsets: &Self) -> Result<u32> {
+        offsets.expect_dtype(operation, "the offsets", DType::U32)?;
+        let len = offsets.expect_list(operation, "the offsets")?;
+        if len < 2 {
+            let (given, expected) = (offsets.shape().to_vec(), "[sequences + 1], at least 2".to_owned());
+            return Err(Error::Shape { operation, what: "the offsets", given, expected });
+        }
+        Ok((len - 1) as u32) // within u32, by the layout
+    }
+}

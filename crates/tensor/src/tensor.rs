@@ -1,0 +1,144 @@
+//! The tensor: shared bytes with a layout.
+
+use crate::layout::Layout;
+use crate::{DType, Element, Error, Result};
+use std::fmt;
+use std::sync::Arc;
+use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
+
+/// An array on a device. Cloning shares the memory; no operation changes it afterwards.
+#[derive(Clone)]
+pub struct Tensor {
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) layout: Layout,
+    pub(crate) dtype: DType,
+}
+
+impl Tensor {
+    /// A tensor holding a copy of `data`, in row-major order.
+    ///
+    /// # Errors
+    /// If `data` has another number of elements than `shape`, the shape is too large, or there is no memory.
+    pub fn from_slice<T: Element>(device: &Device, data: &[T], shape: &[usize]) -> Result<Self> {
+        let layout = filled_layout("from_slice", data, shape)?;
+        let storage = Storage::from_bytes(device, bytemuck::cast_slice(data))?;
+        Ok(Self { storage: Arc::new(storage), layout, dtype: T::DTYPE })
+    }
+
+    /// A tensor of one repeated value, made on the device.
+    ///
+    /// # Errors
+    /// If the shape is too large or there is no memory.
+    pub fn full<T: Element>(device: &Device, value: T, shape: &[usize]) -> Result<Self> {
+        let layout = Layout::contiguous("full", shape)?;
+        let pattern = bytemuck::pod_read_unaligned::<u32>(bytemuck::bytes_of(&value));
+        Self::make(device, layout, T::DTYPE, |stream, storage| {
+            let bytes = storage.bytes();
+            stream.record(&Work::Fill(pattern), &[Operand::Write { storage, bytes }])
+        })
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// As for [`full`](Self::full).
+    pub fn zeros<T: Element>(device: &Device, shape: &[usize]) -> Result<Self> {
+        Self::full(device, T::zeroed(), shape)
+    }
+
+    /// The same values as memory that can never change: for weights. Reading it needs no bookkeeping on any stream.
+    /// Waits for the values and copies them through the host.
+    ///
+    /// # Errors
+    /// If the work that makes the values failed, or there is no memory.
+    pub fn freeze(&self) -> Result<Self> {
+        if self.storage.is_frozen() {
+            return Ok(self.clone());
+        }
+        let tensor = self.contiguous()?;
+        let mut bytes = vec![0; tensor.elements() * tensor.dtype.bytes()];
+        tensor.storage.read(tensor.byte_offset(), &mut bytes)?;
+        let storage = Arc::new(Storage::frozen_from_bytes(self.device(), &bytes)?);
+        Ok(Self { storage, layout: Layout { offset: 0, ..tensor.layout }, dtype: self.dtype })
+    }
+
+    /// A frozen tensor holding a copy of `data`; see [`freeze`](Self::freeze).
+    ///
+    /// # Errors
+    /// As for [`from_slice`](Self::from_slice).
+    pub fn frozen_from_slice<T: Element>(device: &Device, data: &[T], shape: &[usize]) -> Result<Self> {
+        let layout = filled_layout("frozen_from_slice", data, shape)?;
+        let storage = Arc::new(Storage::frozen_from_bytes(device, bytemuck::cast_slice(data))?);
+        Ok(Self { storage, layout, dtype: T::DTYPE })
+    }
+
+    /// The elements in row-major order. Submits and waits for the work that makes them.
+    ///
+    /// # Errors
+    /// If that work failed, or `T` is not the tensor's element type.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype {
+            let expected = "the type asked for";
+            return Err(Error::DType { operation: "to_vec", what: "the tensor", given: self.dtype, expected });
+        }
+        let tensor = self.contiguous()?;
+        let mut values = vec![T::zeroed(); tensor.elements()];
+        tensor.storage.read(tensor.byte_offset(), bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+
+    /// The lengths of the axes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.layout.shape
+    }
+
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.layout.elements()
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where the tensor is.
+    pub fn device(&self) -> &Device {
+        self.storage.device()
+    }
+
+    /// The first byte of a contiguous tensor in its storage.
+    pub(crate) fn byte_offset(&self) -> u64 {
+        (self.layout.offset * self.dtype.bytes()) as u64
+    }
+
+    /// A new tensor on the current stream, written by what `record` records. Nothing is recorded for an empty one.
+    pub(crate) fn make(
+        device: &Device,
+        layout: Layout,
+        dtype: DType,
+        record: impl FnOnce(&Stream, &mut Storage) -> thalweg_runtime::Result<()>,
+    ) -> Result<Self> {
+        let stream = Stream::current(device)?;
+        let mut storage = stream.allocate((layout.elements() * dtype.bytes()) as u64)?;
+        if layout.elements() > 0 {
+            record(&stream, &mut storage)?;
+        }
+        Ok(Self { storage: Arc::new(storage), layout, dtype })
+    }
+}
+
+fn filled_layout<T>(operation: &'static str, data: &[T], shape: &[usize]) -> Result<Layout> {
+    let layout = Layout::contiguous(operation, shape)?;
+    if layout.elements() != data.len() {
+        let (given, expected) = (data.len(), layout.elements());
+        return Err(Error::Length { operation, given, shape: shape.to_vec(), expected });
+    }
+    Ok(layout)
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({}{:?} on {})", self.dtype, self.shape(), self.device().info().name)
+    }
+}
