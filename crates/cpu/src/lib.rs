@@ -1,1 +1,62 @@
-//! Thalweg: cpu.
+//! The CPU backend: the processor that this program runs on, as a device.
+//!
+//! # What it does
+//!
+//! Every queue is a lane of lists that run in order. A list is *runnable* when it is at the head of its lane and its
+//! waits are met; runnable lists go to one pool of worker threads, in the order in which they became so. The pool is
+//! one per process, as large as the number of processors that the process may use (affinity and cgroup quota included),
+//! so that many threads with a stream each never run more threads than processors.
+//!
+//! ```text
+//!  submit ──► lane: list, list, list        at the head, waits met
+//!  submit ──► lane: list                   ───────────────────────►  run queue ──► worker ──► timeline ──► host waits
+//!  submit ──► lane: list, list                                                      │
+//!               ▲                                                                    └── shares a large dispatch with
+//!               └──── the lanes that waited for the value ◄──────────────────────────    workers that have no list
+//! ```
+//!
+//! With as many runnable lists as workers, each list runs whole on one of them. With fewer, a worker offers its large
+//! dispatches to the idle ones, which claim ranges of items. What decides is the number of runnable lists and idle
+//! workers at that dispatch, so nothing has to be switched back. The results have the same bits either way, because a
+//! kernel's item may not depend on the split.
+//!
+//! # What it cannot do
+//!
+//! - It is stronger than the contract of the HAL: the commands of a list run in order on one worker, and the lists of a
+//!   queue never overlap, so that a missing barrier does no harm here. The mock is the device to test with.
+//! - [`Device::discard`](thalweg_hal::Device::discard) does nothing.
+//! - Memory is the host's own, from the global allocator. The system may hand out pages on first use only, so that an
+//!   allocation can succeed and its use end the process; the budget of the layer above is what bounds memory.
+//! - A queue holds any number of lists. Whoever submits bounds the work in flight.
+//! - A kernel that never returns keeps its worker for ever. A kernel that overflows its stack ends the process.
+//!
+//! # Locks
+//!
+//! | lock | guards | may be held while taking |
+//! |---|---|---|
+//! | lane | one queue's lists | timeline |
+//! | timeline | one timeline's promises, failures, waiters | nothing |
+//! | run queue | runnable lanes, offered dispatches, idle workers | nothing |
+//! | bell | the number of threads in `wait_any` | nothing |
+//!
+//! No kernel, and no drop of a list, runs under any of them. A lane's lock is never held while another lane's is taken.
+//!
+//! # Shutdown
+//!
+//! 1. Devices and queues hold the pool; dropping the last of them marks it as closing and wakes the workers.
+//! 2. A worker leaves when the pool is closing and nothing is runnable. Lists that still wait do so for lists that run
+//!    (a wait names submitted work), and the worker that completes those takes what it made runnable.
+//! 3. Nobody joins the workers: no drop blocks, and timelines go on working until the last list has run.
+
+mod device;
+mod executor;
+mod machine;
+mod queue;
+mod split;
+mod sync;
+mod timeline;
+
+pub use device::CpuDevice;
+
+/// The backend's name in errors.
+pub(crate) const NAME: &str = "cpu";

@@ -32,9 +32,11 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Whether two bindings share a byte.
+    /// Whether two bindings, neither of which ends past the largest offset, share a byte.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.memory == other.memory
+            && self.bytes > 0
+            && other.bytes > 0
             && self.offset < other.offset + other.bytes
             && other.offset < self.offset + self.bytes
     }

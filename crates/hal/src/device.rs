@@ -94,7 +94,8 @@ pub trait Queue: Send + fmt::Debug {
     /// Hands over a list. Returns once the device has it, not when it has run.
     ///
     /// The timeline reaches `signal.value` when the list has run, failed or not; a list's own failure is published
-    /// ([`Timeline::take_failures`]) before its value can be seen. Values of one timeline are reached in order.
+    /// ([`Timeline::take_failures`]) before its value can be seen. Values of one timeline are reached in order, and not
+    /// before every earlier list of the same queue has run.
     ///
     /// # Errors
     /// If the device does not take the list. It then runs none of it, and signals nothing.
@@ -141,7 +142,8 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     /// If the device is lost.
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool>;
 
-    /// Raises the timeline from the host. Only for timelines that no queue signals, such as a doorbell.
+    /// Raises the timeline from the host. Only for timelines that no queue signals, such as a doorbell; on others a
+    /// backend ignores it, since a list could otherwise start early.
     fn signal(&self, value: u64);
 
     /// Takes the failures of completed lists: value and reason, rising. Each is returned once.

@@ -44,15 +44,23 @@ pub enum Error {
         /// The kind of object: "memory", "timeline", "pipeline".
         what: &'static str,
     },
+    /// The system refused a thread that the device needs.
+    #[error("{device}: cannot start a thread: {source}")]
+    Thread {
+        /// The device's name.
+        device: String,
+        /// What the system said.
+        source: std::sync::Arc<std::io::Error>,
+    },
     /// A fault that [`crate::faulty`] was asked to inject.
     #[error("injected fault: {0}")]
     Injected(&'static str),
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anything being changed: true only for a shortage of memory.
+    /// Whether the same call may succeed later without anything being changed: for a shortage of memory or threads.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::OutOfMemory { .. })
+        matches!(self, Self::OutOfMemory { .. } | Self::Thread { .. })
     }
 }
 
@@ -129,7 +137,7 @@ pub enum Violation {
         /// Which part.
         what: &'static str,
     },
-    /// A wait names a value that no submitted list signals: the device could wait for ever [I1].
+    /// A wait names a value that no submitted list signals: the device could wait for ever (I1).
     #[error("wait for value {value} of timeline {timeline}, but only {submitted} is submitted")]
     WaitNotSubmitted {
         /// The timeline's id.

@@ -181,8 +181,12 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
             }
             let mut call = HostCall { items, extent: *extent, params: &list.params[params.range()], inputs, outputs };
             // A kernel that panics leaves half-written outputs behind, which its failure says are not to be used.
-            let result = catch_unwind(AssertUnwindSafe(|| (source.host)(&mut call)))
-                .unwrap_or_else(|panic| Err(KernelFailure::new(panic_message(&*panic))));
+            let result = catch_unwind(AssertUnwindSafe(|| (source.host)(&mut call))).unwrap_or_else(|panic| {
+                let message = panic_message(&*panic);
+                // Dropping a payload may panic again, and here nobody would catch it.
+                std::mem::forget(panic);
+                Err(KernelFailure::new(message))
+            });
             result.map_err(|failure| Error::Kernel { kernel: source.name.clone().into_owned(), failure })
         }
     }

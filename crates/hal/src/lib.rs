@@ -40,4 +40,4 @@ pub use device::{
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{HostCall, HostFn, HostInputs, HostOutputs, KernelSource};
-pub use list::List;
+pub use list::{List, PARAMETER_ALIGNMENT};

@@ -3,6 +3,9 @@
 use crate::{Access, BINDING_ALIGNMENT, Binding, Command, Limits, MAX_BINDINGS, Memory, Pipeline, Violation};
 use std::sync::Arc;
 
+/// Every parameter struct starts at a multiple of this many bytes of its list.
+pub const PARAMETER_ALIGNMENT: usize = 16;
+
 /// Commands with everything they name. Plain data while it is built; nobody changes it once it is submitted.
 ///
 /// The tables own what the commands use: a submitted list keeps its memories and pipelines alive until it has run.
@@ -12,7 +15,7 @@ pub struct List {
     pub commands: Vec<Command>,
     /// Operands of all commands.
     pub bindings: Vec<Binding>,
-    /// Parameter structs of all dispatches, each starting at a multiple of 16 bytes.
+    /// Parameter structs of all dispatches, each starting at a multiple of [`PARAMETER_ALIGNMENT`].
     pub params: Vec<u8>,
     /// Memories that the bindings name.
     pub memories: Vec<Arc<dyn Memory>>,
@@ -63,6 +66,9 @@ impl List {
                 if params.len != source.params_bytes || self.params.get(params.range()).is_none() {
                     return Err(malformed("number of parameter bytes"));
                 }
+                if !(params.start as usize).is_multiple_of(PARAMETER_ALIGNMENT) {
+                    return Err(malformed("parameters not aligned to 16 bytes"));
+                }
                 let items = u64::from(extent[0]);
                 if bindings.iter().any(|b| b.access.writes() && (items == 0 || b.bytes % items != 0)) {
                     return Err(malformed("a written binding does not divide by the extent"));
@@ -92,13 +98,14 @@ impl List {
                 let limit = limits.max_binding_bytes;
                 return Err(Violation::BindingTooLarge { command: index, binding: at, bytes, limit });
             }
-            for (other_at, other) in bindings.iter().enumerate().skip(at + 1) {
+            // With those before it, whose ends are known not to overflow.
+            for (other_at, other) in bindings.iter().enumerate().take(at) {
                 // Two entries of the table may be the same memory; the indices then differ, the ids do not.
                 let same_memory = binding.memory == other.memory
                     || self.memories.get(other.memory as usize).is_some_and(|m| m.id() == memory.id());
                 let writes = binding.access.writes() || other.access.writes();
                 if same_memory && writes && binding.overlaps(&Binding { memory: binding.memory, ..*other }) {
-                    return Err(Violation::Aliased { command: index, first: at, second: other_at });
+                    return Err(Violation::Aliased { command: index, first: other_at, second: at });
                 }
             }
         }

@@ -27,7 +27,7 @@ impl Device {
     /// What the device says, or that the reaper's thread could not be started.
     pub fn new(hal: Arc<dyn thalweg_hal::Device>, config: Config) -> Result<Self> {
         let device = Self::without_reaper(hal, config)?;
-        reaper::start(&device.core).map_err(|source| Error::Thread { source: Arc::new(source) })?;
+        reaper::start(&device.core)?;
         Ok(device)
     }
 

@@ -67,12 +67,6 @@ pub enum Error {
         /// How many there can be.
         limit: usize,
     },
-    /// The device's background thread could not be started.
-    #[error("cannot start a thread for the device: {source}")]
-    Thread {
-        /// What the system said.
-        source: Arc<std::io::Error>,
-    },
     /// The deadline passed before the work was done. The work goes on.
     #[error("the deadline passed before the work was done")]
     Timeout,

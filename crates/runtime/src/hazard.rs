@@ -1,4 +1,4 @@
-//! Stamps: what the bytes of a block remember of their last uses [I5].
+//! Stamps: what the bytes of a block remember of their last uses (I5).
 //!
 //! A use is a position on a stream's timeline and, inside that list, the barrier epoch. From the uses of its operands
 //! an operation learns which foreign values it has to wait for and whether it needs a barrier:
@@ -8,8 +8,8 @@
 //! | read | the last write |
 //! | write | the last write and every read since |
 //!
-//! Each block has a lock of its own around its uses [I4]. All blocks of an operation are locked at once, in the order
-//! of their ids [I2].
+//! Each block has a lock of its own around its uses (I4). All blocks of an operation are locked at once, in the order
+//! of their ids (I2).
 
 use smallvec::SmallVec;
 use thalweg_hal::Access;

@@ -5,7 +5,7 @@ use crate::device::DeviceCore;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use thalweg_hal::{Device, Timeline, Wait};
+use thalweg_hal::{Device, Error, Result, Timeline, Wait};
 
 /// Wakes the reaper. A timeline that the host signals, so that it can be waited for beside the streams'.
 #[derive(Debug)]
@@ -42,9 +42,11 @@ impl Doorbell {
 }
 
 /// Starts the reaper. It holds the device only while it works, and ends when the device is gone or lost.
-pub(crate) fn start(core: &Arc<DeviceCore>) -> std::io::Result<()> {
+pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
     let (weak, hal) = (Arc::downgrade(core), Arc::clone(&core.hal));
-    std::thread::Builder::new().name("thalweg-reaper".into()).spawn(move || run(&weak, &*hal)).map(drop)
+    let thread = std::thread::Builder::new().name("thalweg-reaper".into()).spawn(move || run(&weak, &*hal));
+    let refused = |source| Error::Thread { device: core.hal.info().name.clone(), source: Arc::new(source) };
+    thread.map(drop).map_err(refused)
 }
 
 fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {

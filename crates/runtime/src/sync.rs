@@ -16,7 +16,7 @@ use std::sync as imp;
 pub(crate) use imp::MutexGuard;
 use std::sync::PoisonError;
 
-/// A mutex without poisoning: no user code runs under a lock of the runtime [I8], and every critical section leaves
+/// A mutex without poisoning: no user code runs under a lock of the runtime (I8), and every critical section leaves
 /// its data consistent at each point where it could unwind.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);

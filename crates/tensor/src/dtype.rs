@@ -22,19 +22,40 @@ impl DType {
             Self::F32 | Self::U32 | Self::I32 => 4,
         }
     }
+
+    /// The name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::U32 => "u32",
+            Self::I32 => "i32",
+        }
+    }
 }
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::U32 => "u32",
-            Self::I32 => "i32",
-        })
+        f.write_str(self.name())
     }
 }
 
-/// A host type that a tensor can hold.
+/// A host type that a tensor can hold. Only this crate implements it.
+///
+/// ```
+/// # use thalweg_tensor::{Result, Tensor};
+/// fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+///     tensor.to_vec::<f32>()
+/// }
+/// ```
+///
+/// No tensor holds any other type, so asking for one does not compile:
+///
+/// ```compile_fail,E0277
+/// # use thalweg_tensor::{Result, Tensor};
+/// fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+///     tensor.to_vec::<f64>()
+/// }
+/// ```
 pub trait Element: Pod + sealed::Sealed {
     /// Its element type.
     const DTYPE: DType;

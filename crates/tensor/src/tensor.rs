@@ -33,8 +33,7 @@ impl Tensor {
         let layout = Layout::contiguous("full", shape)?;
         let pattern = bytemuck::pod_read_unaligned::<u32>(bytemuck::bytes_of(&value));
         Self::make(device, layout, T::DTYPE, |stream, storage| {
-            let bytes = storage.bytes();
-            stream.record(&Work::Fill(pattern), &[Operand::Write { storage, bytes }])
+            stream.record(&Work::Fill(pattern), &[Operand::write(storage)])
         })
     }
 
@@ -78,7 +77,7 @@ impl Tensor {
     /// If that work failed, or `T` is not the tensor's element type.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         if T::DTYPE != self.dtype {
-            let expected = "the type asked for";
+            let expected = T::DTYPE.name();
             return Err(Error::DType { operation: "to_vec", what: "the tensor", given: self.dtype, expected });
         }
         let tensor = self.contiguous()?;

@@ -34,7 +34,7 @@ pub(crate) struct Block {
     pub(crate) segment: Arc<Segment>,
     pub(crate) offset: u64,
     pub(crate) class: Class,
-    /// Stay with the bytes when the block is freed and taken again [I5].
+    /// Stay with the bytes when the block is freed and taken again (I5).
     pub(crate) uses: Mutex<Uses>,
 }
 

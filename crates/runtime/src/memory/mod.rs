@@ -4,7 +4,7 @@
 //! it. Each stream keeps its free blocks in lists of its own, reached under its recorder's lock, so a hit touches
 //! nothing shared. A free, from any thread, is one push on the owner's list of returns.
 //!
-//! A freed block keeps its uses [I5]. Its own stream may take it again at once: the next operation on it is ordered
+//! A freed block keeps its uses (I5). Its own stream may take it again at once: the next operation on it is ordered
 //! after them like any other. Blocks are neither split nor merged, so uses never need to be.
 //!
 //! A miss runs with no lock held, in this order: grow within the budget; trim segments whose blocks are all free and

@@ -139,64 +139,30 @@ impl Drop for Storage {
 /// A part of a storage as an operand of an operation.
 ///
 /// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written.
-#[derive(Debug)]
-pub enum Operand<'a> {
-    /// Bytes to read.
-    Read {
-        /// Where.
-        storage: &'a Storage,
-        /// First byte, a multiple of 256.
-        offset: u64,
-        /// Length in bytes.
-        bytes: u64,
-    },
-    /// Bytes to write, all of them.
-    Write {
-        /// Where; from its first byte.
-        storage: &'a mut Storage,
-        /// Length in bytes.
-        bytes: u64,
-    },
-    /// Bytes to change in place.
-    Update {
-        /// Where; from its first byte.
-        storage: &'a mut Storage,
-        /// Length in bytes.
-        bytes: u64,
-    },
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    pub(crate) storage: &'a Storage,
+    pub(crate) access: Access,
+    /// First byte within the storage.
+    pub(crate) offset: u64,
+    /// Length in bytes.
+    pub(crate) bytes: u64,
 }
 
-impl Operand<'_> {
-    /// The storage.
-    pub fn storage(&self) -> &Storage {
-        match self {
-            Self::Read { storage, .. } => storage,
-            Self::Write { storage, .. } | Self::Update { storage, .. } => storage,
-        }
+impl<'a> Operand<'a> {
+    /// `bytes` bytes to read, from `offset`, which is a multiple of 256.
+    pub fn read(storage: &'a Storage, offset: u64, bytes: u64) -> Self {
+        Self { storage, access: Access::Read, offset, bytes }
     }
 
-    /// What happens to the bytes.
-    pub fn access(&self) -> Access {
-        match self {
-            Self::Read { .. } => Access::Read,
-            Self::Write { .. } => Access::Write,
-            Self::Update { .. } => Access::ReadWrite,
-        }
+    /// All bytes of the storage, to be written.
+    pub fn write(storage: &'a mut Storage) -> Self {
+        Self { bytes: storage.bytes, offset: 0, access: Access::Write, storage }
     }
 
-    /// First byte within the storage.
-    pub fn offset(&self) -> u64 {
-        match self {
-            Self::Read { offset, .. } => *offset,
-            Self::Write { .. } | Self::Update { .. } => 0,
-        }
-    }
-
-    /// Length in bytes.
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Self::Read { bytes, .. } | Self::Write { bytes, .. } | Self::Update { bytes, .. } => *bytes,
-        }
+    /// All bytes of the storage, to be changed in place.
+    pub fn update(storage: &'a mut Storage) -> Self {
+        Self { bytes: storage.bytes, offset: 0, access: Access::ReadWrite, storage }
     }
 }
 

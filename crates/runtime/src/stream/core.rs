@@ -9,7 +9,7 @@
 //! | `settled` | whoever retires | `in_flight` |
 //! | `returns` | whoever drops a storage adds, the recorder's holder empties | its lock |
 //!
-//! Lock order [I3]: hazards (by id) -> `submitter` -> `recorder` -> `returns`; `submitter` -> `in_flight`. `recorder` and
+//! Lock order (I3): hazards (by id) -> `submitter` -> `recorder` -> `returns`; `submitter` -> `in_flight`. `recorder` and
 //! `in_flight` are never held together, and nobody takes a hazard under either.
 
 use super::recorder::{Points, Progress, Recorder, Sealed};
@@ -91,7 +91,7 @@ impl StreamCore {
     }
 
     fn flush_locked(&self, core: &DeviceCore, mut submitter: MutexGuard<'_, Box<dyn Queue>>, value: u64) {
-        // Looked again under the lock: somebody else may have sealed that list meanwhile [I2].
+        // Looked again under the lock: somebody else may have sealed that list meanwhile (I2).
         if self.submitted() < value {
             let spare = self.retiring.spare_list();
             // Its own statement, so that the recorder is released before the list is handed over.
@@ -104,7 +104,7 @@ impl StreamCore {
         core.doorbell.ring();
     }
 
-    /// Hands a list over. A list that the device refuses uses up its value [I7]: an empty list takes its place, with
+    /// Hands a list over. A list that the device refuses uses up its value (I7): an empty list takes its place, with
     /// the same waits, so that whoever is ordered after it stays ordered after what it would have waited for.
     fn submit(&self, core: &DeviceCore, queue: &mut dyn Queue, sealed: Sealed) {
         let Sealed { value, list, waits, edges } = sealed;
@@ -114,8 +114,8 @@ impl StreamCore {
         // In flight before it is submitted, so that whoever sees the signal finds the list.
         self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, failure: None });
         // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
-        // use that an operand's hazard knows [I2, I5, I6]; waits name submitted values only, since foreign uses are
-        // flushed before they are recorded [I1]; operands were checked against their storages.
+        // use that an operand's hazard knows (I2, I5, I6); waits name submitted values only, since foreign uses are
+        // flushed before they are recorded (I1); operands were checked against their storages.
         let taken = unsafe { queue.submit(Submission { list: &list, waits: &waits, signal: &signal }) };
         if let Err(error) = taken {
             let failure = Failure { stream: self.index, value, source: Arc::new(error) };

@@ -1,4 +1,4 @@
-//! The way of one operation into a stream's list [I1, I2].
+//! The way of one operation into a stream's list (I1, I2).
 //!
 //! 1. Check the operation against its kernel and its operands, with nothing locked.
 //! 2. Lock the hazards of all its blocks, in the order of their ids.
@@ -50,40 +50,39 @@ fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result
         Work::Dispatch { pipeline, params, extent } => {
             let source = pipeline.source();
             if operands.len() > MAX_BINDINGS
-                || !operands.iter().map(Operand::access).eq(source.bindings.iter().copied())
+                || !operands.iter().map(|operand| operand.access).eq(source.bindings.iter().copied())
             {
                 return malformed("number or access of operands differs from the kernel's bindings");
             }
             if params.len() != source.params_bytes as usize {
                 return malformed("wrong number of parameter bytes");
             }
-            let uneven = |operand: &Operand<'_>| {
-                operand.access().writes() && !operand.bytes().is_multiple_of(u64::from(extent[0]))
-            };
+            let uneven =
+                |operand: &Operand<'_>| operand.access.writes() && !operand.bytes.is_multiple_of(u64::from(extent[0]));
             if extent.contains(&0) || operands.iter().any(uneven) {
                 return malformed("written operands do not divide evenly by the extent");
             }
         }
         Work::Copy => match operands {
-            [Operand::Read { bytes: from, .. }, Operand::Write { bytes: to, .. }] if from == to => {}
+            [from, to] if (from.access, to.access) == (Access::Read, Access::Write) && from.bytes == to.bytes => {}
             _ => return malformed("a copy reads one operand and writes another of the same length"),
         },
         Work::Fill(_) => match operands {
-            [Operand::Write { bytes, .. }] if bytes % 4 == 0 => {}
+            [to] if to.access == Access::Write && to.bytes % 4 == 0 => {}
             _ => return malformed("a fill writes one operand of whole 32-bit words"),
         },
     }
     let limit = core.hal.info().limits.max_binding_bytes;
     for (index, operand) in operands.iter().enumerate() {
-        let (storage, bytes) = (operand.storage(), operand.bytes());
+        let (storage, bytes) = (operand.storage, operand.bytes);
         if !std::ptr::eq(&*storage.device().core, core) {
             return Err(Error::OtherDevice { operand: index });
         }
-        if operand.access() != Access::Read && storage.is_frozen() {
+        if operand.access != Access::Read && storage.is_frozen() {
             return Err(Error::Frozen { operand: index });
         }
-        let end = operand.offset().checked_add(bytes);
-        if end.is_none_or(|end| end > storage.bytes()) || bytes == 0 || operand.offset() % BINDING_ALIGNMENT != 0 {
+        let end = operand.offset.checked_add(bytes);
+        if end.is_none_or(|end| end > storage.bytes()) || bytes == 0 || operand.offset % BINDING_ALIGNMENT != 0 {
             return malformed("an operand is empty, misaligned, or ends past its storage");
         }
         if bytes > limit {

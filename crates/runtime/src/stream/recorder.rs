@@ -6,15 +6,13 @@ use crate::memory::heap::Heap;
 use crate::memory::{Block, Operand};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use thalweg_hal::{Access, Binding, Command, List, Memory, Pipeline, Span};
+use thalweg_hal::{Access, Binding, Command, List, Memory, PARAMETER_ALIGNMENT, Pipeline, Span};
 
 /// A value on a stream's timeline: stream, value.
 pub(crate) type Point = (u32, u64);
 /// Values that a list waits for or reads from.
 pub(crate) type Points = SmallVec<[Point; 4]>;
 
-/// Parameter structs start at a multiple of this.
-const PARAMETER_ALIGNMENT: usize = 16;
 /// Size of the direct-mapped table from a memory's id to its place in the open list.
 const MEMORY_SLOTS: usize = 64;
 
@@ -49,7 +47,7 @@ pub(crate) trait Progress {
 pub(crate) struct Sealed {
     pub(crate) value: u64,
     pub(crate) list: List,
-    /// Foreign values to wait for, all submitted [I1], each stream once.
+    /// Foreign values to wait for, all submitted (I1), each stream once.
     pub(crate) waits: Points,
     /// Values whose data the list reads.
     pub(crate) edges: Points,
@@ -90,7 +88,7 @@ impl Recorder {
         recorder
     }
 
-    /// Opens the next list. It starts with a barrier, which orders it after the stream's previous list [I6].
+    /// Opens the next list. It starts with a barrier, which orders it after the stream's previous list (I6).
     fn begin(&mut self, mut list: List) {
         list.commands.push(Command::Barrier);
         self.list = list;
@@ -144,7 +142,7 @@ impl Recorder {
         }
     }
 
-    /// Appends an operation and stamps its blocks, as one step [I2]. The caller holds the blocks' hazards, whose foreign
+    /// Appends an operation and stamps its blocks, as one step (I2). The caller holds the blocks' hazards, whose foreign
     /// uses are all submitted, and has checked the operands.
     pub(crate) fn append(
         &mut self,
@@ -194,10 +192,10 @@ impl Recorder {
     fn push_command(&mut self, work: &Work<'_>, operands: &[Operand<'_>]) {
         let start = self.list.bindings.len() as u32;
         for operand in operands {
-            let storage = operand.storage();
+            let storage = operand.storage;
             let memory = self.memory_index(storage.memory());
-            let offset = storage.offset() + operand.offset();
-            let (access, bytes) = (operand.access(), operand.bytes());
+            let offset = storage.offset() + operand.offset;
+            let (access, bytes) = (operand.access, operand.bytes);
             self.list.bindings.push(Binding { memory, access, offset, bytes });
         }
         let bindings = Span { start, len: operands.len() as u32 };
@@ -243,8 +241,8 @@ impl Recorder {
 pub(crate) fn distinct_blocks<'a>(operands: &'a [Operand<'_>]) -> Result<SmallVec<[(&'a Block, Access); 8]>> {
     let mut blocks = SmallVec::<[(&Block, Access, usize); 8]>::new();
     for (index, operand) in operands.iter().enumerate() {
-        if let Some(block) = operand.storage().block() {
-            blocks.push((block, operand.access(), index));
+        if let Some(block) = operand.storage.block() {
+            blocks.push((block, operand.access, index));
         }
     }
     blocks.sort_unstable_by_key(|(block, ..)| block.id);

@@ -1,7 +1,7 @@
 //! From the signal to the result: what is in flight, and how it settles.
 //!
 //! A list settles in the order of its stream's timeline. Its result is its own failure, or the first failure among the
-//! values whose data it read. The result is entered before `settled` rises [I7], so whoever sees the value finds it.
+//! values whose data it read. The result is entered before `settled` rises (I7), so whoever sees the value finds it.
 //!
 //! Anyone may retire. It is idempotent, takes no lock but this one, and holds it for a few instructions at a time;
 //! what the lists held is dropped outside.
@@ -115,7 +115,7 @@ impl StreamCore {
         let completed = self.timeline.completed().min(value);
         while self.settled() < completed {
             // The lists read from settle first, with our lock released: theirs and ours have no order. This ends,
-            // because they were submitted before this list [I1].
+            // because they were submitted before this list (I1).
             let mut edges = Points::new();
             if let Some(front) = self.retiring.queue.lock().in_flight.front() {
                 edges.extend(front.edges.iter().copied().filter(|edge| edge.0 != self.index));

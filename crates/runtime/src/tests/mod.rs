@@ -18,7 +18,7 @@ pub(crate) struct Sabotage {
 }
 
 impl Sabotage {
-    /// Blocks that are taken again come without their uses [I5].
+    /// Blocks that are taken again come without their uses (I5).
     #[cfg(not(loom))]
     pub(crate) fn forget_freed_stamps(&self) {
         self.forget_freed_stamps.store(true, Ordering::Relaxed);

@@ -1,1 +1,276 @@
-//! Single steps of the protocol.
+//! Single promises of the runtime, one test each.
+
+use super::world::{BYTES, Known};
+use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
+use std::sync::Arc;
+use std::time::Duration;
+use thalweg_hal::faulty::{Faulty, Plan, Strike};
+use thalweg_hal::mock::{MockConfig, MockDevice};
+
+fn mock(config: MockConfig) -> Device {
+    Device::new(MockDevice::new(config), Config::default()).unwrap()
+}
+
+fn faulty(plan: Plan) -> (Device, Arc<Faulty>) {
+    let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
+    (Device::new(Arc::<Faulty>::clone(&faulty), Config::default()).unwrap(), faulty)
+}
+
+fn streams<const N: usize>(device: &Device) -> [Stream; N] {
+    std::array::from_fn(|_| Stream::new(device).unwrap())
+}
+
+#[test]
+fn a_failing_kernel_fails_what_depends_on_it_and_nothing_else() {
+    let device = mock(MockConfig::default());
+    let [ours, other] = streams(&device);
+    let even = Known::upload(&device, 2, 0).unwrap();
+    let broken = even.odd_copy(&ours).unwrap();
+    // On the same stream after it, and on another.
+    let dependants = [broken.combine(&even, 1, &ours).unwrap(), broken.copy(&other).unwrap()];
+    let grandchild = dependants[1].combine(&even, 3, &ours).unwrap();
+    ours.flush();
+    let stranger = even.combine(&even, 4, &ours).unwrap();
+    for storage in [&broken, &dependants[0], &dependants[1], &grandchild] {
+        let error = storage.is_right().unwrap_err();
+        assert!(matches!(&error, Error::Failed(failure) if failure.stream == ours.id()), "{error}");
+        assert!(error.to_string().contains("the first word is 2, expected an odd number"), "{error}");
+    }
+    assert!(stranger.is_right().unwrap());
+    assert!(Known::upload(&device, 3, 0).unwrap().odd_copy(&ours).unwrap().is_right().unwrap());
+}
+
+#[test]
+fn overwriting_failed_data_is_not_failing() {
+    let device = mock(MockConfig::default());
+    let [stream] = streams(&device);
+    let mut broken = Known::upload(&device, 2, 0).unwrap().odd_copy(&stream).unwrap();
+    assert!(broken.is_right().is_err());
+    stream.record(&Work::Fill(7), &[Operand::write(&mut broken.storage)]).unwrap();
+    let mut word = [0; 4];
+    broken.storage.read(0, &mut word).unwrap();
+    assert_eq!(u32::from_ne_bytes(word), 7);
+}
+
+#[test]
+fn a_refused_submission_uses_up_its_value_and_the_stream_goes_on() {
+    let (device, faulty) = faulty(Plan { submissions: Strike::Nth(2), ..Plan::default() });
+    let [stream, other] = streams(&device);
+    let first = Known::fill(&stream, 1).unwrap();
+    stream.flush();
+    let second = first.combine(&first, 2, &stream).unwrap();
+    let event = stream.record_event();
+    stream.flush();
+    let third = first.combine(&first, 3, &stream).unwrap();
+    // Ordered after the refused list, but reading nothing of it.
+    other.wait(&event).unwrap();
+    let fourth = first.copy(&other).unwrap();
+    assert_eq!(faulty.counts().submissions, 1);
+    assert!(matches!(event.synchronize(None), Err(Error::Failed(_))));
+    assert!(matches!(second.is_right(), Err(Error::Failed(_))));
+    assert!(first.is_right().unwrap() && third.is_right().unwrap() && fourth.is_right().unwrap());
+}
+
+#[test]
+fn a_lost_device_answers_everybody_and_hangs_nobody() {
+    let (device, faulty) = faulty(Plan::default());
+    let [stream] = streams(&device);
+    let known = Known::fill(&stream, 1).unwrap();
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| stream.synchronize())).collect();
+        faulty.lose();
+        // A waiter may have been served before.
+        waiters.into_iter().for_each(|waiter| drop(waiter.join().unwrap()));
+    });
+    assert!(known.is_right().is_err());
+    // Recording touches no device: the loss is noticed by the first call that does.
+    let _ = Known::fill(&stream, 2);
+    assert!(matches!(device.synchronize(), Err(Error::Device(_))));
+    assert!(matches!(Known::fill(&stream, 3).map(drop), Err(Error::Device(_))));
+}
+
+#[test]
+fn an_event_completes_when_its_work_has_and_asking_ends() {
+    let device = mock(MockConfig::default());
+    let [stream] = streams(&device);
+    assert!(stream.record_event().query(), "an event with nothing before it");
+    let known = Known::fill(&stream, 1).unwrap();
+    let event = stream.record_event();
+    // Nobody has submitted it: the question has it submitted.
+    while !event.query() {
+        std::thread::yield_now();
+    }
+    event.synchronize(Some(Duration::ZERO)).unwrap();
+    assert!(known.is_right().unwrap());
+}
+
+#[test]
+fn waiting_for_an_event_has_a_deadline() {
+    let (device, faulty) = faulty(Plan { withhold_signals: true, ..Plan::default() });
+    let [stream] = streams(&device);
+    let _known = Known::fill(&stream, 1).unwrap();
+    let event = stream.record_event();
+    assert!(matches!(event.synchronize(Some(Duration::from_millis(5))), Err(Error::Timeout)));
+    assert!(!event.query());
+    faulty.release();
+    event.synchronize(Some(Duration::MAX)).unwrap();
+}
+
+#[test]
+fn a_thread_that_ends_gives_its_stream_back_and_hands_over_its_work() {
+    let device = Device::new(MockDevice::new(MockConfig::default()), Config::default().pool_streams(2)).unwrap();
+    let id = |device: &Device| Stream::current(device).unwrap().id();
+    let main = id(&device);
+    for round in 0..100 {
+        let (device, event, other) = std::thread::scope(|scope| {
+            let device = &device;
+            scope
+                .spawn(move || {
+                    let stream = Stream::current(device).unwrap();
+                    let known = Known::fill(&stream, round).unwrap();
+                    drop(known);
+                    (device, stream.record_event(), stream.id())
+                })
+                .join()
+                .unwrap()
+        });
+        assert_ne!(other, main, "the least loaded stream");
+        while !event.query() {
+            std::thread::yield_now();
+        }
+        assert_eq!(id(device), main);
+    }
+    let panicked = std::thread::scope(|scope| {
+        scope.spawn(|| Stream::current(&device).map(|_| panic!("on purpose")).unwrap()).join()
+    });
+    assert!(panicked.is_err());
+    let other = std::thread::scope(|scope| scope.spawn(|| id(&device)).join().unwrap());
+    assert_ne!(other, main, "given back by a panic too");
+}
+
+#[test]
+fn a_scope_sets_the_stream_and_takes_it_back_also_by_panic() {
+    let device = mock(MockConfig::default());
+    let [outer, inner] = streams(&device);
+    let current = || Stream::current(&device).unwrap().id();
+    let before = current();
+    outer.scope(|| {
+        assert_eq!(current(), outer.id());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            inner.scope(|| {
+                assert_eq!(current(), inner.id());
+                panic!("on purpose");
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(current(), outer.id());
+    });
+    assert_eq!(current(), before);
+}
+
+#[test]
+fn explicit_streams_are_bounded_and_used_again() {
+    let device = mock(MockConfig::default());
+    for _ in 0..1000 {
+        let [stream] = streams(&device);
+        assert!(Known::fill(&stream, 1).unwrap().is_right().unwrap());
+    }
+    let all: Vec<_> = std::iter::repeat_with(|| Stream::new(&device)).take(400).collect();
+    let refused = all.iter().find_map(|stream| stream.as_ref().err()).unwrap();
+    assert!(matches!(refused, Error::TooManyStreams { limit: 256 }), "{refused}");
+    drop(all);
+    Stream::new(&device).unwrap();
+}
+
+#[test]
+fn memory_is_used_again_and_a_full_budget_is_an_error_with_a_report() {
+    let device = Device::new(MockDevice::new(MockConfig::default()), Config::default().memory_limit(1 << 20)).unwrap();
+    let [stream, other] = streams(&device);
+    let big = |stream: &Stream| stream.allocate(400 << 10);
+    for _ in 0..100 {
+        drop((big(&stream).unwrap(), Known::fill(&stream, 1).unwrap()));
+    }
+    // What one stream has cached goes back to the device when another needs it.
+    let held = [big(&other).unwrap(), big(&other).unwrap()];
+    let error = big(&stream).unwrap_err();
+    assert!(error.is_retryable());
+    let Error::OutOfMemory(report) = &error else { panic!("{error}") };
+    assert_eq!((report.limit, report.live.as_slice()), (1 << 20, &[(other.id(), 2 * (416 << 10))][..]));
+    assert!(error.to_string().contains("Config::memory_limit"), "{error}");
+    drop(held);
+    big(&stream).unwrap();
+    drop((stream, other));
+    assert_eq!(device.memory().live, 0);
+}
+
+#[test]
+fn the_devices_own_shortage_is_an_error_too() {
+    let device = mock(MockConfig { memory_bytes: 1 << 20, ..MockConfig::default() });
+    let [stream] = streams(&device);
+    let error = Storage::frozen_from_bytes(&device, &vec![0; 2 << 20]).map(drop).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory(_)), "{error}");
+    assert!(stream.allocate(u64::MAX).is_err());
+    stream.allocate(1 << 10).unwrap();
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_leaves_no_trace() {
+    let device = mock(MockConfig::default());
+    let elsewhere = mock(MockConfig::default());
+    let [stream] = streams(&device);
+    let known = Known::fill(&stream, 1).unwrap();
+    let foreign = Known::fill(&Stream::new(&elsewhere).unwrap(), 1).unwrap();
+    let mut frozen = Known::freeze(&device, 1, 2).unwrap();
+    let mut out = stream.allocate(BYTES).unwrap();
+    let before = stream.record_event();
+    let fill = Work::Fill(1);
+    let refuse = |work: &Work<'_>, operands: &[Operand<'_>]| stream.record(work, operands).unwrap_err();
+    let error = refuse(&Work::Copy, &[foreign.read(), Operand::write(&mut out)]);
+    assert!(matches!(error, Error::OtherDevice { operand: 0 }), "{error}");
+    let error = refuse(&fill, &[Operand::write(&mut frozen.storage)]);
+    assert!(matches!(error, Error::Frozen { operand: 0 }), "{error}");
+    let short = Operand::read(&known.storage, 0, BYTES - 4);
+    assert!(matches!(refuse(&Work::Copy, &[short, Operand::write(&mut out)]), Error::Malformed { .. }));
+    let past = Operand::read(&known.storage, 256, BYTES);
+    assert!(matches!(refuse(&Work::Copy, &[past, Operand::write(&mut out)]), Error::Malformed { .. }));
+    let aliased = Operand { access: thalweg_hal::Access::Write, ..known.read() };
+    let error = refuse(&Work::Copy, &[known.read(), aliased]);
+    assert!(matches!(error, Error::Aliased { written: 1, other: 0 }), "{error}");
+    assert_eq!(stream.record_event().point(&device.core).unwrap(), before.point(&device.core).unwrap());
+    assert!(frozen.is_right().unwrap() && known.is_right().unwrap());
+}
+
+#[test]
+fn everything_may_be_dropped_in_any_order_with_work_in_flight() {
+    for order in 0..24 {
+        let device = mock(MockConfig { seed: order, ..MockConfig::default() });
+        let [stream, other] = streams(&device);
+        let known = Known::fill(&stream, 1).unwrap();
+        stream.flush();
+        let event = stream.record_event();
+        let copy = known.copy(&other).unwrap();
+        let mut things: Vec<Box<dyn Send>> =
+            vec![Box::new(device), Box::new((stream, other)), Box::new(event), Box::new((known, copy))];
+        let mut number = order as usize;
+        while !things.is_empty() {
+            let thing = things.swap_remove(number % things.len());
+            number /= things.len() + 1;
+            std::thread::spawn(move || drop(thing)).join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_device_is_gone_when_its_last_handle_is() {
+    let hal = MockDevice::new(MockConfig::default());
+    let device = Device::new(Arc::<MockDevice>::clone(&hal), Config::default()).unwrap();
+    let known = Known::fill(&Stream::current(&device).unwrap(), 5).unwrap();
+    drop(device);
+    assert!(known.is_right().unwrap(), "a tensor keeps its device");
+    let core = Arc::downgrade(&known.storage.device().core);
+    drop(known);
+    // The reaper may hold it for one more look.
+    while core.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+}

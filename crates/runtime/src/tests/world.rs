@@ -87,13 +87,13 @@ impl Known {
 
     pub(crate) fn fill(stream: &Stream, pattern: u32) -> Result<Self> {
         let mut storage = stream.allocate(BYTES)?;
-        stream.record(&Work::Fill(pattern), &[Operand::Write { storage: &mut storage, bytes: BYTES }])?;
+        stream.record(&Work::Fill(pattern), &[Operand::write(&mut storage)])?;
         Ok(Self { storage, start: pattern, slope: 0 })
     }
 
     pub(crate) fn copy(&self, stream: &Stream) -> Result<Self> {
         let mut storage = stream.allocate(BYTES)?;
-        stream.record(&Work::Copy, &[self.read(), Operand::Write { storage: &mut storage, bytes: BYTES }])?;
+        stream.record(&Work::Copy, &[self.read(), Operand::write(&mut storage)])?;
         Ok(Self { storage, start: self.start, slope: self.slope })
     }
 
@@ -102,7 +102,7 @@ impl Known {
         let pipeline = stream.device().pipeline(&COMBINE)?;
         let params = &salt.to_ne_bytes();
         let work = Work::Dispatch { pipeline: &pipeline, params, extent: [WORDS as u32, 1, 1] };
-        stream.record(&work, &[self.read(), other.read(), Operand::Write { storage: &mut storage, bytes: BYTES }])?;
+        stream.record(&work, &[self.read(), other.read(), Operand::write(&mut storage)])?;
         let start = combined(self.start, other.start, salt);
         Ok(Self { storage, start, slope: combined(self.slope, other.slope, 0) })
     }
@@ -111,7 +111,7 @@ impl Known {
         let pipeline = stream.device().pipeline(&ADVANCE)?;
         let params = &salt.to_ne_bytes();
         let work = Work::Dispatch { pipeline: &pipeline, params, extent: [WORDS as u32, 1, 1] };
-        stream.record(&work, &[Operand::Update { storage: &mut self.storage, bytes: BYTES }])?;
+        stream.record(&work, &[Operand::update(&mut self.storage)])?;
         (self.start, self.slope) = (advanced(self.start, salt), advanced(self.slope, 0));
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Known {
         let mut storage = stream.allocate(BYTES)?;
         let pipeline = stream.device().pipeline(&FAIL_IF_EVEN)?;
         let work = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [WORDS as u32, 1, 1] };
-        stream.record(&work, &[self.read(), Operand::Write { storage: &mut storage, bytes: BYTES }])?;
+        stream.record(&work, &[self.read(), Operand::write(&mut storage)])?;
         Ok(Self { storage, start: self.start, slope: self.slope })
     }
 
@@ -133,7 +133,7 @@ impl Known {
     }
 
     pub(crate) fn read(&self) -> Operand<'_> {
-        Operand::Read { storage: &self.storage, offset: 0, bytes: BYTES }
+        Operand::read(&self.storage, 0, BYTES)
     }
 }
 

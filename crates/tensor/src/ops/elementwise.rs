@@ -19,8 +19,8 @@ impl Tensor {
     /// If the shapes do not broadcast or the types differ. An integer division by zero fails when the data is read.
     pub fn binary(&self, operation: Binary, other: &Self) -> Result<Self> {
         if self.dtype != other.dtype {
-            let what = "the second operand";
-            return Err(Error::DType { operation: "binary", what, given: other.dtype, expected: "the first's type" });
+            let (what, expected) = ("the second operand", self.dtype.name());
+            return Err(Error::DType { operation: "binary", what, given: other.dtype, expected });
         }
         let layout = Layout::contiguous("binary", &broadcast("binary", self.shape(), other.shape())?)?;
         let params = BinaryParams {

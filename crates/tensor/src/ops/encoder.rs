@@ -19,16 +19,20 @@ impl PackedMatrix {
     /// Packs `weight`, row-major `[outputs, inputs]`, for `x * weight^T`. Outputs are padded to a multiple of 32.
     ///
     /// # Errors
-    /// If the number of elements is another, a dimension is 0 or too large, or there is no memory.
+    /// If the number of elements is another, a dimension is 0, the padded weight is too large, or there is no memory.
     pub fn new(device: &Device, weight: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
         let shape = [outputs, inputs];
         let operation = "PackedMatrix::new";
-        let layout = Layout::contiguous(operation, &shape)?;
-        let elements = layout.elements();
-        if weight.len() != elements || elements == 0 {
-            let given = weight.len();
-            return Err(Error::Length { operation, given, shape: shape.to_vec(), expected: elements.max(1) });
+        let expected = Layout::contiguous(operation, &shape)?.elements();
+        if shape.contains(&0) {
+            let expected = "[outputs, inputs], both at least 1".to_owned();
+            return Err(Error::Shape { operation, what: "the weight", given: shape.to_vec(), expected });
         }
+        if weight.len() != expected {
+            return Err(Error::Length { operation, given: weight.len(), shape: shape.to_vec(), expected });
+        }
+        // What fits may be too large once it is padded.
+        Layout::contiguous(operation, &[linear::packed_len(outputs, 1), inputs])?;
         let packed = linear::pack(weight, outputs, inputs);
         let storage = Storage::frozen_from_bytes(device, bytemuck::cast_slice(&packed))?;
         Ok(Self { storage, outputs, inputs })
@@ -48,10 +52,11 @@ impl PackedMatrix {
 impl Tensor {
     /// What a BERT encoder starts from: the sum of three rows for each token, `[n, width]`, f32.
     ///
-    /// Tables are `[rows, width]`, f32; ids are `[n]`, u32. An id outside its table fails when the data is read.
+    /// Tables are `[rows, width]`, f32; ids are `[n]`, u32. An id outside its table fails when the data is read. Without
+    /// ids the result is empty.
     ///
     /// # Errors
-    /// If a type or shape does not match.
+    /// If a type or shape does not match, or there are ids but a table has no rows.
     pub fn embed(tables: [&Self; 3], ids: [&Self; 3]) -> Result<Self> {
         const TABLES: [&str; 3] = ["the table of words", "the table of positions", "the table of types"];
         const IDS: [&str; 3] = ["the word ids", "the position ids", "the type ids"];
@@ -63,6 +68,10 @@ impl Tensor {
             tables[at].expect_dtype("embed", TABLES[at], DType::F32)?;
             let (table_rows, _) = tables[at].expect_matrix("embed", TABLES[at])?;
             tables[at].expect_shape("embed", TABLES[at], &[table_rows, width])?;
+            if table_rows == 0 && n > 0 {
+                let (given, expected) = (tables[at].shape().to_vec(), format!("at least one row, for {n} ids"));
+                return Err(Error::Shape { operation: "embed", what: TABLES[at], given, expected });
+            }
             rows[at] = table_rows as u32; // within u32, by the layout
             operands.push(bindable(tables[at])?);
         }
@@ -79,7 +88,7 @@ impl Tensor {
     }
 
     /// A dense layer: `activation(self * weight^T + bias)`; self is `[n, inputs]`, bias `[outputs]`, the result
-    /// `[n, outputs]`, f32.
+    /// `[n, outputs]`, f32. No rows give no rows.
     ///
     /// # Errors
     /// If a type or shape does not match.
@@ -93,28 +102,30 @@ impl Tensor {
         let layout = Layout::contiguous("linear", &[n, *outputs])?;
         let (x, bias) = (bindable(self)?, bindable(bias)?);
         let params = linear::Params { inputs: *inputs as u32, outputs: *outputs as u32, activation: activation as u32 };
-        let weight = Operand::Read { storage, offset: 0, bytes: storage.bytes() };
+        let weight = Operand::read(storage, 0, storage.bytes());
         let operands = [x.exact(), weight, bias.exact()];
         dispatch(&linear::LINEAR, &operands, self.device(), (layout, DType::F32), &params, n)
     }
 
     /// Attention of each sequence within itself, with `heads` heads and scale `1 / sqrt(width / heads)`. Self is
     /// `[n, 3 * width]`, f32: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising from 0 to
-    /// n; anything else fails when the data is read. The result is `[n, width]`.
+    /// n; anything else fails when the data is read. The result is `[n, width]`. No rows and no sequences (one offset)
+    /// give an empty result, for which the offset is not looked at.
     ///
     /// # Errors
-    /// If a type or shape does not match.
+    /// If a type or shape does not match, or there are fewer rows than sequences: none is empty.
     pub fn attention(&self, offsets: &Self, heads: usize) -> Result<Self> {
         self.expect_dtype("attention", "the input", DType::F32)?;
         let (n, joined) = self.expect_matrix("attention", "the input")?;
-        if heads == 0 || !joined.is_multiple_of(3 * heads) {
+        let parts = heads.checked_mul(3).filter(|parts| *parts > 0 && joined.is_multiple_of(*parts));
+        let Some(parts) = parts else {
             let (given, expected) =
                 (self.shape().to_vec(), format!("[n, 3 * width] with {heads} heads dividing width"));
             return Err(Error::Shape { operation: "attention", what: "the input", given, expected });
-        }
-        let sequences = self.expect_offsets("attention", offsets)?;
+        };
+        let sequences = offsets.expect_offsets("attention", n)?;
         let layout = Layout::contiguous("attention", &[n, joined / 3])?;
-        let head_dim = joined / 3 / heads;
+        let head_dim = joined / parts;
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale };
         let (qkv, offsets) = (bindable(self)?, bindable(offsets)?);
@@ -126,11 +137,11 @@ impl Tensor {
     /// [`attention`](Self::attention).
     ///
     /// # Errors
-    /// If a type or shape does not match.
+    /// As for [`attention`](Self::attention).
     pub fn pool(&self, offsets: &Self, pooling: Pooling) -> Result<Self> {
         self.expect_dtype("pool", "the input", DType::F32)?;
         let (rows, width) = self.expect_matrix("pool", "the input")?;
-        let sequences = self.expect_offsets("pool", offsets)?;
+        let sequences = offsets.expect_offsets("pool", rows)?;
         let layout = Layout::contiguous("pool", &[sequences as usize, width])?;
         let params = pool::PoolParams { pooling: pooling as u32, sequences, rows: rows as u32, width: width as u32 };
         let (x, offsets) = (bindable(self)?, bindable(offsets)?);
@@ -138,14 +149,18 @@ impl Tensor {
         dispatch(&pool::POOL, &operands, self.device(), (layout, DType::F32), &params, sequences as usize)
     }
 
-    /// The number of sequences that a list of offsets describes.
-    fn expect_offsets(&self, operation: &'static str, offsets: &Self) -> Result<u32> {
-        offsets.expect_dtype(operation, "the offsets", DType::U32)?;
-        let len = offsets.expect_list(operation, "the offsets")?;
-        if len < 2 {
-            let (given, expected) = (offsets.shape().to_vec(), "[sequences + 1], at least 2".to_owned());
-            return Err(Error::Shape { operation, what: "the offsets", given, expected });
+    /// The number of sequences that these offsets cut `rows` rows into, going by the shape alone.
+    fn expect_offsets(&self, operation: &'static str, rows: usize) -> Result<u32> {
+        self.expect_dtype(operation, "the offsets", DType::U32)?;
+        let len = self.expect_list(operation, "the offsets")?;
+        // Every sequence has a row, and every row a sequence.
+        match len.checked_sub(1).filter(|sequences| *sequences <= rows && (*sequences > 0 || rows == 0)) {
+            Some(sequences) => Ok(sequences as u32), // within u32, by the layout
+            None => {
+                let expected =
+                    format!("[sequences + 1], where {rows} rows make 1 to {rows} sequences, and no rows none");
+                Err(Error::Shape { operation, what: "the offsets", given: self.shape().to_vec(), expected })
+            }
         }
-        Ok((len - 1) as u32) // within u32, by the layout
     }
 }

@@ -33,37 +33,29 @@ fn dispatch(
         // `Layout` keeps counts within u32.
         let extent = [items as u32, 1, 1];
         let work = Work::Dispatch { pipeline: &pipeline, params: bytemuck::bytes_of(params), extent };
-        let bytes = storage.bytes();
-        let mut operands: smallvec::SmallVec<[Operand<'_>; 8]> = inputs.iter().map(reborrow).collect();
-        operands.push(Operand::Write { storage, bytes });
+        let mut operands = smallvec::SmallVec::<[Operand<'_>; 8]>::from_slice(inputs);
+        operands.push(Operand::write(storage));
         stream.record(&work, &operands)
     })
-}
-
-fn reborrow<'a>(operand: &'a Operand<'_>) -> Operand<'a> {
-    let (offset, bytes) = (operand.offset(), operand.bytes());
-    Operand::Read { storage: operand.storage(), offset, bytes }
 }
 
 impl Tensor {
     /// All of the storage, for kernels that take a view of it in their parameters.
     fn whole(&self) -> Operand<'_> {
-        Operand::Read { storage: &self.storage, offset: 0, bytes: self.storage.bytes() }
+        Operand::read(&self.storage, 0, self.storage.bytes())
     }
 
     /// The elements alone. The tensor is [`bindable`].
     fn exact(&self) -> Operand<'_> {
         let bytes = (self.elements() * self.dtype.bytes()) as u64;
-        Operand::Read { storage: &self.storage, offset: self.byte_offset(), bytes }
+        Operand::read(&self.storage, self.byte_offset(), bytes)
     }
 
     fn expect_dtype(&self, operation: &'static str, what: &'static str, dtype: DType) -> Result<()> {
-        let expected = match dtype {
-            DType::F32 => "f32",
-            DType::U32 => "u32",
-            DType::I32 => "i32",
-        };
-        if self.dtype == dtype { Ok(()) } else { Err(Error::DType { operation, what, given: self.dtype, expected }) }
+        if self.dtype == dtype {
+            return Ok(());
+        }
+        Err(Error::DType { operation, what, given: self.dtype, expected: dtype.name() })
     }
 
     fn expect_shape(&self, operation: &'static str, what: &'static str, shape: &[usize]) -> Result<()> {

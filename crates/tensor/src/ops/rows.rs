@@ -1,4 +1,5 @@
-//! Along the last axis. Views are made contiguous first.
+//! Along the last axis. Views are made contiguous first. Where the result has the operand's shape, an empty operand has an
+//! empty result, also if it is the last axis that is empty.
 
 use super::{bindable, dispatch};
 use crate::layout::Layout;
@@ -35,7 +36,8 @@ impl Tensor {
         let width = self.row_width("layer_norm")?;
         weight.expect_shape("layer_norm", "the weight", &[width as usize])?;
         bias.expect_shape("layer_norm", "the bias", &[width as usize])?;
-        self.by_rows("layer_norm", &norm::LAYER_NORM, &[weight, bias], &norm::Params { width, epsilon })
+        let others = &[(weight, "the weight"), (bias, "the bias")];
+        self.by_rows("layer_norm", &norm::LAYER_NORM, others, &norm::Params { width, epsilon })
     }
 
     /// Layer normalisation of the sum with `residual`, which has this tensor's shape, in one pass.
@@ -47,7 +49,7 @@ impl Tensor {
         residual.expect_shape("add_layer_norm", "the residual", self.shape())?;
         weight.expect_shape("add_layer_norm", "the weight", &[width as usize])?;
         bias.expect_shape("add_layer_norm", "the bias", &[width as usize])?;
-        let others = &[residual, weight, bias];
+        let others = &[(residual, "the residual"), (weight, "the weight"), (bias, "the bias")];
         self.by_rows("add_layer_norm", &norm::ADD_LAYER_NORM, others, &norm::Params { width, epsilon })
     }
 
@@ -57,6 +59,10 @@ impl Tensor {
     /// If the tensor is not f32, or has no axis or an empty last one.
     pub fn reduce(&self, reduction: Reduction) -> Result<Self> {
         let width = self.row_width("reduce")?;
+        if width == 0 {
+            let (given, expected) = (self.shape().to_vec(), "a last axis of at least 1".to_owned());
+            return Err(Error::Shape { operation: "reduce", what: "the operand", given, expected });
+        }
         let layout = Layout::contiguous("reduce", &self.shape()[..self.shape().len() - 1])?;
         let params = reduce::Params { reduction: reduction as u32, width };
         let items = layout.elements();
@@ -68,9 +74,9 @@ impl Tensor {
     fn row_width(&self, operation: &'static str) -> Result<u32> {
         self.expect_dtype(operation, "the operand", DType::F32)?;
         match self.shape().last() {
-            Some(width) if *width > 0 => Ok(*width as u32), // within u32, by the layout
-            _ => {
-                let (given, expected) = (self.shape().to_vec(), "a last axis of at least 1".to_owned());
+            Some(width) => Ok(*width as u32), // within u32, by the layout
+            None => {
+                let (given, expected) = (self.shape().to_vec(), "at least one axis".to_owned());
                 Err(Error::Shape { operation, what: "the operand", given, expected })
             }
         }
@@ -81,17 +87,18 @@ impl Tensor {
         &self,
         operation: &'static str,
         source: &KernelSource,
-        others: &[&Self],
+        others: &[(&Self, &'static str)],
         params: &impl Pod,
     ) -> Result<Self> {
         let layout = Layout::contiguous(operation, self.shape())?;
         let mut operands = smallvec::SmallVec::<[Self; 4]>::new();
-        for operand in std::iter::once(&self).chain(others) {
-            operand.expect_dtype(operation, "an operand", DType::F32)?;
+        operands.push(bindable(self)?);
+        for (operand, what) in others {
+            operand.expect_dtype(operation, what, DType::F32)?;
             operands.push(bindable(operand)?);
         }
         let inputs: smallvec::SmallVec<[_; 4]> = operands.iter().map(Self::exact).collect();
-        let rows = layout.elements() / self.shape().last().copied().unwrap_or(1);
+        let rows = self.shape().split_last().map_or(1, |(_, rows)| rows.iter().product());
         dispatch(source, &inputs, self.device(), (layout, DType::F32), params, rows)
     }
 }

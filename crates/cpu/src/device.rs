@@ -1,0 +1,133 @@
+//! The device: what the processor says about itself, and the way to everything else.
+
+use crate::executor::Pool;
+use crate::machine;
+use crate::queue::CpuQueue;
+use crate::timeline::CpuTimeline;
+use std::sync::Arc;
+use std::time::Duration;
+use thalweg_hal::host::{HostMemory, HostPipeline, memory};
+use thalweg_hal::{
+    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, Memory, Pipeline, Queue, Result, Timeline, Wait,
+};
+
+/// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
+/// is one. Not enforced here; the system refuses by itself.
+const MAX_ALLOCATIONS: u64 = 1 << 15;
+
+/// The processor as a device.
+#[derive(Debug)]
+pub struct CpuDevice {
+    info: DeviceInfo,
+    pool: Arc<Pool>,
+}
+
+impl CpuDevice {
+    /// Opens the processor. All devices opened so share one pool of workers, as many as the process may use processors.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if the system refuses a thread.
+    pub fn open() -> Result<Arc<Self>> {
+        Pool::of_process().map(Self::on)
+    }
+
+    /// Opens the processor with a pool of its own, of `workers` threads, at least one. For tests and measurements: two
+    /// pools contend for the processors, and timelines of one pool cannot be waited for in the other.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if the system refuses a thread.
+    pub fn with_workers(workers: usize) -> Result<Arc<Self>> {
+        Pool::start(workers).map(Self::on)
+    }
+
+    fn on(pool: Arc<Pool>) -> Arc<Self> {
+        Arc::new(Self { info: describe(pool.workers()), pool })
+    }
+}
+
+fn describe(workers: usize) -> DeviceInfo {
+    let memory_bytes = machine::memory_bytes();
+    let threads = if workers == 1 { "1 thread".to_owned() } else { format!("{workers} threads") };
+    let limits = Limits { max_binding_bytes: memory_bytes, max_allocations: MAX_ALLOCATIONS, memory_bytes };
+    DeviceInfo {
+        name: format!("{} ({}, {threads})", crate::NAME, machine::processor()),
+        kind: DeviceKind::Cpu,
+        parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
+        limits,
+        details: vec![
+            ("worker threads", workers.to_string()),
+            ("SIMD", machine::simd()),
+            ("memory", format!("{:.1} GiB", memory_bytes as f64 / f64::from(1 << 30))),
+            ("longest binding", format!("{} bytes", limits.max_binding_bytes)),
+            ("allocations", format!("at most {}", limits.max_allocations)),
+        ],
+    }
+}
+
+impl Device for CpuDevice {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn create_queue(&self) -> Result<Box<dyn Queue>> {
+        Ok(Box::new(CpuQueue::new(&self.pool, self.info.limits)))
+    }
+
+    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
+        Ok(Arc::new(CpuTimeline::new(self.pool.bell())))
+    }
+
+    fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
+        Ok(Arc::new(HostPipeline::new(source)))
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        // The system would promise more than there is.
+        if bytes > self.info.limits.memory_bytes {
+            return Err(Error::OutOfMemory { device: crate::NAME.to_owned(), bytes });
+        }
+        Ok(Arc::new(HostMemory::new(bytes, crate::NAME)?))
+    }
+
+    unsafe fn read(&self, source: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
+        // SAFETY: nothing writes the range during the call, by the caller's promise.
+        into.copy_from_slice(unsafe { memory(&**source, crate::NAME)?.slice(offset, into.len() as u64)? });
+        Ok(())
+    }
+
+    unsafe fn write(&self, target: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
+        // SAFETY: nothing touches the range during the call, by the caller's promise.
+        unsafe { memory(&**target, crate::NAME)?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
+        Ok(())
+    }
+
+    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
+
+    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+        self.pool.bell().wait_any(watch, timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_past_the_limit_is_refused_even_if_the_system_would_grant_it() {
+        let pool = Pool::start(1).unwrap();
+        let mut info = describe(1);
+        info.limits.memory_bytes = 1 << 20;
+        let device = CpuDevice { info, pool };
+        assert!(device.allocate(1 << 20).is_ok());
+        let bytes = (1 << 20) + 1;
+        assert!(matches!(device.allocate(bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes));
+    }
+
+    #[test]
+    fn the_device_describes_itself() {
+        let info = describe(3);
+        assert!(info.name.starts_with("cpu (") && info.name.ends_with(", 3 threads)"), "{}", info.name);
+        assert_eq!((info.kind, info.parallelism), (DeviceKind::Cpu, 3));
+        assert!(info.details.iter().all(|(name, value)| !name.is_empty() && !value.is_empty()));
+    }
+}

@@ -1,0 +1,136 @@
+//! Queues: lanes of lists that run in order.
+
+use crate::executor::Pool;
+use crate::sync::lock;
+use crate::timeline::Counter;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use thalweg_hal::host::{self, HostPipeline};
+use thalweg_hal::{Error, Limits, List, Queue, Result, Submission};
+
+/// The submitting end of a lane. Keeps the pool alive.
+#[derive(Debug)]
+pub struct CpuQueue {
+    lane: Arc<Lane>,
+    pool: Arc<Pool>,
+    limits: Limits,
+}
+
+impl CpuQueue {
+    pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
+        Self { lane: Arc::default(), pool: pool.clone(), limits }
+    }
+}
+
+impl Queue for CpuQueue {
+    unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
+        let Submission { list, waits, signal } = submission;
+        // `host::execute` is sound for lists that pass this, whose objects are the host's own.
+        list.check(&self.limits)?;
+        list.memories.iter().try_for_each(|memory| host::memory(&**memory, crate::NAME).map(drop))?;
+        if !list.pipelines.iter().all(|pipeline| pipeline.as_any().is::<HostPipeline>()) {
+            return Err(Error::ForeignObject { device: crate::NAME.to_owned(), what: "pipeline" });
+        }
+        let mut unmet = SmallVec::new();
+        for wait in waits {
+            let counter = Counter::of(&wait.timeline, self.pool.bell())?;
+            counter.check_wait(wait.value)?;
+            unmet.push((counter, wait.value));
+        }
+        let counter = Counter::of(&signal.timeline, self.pool.bell())?;
+        // Last, because it is the only step that cannot be undone.
+        counter.promise(signal.value)?;
+        let task = Task { list: list.clone(), unmet, signal: counter, value: signal.value };
+        if self.lane.push(task) {
+            self.pool.schedule(&self.lane);
+        }
+        Ok(())
+    }
+}
+
+/// A submitted list.
+#[derive(Debug)]
+pub struct Task {
+    /// What to run.
+    pub list: Arc<List>,
+    /// Values that are not known to be reached.
+    unmet: SmallVec<[(Arc<Counter>, u64); 4]>,
+    /// The timeline that is raised when the list has run.
+    pub signal: Arc<Counter>,
+    /// To which value.
+    pub value: u64,
+}
+
+/// The lists of one queue, in order.
+///
+/// | state of the lane | `busy` | who moves it on |
+/// |---|---|---|
+/// | empty | no | `push` |
+/// | head waits for a value | yes | whoever reaches the value, by `resume` |
+/// | head runnable | yes | a worker, by `take` |
+/// | head taken and running | yes | that worker, by `finish` |
+///
+/// So at most one thread at a time is responsible for a lane, and only `push` may find it without one.
+#[derive(Default)]
+pub struct Lane {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Pushed by the submitting thread, popped by workers.
+    pending: VecDeque<Task>,
+    busy: bool,
+}
+
+impl Lane {
+    /// Appends a list. `true` if the lane has become runnable.
+    fn push(self: &Arc<Self>, task: Task) -> bool {
+        let mut state = lock(&self.state);
+        state.pending.push_back(task);
+        !state.busy && self.arm(&mut state)
+    }
+
+    /// Looks at the head again after a value that it waited for was reached. `true` if the lane has become runnable.
+    pub fn resume(self: &Arc<Self>) -> bool {
+        self.arm(&mut lock(&self.state))
+    }
+
+    /// Takes the head of a runnable lane. `None` only for a lane that is not runnable.
+    pub fn take(&self) -> Option<Task> {
+        lock(&self.state).pending.pop_front()
+    }
+
+    /// Goes on after the list that was taken has run. `true` if the lane is runnable again.
+    pub fn finish(self: &Arc<Self>) -> bool {
+        self.arm(&mut lock(&self.state))
+    }
+
+    /// Strikes the head's met waits, and registers the lane with the first that is not. `true` if none is left.
+    ///
+    /// One wait at a time is enough, because all of them have to be met. Under the lane's lock, so that a value
+    /// reached right after `block` finds the lane in order.
+    fn arm(self: &Arc<Self>, state: &mut State) -> bool {
+        let Some(head) = state.pending.front_mut() else {
+            state.busy = false;
+            return false;
+        };
+        state.busy = true;
+        while let Some((counter, value)) = head.unmet.last() {
+            if counter.block(*value, self) {
+                return false;
+            }
+            head.unmet.pop();
+        }
+        true
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Lanes, lists and timelines name each other; the lists are not printed.
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,196 @@
+//! A dispatch that several workers run together.
+//!
+//! The worker that runs the list (the *owner*) offers the dispatch; idle workers (*helpers*) join and claim chunks of
+//! its items through one counter. The owner claims chunks too, then withdraws the offer and waits until the helpers
+//! have left: at most for the time of the chunk that a helper is in. That is the only wait of a worker.
+//!
+//! Helpers join under the run queue's lock, and the owner withdraws under it, so that nobody joins afterwards.
+
+use crate::sync::lock;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::Thread;
+use thalweg_hal::{Command, Error, List, Result, host};
+
+/// A dispatch is not worth offering when it touches fewer bytes: joining costs about a microsecond.
+const MIN_BYTES: u64 = 64 << 10;
+/// With this many items for each worker, they are cut finer, so that a late helper still finds some.
+const FINE_ITEMS: u32 = 64;
+/// How many looks the owner takes before it sleeps until the helpers have left.
+const SPINS: u32 = 2_000;
+
+/// Whether a command is large enough to be shared.
+pub fn worthwhile(list: &List, command: &Command) -> bool {
+    let bytes = || list.bindings_of(command).iter().fold(0_u64, |sum, binding| sum.saturating_add(binding.bytes));
+    host::items(command) > 1 && bytes() >= MIN_BYTES
+}
+
+/// How many items to claim at a time when `workers` share `items`: one chunk each, or four where there are many items,
+/// in whole eights because kernels work on several rows at once.
+fn chunk_of(items: u32, workers: u32) -> u32 {
+    let share = items.div_ceil(workers.max(1)).max(1);
+    if share < FINE_ITEMS { share } else { share.div_ceil(4).next_multiple_of(8) }
+}
+
+/// A dispatch being shared.
+pub struct Split {
+    list: Arc<List>,
+    /// Index of the command in the list.
+    command: usize,
+    items: u32,
+    chunk: u32,
+    /// The first item that nobody has claimed; past `items` when there is none. Relaxed: it only divides the items,
+    /// what they need and what they write is ordered by the run queue's lock and by [`Seat::helpers`].
+    next: AtomicU64,
+    /// The failure with the lowest items. Written by owner and helpers, read by the owner at the end.
+    failure: Mutex<Option<(u32, Error)>>,
+}
+
+impl Split {
+    /// Divides a command between `workers`.
+    pub fn new(list: &Arc<List>, command: usize, workers: usize) -> Self {
+        let items = host::items(&list.commands[command]);
+        let chunk = chunk_of(items, u32::try_from(workers).unwrap_or(u32::MAX));
+        Self { list: list.clone(), command, items, chunk, next: AtomicU64::new(0), failure: Mutex::default() }
+    }
+
+    /// How many helpers could find a chunk.
+    pub fn helpers_wanted(&self) -> usize {
+        (self.items.div_ceil(self.chunk) - 1) as usize
+    }
+
+    /// Whether there are unclaimed items.
+    pub fn is_open(&self) -> bool {
+        self.next.load(Ordering::Relaxed) < u64::from(self.items)
+    }
+
+    fn claim(&self) -> Option<Range<u32>> {
+        let start = self.next.fetch_add(u64::from(self.chunk), Ordering::Relaxed);
+        let start = u32::try_from(start).ok().filter(|start| *start < self.items)?;
+        Some(start..start.saturating_add(self.chunk).min(self.items))
+    }
+
+    /// Runs one chunk. `false` if none is left.
+    ///
+    /// # Safety
+    /// - Every access that conflicts with the command is ordered before or after this call.
+    /// - The list has passed [`List::check`].
+    pub unsafe fn run_chunk(&self) -> bool {
+        let Some(items) = self.claim() else { return false };
+        let start = items.start;
+        // SAFETY: the items of all chunks are disjoint, because `claim` returns each once; the rest is the caller's
+        // promise.
+        let result = unsafe { host::execute(&self.list, &self.list.commands[self.command], items, crate::NAME) };
+        if let Err(error) = result {
+            // Chunks are claimed in rising order, so that a chunk with lower items is not among those given up, and
+            // the failure that is kept does not depend on the workers' speed.
+            self.next.fetch_max(u64::from(self.items), Ordering::Relaxed);
+            let mut failure = lock(&self.failure);
+            if failure.as_ref().is_none_or(|(other, _)| start < *other) {
+                *failure = Some((start, error));
+            }
+        }
+        true
+    }
+
+    /// What the command ended with. For the owner, when all helpers have left.
+    pub fn result(&self) -> Result<()> {
+        lock(&self.failure).take().map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
+/// Where an owner waits for its helpers. One for each worker, for as long as it lives.
+pub struct Seat {
+    owner: Thread,
+    /// Helpers that have joined the owner's offer and not left. Raised under the run queue's lock.
+    helpers: AtomicUsize,
+}
+
+impl Seat {
+    /// The seat of the calling thread.
+    pub fn new() -> Self {
+        Self { owner: std::thread::current(), helpers: AtomicUsize::new(0) }
+    }
+
+    /// A helper joins. Under the run queue's lock.
+    pub fn join(&self) {
+        // Relaxed: the owner reads it after it took the same lock to withdraw the offer.
+        self.helpers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A helper leaves: it has done its chunks and let go of the list.
+    pub fn leave(&self) {
+        // Release: pairs with the Acquire in `wait`. The owner sees what the helper wrote.
+        if self.helpers.fetch_sub(1, Ordering::Release) == 1 {
+            self.owner.unpark();
+        }
+    }
+
+    /// The owner waits until nobody is left. Its offer is withdrawn.
+    pub fn wait(&self) {
+        // Acquire: pairs with the Release in `leave`.
+        let left = || self.helpers.load(Ordering::Acquire) == 0;
+        for _ in 0..SPINS {
+            if left() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        while !left() {
+            std::thread::park();
+        }
+    }
+}
+
+/// A split that helpers may join.
+#[derive(Clone)]
+pub struct Offer {
+    /// The work.
+    pub split: Arc<Split>,
+    /// Its owner.
+    pub seat: Arc<Seat>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_the_items_and_leave_something_for_everyone() {
+        for workers in 1..=64 {
+            for items in (1..=300).chain([4_096, 100_003, u32::MAX]) {
+                let chunk = chunk_of(items, workers);
+                assert!(chunk >= 1);
+                let chunks = items.div_ceil(chunk);
+                let share = items.div_ceil(workers);
+                assert!(chunk <= share, "{items} items, {workers} workers: {chunk}");
+                if share >= FINE_ITEMS {
+                    assert!(chunks >= 2 * workers, "{items} items, {workers} workers: {chunks} chunks");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn claims_are_disjoint_and_complete_up_to_the_largest_extent() {
+        for (items, workers) in [(1, 1), (7, 3), (24, 2), (1_000, 3), (u32::MAX, 2)] {
+            let command = Command::Dispatch {
+                pipeline: 0,
+                bindings: thalweg_hal::Span { start: 0, len: 0 },
+                params: thalweg_hal::Span { start: 0, len: 0 },
+                extent: [items, 1, 1],
+            };
+            let list = Arc::new(List { commands: vec![command], ..List::default() });
+            let split = Split::new(&list, 0, workers);
+            let mut end = 0;
+            while let Some(range) = split.claim() {
+                assert_eq!(range.start, end);
+                assert!(range.end > range.start);
+                end = range.end;
+            }
+            assert_eq!(end, items);
+            assert!(!split.is_open() && split.claim().is_none());
+        }
+    }
+}

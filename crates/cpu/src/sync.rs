@@ -1,0 +1,27 @@
+//! Locks without poison, and waits with a deadline.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Locks. Poison is ignored: no user code runs under a lock of this crate, and each critical section leaves its data
+/// whole at every point where it could unwind.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The end of a timeout that starts now; `None` if there is none, or if it is past what the clock can say.
+pub fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// Waits for a notification until the deadline, if there is one. `None` once the deadline is past. Like any wait on a
+/// condition variable it may return without a notification.
+pub fn wait_until<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    deadline: Option<Instant>,
+) -> Option<MutexGuard<'a, T>> {
+    let Some(deadline) = deadline else { return Some(condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)) };
+    let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+    Some(condvar.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0)
+}

@@ -1,0 +1,418 @@
+//! Failures, misuse, host waits, and the end of everything with work in flight.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Builder, CELL, GATES, LONG, Line, Random, fail, gate, increment, panic, read, wait, wait_any, write};
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use thalweg_cpu::CpuDevice;
+use thalweg_hal::{Device, Error, KernelSource, Memory, Pipeline, Result, Timeline, Violation, Wait};
+
+const SHORT: Option<Duration> = Some(Duration::from_millis(20));
+
+#[test]
+fn a_failed_list_ends_there_and_later_lists_run() {
+    let device = CpuDevice::with_workers(2).unwrap();
+    let increment = device.create_pipeline(&increment()).unwrap();
+    let cell = device.allocate(CELL).unwrap();
+    let on = [(&cell, 0, 4)];
+    for (bad, text) in
+        [(fail(), "kernel `fail` failed: at item 0"), (panic(), "kernel `panic` failed: panicked: on purpose")]
+    {
+        let bad = device.create_pipeline(&bad).unwrap();
+        let mut line = Line::new(&device);
+        let before = read(&device, &cell, 0, 1)[0];
+        let list = Builder::default().dispatch(&increment, &[], 1, &on).dispatch(&bad, &[], 1, &on);
+        let list = list.dispatch(&increment, &[], 1, &on).build();
+        line.submit(&list, &[]);
+        line.submit(&Builder::default().dispatch(&increment, &[], 1, &on).build(), &[]);
+        let last = line.submit(&list, &[]);
+        wait(&last);
+        // One before the first failure, one by the second list, one before the second failure.
+        assert_eq!(read(&device, &cell, 0, 1), [before + 3]);
+        let failures = line.timeline.take_failures();
+        assert_eq!(failures.iter().map(|(value, _)| *value).collect::<Vec<_>>(), [1, 3]);
+        failures.iter().for_each(|(_, error)| assert_eq!(error.to_string(), text));
+        assert!(line.timeline.take_failures().is_empty(), "returned twice");
+    }
+}
+
+#[test]
+fn stress_a_failure_is_there_before_its_value() {
+    let device = CpuDevice::with_workers(2).unwrap();
+    let fail = device.create_pipeline(&fail()).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let cell = device.allocate(4).unwrap();
+                let list = Builder::default().dispatch(&fail, &[], 1, &[(&cell, 0, 4)]).build();
+                let mut line = Line::new(&device);
+                for round in 1..=500_u64 {
+                    line.submit(&list, &[]);
+                    // Half the rounds look by themselves: the moment at which the value can be seen.
+                    while round % 2 == 0 && line.timeline.completed() < round {
+                        thread::yield_now();
+                    }
+                    assert!(line.timeline.wait(round, Some(LONG)).unwrap());
+                    let failures = line.timeline.take_failures();
+                    assert_eq!(failures.iter().map(|(value, _)| *value).collect::<Vec<_>>(), [round]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_wait_or_signal_against_the_rules_is_refused_and_leaves_no_trace() {
+    let device = CpuDevice::with_workers(1).unwrap();
+    let (mut line, mut other) = (Line::new(&device), Line::new(&device));
+    let empty = Builder::default().build();
+    let at = |line: &Line, value| Wait { timeline: line.timeline.clone(), value };
+    let signal = at(&line, 1);
+    for value in [1, 2, u64::MAX] {
+        let refused = line.try_submit(&empty, &[at(&other, 0), at(&other, value)], &signal);
+        let expected = Violation::WaitNotSubmitted { timeline: other.timeline.id(), value, submitted: 0 };
+        assert!(matches!(refused, Err(Error::Invalid(violation)) if violation == expected));
+    }
+    // A list cannot wait for itself.
+    assert!(matches!(
+        line.try_submit(&empty, std::slice::from_ref(&signal), &signal),
+        Err(Error::Invalid(Violation::WaitNotSubmitted { .. }))
+    ));
+    // The refused lists promised nothing: value 1 is still free.
+    assert_eq!(line.submit(&empty, &[]).value, 1);
+    for value in [0, 1] {
+        let refused = line.try_submit(&empty, &[], &at(&line, value));
+        let expected = Violation::SignalNotRising { timeline: line.timeline.id(), value, promised: 1 };
+        assert!(matches!(refused, Err(Error::Invalid(violation)) if violation == expected));
+    }
+    let done = other.submit(&empty, &[at(&line, 1)]);
+    wait(&done);
+}
+
+#[test]
+fn a_list_that_does_not_pass_the_check_is_refused() {
+    let device = CpuDevice::with_workers(1).unwrap();
+    let increment = device.create_pipeline(&increment()).unwrap();
+    let cell = device.allocate(CELL).unwrap();
+    let mut line = Line::new(&device);
+    let signal = Wait { timeline: line.timeline.clone(), value: 1 };
+    let list = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, CELL + 4)]).build();
+    let refused = line.try_submit(&list, &[], &signal);
+    assert!(matches!(refused, Err(Error::Invalid(Violation::OutOfBounds { .. }))), "{refused:?}");
+}
+
+/// What another backend would hand in.
+#[derive(Debug)]
+struct Foreign(KernelSource);
+
+impl Memory for Foreign {
+    fn id(&self) -> u64 {
+        0
+    }
+    fn bytes(&self) -> u64 {
+        CELL
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Pipeline for Foreign {
+    fn source(&self) -> &KernelSource {
+        &self.0
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Timeline for Foreign {
+    fn id(&self) -> u64 {
+        0
+    }
+    fn completed(&self) -> u64 {
+        0
+    }
+    fn wait(&self, _value: u64, _timeout: Option<Duration>) -> Result<bool> {
+        Ok(false)
+    }
+    fn signal(&self, _value: u64) {}
+    fn take_failures(&self) -> Vec<(u64, Error)> {
+        Vec::new()
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[test]
+fn objects_of_others_are_refused() {
+    let device = CpuDevice::with_workers(1).unwrap();
+    let pipeline = device.create_pipeline(&increment()).unwrap();
+    let memory = device.allocate(CELL).unwrap();
+    let foreign = Arc::new(Foreign(increment()));
+    let foreign_memory: Arc<dyn Memory> = foreign.clone();
+    let foreign_pipeline: Arc<dyn Pipeline> = foreign.clone();
+    let foreign_timeline: Arc<dyn Timeline> = foreign;
+    // A timeline of another pool would never be heard of here.
+    let elsewhere = CpuDevice::with_workers(1).unwrap().create_timeline().unwrap();
+    let what = |result: Result<()>| match result {
+        Err(Error::ForeignObject { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    let mut line = Line::new(&device);
+    let own = Wait { timeline: line.timeline.clone(), value: 1 };
+    let list = |pipeline, memory| Builder::default().dispatch(pipeline, &[], 1, &[(memory, 0, 4)]).build();
+    assert_eq!(what(line.try_submit(&list(&pipeline, &foreign_memory), &[], &own)), "memory");
+    assert_eq!(what(line.try_submit(&list(&foreign_pipeline, &memory), &[], &own)), "pipeline");
+    let good = list(&pipeline, &memory);
+    for timeline in [foreign_timeline, elsewhere] {
+        let wait = [Wait { timeline, value: 0 }];
+        assert_eq!(what(line.try_submit(&good, &wait, &own)), "timeline");
+        assert_eq!(what(line.try_submit(&good, &[], &wait[0])), "timeline");
+        assert_eq!(what(device.wait_any(&wait, SHORT)), "timeline");
+    }
+    // SAFETY: nothing is in flight.
+    assert_eq!(what(unsafe { device.read(&foreign_memory, 0, &mut [0]) }), "memory");
+    // SAFETY: as above.
+    assert_eq!(what(unsafe { device.write(&foreign_memory, 0, &[0]) }), "memory");
+    // SAFETY: as above.
+    assert!(matches!(unsafe { device.read(&memory, CELL, &mut [0]) }, Err(Error::Invalid(_))));
+    let done = line.submit(&good, &[]);
+    wait(&done);
+}
+
+#[test]
+fn more_than_the_machine_has_is_out_of_memory() {
+    let device = CpuDevice::with_workers(1).unwrap();
+    for bytes in [device.info().limits.memory_bytes + 1, u64::MAX] {
+        assert!(matches!(device.allocate(bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes));
+    }
+    assert_eq!(device.allocate(0).unwrap().bytes(), 0);
+}
+
+#[test]
+fn waits_end_with_their_timeout_and_not_before_their_value() {
+    let device = CpuDevice::with_workers(1).unwrap();
+    let gate = device.create_pipeline(&gate()).unwrap();
+    let cell = device.allocate(CELL).unwrap();
+    let mut line = Line::new(&device);
+    let list = Builder::default().dispatch(&gate, &0_u32.to_ne_bytes(), 1, &[(&cell, 0, 4)]).build();
+    let done = line.submit(&list, &[]);
+    assert!(!done.timeline.wait(1, Some(Duration::ZERO)).unwrap());
+    assert!(!done.timeline.wait(1, SHORT).unwrap());
+    assert!(done.timeline.wait(0, Some(Duration::ZERO)).unwrap());
+    device.wait_any(std::slice::from_ref(&done), SHORT).unwrap();
+    device.wait_any(&[], None).unwrap();
+    device.wait_any(&[], SHORT).unwrap();
+    assert_eq!(done.timeline.completed(), 0);
+    thread::scope(|scope| {
+        scope.spawn(|| assert!(done.timeline.wait(1, None).unwrap()));
+        scope.spawn(|| assert!(done.timeline.wait(1, Some(Duration::MAX)).unwrap()));
+        GATES[0].open();
+    });
+}
+
+#[test]
+fn stress_waiters_of_many_timelines_lose_no_wake_up() {
+    let device = CpuDevice::with_workers(2).unwrap();
+    let empty = Builder::default().build();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut line = Line::new(&device);
+                for _ in 0..300 {
+                    let done = line.submit(&empty, &[]);
+                    thread::scope(|scope| {
+                        scope.spawn(|| wait(&done));
+                        wait_any(&device, std::slice::from_ref(&done));
+                    });
+                }
+            });
+        }
+    });
+}
+
+/// Two threads ring each other's doorbells. Each dawdles before it waits, so that the other's ring comes at every moment
+/// of it: before, while it looks, when it is about to sleep, and after.
+fn ping_pong(device: &CpuDevice, rounds: u64, wait: impl Fn(&Wait) + Sync) {
+    let bells = [device.create_timeline().unwrap(), device.create_timeline().unwrap()];
+    let mut random = Random::fresh();
+    thread::scope(|scope| {
+        for me in 0..2 {
+            let (bells, wait) = (&bells, &wait);
+            let mut random = Random(random.next());
+            scope.spawn(move || {
+                for value in 1..=rounds {
+                    if me == 1 {
+                        wait(&Wait { timeline: bells[1].clone(), value });
+                    }
+                    bells[1 - me].signal(value);
+                    (0..random.below(3_000)).for_each(|_| std::hint::spin_loop());
+                    if me == 0 {
+                        wait(&Wait { timeline: bells[0].clone(), value });
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(bells.map(|bell| bell.completed()), [rounds; 2]);
+}
+
+#[test]
+fn stress_doorbells_lose_no_wake_up() {
+    let device = CpuDevice::with_workers(1).unwrap();
+    ping_pong(&device, 5_000, wait);
+    ping_pong(&device, 5_000, |bell| wait_any(&device, std::slice::from_ref(bell)));
+}
+
+#[test]
+fn wait_any_hears_doorbells_and_lists() {
+    let device = CpuDevice::with_workers(2).unwrap();
+    let doorbell = device.create_timeline().unwrap();
+    let mut line = Line::new(&device);
+    let empty = Builder::default().build();
+    for value in 1..=200 {
+        let bell = Wait { timeline: doorbell.clone(), value };
+        let done = line.submit(&empty, &[]);
+        wait_any(&device, &[bell.clone(), done.clone()]);
+        assert_eq!((doorbell.completed(), done.timeline.completed()), (value - 1, value));
+        // A list that is past its value does not end the wait for the next one.
+        let next = Wait { timeline: line.timeline.clone(), value: value + 1 };
+        thread::scope(|scope| {
+            scope.spawn(|| doorbell.signal(value));
+            wait_any(&device, &[next, bell]);
+        });
+        assert_eq!(doorbell.completed(), value);
+    }
+}
+
+#[test]
+fn a_doorbell_only_rises_and_no_list_waits_for_it() {
+    let device = CpuDevice::with_workers(1).unwrap();
+    let doorbell = device.create_timeline().unwrap();
+    doorbell.signal(5);
+    doorbell.signal(3);
+    assert_eq!(doorbell.completed(), 5);
+    let mut line = Line::new(&device);
+    let (empty, signal) = (Builder::default().build(), Wait { timeline: line.timeline.clone(), value: 1 });
+    let on = Wait { timeline: doorbell, value: 5 };
+    assert!(matches!(
+        line.try_submit(&empty, &[on], &signal),
+        Err(Error::Invalid(Violation::WaitNotSubmitted { submitted: 0, .. }))
+    ));
+}
+
+#[test]
+fn the_host_cannot_complete_a_list() {
+    let device = CpuDevice::with_workers(2).unwrap();
+    let gate = device.create_pipeline(&gate()).unwrap();
+    let cell = device.allocate(CELL).unwrap();
+    let mut line = Line::new(&device);
+    let list = Builder::default().dispatch(&gate, &1_u32.to_ne_bytes(), 1, &[(&cell, 0, 4)]).build();
+    let done = line.submit(&list, &[]);
+    done.timeline.signal(1);
+    assert_eq!(done.timeline.completed(), 0);
+    GATES[1].open();
+    wait(&done);
+}
+
+#[test]
+fn a_completed_value_leaves_the_list_to_its_owner() {
+    let device = CpuDevice::with_workers(3).unwrap();
+    let increment = device.create_pipeline(&increment()).unwrap();
+    let memory = device.allocate(1 << 20).unwrap();
+    let mut line = Line::new(&device);
+    // Large enough to be shared, and too small for it.
+    for (bytes, rounds) in [(1 << 20, 300), (1 << 12, 3_000)] {
+        write(&device, &memory, 0, &[0; 1 << 18]);
+        for _ in 0..rounds {
+            let mut list = Builder::default().dispatch(&increment, &[], 1 << 10, &[(&memory, 0, bytes)]).build();
+            let done = line.submit(&list, &[]);
+            while line.timeline.completed() < done.value {
+                std::hint::spin_loop();
+            }
+            assert!(Arc::get_mut(&mut list).is_some(), "the device still holds the list");
+        }
+        assert_eq!(read(&device, &memory, 0, bytes as usize / 4), vec![rounds; bytes as usize / 4]);
+    }
+}
+
+#[test]
+fn work_in_flight_outlives_every_handle() {
+    for workers in 1..=3 {
+        let device = CpuDevice::with_workers(workers).unwrap();
+        let (gate, increment) =
+            (device.create_pipeline(&gate()).unwrap(), device.create_pipeline(&increment()).unwrap());
+        let cells = device.allocate(2 * CELL).unwrap();
+        let add = Builder::default().dispatch(&increment, &[], 1, &[(&cells, CELL, 4)]).build();
+        let index = 1 + workers;
+        let held = Builder::default().dispatch(&gate, &(index as u32).to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();
+        let mut last = Line::new(&device).submit(&held, &[]);
+        GATES[index].arrived(1);
+        for _ in 0..50 {
+            // Each on a queue that is gone at once.
+            last = Line::new(&device).submit(&add, &[last]);
+        }
+        drop((add, held, gate, increment));
+        // Returns although a list cannot end yet.
+        drop(device);
+        assert!(!last.timeline.wait(1, SHORT).unwrap());
+        GATES[index].open();
+        wait(&last);
+        let device = CpuDevice::with_workers(1).unwrap();
+        assert_eq!(read(&device, &cells, CELL, 1), [50]);
+    }
+}
+
+#[test]
+fn a_list_may_hold_the_last_of_everything() {
+    let device = CpuDevice::with_workers(2).unwrap();
+    for _ in 0..200 {
+        let pipeline = device.create_pipeline(&increment()).unwrap();
+        let memory = device.allocate(CELL).unwrap();
+        let mut line = Line::new(&device);
+        line.submit(&Builder::default().dispatch(&pipeline, &[], 1, &[(&memory, 0, 4)]).build(), &[]);
+    }
+    let done = Line::new(&device).submit(&Builder::default().build(), &[]);
+    wait(&done);
+}
+
+/// Sets its flag when the test body has ended, so that a helper thread ends also after a failed assertion.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn stress_devices_come_and_go_while_others_work() {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _end = EndOnDrop(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                drop(CpuDevice::open().unwrap());
+            }
+        });
+        for _ in 0..100 {
+            let device = CpuDevice::open().unwrap();
+            let increment = device.create_pipeline(&increment()).unwrap();
+            let cell = device.allocate(CELL).unwrap();
+            let add = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, 4)]).build();
+            let mut line = Line::new(&device);
+            let last = (0..20).map(|_| line.submit(&add, &[])).last().unwrap();
+            drop((line, device));
+            wait(&last);
+            assert_eq!(read(&CpuDevice::open().unwrap(), &cell, 0, 1), [20]);
+        }
+    });
+}

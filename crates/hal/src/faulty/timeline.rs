@@ -1,0 +1,216 @@
+//! Timelines that can be held back, and waits that a lost device ends.
+//!
+//! A wait must wake when the device is lost, or when values are released, though the inner device knows nothing of
+//! either. So [`Device::wait_any`](crate::Device::wait_any), and every wait for a value that is withheld, also watches a
+//! *doorbell*: a timeline of the inner device that only [`Faulty`](super::Faulty) raises. Who waits takes the doorbell's
+//! next value first, looks at the state second, and waits third; who changes the state rings last. A change is either
+//! seen by the look, or ends the wait. [`Timeline::wait`] for a value that is not withheld stays the inner device's own,
+//! for devices that treat the two ways to wait differently; it looks for a loss again and again instead.
+
+use super::Shared;
+use super::plan::Injector;
+use crate::{Error, Result, Timeline, Wait};
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How soon a wait for a value that is not withheld sees that the device is lost.
+const RECHECK: Duration = Duration::from_millis(5);
+/// Nothing is held back.
+const OPEN: u64 = u64::MAX;
+
+/// Wakes all waits. Made with the first timeline, because making it can fail.
+#[derive(Debug, Default)]
+pub(super) struct Doorbell(OnceLock<Arc<dyn Timeline>>);
+
+impl Doorbell {
+    fn timeline(&self, shared: &Shared) -> Result<&Arc<dyn Timeline>> {
+        if let Some(timeline) = self.0.get() {
+            return Ok(timeline);
+        }
+        let made = shared.inner.create_timeline()?;
+        Ok(self.0.get_or_init(|| made))
+    }
+
+    /// Ends all waits that began before. Under the injector's lock, so that the values rise.
+    pub(super) fn ring(&self, injector: &mut Injector) {
+        injector.rung += 1;
+        if let Some(timeline) = self.0.get() {
+            timeline.signal(injector.rung);
+        }
+    }
+}
+
+/// The part of a timeline that the device reaches when values are released or the device is lost.
+#[derive(Debug)]
+pub(super) struct Raised {
+    inner: Arc<dyn Timeline>,
+    /// The highest value that a list submitted so far signals.
+    submitted: AtomicU64,
+    /// The highest value that may be seen.
+    ceiling: AtomicU64,
+    /// The highest value that was seen: a ceiling that falls at that moment does not take it back.
+    seen: AtomicU64,
+    /// Failures whose values may not be seen yet.
+    failures: Mutex<Vec<(u64, Error)>>,
+}
+
+impl Raised {
+    /// The inner device's timeline.
+    pub(super) fn inner(&self) -> &Arc<dyn Timeline> {
+        &self.inner
+    }
+
+    /// Hides the values of lists that are submitted from now on. Called before the inner device gets the first.
+    pub(super) fn withhold(&self) {
+        let highest = self.submitted.load(Ordering::Acquire);
+        // Release; pairs with the Acquire in `completed`. If values are hidden already, fewer are to be seen.
+        self.ceiling.fetch_min(highest, Ordering::Release);
+    }
+
+    /// A list that signals the value has been accepted.
+    pub(super) fn submitted(&self, value: u64) {
+        // Release; pairs with the Acquire in `withhold`.
+        self.submitted.fetch_max(value, Ordering::Release);
+    }
+
+    /// Hides nothing any more.
+    pub(super) fn release(&self) {
+        self.ceiling.store(OPEN, Ordering::Release);
+    }
+
+    /// Hides all that is not visible by now, for ever.
+    pub(super) fn freeze(&self) {
+        self.ceiling.fetch_min(self.inner.completed(), Ordering::Release);
+    }
+
+    fn completed(&self) -> u64 {
+        // In this order: the ceiling is lowered before the list is submitted that would raise the inner value past it.
+        let reached = self.inner.completed();
+        // Acquire; pairs with the Release in `withhold`.
+        let shown = reached.min(self.ceiling.load(Ordering::Acquire));
+        // AcqRel; pairs with itself: who gets the value from here has, as from the inner timeline, what was written.
+        shown.max(self.seen.fetch_max(shown, Ordering::AcqRel))
+    }
+
+    /// Whether the value can be seen once the inner device has reached it.
+    fn shows(&self, value: u64) -> bool {
+        value <= self.ceiling.load(Ordering::Acquire)
+    }
+}
+
+/// A timeline of a [`Faulty`](super::Faulty) device.
+#[derive(Debug)]
+pub(super) struct FaultyTimeline {
+    raised: Arc<Raised>,
+    shared: Arc<Shared>,
+}
+
+impl FaultyTimeline {
+    pub(super) fn create(shared: &Arc<Shared>) -> Result<Arc<Self>> {
+        shared.doorbell.timeline(shared)?;
+        let raised = Arc::new(Raised {
+            inner: shared.inner.create_timeline()?,
+            submitted: AtomicU64::new(0),
+            ceiling: AtomicU64::new(OPEN),
+            seen: AtomicU64::new(0),
+            failures: Mutex::default(),
+        });
+        shared.alive()?.add_timeline(Arc::downgrade(&raised));
+        Ok(Arc::new(Self { raised, shared: shared.clone() }))
+    }
+}
+
+impl Timeline for FaultyTimeline {
+    // The inner one's, which nobody else can name: reports of a validator below then say what the caller knows.
+    fn id(&self) -> u64 {
+        self.raised.inner.id()
+    }
+
+    fn completed(&self) -> u64 {
+        self.raised.completed()
+    }
+
+    fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
+        // A timeout too long for the clock is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let bell = next_ring(&self.shared)?;
+            if self.completed() >= value {
+                return Ok(true);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            if self.raised.shows(value) {
+                let left = left.map_or(RECHECK, |left| left.min(RECHECK));
+                self.raised.inner.wait(value, Some(left))?;
+            } else {
+                self.shared.inner.wait_any(&[bell], left)?;
+            }
+        }
+    }
+
+    fn signal(&self, value: u64) {
+        // Against a loss at the same time, which looks at the inner value and then lowers the ceiling.
+        let _injector = self.shared.injector();
+        self.raised.inner.signal(value);
+        // What the host raises is not a list's signal: neither withheld, nor frozen by a loss.
+        if self.raised.ceiling.load(Ordering::Acquire) != OPEN {
+            self.raised.ceiling.fetch_max(value, Ordering::Release);
+        }
+    }
+
+    fn take_failures(&self) -> Vec<(u64, Error)> {
+        // Looked at first: failures are published before their value can be seen.
+        let visible = self.completed();
+        let mut failures = self.raised.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.extend(self.raised.inner.take_failures());
+        let shown = failures.partition_point(|(value, _)| *value <= visible);
+        failures.drain(..shown).collect()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// [`Device::wait_any`](crate::Device::wait_any) on wrapped timelines.
+pub(super) fn wait_any(shared: &Arc<Shared>, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+    let mut inner_watch = vec![next_ring(shared)?];
+    for wait in watch {
+        let raised = of(shared, &wait.timeline)?;
+        if raised.completed() >= wait.value {
+            return Ok(());
+        }
+        // A value that is held back must not end the wait when the inner device reaches it: the caller would only come
+        // again, and spin.
+        if raised.shows(wait.value) {
+            inner_watch.push(Wait { timeline: raised.inner.clone(), value: wait.value });
+        }
+    }
+    shared.inner.wait_any(&inner_watch, timeout)?;
+    drop(shared.alive()?);
+    Ok(())
+}
+
+/// A wait for the doorbell to be rung once more, if the device is not lost.
+fn next_ring(shared: &Arc<Shared>) -> Result<Wait> {
+    let timeline = shared.doorbell.timeline(shared)?.clone();
+    let value = shared.alive()?.rung + 1;
+    Ok(Wait { timeline, value })
+}
+
+/// The inner part of a timeline that this device has made.
+pub(super) fn of<'a>(shared: &Arc<Shared>, timeline: &'a Arc<dyn Timeline>) -> Result<&'a Arc<Raised>> {
+    let own = timeline.as_any().downcast_ref::<FaultyTimeline>().filter(|own| Arc::ptr_eq(&own.shared, shared));
+    let device = || shared.inner.info().name.clone();
+    own.map(|own| &own.raised).ok_or_else(|| Error::ForeignObject { device: device(), what: "timeline" })
+}
+
+/// The wait as the inner device understands it.
+pub(super) fn unwrap(shared: &Arc<Shared>, wait: &Wait) -> Result<Wait> {
+    Ok(Wait { timeline: of(shared, &wait.timeline)?.inner.clone(), value: wait.value })
+}

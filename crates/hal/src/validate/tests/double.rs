@@ -1,0 +1,213 @@
+//! An inner device for the tests of the wrappers: runs each list at once and in order, and reaches values when told.
+
+use crate::host::{self, HostMemory, HostPipeline};
+use crate::{
+    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Submission,
+    Timeline, Wait, unique_id,
+};
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Called inside the next `submit`; says whether the device accepts it.
+type Hook = Box<dyn FnOnce() -> bool + Send>;
+
+pub(crate) struct Double {
+    info: DeviceInfo,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Values are reached by `reach` only.
+    held: bool,
+    hook: Option<Hook>,
+    received: Vec<Received>,
+    host_accesses: usize,
+}
+
+/// What reached the device.
+#[derive(Clone)]
+pub(crate) struct Received {
+    pub(crate) list: Arc<List>,
+    pub(crate) waits: Vec<Wait>,
+}
+
+impl Double {
+    /// A device whose values are reached when the list is submitted, or (`held`) by [`reach`](Self::reach) only.
+    pub(crate) fn new(held: bool) -> Arc<Self> {
+        let limits = Limits { max_binding_bytes: 1 << 20, max_allocations: 1 << 20, memory_bytes: 1 << 40 };
+        let info = DeviceInfo {
+            name: "double".to_owned(),
+            kind: DeviceKind::Mock,
+            parallelism: 1,
+            limits,
+            details: Vec::new(),
+        };
+        let shared = Arc::new(Shared::default());
+        shared.state.lock().unwrap().held = held;
+        Arc::new(Self { info, shared })
+    }
+
+    /// Raises a timeline of this device.
+    pub(crate) fn reach(&self, timeline: &Arc<dyn Timeline>, value: u64) {
+        timeline.signal(value);
+    }
+
+    /// Calls `hook` inside the next submit, with no lock held; the list is accepted if it returns true.
+    pub(crate) fn at_next_submit(&self, hook: impl FnOnce() -> bool + Send + 'static) {
+        self.shared.state.lock().unwrap().hook = Some(Box::new(hook));
+    }
+
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.shared.state.lock().unwrap().received.clone()
+    }
+
+    pub(crate) fn host_accesses(&self) -> usize {
+        self.shared.state.lock().unwrap().host_accesses
+    }
+}
+
+impl std::fmt::Debug for Double {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Double")
+    }
+}
+
+impl Device for Double {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn create_queue(&self) -> Result<Box<dyn Queue>> {
+        Ok(Box::new(DoubleQueue(self.shared.clone())))
+    }
+
+    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
+        let (value, failures) = (AtomicU64::new(0), Mutex::default());
+        Ok(Arc::new(DoubleTimeline { id: unique_id(), value, failures, shared: self.shared.clone() }))
+    }
+
+    fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
+        Ok(Arc::new(HostPipeline::new(source)))
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        Ok(Arc::new(HostMemory::new(bytes, "double")?))
+    }
+
+    unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
+        self.shared.state.lock().unwrap().host_accesses += 1;
+        // SAFETY: passed on to the caller.
+        into.copy_from_slice(unsafe { host::memory(&**memory, "double")?.slice(offset, into.len() as u64)? });
+        Ok(())
+    }
+
+    unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
+        self.shared.state.lock().unwrap().host_accesses += 1;
+        // SAFETY: passed on to the caller.
+        unsafe { host::memory(&**memory, "double")?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
+        Ok(())
+    }
+
+    unsafe fn discard(&self, _: &Arc<dyn Memory>, _: u64, _: u64) {
+        self.shared.state.lock().unwrap().host_accesses += 1;
+    }
+
+    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut state = self.shared.state.lock().unwrap();
+        while !watch.iter().any(|wait| wait.timeline.completed() >= wait.value) {
+            let left = deadline.map_or(Duration::from_secs(60), |deadline| deadline - Instant::now().min(deadline));
+            let (guard, timed_out) = self.shared.changed.wait_timeout(state, left).unwrap();
+            assert!(deadline.is_some() || !timed_out.timed_out(), "an unlimited wait was not woken");
+            if timed_out.timed_out() {
+                break;
+            }
+            state = guard;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct DoubleTimeline {
+    id: u64,
+    value: AtomicU64,
+    failures: Mutex<Vec<(u64, Error)>>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl Timeline for DoubleTimeline {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn completed(&self) -> u64 {
+        self.value.load(Ordering::SeqCst)
+    }
+
+    fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
+        let state = self.shared.state.lock().unwrap();
+        let left = timeout.unwrap_or(Duration::from_secs(60));
+        let waiting = self.shared.changed.wait_timeout_while(state, left, |_| self.completed() < value);
+        Ok(!waiting.unwrap().1.timed_out())
+    }
+
+    fn signal(&self, value: u64) {
+        let _state = self.shared.state.lock().unwrap();
+        self.value.fetch_max(value, Ordering::SeqCst);
+        self.shared.changed.notify_all();
+    }
+
+    fn take_failures(&self) -> Vec<(u64, Error)> {
+        std::mem::take(&mut *self.failures.lock().unwrap())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[derive(Debug)]
+struct DoubleQueue(Arc<Shared>);
+
+impl Queue for DoubleQueue {
+    unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
+        let Submission { list, waits, signal } = submission;
+        let timeline = signal.timeline.as_any().downcast_ref::<DoubleTimeline>();
+        let timeline = timeline.ok_or(Error::ForeignObject { device: "double".to_owned(), what: "timeline" })?;
+        let hook = self.0.state.lock().unwrap().hook.take();
+        if hook.is_some_and(|hook| !hook()) {
+            return Err(Error::Injected("refused by the double"));
+        }
+        for command in &list.commands {
+            // SAFETY: everything here runs one after the other, on the submitting thread; tests that submit from
+            // several threads use disjoint memory, or kernels that touch none.
+            if let Err(error) = unsafe { host::execute(list, command, 0..host::items(command), "double") } {
+                timeline.failures.lock().unwrap().push((signal.value, error));
+            }
+        }
+        let mut state = self.0.state.lock().unwrap();
+        state.received.push(Received { list: list.clone(), waits: waits.to_vec() });
+        let held = state.held;
+        drop(state);
+        if !held {
+            signal.timeline.signal(signal.value);
+        }
+        Ok(())
+    }
+}

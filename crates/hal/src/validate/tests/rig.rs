@@ -1,0 +1,179 @@
+//! A validated double with queues and timelines, and short words for lists.
+
+use super::double::Double;
+use crate::host::HostPipeline;
+use crate::validate::Validated;
+use crate::{
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, Queue, Result, Span, Submission, Timeline,
+    Violation, Wait,
+};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One operand.
+pub(crate) type Touch = (Arc<dyn Memory>, Access, Range<u64>);
+
+/// One command.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Barrier,
+    Touch(Vec<Touch>),
+}
+
+pub(crate) fn read(memory: &Arc<dyn Memory>, bytes: Range<u64>) -> Step {
+    Step::Touch(vec![(memory.clone(), Access::Read, bytes)])
+}
+
+pub(crate) fn write(memory: &Arc<dyn Memory>, bytes: Range<u64>) -> Step {
+    Step::Touch(vec![(memory.clone(), Access::Write, bytes)])
+}
+
+/// A list of dispatches that touch their operands in name only.
+pub(crate) fn list(steps: &[Step]) -> Arc<List> {
+    let mut list = List::default();
+    for step in steps {
+        let Step::Touch(touches) = step else {
+            list.commands.push(Command::Barrier);
+            continue;
+        };
+        let source = KernelSource {
+            name: Cow::Borrowed("touch"),
+            bindings: Cow::Owned(touches.iter().map(|touch| touch.1).collect()),
+            params_bytes: 0,
+            host: |_| Ok(()),
+        };
+        let bindings = Span { start: list.bindings.len() as u32, len: touches.len() as u32 };
+        for (memory, access, bytes) in touches {
+            let Range { start: offset, end } = *bytes;
+            let index = list.memories.len() as u32;
+            list.memories.push(memory.clone());
+            list.bindings.push(Binding { memory: index, access: *access, offset, bytes: end - offset });
+        }
+        let (pipeline, params) = (list.pipelines.len() as u32, Span { start: 0, len: 0 });
+        list.pipelines.push(Arc::new(HostPipeline::new(&source)));
+        list.commands.push(Command::Dispatch { pipeline, bindings, params, extent: [1, 1, 1] });
+    }
+    Arc::new(list)
+}
+
+/// Submits.
+pub(crate) fn submit(queue: &mut dyn Queue, list: &Arc<List>, waits: &[Wait], signal: &Wait) -> Result<()> {
+    // SAFETY: the kernels touch nothing, and the validator refuses what breaks the other rules.
+    unsafe { queue.submit(Submission { list, waits, signal }) }
+}
+
+/// Queue `i` signals timeline `i`, one value a list.
+pub(crate) struct Rig {
+    pub(crate) double: Arc<Double>,
+    pub(crate) device: Arc<Validated>,
+    pub(crate) queues: Vec<Box<dyn Queue>>,
+    pub(crate) timelines: Vec<Arc<dyn Timeline>>,
+    pub(crate) values: Vec<u64>,
+}
+
+impl Rig {
+    /// Values are not reached before [`Rig::reach`].
+    pub(crate) fn new(queues: usize) -> Self {
+        let double = Double::new(true);
+        let device = Validated::new(double.clone());
+        Self {
+            queues: (0..queues).map(|_| device.create_queue().unwrap()).collect(),
+            timelines: (0..queues).map(|_| device.create_timeline().unwrap()).collect(),
+            values: vec![0; queues],
+            double,
+            device,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> Arc<dyn Memory> {
+        self.device.allocate(1 << 16).unwrap()
+    }
+
+    pub(crate) fn wait(&self, at: usize, value: u64) -> Wait {
+        Wait { timeline: self.timelines[at].clone(), value }
+    }
+
+    /// Submits to a queue, with waits as (timeline, value).
+    pub(crate) fn try_submit(&mut self, queue: usize, waits: &[(usize, u64)], steps: &[Step]) -> Result<u64> {
+        let waits: Vec<Wait> = waits.iter().map(|(at, value)| self.wait(*at, *value)).collect();
+        let value = self.values[queue] + 1;
+        let signal = self.wait(queue, value);
+        submit(&mut *self.queues[queue], &list(steps), &waits, &signal)?;
+        self.values[queue] = value;
+        Ok(value)
+    }
+
+    /// The same; must be accepted.
+    #[track_caller]
+    pub(crate) fn submit(&mut self, queue: usize, waits: &[(usize, u64)], steps: &[Step]) -> u64 {
+        self.try_submit(queue, waits, steps).unwrap()
+    }
+
+    /// The same; must be refused as unordered, and not reach the device. Returns command, bytes and the other access.
+    #[track_caller]
+    pub(crate) fn unordered(
+        &mut self,
+        queue: usize,
+        waits: &[(usize, u64)],
+        steps: &[Step],
+    ) -> (usize, Range<u64>, String) {
+        let (violations, received) = (self.device.report().violations, self.double.received().len());
+        let result = self.try_submit(queue, waits, steps);
+        assert_eq!(self.device.report().violations, violations + 1, "{result:?}");
+        assert_eq!(self.double.received().len(), received);
+        match result {
+            Err(Error::Invalid(Violation::Unordered { command, start, end, other, .. })) => {
+                (command, start..end, other)
+            }
+            other => panic!("expected an unordered access, got {other:?}"),
+        }
+    }
+
+    pub(crate) fn reach(&self, at: usize, value: u64) {
+        self.double.reach(&self.timelines[at], value);
+    }
+
+    pub(crate) fn host_read(&self, memory: &Arc<dyn Memory>, bytes: Range<u64>) -> Result<()> {
+        let mut into = vec![0; (bytes.end - bytes.start) as usize];
+        // SAFETY: the validator refuses it if a command may touch the bytes; the kernels touch none.
+        unsafe { self.device.read(memory, bytes.start, &mut into) }
+    }
+
+    pub(crate) fn host_write(&self, memory: &Arc<dyn Memory>, bytes: Range<u64>) -> Result<()> {
+        let from = vec![0; (bytes.end - bytes.start) as usize];
+        // SAFETY: as above.
+        unsafe { self.device.write(memory, bytes.start, &from) }
+    }
+}
+
+/// Random numbers: SplitMix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// A fresh seed, printed.
+    pub(crate) fn fresh() -> Self {
+        use std::hash::{BuildHasher, Hasher};
+        let seed = std::hash::RandomState::new().build_hasher().finish();
+        println!("seed {seed:#x}");
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// True one time in `n`.
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}

@@ -1,0 +1,93 @@
+//! The devices that every case runs on, the plain arrays that tensors are compared with, and tensors in disguise.
+
+#![allow(dead_code, clippy::unwrap_used)] // each test program uses its part; a failed step is a failed test
+
+pub mod array;
+pub mod disguise;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner};
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
+use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_hal::validate::Validated;
+use thalweg_runtime::{Config, Device};
+
+/// Half a unit in the last place of 1: the relative error of one rounded f32 operation.
+pub const ROUNDING: f64 = 5.960_464_477_539_063e-8;
+
+/// A device to test on, and what has to hold once a case is over.
+pub struct Bench {
+    pub device: Device,
+    validated: Option<Arc<Validated>>,
+}
+
+impl Bench {
+    pub fn finish(&self) {
+        if let Some(validated) = &self.validated {
+            let report = validated.report();
+            assert_eq!(report.violations, 0, "{:#?}", report.first);
+        }
+    }
+}
+
+/// The processor. All tests of a program share it, from several threads, so that memory is used again and again.
+pub fn cpu() -> Device {
+    static CPU: OnceLock<Device> = OnceLock::new();
+    CPU.get_or_init(|| Device::new(thalweg_cpu::CpuDevice::open().unwrap(), Config::default()).unwrap()).clone()
+}
+
+/// The mock behind the validator: it runs commands in any order that the barriers allow, and memory that is free holds
+/// NaN. The seed also decides how many operations make a list.
+pub fn mock(seed: u64) -> Bench {
+    let validated = Validated::new(MockDevice::new(MockConfig { seed, ..MockConfig::default() }));
+    let config = Config::default().list_commands(1 + (seed % 9) as usize);
+    Bench { device: Device::new(validated.clone(), config).unwrap(), validated: Some(validated) }
+}
+
+/// Every device.
+pub fn benches(seed: u64) -> [Bench; 2] {
+    [Bench { device: cpu(), validated: None }, mock(seed)]
+}
+
+/// Runs a test on every device, with random cases. A case that fails is made smaller, printed, and kept beside `file`.
+pub fn check<S: Strategy>(file: &'static str, cases: u32, strategy: S, test: impl Fn(&Device, &S::Value))
+where
+    S::Value: Debug,
+{
+    let persistence = Box::new(FileFailurePersistence::WithSource("regressions"));
+    let config = Cases {
+        cases,
+        source_file: Some(file),
+        failure_persistence: Some(persistence),
+        max_shrink_iters: 400,
+        ..Cases::default()
+    };
+    let result = TestRunner::new(config).run(&(any::<u64>(), strategy), |(seed, case)| {
+        for bench in benches(seed) {
+            test(&bench.device, &case);
+            bench.finish();
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+/// Panics unless each value is as far from what is expected as `tolerance` says, or nearer.
+#[track_caller]
+pub fn assert_within(actual: &[f32], expected: &[f64], tolerance: impl Fn(usize) -> f64) {
+    assert_eq!(actual.len(), expected.len(), "number of values");
+    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let distance = (f64::from(*actual) - expected).abs();
+        let tolerance = tolerance(index);
+        assert!(
+            distance <= tolerance,
+            "value {index} is {actual}, expected {expected}: {distance:e} apart, at most {tolerance:e}"
+        );
+    }
+}
+
+/// Numbers from a seed.
+pub use thalweg_kernels::testing::Random;

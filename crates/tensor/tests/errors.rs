@@ -1,0 +1,299 @@
+//! What is refused at the call: every documented error of every public function, with what its message names.
+
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
+
+mod common;
+
+use common::{cpu, mock};
+use std::fmt::Debug;
+use thalweg_runtime::{Config, Device};
+use thalweg_tensor::{Activation, Binary, Error, PackedMatrix, Pooling, Reduction, Result, Tensor, Unary};
+
+/// The error is of this kind, and its message has these parts.
+#[track_caller]
+fn refused<T: Debug>(result: Result<T>, kind: &str, parts: &[&str]) {
+    let error = result.unwrap_err();
+    let found = match &error {
+        Error::Shape { .. } => "shape",
+        Error::DType { .. } => "dtype",
+        Error::Length { .. } => "length",
+        Error::TooLarge { .. } => "too large",
+        Error::Range { .. } => "range",
+        _ => "another",
+    };
+    let message = error.to_string();
+    assert_eq!(found, kind, "{message}");
+    assert!(!error.is_retryable(), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "\"{message}\" does not say \"{part}\"");
+    }
+}
+
+fn f32s(device: &Device, shape: &[usize]) -> Tensor {
+    Tensor::full(device, 1.0f32, shape).unwrap()
+}
+
+fn u32s(device: &Device, shape: &[usize]) -> Tensor {
+    Tensor::full(device, 1u32, shape).unwrap()
+}
+
+#[test]
+fn making_and_reading() {
+    let device = &cpu();
+    refused(Tensor::from_slice(device, &[1u32, 2, 3], &[2, 2]), "length", &["from_slice", "3 elements", "[2, 2]", "4"]);
+    refused(Tensor::frozen_from_slice(device, &[1i32], &[]).and_then(|t| t.reshape(&[2])), "length", &["reshape"]);
+    refused(Tensor::frozen_from_slice(device, &[1.5f32], &[0]), "length", &["frozen_from_slice", "1 elements", "[0]"]);
+    for shape in [&[usize::MAX, 2][..], &[1 << 16, 1 << 16], &[1 << 32], &[0, usize::MAX, 3], &[1; 7]] {
+        let (given, limit) = (format!("{shape:?}"), "at most 6 axes and 4294967295 elements");
+        refused(Tensor::from_slice::<f32>(device, &[], shape), "too large", &["from_slice", &given, limit]);
+        refused(Tensor::frozen_from_slice::<f32>(device, &[], shape), "too large", &["frozen_from_slice", &given]);
+        refused(Tensor::full(device, 1u32, shape), "too large", &["full", &given, limit]);
+        refused(Tensor::zeros::<f32>(device, shape), "too large", &[&given]);
+        refused(f32s(device, &[1]).reshape(shape), "too large", &["reshape", &given]);
+        refused(f32s(device, &[1]).broadcast_to(shape), "too large", &["broadcast_to", &given]);
+    }
+    refused(f32s(device, &[2]).to_vec::<u32>(), "dtype", &["to_vec", "f32", "expected u32"]);
+    refused(u32s(device, &[2]).to_vec::<i32>(), "dtype", &["to_vec", "u32", "expected i32"]);
+}
+
+#[test]
+fn views() {
+    let x = f32s(&cpu(), &[2, 3, 1]);
+    refused(x.reshape(&[7]), "length", &["reshape", "6 elements", "[7]", "holds 7"]);
+    for order in [&[0, 1][..], &[0, 1, 2, 2], &[0, 1, 1], &[0, 1, 3], &[2, 1, usize::MAX], &[]] {
+        refused(x.permute(order), "range", &["permute", &format!("{order:?}"), "[2, 3, 1]"]);
+    }
+    for (first, second) in [(0, 3), (3, 0), (usize::MAX, 0)] {
+        let axes = format!("axes {first} and {second}");
+        refused(x.transpose(first, second), "range", &["transpose", &axes, "[2, 3, 1]"]);
+    }
+    for (axis, start, len) in [(1, 0, 4), (1, 4, 0), (1, 3, 1), (3, 0, 0), (1, usize::MAX, 2), (1, 1, usize::MAX)] {
+        let range = format!("{len} entries from {start} of axis {axis}");
+        refused(x.narrow(axis, start, len), "range", &["narrow", &range, "[2, 3, 1]"]);
+    }
+    for shape in [&[3, 1][..], &[2, 3], &[2, 4, 1], &[2, 3, 1, 1], &[0, 3, 1], &[2, 0, 1]] {
+        let given = format!("broadcasts to {shape:?}");
+        refused(x.broadcast_to(shape), "shape", &["broadcast_to", "[2, 3, 1]", &given]);
+    }
+    let scalar = f32s(&cpu(), &[]);
+    refused(scalar.narrow(0, 0, 0), "range", &["narrow"]);
+    refused(scalar.transpose(0, 0), "range", &["transpose"]);
+    assert_eq!(scalar.permute(&[]).unwrap().to_vec::<f32>().unwrap(), [1.0]);
+}
+
+#[test]
+fn element_by_element() {
+    let device = &cpu();
+    let (x, ids) = (f32s(device, &[2, 3]), u32s(device, &[2, 3]));
+    for operation in Binary::ALL {
+        refused(x.binary(operation, &ids), "dtype", &["binary", "second operand is u32", "expected f32"]);
+        refused(ids.binary(operation, &x), "dtype", &["binary", "second operand is f32", "expected u32"]);
+    }
+    refused(x.add(&f32s(device, &[2])), "shape", &["binary", "second operand", "[2]", "[2, 3]"]);
+    refused(&x / &f32s(device, &[4, 2, 1, 2]), "shape", &["binary", "[4, 2, 1, 2]", "[2, 3]"]);
+    refused(x.add(&f32s(device, &[0])), "shape", &["binary", "[0]"]);
+    let (tall, wide) = (f32s(device, &[1 << 16, 1]), f32s(device, &[1 << 16]));
+    refused(tall.mul(&wide), "too large", &["binary", "[65536, 65536]"]);
+    refused(ids.unary(Unary::Neg), "dtype", &["unary", "u32", "expected f32"]);
+}
+
+#[test]
+fn along_the_last_axis() {
+    let device = &cpu();
+    let (x, scalar, ids) = (f32s(device, &[2, 3]), f32s(device, &[]), u32s(device, &[2, 3]));
+    let (good, bad, typed) = (f32s(device, &[3]), f32s(device, &[2]), u32s(device, &[3]));
+    type Operator<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Result<Tensor>);
+    let operators: [Operator<'_>; 5] = [
+        ("softmax", &|x| x.softmax()),
+        ("normalize", &|x| x.normalize()),
+        ("reduce", &|x| x.reduce(Reduction::Max)),
+        ("layer_norm", &|x| x.layer_norm(&good, &good, 1e-5)),
+        ("add_layer_norm", &|x| x.add_layer_norm(&x.clone(), &good, &good, 1e-5)),
+    ];
+    for (name, operator) in operators {
+        refused(operator(&scalar), "shape", &[name, "operand", "[]", "at least one axis"]);
+        refused(operator(&ids), "dtype", &[name, "operand", "u32", "expected f32"]);
+    }
+    refused(f32s(device, &[2, 0]).reduce(Reduction::Sum), "shape", &["reduce", "[2, 0]", "at least 1"]);
+    refused(x.layer_norm(&bad, &good, 1e-5), "shape", &["layer_norm", "the weight", "[2]", "expected [3]"]);
+    refused(x.layer_norm(&good, &bad, 1e-5), "shape", &["layer_norm", "the bias", "[2]", "expected [3]"]);
+    refused(x.layer_norm(&typed, &good, 1e-5), "dtype", &["layer_norm", "the weight", "u32", "f32"]);
+    refused(x.layer_norm(&good, &typed, 1e-5), "dtype", &["layer_norm", "the bias", "u32", "f32"]);
+    let norm = |residual, weight, bias| x.add_layer_norm(residual, weight, bias, 1e-5);
+    refused(norm(&good, &good, &good), "shape", &["add_layer_norm", "the residual", "[3]", "expected [2, 3]"]);
+    refused(norm(&x, &bad, &good), "shape", &["add_layer_norm", "the weight", "[2]", "expected [3]"]);
+    refused(norm(&x, &good, &bad), "shape", &["add_layer_norm", "the bias", "[2]", "expected [3]"]);
+    refused(norm(&ids, &good, &good), "dtype", &["add_layer_norm", "the residual", "u32", "f32"]);
+    refused(norm(&x, &typed, &good), "dtype", &["add_layer_norm", "the weight", "u32", "f32"]);
+    refused(norm(&x, &good, &typed), "dtype", &["add_layer_norm", "the bias", "u32", "f32"]);
+}
+
+#[test]
+fn matrix_products() {
+    let device = &cpu();
+    let x = f32s(device, &[4, 2, 3]);
+    refused(u32s(device, &[2, 2]).matmul(&x), "dtype", &["matmul", "first operand", "u32", "f32"]);
+    refused(x.matmul(&u32s(device, &[2, 2])), "dtype", &["matmul", "second operand", "u32", "f32"]);
+    refused(f32s(device, &[3]).matmul(&x), "shape", &["matmul", "first operand", "[3]", "at least two axes"]);
+    for shape in [&[][..], &[3], &[3, 5], &[4, 2, 5], &[5, 3, 5], &[1, 3, 5], &[4, 1, 3, 5]] {
+        let given = format!("{shape:?}");
+        let expected = "[4] followed by [3, columns]";
+        refused(x.matmul(&f32s(device, shape)), "shape", &["matmul", "second operand", &given, expected]);
+    }
+    let (tall, wide) = (f32s(device, &[1 << 16, 1]), f32s(device, &[1, 1 << 16]));
+    refused(tall.matmul(&wide), "too large", &["matmul", "[65536, 65536]"]);
+}
+
+#[test]
+fn packed_matrices() {
+    let device = &cpu();
+    let new = |len: usize, outputs, inputs| PackedMatrix::new(device, &vec![1.0; len], outputs, inputs);
+    refused(new(5, 2, 3), "length", &["PackedMatrix::new", "5 elements", "[2, 3]", "6"]);
+    for (outputs, inputs) in [(0, 3), (2, 0), (0, 0)] {
+        let given = format!("[{outputs}, {inputs}]");
+        refused(new(0, outputs, inputs), "shape", &["PackedMatrix::new", "weight", &given, "both at least 1"]);
+        refused(new(1, outputs, inputs), "shape", &["PackedMatrix::new", "weight", &given, "both at least 1"]);
+    }
+    for (outputs, inputs) in [(usize::MAX, 2), (1 << 16, 1 << 16), (0, usize::MAX)] {
+        refused(new(1, outputs, inputs), "too large", &["PackedMatrix::new", &outputs.to_string()]);
+    }
+    // It fits, but 32 times as much does not. The zeros are never touched, so they take no memory.
+    let weight = vec![0.0; 1 << 27];
+    refused(PackedMatrix::new(device, &weight, 1, 1 << 27), "too large", &["PackedMatrix::new", "[32, 134217728]"]);
+}
+
+#[test]
+fn dense_layers() {
+    let device = &cpu();
+    let weight = PackedMatrix::new(device, &[1.0; 12], 4, 3).unwrap();
+    let (x, bias) = (f32s(device, &[2, 3]), f32s(device, &[4]));
+    let linear = |x: &Tensor, bias: &Tensor| x.linear(&weight, bias, Activation::None);
+    refused(linear(&u32s(device, &[2, 3]), &bias), "dtype", &["linear", "the input", "u32", "f32"]);
+    refused(linear(&x, &u32s(device, &[4])), "dtype", &["linear", "the bias", "u32", "f32"]);
+    for shape in [&[3][..], &[2, 4], &[2, 0], &[1, 2, 3]] {
+        refused(linear(&f32s(device, shape), &bias), "shape", &["linear", "the input", &format!("{shape:?}")]);
+    }
+    for shape in [&[][..], &[3], &[1], &[1, 4]] {
+        let given = format!("{shape:?}");
+        refused(linear(&x, &f32s(device, shape)), "shape", &["linear", "the bias", &given, "expected [4]"]);
+    }
+    let many = f32s(device, &[1, 3]).broadcast_to(&[1 << 30, 3]).unwrap();
+    refused(linear(&many, &bias), "too large", &["linear", "[1073741824, 4]"]);
+}
+
+#[test]
+fn embeddings() {
+    let device = &cpu();
+    let (table, ids) = (f32s(device, &[5, 8]), u32s(device, &[3]));
+    let names = [
+        ["the table of words", "the word ids"],
+        ["the table of positions", "the position ids"],
+        ["the table of types", "the type ids"],
+    ];
+    for (at, [table_name, ids_name]) in names.into_iter().enumerate() {
+        let tables = |other: &Tensor| {
+            let tables = std::array::from_fn(|table_at| if table_at == at { other } else { &table });
+            Tensor::embed(tables, [&ids; 3])
+        };
+        refused(tables(&u32s(device, &[5, 8])), "dtype", &["embed", table_name, "u32", "f32"]);
+        refused(tables(&f32s(device, &[8])), "shape", &["embed", table_name, "[8]", "two axes"]);
+        refused(tables(&f32s(device, &[5, 0])), "shape", &["embed", table_name, "[5, 0]"]);
+        refused(tables(&f32s(device, &[0, 8])), "shape", &["embed", table_name, "[0, 8]", "at least one row", "3 ids"]);
+        let lists = |other: &Tensor| {
+            let lists = std::array::from_fn(|list_at| if list_at == at { other } else { &ids });
+            Tensor::embed([&table; 3], lists)
+        };
+        refused(lists(&f32s(device, &[3])), "dtype", &["embed", ids_name, "f32", "u32"]);
+        refused(lists(&u32s(device, &[1, 3])), "shape", &["embed", ids_name, "[1, 3]"]);
+    }
+    let narrow = f32s(device, &[5, 7]);
+    refused(Tensor::embed([&table, &narrow, &table], [&ids; 3]), "shape", &["positions", "[5, 7]", "expected [5, 8]"]);
+    let short = u32s(device, &[2]);
+    refused(Tensor::embed([&table; 3], [&ids, &ids, &short]), "shape", &["type ids", "[2]", "expected [3]"]);
+}
+
+#[test]
+fn packed_sequences() {
+    let device = &cpu();
+    let (x, offsets) = (f32s(device, &[4, 12]), Tensor::from_slice(device, &[0u32, 1, 4], &[3]).unwrap());
+    for heads in [0, 3, 5, 8, usize::MAX, usize::MAX / 3 + 1] {
+        let named = format!("{heads} heads");
+        refused(x.attention(&offsets, heads), "shape", &["attention", "the input", "[4, 12]", &named]);
+    }
+    refused(f32s(device, &[4, 8]).attention(&offsets, 1), "shape", &["attention", "the input", "[4, 8]"]);
+    type Operator<'a> = (&'a str, &'a dyn Fn(&Tensor, &Tensor) -> Result<Tensor>);
+    let operators: [Operator<'_>; 2] =
+        [("attention", &|x, offsets| x.attention(offsets, 2)), ("pool", &|x, offsets| x.pool(offsets, Pooling::Mean))];
+    for (name, operator) in operators {
+        assert!(operator(&x, &offsets).unwrap().to_vec::<f32>().is_ok());
+        refused(operator(&u32s(device, &[4, 12]), &offsets), "dtype", &[name, "the input", "u32", "f32"]);
+        refused(operator(&x, &f32s(device, &[3])), "dtype", &[name, "the offsets", "f32", "u32"]);
+        refused(operator(&f32s(device, &[12]), &offsets), "shape", &[name, "the input", "[12]", "two axes"]);
+        refused(operator(&f32s(device, &[4, 0]), &offsets), "shape", &[name, "the input", "[4, 0]"]);
+        refused(operator(&x, &u32s(device, &[1, 3])), "shape", &[name, "the offsets", "[1, 3]", "one axis"]);
+        // No offsets, no sequence for four rows, and more sequences than rows.
+        for len in [0, 1, 6] {
+            let given = format!("[{len}]");
+            refused(operator(&x, &u32s(device, &[len])), "shape", &[name, "the offsets", &given, "4 rows"]);
+        }
+        let none = f32s(device, &[0, 12]);
+        refused(operator(&none, &offsets), "shape", &[name, "the offsets", "[3]", "0 rows"]);
+        refused(operator(&none, &u32s(device, &[0])), "shape", &[name, "the offsets", "[0]", "0 rows"]);
+    }
+}
+
+#[test]
+fn tensors_of_two_devices() {
+    let (one, other) = (cpu(), mock(3));
+    for (here, there) in [(&one, &other.device), (&other.device, &one)] {
+        let (x, y) = (f32s(here, &[4, 6]), f32s(there, &[4, 6]));
+        let (mine, foreign) = (f32s(here, &[6]), f32s(there, &[6]));
+        // A view that is copied first must not hide whose it is.
+        let view = f32s(there, &[7]).narrow(0, 1, 6).unwrap();
+        let (ids, foreign_ids) = (u32s(here, &[2]), u32s(there, &[2]));
+        let offsets = Tensor::from_slice(there, &[0u32, 4], &[2]).unwrap();
+        let weight = PackedMatrix::new(there, &[1.0; 12], 2, 6).unwrap();
+        let own_weight = PackedMatrix::new(here, &[1.0; 12], 2, 6).unwrap();
+        let bias = f32s(here, &[2]);
+        for result in [
+            x.add(&y),
+            x.matmul(&y.transpose(0, 1).unwrap()),
+            x.add(&y.freeze().unwrap()),
+            x.layer_norm(&mine, &foreign, 1e-5),
+            x.layer_norm(&view, &mine, 1e-5),
+            x.add_layer_norm(&y, &mine, &mine, 1e-5),
+            Tensor::embed([&x, &x, &y], [&ids; 3]),
+            Tensor::embed([&x; 3], [&ids, &foreign_ids, &ids]),
+            x.linear(&weight, &bias, Activation::None),
+            x.linear(&own_weight, &f32s(there, &[2]), Activation::None),
+            x.attention(&offsets, 1),
+            x.pool(&offsets, Pooling::Cls),
+        ] {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Runtime(thalweg_runtime::Error::OtherDevice { .. })), "{error}");
+            assert!(error.to_string().contains("another device"), "{error}");
+        }
+        // Neither device minds.
+        assert_eq!(x.add(&mine).unwrap().to_vec::<f32>().unwrap(), [2.0; 24]);
+        assert_eq!(y.add(&view).unwrap().to_vec::<f32>().unwrap(), [2.0; 24]);
+    }
+    other.finish();
+}
+
+#[test]
+fn memory_that_runs_out_is_an_error_and_the_rest_goes_on() {
+    let limit = Config::default().memory_limit(1 << 20);
+    let device = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), limit).unwrap();
+    let half = f32s(&device, &[1 << 16]);
+    for result in [
+        Tensor::from_slice(&device, &vec![1.0f32; 1 << 19], &[1 << 19]),
+        Tensor::frozen_from_slice(&device, &vec![1.0f32; 1 << 19], &[1 << 19]),
+        half.broadcast_to(&[8, 1 << 16]).unwrap().contiguous(),
+        half.broadcast_to(&[8, 1 << 16]).unwrap().freeze(),
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Runtime(thalweg_runtime::Error::OutOfMemory(_))), "{error}");
+        assert!(error.is_retryable());
+    }
+    assert_eq!(half.add(&half).unwrap().to_vec::<f32>().unwrap(), vec![2.0; 1 << 16]);
+}
