@@ -234,9 +234,6 @@ impl State {
     fn steps(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (queue_index, queue) in self.queues.iter_mut().enumerate() {
-            if queue.lists.front().is_some_and(|front| front.left.is_empty()) {
-                steps.push(Step::Signal { queue: queue_index });
-            }
             let mut nothing_before = true;
             'queue: for (list_index, running) in queue.lists.iter_mut().enumerate() {
                 if running.waits.iter().any(|(timeline, value)| timeline.value() < *value) {
@@ -252,6 +249,9 @@ impl State {
                     steps.push(Step::Run { queue: queue_index, list: list_index, left });
                 }
                 nothing_before &= running.left.is_empty();
+            }
+            if queue.lists.front().is_some_and(|front| front.left.is_empty()) {
+                steps.push(Step::Signal { queue: queue_index });
             }
         }
         steps

@@ -212,6 +212,12 @@ impl DeviceCore {
         }
     }
 
+    /// Whether anything is left of that.
+    #[cfg(all(test, loom))]
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.deferred.iter().any(|bits| bits.load(Ordering::Acquire) != 0)
+    }
+
     /// From now on every wait and every operation answers that the device is lost.
     pub(crate) fn lose(&self, error: thalweg_hal::Error) {
         // The first reason stays.

@@ -3,7 +3,6 @@
 
 use crate::device::DeviceCore;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use thalweg_hal::{Device, Error, Result, Timeline, Wait};
 
@@ -11,33 +10,39 @@ use thalweg_hal::{Device, Error, Result, Timeline, Wait};
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     timeline: Arc<dyn Timeline>,
-    /// Rung since the reaper last looked. Set by ringers, cleared by the reaper.
-    rung: AtomicBool,
+    state: Mutex<Rings>,
+}
+
+#[derive(Debug, Default)]
+struct Rings {
     /// The timeline's value.
-    rings: Mutex<u64>,
+    count: u64,
+    /// Rung since the reaper last listened. Part of the same state as the count: cleared on its own, a ring that came
+    /// between the two would be counted and never heard.
+    rung: bool,
 }
 
 impl Doorbell {
     pub(crate) fn new(timeline: Arc<dyn Timeline>) -> Self {
-        Self { timeline, rung: AtomicBool::new(false), rings: Mutex::new(0) }
+        Self { timeline, state: Mutex::default() }
     }
 
     /// Makes the reaper look at everything that was done before this call.
     pub(crate) fn ring(&self) {
-        // AcqRel: pairs with the swap in `listen`. If the bell is rung already, the reaper has yet to look, and will
-        // see what this thread did before.
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            let mut rings = self.rings.lock();
-            *rings += 1;
-            self.timeline.signal(*rings);
+        let mut state = self.state.lock();
+        // If it is rung already, the reaper has yet to look.
+        if !state.rung {
+            state.rung = true;
+            state.count += 1;
+            self.timeline.signal(state.count);
         }
     }
 
     /// What to wait for to hear the next ring. Whoever calls this looks at the streams afterwards.
-    fn listen(&self) -> Wait {
-        // AcqRel: pairs with the swap in `ring`. Cleared before the counter is read: a ring from here on is heard.
-        self.rung.swap(false, Ordering::AcqRel);
-        Wait { timeline: Arc::clone(&self.timeline), value: *self.rings.lock() + 1 }
+    pub(crate) fn listen(&self) -> Wait {
+        let mut state = self.state.lock();
+        state.rung = false;
+        Wait { timeline: Arc::clone(&self.timeline), value: state.count + 1 }
     }
 }
 

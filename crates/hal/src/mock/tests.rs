@@ -176,3 +176,12 @@ fn memory_is_bounded_in_bytes_and_count_and_given_back() {
     drop(first);
     device.allocate(900).unwrap();
 }
+
+#[test]
+fn a_list_of_nothing_but_a_barrier_is_signalled() {
+    let bench = Bench::new(5, 1);
+    let mut queue = bench.device.create_queue().unwrap();
+    let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
+    submit(&mut queue, &bench.list(&[None]), &[], &signal).unwrap();
+    bench.device.wait_any(std::slice::from_ref(&signal), None).unwrap();
+}

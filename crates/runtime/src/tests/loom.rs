@@ -8,6 +8,7 @@ use loom::thread;
 use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
@@ -26,8 +27,12 @@ struct Silent(DeviceInfo);
 #[derive(Debug)]
 struct SilentQueue;
 
+/// Completes nothing; keeps what the host signals.
 #[derive(Debug)]
-struct SilentTimeline(u64);
+struct SilentTimeline {
+    id: u64,
+    signalled: AtomicU64,
+}
 
 impl thalweg_hal::Device for Silent {
     fn info(&self) -> &DeviceInfo {
@@ -37,7 +42,7 @@ impl thalweg_hal::Device for Silent {
         Ok(Box::new(SilentQueue))
     }
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(SilentTimeline(thalweg_hal::unique_id())))
+        Ok(Arc::new(SilentTimeline { id: thalweg_hal::unique_id(), signalled: AtomicU64::new(0) }))
     }
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         Ok(Arc::new(HostPipeline::new(source)))
@@ -67,15 +72,17 @@ impl Queue for SilentQueue {
 
 impl Timeline for SilentTimeline {
     fn id(&self) -> u64 {
-        self.0
+        self.id
     }
     fn completed(&self) -> u64 {
-        0
+        self.signalled.load(Ordering::Relaxed)
     }
     fn wait(&self, _: u64, _: Option<Duration>) -> Result<bool> {
         Ok(false)
     }
-    fn signal(&self, _: u64) {}
+    fn signal(&self, value: u64) {
+        self.signalled.store(value, Ordering::Relaxed);
+    }
     fn take_failures(&self) -> Vec<(u64, Error)> {
         Vec::new()
     }
@@ -145,12 +152,12 @@ fn model(run: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Runs each program in a thread of its own, then judges.
-fn threads(world: &Arc<World>, programs: [fn(&World); 2]) {
-    let [first, second] = programs;
-    let other = Arc::clone(world);
-    let handle = thread::spawn(move || second(&other));
-    first(world);
-    handle.join().unwrap();
+fn threads<const N: usize>(world: &Arc<World>, programs: [fn(&World); N]) {
+    let spawn = |program: fn(&World)| {
+        let world = Arc::clone(world);
+        thread::spawn(move || program(&world))
+    };
+    programs.map(spawn).map(|handle| handle.join().unwrap());
     world.judge();
 }
 
@@ -198,5 +205,51 @@ fn loom_event_against_flush() {
                 },
             ],
         );
+    });
+}
+
+/// What somebody asked to have submitted is submitted, or the reaper's wait ends and it looks again; also if somebody
+/// else is submitting on that stream while the reaper tries.
+#[test]
+fn loom_deferred_flush() {
+    model(|| {
+        let world = World::new(1, 100);
+        let spawn = |program: fn(&World)| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || program(&world))
+        };
+        let others = [
+            spawn(|world| world.device.core.defer_flush(world.streams[0].id())),
+            spawn(|world| world.streams[0].flush()),
+        ];
+        let core = &world.device.core;
+        let next = core.doorbell.listen();
+        core.submit_deferred();
+        others.map(|other| other.join().unwrap());
+        let looks_again = next.timeline.completed() >= next.value;
+        assert!(looks_again || !core.has_deferred(), "the request is forgotten");
+        world.judge();
+    });
+}
+
+/// Nobody rings unheard: after the reaper has listened, the first ring reaches its value.
+#[test]
+fn loom_doorbell() {
+    model(|| {
+        let world = World::new(1, 100);
+        let ring = || {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.device.core.doorbell.ring())
+        };
+        let early = ring();
+        let bell = &world.device.core.doorbell;
+        let _before = bell.listen();
+        early.join().unwrap();
+        let late = [ring(), ring()];
+        let next = bell.listen();
+        late.map(|late| late.join().unwrap());
+        // The two may both have rung before the reaper listened; one more then must be heard.
+        bell.ring();
+        assert!(next.timeline.completed() >= next.value);
     });
 }

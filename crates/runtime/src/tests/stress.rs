@@ -11,7 +11,7 @@ use thalweg_hal::validate::Validated;
 const THREADS: usize = 16;
 const STREAMS: usize = 4;
 
-/// How many values were checked, how many were wrong, and how many reads failed with the device's refusal.
+/// How many values were checked, how many were wrong, and how many calls failed.
 #[derive(Debug, Default)]
 struct Tally {
     operations: AtomicU64,
@@ -75,7 +75,7 @@ fn chain(
                 _ => return Ok(None),
             }))
         };
-        // A refusal can only be a lost device; the checks below count what that does to the values.
+        // A refusal can only come from the validator, when a protection is out.
         match step() {
             Ok(Some(made)) => own.push(made),
             Ok(None) if own.is_empty() => own.push(Known::fill(&stream, salt).unwrap()),
@@ -83,7 +83,7 @@ fn chain(
                 let at = random.below(own.len());
                 own[at].advance(salt, &stream).unwrap();
             }
-            Err(error) => panic!("{error}"),
+            Err(_) => drop(tally.failed.fetch_add(1, Ordering::Relaxed)),
         }
         tally.operations.fetch_add(1, Ordering::Relaxed);
         if random.below(4) == 0 && !own.is_empty() {
@@ -185,57 +185,53 @@ fn stress_sharing_on_the_cpu_under_the_validator() {
     assert_clean(&device, &tally, seed);
 }
 
-/// Runs the chains on a mock without a validator in between, so that what is missing reaches the values, until one is
-/// wrong. Whether it shows in one run depends on how the threads fall; ten in a row without it means that nobody needs
-/// the protection, or that nothing tests it.
-fn assert_values_go_wrong(plan: &Plan, prepare: impl Fn(&Device)) {
-    let went_wrong = (0..10).map(|round| plan.seed.wrapping_add(round)).any(|seed| {
-        let mock = MockDevice::new(MockConfig { seed, queues: 3, ..MockConfig::default() });
-        let device = Device::new(Faulty::new(mock, plan.clone()), config()).unwrap();
-        prepare(&device);
-        chains(&device, seed, 20_000).wrong.into_inner() > 0
-    });
-    assert!(went_wrong, "seed {}: every value right without the protection", plan.seed);
+/// Runs the chains with a protection taken out until somebody notices. Whether one run shows it depends on how the
+/// threads fall; ten in a row without it mean that nobody needs the protection, or that nothing tests it.
+fn noticed_within_ten(plan: &Plan, run: impl Fn(u64, Plan) -> bool) -> bool {
+    (0..10).map(|round| plan.seed.wrapping_add(round)).any(|seed| run(seed, Plan { seed, ..plan.clone() }))
 }
 
 /// Takes one protection out and asserts that the values and the validator both notice.
-fn assert_noticed(plan: Plan, struck: impl Fn(&Faulty) -> u64) {
-    let seed = plan.seed;
-    println!("seed {seed}");
-    assert_values_go_wrong(&plan, |_| {});
-    let doubles = doubles(seed, plan);
-    // A refused list is not run, so the tensors that it would have written fail instead of being wrong.
-    chains(&doubles.device, seed, 20_000);
-    assert!(struck(&doubles.faulty) > 0, "seed {seed}: the fault never struck");
-    assert!(doubles.validated.report().violations > 0, "seed {seed}: the validator was silent");
+fn assert_noticed(plan: Plan, prepare: impl Fn(&Device), struck: impl Fn(&Faulty) -> bool) {
+    println!("seed {}", plan.seed);
+    // With no validator in between, what is missing reaches the values.
+    let in_values = noticed_within_ten(&plan, |seed, plan| {
+        let mock = MockDevice::new(MockConfig { seed, queues: 3, ..MockConfig::default() });
+        let device = Device::new(Faulty::new(mock, plan), config()).unwrap();
+        prepare(&device);
+        chains(&device, seed, 20_000).wrong.into_inner() > 0
+    });
+    assert!(in_values, "seed {}: every value right without the protection", plan.seed);
+    // With one, a refused list is not run, so the tensors that it would have written fail instead of being wrong.
+    let by_validator = noticed_within_ten(&plan, |seed, plan| {
+        let doubles = doubles(seed, plan);
+        prepare(&doubles.device);
+        chains(&doubles.device, seed, 20_000);
+        struck(&doubles.faulty) && doubles.validated.report().violations > 0
+    });
+    assert!(by_validator, "seed {}: the validator was silent, or the fault never struck", plan.seed);
 }
 
 #[test]
 fn falsify_barriers() {
     let plan = Plan { seed: Random::fresh_seed(), barriers: Strike::Share(0.2), ..Plan::default() };
-    assert_noticed(plan, |faulty| faulty.counts().barriers);
+    assert_noticed(plan, |_| {}, |faulty| faulty.counts().barriers > 0);
 }
 
 #[test]
 fn falsify_list_start_barriers() {
     let plan = Plan { seed: Random::fresh_seed(), start_barriers: Strike::Share(0.5), ..Plan::default() };
-    assert_noticed(plan, |faulty| faulty.counts().start_barriers);
+    assert_noticed(plan, |_| {}, |faulty| faulty.counts().start_barriers > 0);
 }
 
 #[test]
 fn falsify_waits() {
     let plan = Plan { seed: Random::fresh_seed(), waits: Strike::Always, ..Plan::default() };
-    assert_noticed(plan, |faulty| faulty.counts().waits);
+    assert_noticed(plan, |_| {}, |faulty| faulty.counts().waits > 0);
 }
 
 #[test]
 fn falsify_stamps_of_freed_bytes() {
-    let seed = Random::fresh_seed();
-    println!("seed {seed}");
-    let plan = Plan { seed, ..Plan::default() };
-    assert_values_go_wrong(&plan, |device| device.core.sabotage.forget_freed_stamps());
-    let doubles = doubles(seed, plan);
-    doubles.device.core.sabotage.forget_freed_stamps();
-    chains(&doubles.device, seed, 20_000);
-    assert!(doubles.validated.report().violations > 0, "seed {seed}: the validator was silent");
+    let plan = Plan { seed: Random::fresh_seed(), ..Plan::default() };
+    assert_noticed(plan, |device| device.core.sabotage.forget_freed_stamps(), |_| true);
 }
