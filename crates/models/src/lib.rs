@@ -1,1 +1,38 @@
-//! Thalweg: models.
+//! Models: what is read from a directory and run on a device.
+//!
+//! An [`EmbeddingModel`] is a sentence encoder of the BERT family in the sentence-transformers layout. The parts, in
+//! the order in which a load meets them:
+//!
+//! | module | reads | decides |
+//! |---|---|---|
+//! | `layout` | `modules.json` | which modules, in which folders |
+//! | `config` | `config.json`, `sentence_bert_config.json`, `tokenizer_config.json` | the encoder's shape, the most tokens of a text |
+//! | `pooling` | the Pooling module's `config.json` | how token vectors become one |
+//! | `tokenizer` | `tokenizer.json` | texts to ids |
+//! | `weights` | `model.safetensors` | nothing: every shape must be as `config` says |
+//! | `encoder` | | the operations, over sequences packed without padding (`packed`) |
+//!
+//! # Untrusted files
+//!
+//! A model directory may come from anywhere. Every setting is checked where it is read, every size against the bytes
+//! that the weights file really has before anything is allocated for it, every token id against the encoder's tables
+//! before the device sees it. What is wrong is an [`enum@Error`] that names the file, never a panic.
+
+mod config;
+mod embedding;
+mod encoder;
+mod error;
+mod json;
+mod layout;
+mod model;
+mod packed;
+mod pooling;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod tokenizer;
+mod weights;
+
+pub use embedding::Embedding;
+pub use error::{Error, Result};
+pub use model::{EmbeddingModel, TOKENS_PER_PASS};
+pub use tokenizer::Tokens;

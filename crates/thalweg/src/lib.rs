@@ -1,1 +1,64 @@
-//! Thalweg: thalweg.
+//! Thalweg runs small models for many threads on one device. No call needs a lock around it, and no tensor belongs to a
+//! thread.
+//!
+//! # Quick start
+//!
+//! Embed sentences with a BERT-family encoder (`scripts/fetch-model` brings one):
+//!
+//! ```no_run
+//! # fn main() -> thalweg::Result<()> {
+//! let device = thalweg::open("cpu")?;
+//! let model = thalweg::EmbeddingModel::load(&device, "models/all-MiniLM-L6-v2")?;
+//! let embeddings = model.embed(&["The river joins the sea.", "Streams become one."])?;
+//! assert_eq!(embeddings[0].values.len(), model.width());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Compute with tensors, from as many threads as you like:
+//!
+//! ```
+//! use thalweg::Tensor;
+//!
+//! # fn main() -> thalweg::Result<()> {
+//! let device = thalweg::open("cpu")?;
+//! let a = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+//! std::thread::scope(|scope| {
+//!     // The same tensor in two threads, each on a stream of its own.
+//!     let sum = scope.spawn(|| a.add(&a)?.to_vec::<f32>());
+//!     let product = scope.spawn(|| a.matmul(&a)?.to_vec::<f32>());
+//!     assert_eq!(sum.join().expect("no panic")?, [2.0, 4.0, 6.0, 8.0]);
+//!     assert_eq!(product.join().expect("no panic")?, [7.0, 10.0, 15.0, 22.0]);
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! # What is what
+//!
+//! - A [`Device`] is a handle: clone it freely. [`open`] makes one, [`devices`] says which there are.
+//! - A [`Tensor`] is a value. Operations read their operands and make a new tensor; they record their work and return
+//!   at once. [`Tensor::to_vec`] waits for the result.
+//! - A [`Stream`] is an order of operations. Each thread has one without asking. What one stream writes and another
+//!   reads is ordered by the library; an [`Event`] orders or times what data alone does not.
+//! - An [`EmbeddingModel`] is shared by reference between threads.
+//! - Every call that can fail returns an [`enum@Error`] that says what was given and what was expected. A failure on
+//!   the device reaches those who read data that depends on it, and nobody else.
+//!
+//! # Environment
+//!
+//! | variable | values | effect |
+//! |---|---|---|
+//! | `THALWEG_VALIDATE` | `0` (default), `1` | devices check every submission for missing waits and barriers |
+
+mod device;
+mod error;
+mod model;
+
+pub use device::{DeviceReport, devices, open};
+pub use error::{Error, Result};
+pub use model::EmbeddingModel;
+pub use thalweg_hal::Limits;
+pub use thalweg_models::{Embedding, Tokens};
+pub use thalweg_runtime::{Device, Event, MemoryStats, Stream};
+pub use thalweg_tensor::{Activation, DType, Element, PackedMatrix, Pooling, Tensor};

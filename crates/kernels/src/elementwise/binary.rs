@@ -1,0 +1,199 @@
+//! Operations on two operands.
+
+use super::view::{Operand, Shape, View, elements};
+use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
+use crate::simd::Simd;
+use bytemuck::{Pod, Zeroable};
+use std::marker::PhantomData;
+use thalweg_hal::{Access, HostCall, KernelFailure};
+
+/// An operation on two elements of the same type. Integers wrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Binary {
+    /// `a + b`
+    Add = 0,
+    /// `a - b`
+    Sub = 1,
+    /// `a * b`
+    Mul = 2,
+    /// `a / b`. Of integers: towards 0; a division by 0 fails the kernel.
+    Div = 3,
+    /// The greater; NaN if either is.
+    Max = 4,
+    /// The smaller; NaN if either is.
+    Min = 5,
+}
+
+impl Binary {
+    /// Every operation.
+    pub const ALL: [Self; 6] = [Self::Add, Self::Sub, Self::Mul, Self::Div, Self::Max, Self::Min];
+}
+
+impl TryFrom<u32> for Binary {
+    type Error = KernelFailure;
+
+    fn try_from(value: u32) -> Result<Self, KernelFailure> {
+        let known = Self::ALL.into_iter().find(|operation| *operation as u32 == value);
+        known.ok_or_else(|| KernelFailure::new(format!("binary operation {value} is unknown, expected 0 to 5")))
+    }
+}
+
+/// Parameters of the binary kernels.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct BinaryParams {
+    /// A [`Binary`], as `u32`.
+    pub operation: u32,
+    /// The output's shape.
+    pub shape: Shape,
+    /// Where the first operand's elements lie.
+    pub a: View,
+    /// Where the second operand's elements lie.
+    pub b: View,
+}
+
+macro_rules! binary_kernel {
+    ($name:ident, $on:ident, $element:literal, $kernel:ty) => {
+        kernel! {
+            #[doc = concat!("`out[shape] = a[view] op b[view]`, all ", $element, ".")]
+            ///
+            /// | binding | access | contents |
+            /// |---|---|---|
+            /// | 0 | read | a |
+            /// | 1 | read | b |
+            /// | 2 | write | out, contiguous |
+            ///
+            /// Parameters: [`BinaryParams`]. Extent `[elements, 1, 1]`: an item is an element of the output.
+            $name, $on: $kernel
+        }
+    };
+}
+binary_kernel!(BINARY_F32, binary_f32_on, "f32", Kind<f32>);
+binary_kernel!(BINARY_I32, binary_i32_on, "i32", Kind<i32>);
+binary_kernel!(BINARY_U32, binary_u32_on, "u32", Kind<u32>);
+
+struct Kind<T>(PhantomData<T>);
+
+/// Elements gathered at once when an operand is not contiguous.
+const BLOCK: usize = 256;
+
+impl<T: Number> Kernel for Kind<T> {
+    const NAME: &'static str = T::NAME;
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    type Params = BinaryParams;
+
+    #[inline(always)]
+    fn run<S: Simd>(_: S, params: BinaryParams, call: &mut HostCall<'_>) -> Outcome {
+        let operation = Binary::try_from(params.operation)?;
+        expect_extent("elements of the shape", call, elements(params.shape))?;
+        let a = Operand::new("the first operand", params.a, params.shape, call.inputs.get::<T>(0)?)?;
+        let b = Operand::new("the second operand", params.b, params.shape, call.inputs.get::<T>(1)?)?;
+        let out = call.outputs.get::<T>(2)?;
+        expect_len("out", out.len(), &[call.items.len()])?;
+        let mut start = call.items.start as usize;
+        let (mut a_buffer, mut b_buffer) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
+        for out in out.chunks_mut(BLOCK) {
+            let a = a.block(start, &mut a_buffer[..out.len()]);
+            let b = b.block(start, &mut b_buffer[..out.len()]);
+            apply(operation, a, b, out).map_err(|at| {
+                KernelFailure::new(format!("integer division by 0 at element {} of the output", start + at))
+            })?;
+            start += out.len();
+        }
+        Ok(())
+    }
+}
+
+/// The operation on three slices of one length; the index of a division by zero if there is one.
+#[inline(always)]
+fn apply<T: Number>(operation: Binary, a: &[T], b: &[T], out: &mut [T]) -> Result<(), usize> {
+    // Each arm is a loop of its own, which the compiler turns into vectors.
+    macro_rules! each {
+        ($function:expr) => {
+            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                *out = $function(*a, *b);
+            }
+        };
+    }
+    match operation {
+        Binary::Add => each!(T::add),
+        Binary::Sub => each!(T::sub),
+        Binary::Mul => each!(T::mul),
+        Binary::Div => {
+            if let Some(at) = b.iter().position(|b| b.is_no_divisor()) {
+                return Err(at);
+            }
+            each!(T::div);
+        }
+        Binary::Max => each!(T::max),
+        Binary::Min => each!(T::min),
+    }
+    Ok(())
+}
+
+/// What the operations mean for a type.
+trait Number: Pod {
+    const NAME: &'static str;
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
+    fn max(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    /// Whether a division by it has no result.
+    fn is_no_divisor(self) -> bool;
+}
+
+macro_rules! number {
+    ($type:ty, $name:literal, $a:ident, $b:ident,
+     $add:expr, $sub:expr, $mul:expr, $div:expr, $max:expr, $min:expr, $is_no_divisor:expr) => {
+#[rustfmt::skip]
+        impl Number for $type {
+            const NAME: &'static str = $name;
+            #[inline(always)] fn add(self, $b: Self) -> Self { let $a = self; $add }
+            #[inline(always)] fn sub(self, $b: Self) -> Self { let $a = self; $sub }
+            #[inline(always)] fn mul(self, $b: Self) -> Self { let $a = self; $mul }
+            #[inline(always)] fn div(self, $b: Self) -> Self { let $a = self; $div }
+            #[inline(always)] fn max(self, $b: Self) -> Self { let $a = self; $max }
+            #[inline(always)] fn min(self, $b: Self) -> Self { let $a = self; $min }
+            #[inline(always)] fn is_no_divisor(self) -> bool { let $b = self; $is_no_divisor }
+        }
+    };
+}
+number!(
+    f32,
+    "binary_f32",
+    a,
+    b,
+    a + b,
+    a - b,
+    a * b,
+    a / b,
+    if a > b || a.is_nan() { a } else { b },
+    if a < b || a.is_nan() { a } else { b },
+    {
+        let _ = b;
+        false
+    }
+);
+macro_rules! integer {
+    ($type:ty, $name:literal) => {
+        number!(
+            $type,
+            $name,
+            a,
+            b,
+            a.wrapping_add(b),
+            a.wrapping_sub(b),
+            a.wrapping_mul(b),
+            a.wrapping_div(b),
+            if a > b { a } else { b },
+            if a < b { a } else { b },
+            b == 0
+        );
+    };
+}
+integer!(i32, "binary_i32");
+integer!(u32, "binary_u32");

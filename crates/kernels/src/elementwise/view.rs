@@ -1,0 +1,130 @@
+//! Strided views of up to six axes, and how a kernel reads one in blocks.
+
+use crate::kernel::Outcome;
+use bytemuck::{Pod, Zeroable};
+use thalweg_hal::KernelFailure;
+
+/// The most axes.
+pub const MAX_RANK: usize = 6;
+
+/// The lengths of the axes, outermost first. A shape of lower rank has leading axes of length 1.
+pub type Shape = [u32; MAX_RANK];
+
+/// Where the elements of an operand lie in its binding: element `[i0, .., i5]` is at `offset` plus the sum of
+/// `strides[axis] * i[axis]`, in elements. A stride of 0 repeats (broadcasts) the element along its axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct View {
+    /// The first element.
+    pub offset: u32,
+    /// From one element of an axis to the next.
+    pub strides: [u32; MAX_RANK],
+}
+
+impl View {
+    /// The view of a contiguous operand.
+    ///
+    /// # Panics
+    /// If the shape has more elements than a `u32` counts.
+    pub fn contiguous(shape: Shape) -> Self {
+        let mut strides = [0; MAX_RANK];
+        let mut stride = 1u32;
+        for axis in (0..MAX_RANK).rev() {
+            strides[axis] = stride;
+            stride = stride.checked_mul(shape[axis]).expect("a shape's elements are counted by u32");
+        }
+        Self { offset: 0, strides }
+    }
+}
+
+/// The number of elements.
+pub(super) fn elements(shape: Shape) -> u128 {
+    // Saturation cannot make two numbers equal that a u32 holds.
+    shape.iter().fold(1u128, |product, axis| product.saturating_mul(u128::from(*axis)))
+}
+
+/// An operand with its axes merged as far as possible.
+pub(super) struct Operand<'a, T> {
+    data: &'a [T],
+    offset: usize,
+    rank: usize,
+    shape: [usize; MAX_RANK],
+    strides: [usize; MAX_RANK],
+}
+
+impl<'a, T: Copy> Operand<'a, T> {
+    /// Fails if an element is outside of `data`.
+    pub(super) fn new(what: &str, view: View, shape: Shape, data: &'a [T]) -> Outcome<Self> {
+        if !shape.contains(&0) {
+            let reach: u128 = shape.iter().zip(view.strides).map(|(n, s)| u128::from(n - 1) * u128::from(s)).sum();
+            let last = u128::from(view.offset) + reach;
+            if last >= data.len() as u128 {
+                let message =
+                    format!("{what} of shape {shape:?} reaches element {last}, the binding has {}", data.len());
+                return Err(KernelFailure::new(message));
+            }
+        }
+        let mut merged =
+            Self { data, offset: view.offset as usize, rank: 0, shape: [1; MAX_RANK], strides: [0; MAX_RANK] };
+        for (length, stride) in shape.into_iter().zip(view.strides).filter(|(length, _)| *length != 1) {
+            let (length, stride) = (length as usize, stride as usize);
+            let last = merged.rank.wrapping_sub(1);
+            if merged.rank > 0 && merged.strides[last] == stride * length {
+                merged.shape[last] *= length;
+                merged.strides[last] = stride;
+            } else {
+                merged.shape[merged.rank] = length;
+                merged.strides[merged.rank] = stride;
+                merged.rank += 1;
+            }
+        }
+        merged.rank = merged.rank.max(1); // a single element is an axis of length 1
+        Ok(merged)
+    }
+
+    /// The elements `start..start + buffer.len()` in row-major order: straight from the operand where they lie
+    /// together, else gathered into `buffer`.
+    #[inline(always)]
+    pub(super) fn block<'b>(&self, start: usize, buffer: &'b mut [T]) -> &'b [T]
+    where
+        'a: 'b,
+    {
+        let inner = self.rank - 1;
+        let (length, stride) = (self.shape[inner], self.strides[inner]);
+        let mut index = [0; MAX_RANK];
+        let mut at = self.offset;
+        let mut rest = start;
+        for axis in (0..self.rank).rev() {
+            index[axis] = rest % self.shape[axis];
+            rest /= self.shape[axis];
+            at += index[axis] * self.strides[axis];
+        }
+        if stride == 1 && length - index[inner] >= buffer.len() {
+            return &self.data[at..at + buffer.len()];
+        }
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let run = (length - index[inner]).min(buffer.len() - filled);
+            let to = &mut buffer[filled..filled + run];
+            match stride {
+                0 => to.fill(self.data[at]),
+                1 => to.copy_from_slice(&self.data[at..at + run]),
+                stride => to.iter_mut().enumerate().for_each(|(i, to)| *to = self.data[at + i * stride]),
+            }
+            filled += run;
+            // On to the next run: the inner axis back to its start, the next outer one a step on.
+            at -= index[inner] * stride;
+            index[inner] = 0;
+            for axis in (0..inner).rev() {
+                index[axis] += 1;
+                at += self.strides[axis];
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                at -= index[axis] * self.strides[axis];
+                index[axis] = 0;
+            }
+        }
+        buffer
+    }
+}

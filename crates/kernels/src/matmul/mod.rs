@@ -1,0 +1,185 @@
+//! Batched matrix products of strided f32 operands. For weights that are used again and again, see [`crate::linear`].
+
+pub mod reference;
+
+use crate::gemm::{self, DEPTH, MAX_ROWS, PANEL};
+use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
+use crate::scratch::Scratch;
+use crate::simd::Simd;
+use bytemuck::{Pod, Zeroable};
+use thalweg_hal::{Access, HostCall, KernelFailure};
+
+/// Parameters of [`MATMUL`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Params {
+    /// Number of products.
+    pub batch: u32,
+    /// Rows of a and of the output.
+    pub m: u32,
+    /// Columns of a, rows of b. May be 0: the products are then 0.
+    pub k: u32,
+    /// Columns of b and of the output, at least 1.
+    pub n: u32,
+    /// Where a's elements lie.
+    pub a: Matrix,
+    /// Where b's elements lie.
+    pub b: Matrix,
+}
+
+/// Where the elements of a batch of matrices lie in a binding: element `[i, r, c]` is at
+/// `offset + i * batch_stride + r * row_stride + c * column_stride`, in elements. Strides may be 0.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Matrix {
+    /// Element `[0, 0, 0]`.
+    pub offset: u32,
+    /// From one matrix to the next.
+    pub batch_stride: u32,
+    /// From one row to the next.
+    pub row_stride: u32,
+    /// From one column to the next.
+    pub column_stride: u32,
+}
+
+impl Matrix {
+    /// Fails if an element of a batch of this shape is outside of a binding of `len` elements.
+    fn check(&self, what: &str, shape: [u32; 3], len: usize) -> Outcome {
+        if shape.contains(&0) {
+            return Ok(());
+        }
+        let strides = [self.batch_stride, self.row_stride, self.column_stride];
+        let reach: u128 = shape.iter().zip(strides).map(|(n, s)| u128::from(n - 1) * u128::from(s)).sum();
+        let last = u128::from(self.offset) + reach;
+        if last >= len as u128 {
+            let [batch, rows, columns] = shape;
+            let message = format!("{what} [{batch}, {rows}, {columns}] reaches element {last}, the binding has {len}");
+            return Err(KernelFailure::new(message));
+        }
+        Ok(())
+    }
+
+    /// The elements of matrix `index` from a row and a column on.
+    fn from<'a>(&self, data: &'a [f32], index: usize, row: usize, column: usize) -> &'a [f32] {
+        let at = |n: usize, stride: u32| n * stride as usize;
+        &data[self.offset as usize
+            + at(index, self.batch_stride)
+            + at(row, self.row_stride)
+            + at(column, self.column_stride)..]
+    }
+}
+
+kernel! {
+    /// `out[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, all f32; the output is contiguous.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | a, as [`Params::a`] says |
+    /// | 1 | read | b, as [`Params::b`] says |
+    /// | 2 | write | out `[batch, m, n]` |
+    ///
+    /// Extent `[batch * m, 1, 1]`: an item is a row of the output.
+    MATMUL, matmul_on: Matmul
+}
+
+/// Rows packed at once.
+const ROWS: usize = 256;
+/// Products of one element summed at once; the sum so far waits in the output.
+const PRODUCTS: usize = 512;
+
+struct Matmul;
+
+impl Kernel for Matmul {
+    const NAME: &'static str = "matmul";
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    type Params = Params;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, p: Params, call: &mut HostCall<'_>) -> Outcome {
+        expect_extent("rows of the output", call, u128::from(p.batch) * u128::from(p.m))?;
+        let (a, b) = (call.inputs.get::<f32>(0)?, call.inputs.get::<f32>(1)?);
+        let out = call.outputs.get::<f32>(2)?;
+        p.a.check("a", [p.batch, p.m, p.k], a.len())?;
+        p.b.check("b", [p.batch, p.k, p.n], b.len())?;
+        let (m, n) = (p.m as usize, p.n as usize);
+        let (mut row, end) = (call.items.start as usize, call.items.end as usize);
+        expect_len("out", out.len(), &[end - row, n])?;
+
+        out.fill(0.0);
+        let mut rest = out;
+        while row < end && n > 0 {
+            let (index, first) = (row / m, row % m);
+            let rows = (m - first).min(end - row).min(ROWS);
+            let (out, left) = rest.split_at_mut(rows * n);
+            product(simd, &p, [a, b], index, first, out);
+            rest = left;
+            row += rows;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the products of some rows of one matrix of the batch to `out`.
+#[inline(always)]
+fn product<S: Simd>(simd: S, p: &Params, [a, b]: [&[f32]; 2], index: usize, first: usize, out: &mut [f32]) {
+    let (k, n) = (p.k as usize, p.n as usize);
+    let rows = out.len() / n;
+    let depth = PRODUCTS.min(k);
+    let mut scratch = Scratch::new(gemm::packed_rows_len(rows, depth) + depth * PANEL);
+    let (panel, packed) = scratch.as_mut().split_at_mut(depth * PANEL);
+    for start in (0..k).step_by(PRODUCTS) {
+        let depth = PRODUCTS.min(k - start);
+        let row_len = depth.next_multiple_of(DEPTH);
+        for tile in 0..rows.div_ceil(S::TILE_ROWS) {
+            let (row, height) = gemm::tile_at::<S>(rows, tile);
+            let from = p.a.from(a, index, first + row, start);
+            pack_strided(from, &p.a, height, depth, &mut packed[row * row_len..(row + height) * row_len]);
+        }
+        for column in (0..n).step_by(PANEL) {
+            let columns = PANEL.min(n - column);
+            for (k, to) in panel.chunks_exact_mut(PANEL).take(depth).enumerate() {
+                let from = p.b.from(b, index, start + k, column);
+                copy_strided(from, p.b.column_stride as usize, &mut to[..columns]);
+                to[columns..].fill(0.0);
+            }
+            for tile in 0..rows.div_ceil(S::TILE_ROWS) {
+                let (row, height) = gemm::tile_at::<S>(rows, tile);
+                let out = &mut out[row * n..(row + height) * n];
+                let mut sums = [[0.0; PANEL]; MAX_ROWS];
+                let sums = &mut sums[..height];
+                for (sums, out) in sums.iter_mut().zip(out.chunks_exact(n)) {
+                    sums[..columns].copy_from_slice(&out[column..][..columns]);
+                }
+                let x = &packed[row * row_len..(row + height) * row_len];
+                gemm::multiply(simd, x, &panel[..depth * PANEL], sums, &[]);
+                for (sums, out) in sums.iter().zip(out.chunks_exact_mut(n)) {
+                    out[column..][..columns].copy_from_slice(&sums[..columns]);
+                }
+            }
+        }
+    }
+}
+
+/// [`gemm::pack_rows`] for rows whose values need not lie together.
+#[inline(always)]
+fn pack_strided(from: &[f32], matrix: &Matrix, rows: usize, k: usize, to: &mut [f32]) {
+    let (row_stride, column_stride) = (matrix.row_stride as usize, matrix.column_stride as usize);
+    if column_stride == 1 {
+        return gemm::pack_rows(from, row_stride, rows, k, to);
+    }
+    for (block, to) in to.chunks_exact_mut(rows * DEPTH).enumerate() {
+        let start = block * DEPTH;
+        let len = DEPTH.min(k - start);
+        for (row, to) in to.chunks_exact_mut(DEPTH).enumerate() {
+            copy_strided(&from[row * row_stride + start * column_stride..], column_stride, &mut to[..len]);
+        }
+    }
+}
+
+#[inline(always)]
+fn copy_strided(from: &[f32], stride: usize, to: &mut [f32]) {
+    match stride {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        stride => to.iter_mut().enumerate().for_each(|(i, to)| *to = from[i * stride]),
+    }
+}

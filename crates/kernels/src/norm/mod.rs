@@ -1,0 +1,117 @@
+//! Layer normalisation, alone and after a residual sum.
+
+pub mod reference;
+
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::simd::{Simd, rows};
+use bytemuck::{Pod, Zeroable};
+use thalweg_hal::{Access, HostCall};
+
+/// Parameters of [`LAYER_NORM`] and [`ADD_LAYER_NORM`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Params {
+    /// Length of a row, at least 1.
+    pub width: u32,
+    /// Added to the variance, so that a constant row is not divided by 0.
+    pub epsilon: f32,
+}
+
+kernel! {
+    /// `out[r, i] = (x[r, i] - mean_r) / sqrt(variance_r + epsilon) * weight[i] + bias[i]`, f32, with the variance
+    /// divided by the width. In two passes, so that a mean far from 0 costs no precision.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | x `[n, width]` |
+    /// | 1 | read | weight `[width]` |
+    /// | 2 | read | bias `[width]` |
+    /// | 3 | write | out `[n, width]` |
+    ///
+    /// Extent `[n, 1, 1]`: an item is a row.
+    LAYER_NORM, layer_norm_on: LayerNorm
+}
+
+kernel! {
+    /// [`LAYER_NORM`] of `x + residual`.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | x `[n, width]` |
+    /// | 1 | read | residual `[n, width]` |
+    /// | 2 | read | weight `[width]` |
+    /// | 3 | read | bias `[width]` |
+    /// | 4 | write | out `[n, width]` |
+    ///
+    /// Extent `[n, 1, 1]`: an item is a row.
+    ADD_LAYER_NORM, add_layer_norm_on: AddLayerNorm
+}
+
+struct LayerNorm;
+
+impl Kernel for LayerNorm {
+    const NAME: &'static str = "layer_norm";
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
+    type Params = Params;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
+        let width = expect_positive("width", params.width)?;
+        let x = call.inputs.get::<f32>(0)?;
+        let (weight, bias) = (call.inputs.get::<f32>(1)?, call.inputs.get::<f32>(2)?);
+        let out = call.outputs.get::<f32>(3)?;
+        expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
+        expect_len("weight", weight.len(), &[width])?;
+        expect_len("bias", bias.len(), &[width])?;
+        expect_len("out", out.len(), &[call.items.len(), width])?;
+        let x = &x[call.items.start as usize * width..];
+        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            out.copy_from_slice(x);
+            normalise(simd, out, weight, bias, params.epsilon);
+        }
+        Ok(())
+    }
+}
+
+struct AddLayerNorm;
+
+impl Kernel for AddLayerNorm {
+    const NAME: &'static str = "add_layer_norm";
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+    type Params = Params;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
+        let width = expect_positive("width", params.width)?;
+        let (x, residual) = (call.inputs.get::<f32>(0)?, call.inputs.get::<f32>(1)?);
+        let (weight, bias) = (call.inputs.get::<f32>(2)?, call.inputs.get::<f32>(3)?);
+        let out = call.outputs.get::<f32>(4)?;
+        let n = call.extent[0] as usize;
+        expect_len("x", x.len(), &[n, width])?;
+        expect_len("residual", residual.len(), &[n, width])?;
+        expect_len("weight", weight.len(), &[width])?;
+        expect_len("bias", bias.len(), &[width])?;
+        expect_len("out", out.len(), &[call.items.len(), width])?;
+        let first = call.items.start as usize * width;
+        let operands = x[first..].chunks_exact(width).zip(residual[first..].chunks_exact(width));
+        for ((x, residual), out) in operands.zip(out.chunks_exact_mut(width)) {
+            for ((out, x), residual) in out.iter_mut().zip(x).zip(residual) {
+                *out = x + residual;
+            }
+            normalise(simd, out, weight, bias, params.epsilon);
+        }
+        Ok(())
+    }
+}
+
+/// Normalises one row in place.
+#[inline(always)]
+fn normalise<S: Simd>(simd: S, row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+    let width = row.len() as f32;
+    let mean = rows::sum(simd, row) / width;
+    let variance = rows::squares(simd, row, mean) / width;
+    let scale = 1.0 / (variance + epsilon).sqrt();
+    for ((value, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+        *value = (*value - mean) * scale * weight + bias;
+    }
+}

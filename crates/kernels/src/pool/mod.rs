@@ -1,0 +1,154 @@
+//! A sequence of rows to one row, and rows to unit length.
+
+pub mod reference;
+
+use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, expect_positive, kernel};
+use crate::packed::check_offsets;
+use crate::simd::{Simd, rows};
+use bytemuck::{Pod, Zeroable};
+use thalweg_hal::{Access, HostCall, KernelFailure};
+
+/// How the rows of a sequence become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Pooling {
+    /// Their mean.
+    Mean = 0,
+    /// The first of them: the `[CLS]` token's.
+    Cls = 1,
+    /// The greatest of each column; NaN if there is one.
+    Max = 2,
+}
+
+impl Pooling {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Mean, Self::Cls, Self::Max];
+}
+
+impl TryFrom<u32> for Pooling {
+    type Error = KernelFailure;
+
+    fn try_from(value: u32) -> Result<Self, KernelFailure> {
+        let known = Self::ALL.into_iter().find(|pooling| *pooling as u32 == value);
+        known.ok_or_else(|| KernelFailure::new(format!("pooling {value} is unknown, expected 0 to 2")))
+    }
+}
+
+/// Parameters of [`POOL`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct PoolParams {
+    /// A [`Pooling`], as `u32`.
+    pub pooling: u32,
+    /// Number of sequences, at least 1.
+    pub sequences: u32,
+    /// Rows of all sequences.
+    pub rows: u32,
+    /// Length of a row, at least 1.
+    pub width: u32,
+}
+
+kernel! {
+    /// `out[s] = pooling of x[offsets[s]..offsets[s + 1]]`, f32. Sums run in the order of the rows.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | x `[rows, width]`, f32: the sequences one after the other |
+    /// | 1 | read | offsets `[sequences + 1]`, u32: rising from 0 to `rows`, no sequence empty |
+    /// | 2 | write | out `[sequences, width]`, f32 |
+    ///
+    /// Parameters: [`PoolParams`]. Extent `[sequences, 1, 1]`: an item is a sequence. Each call checks all offsets.
+    POOL, pool_on: Pool
+}
+
+/// Parameters of [`NORMALIZE`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct NormalizeParams {
+    /// Length of a row, at least 1.
+    pub width: u32,
+}
+
+kernel! {
+    /// `out[r] = x[r] / max(|x[r]|, 1e-12)` with the Euclidean length, f32: unit length, or 0 for a row of zeros.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | x `[n, width]` |
+    /// | 1 | write | out `[n, width]` |
+    ///
+    /// Parameters: [`NormalizeParams`]. Extent `[n, 1, 1]`: an item is a row.
+    NORMALIZE, normalize_on: Normalize
+}
+
+struct Pool;
+
+impl Kernel for Pool {
+    const NAME: &'static str = "pool";
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    type Params = PoolParams;
+
+    #[inline(always)]
+    fn run<S: Simd>(_: S, params: PoolParams, call: &mut HostCall<'_>) -> Outcome {
+        let pooling = Pooling::try_from(params.pooling)?;
+        let width = expect_positive("width", params.width)?;
+        expect_extent("sequences", call, params.sequences.into())?;
+        let (x, offsets) = (call.inputs.get::<f32>(0)?, call.inputs.get::<u32>(1)?);
+        let out = call.outputs.get::<f32>(2)?;
+        expect_len("x", x.len(), &[params.rows as usize, width])?;
+        expect_len("out", out.len(), &[call.items.len(), width])?;
+        check_offsets(offsets, params.sequences, params.rows as usize)?;
+
+        let sequences = offsets[call.items.start as usize..].windows(2);
+        for (sequence, out) in sequences.zip(out.chunks_exact_mut(width)) {
+            let rows = &x[sequence[0] as usize * width..sequence[1] as usize * width];
+            let (first, others) = rows.split_at(width);
+            out.copy_from_slice(first);
+            match pooling {
+                Pooling::Cls => {}
+                Pooling::Mean => {
+                    for row in others.chunks_exact(width) {
+                        out.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                    }
+                    let count = (sequence[1] - sequence[0]) as f32;
+                    out.iter_mut().for_each(|sum| *sum /= count);
+                }
+                Pooling::Max => {
+                    for row in others.chunks_exact(width) {
+                        for (greatest, x) in out.iter_mut().zip(row) {
+                            // Keeps a NaN once it is there.
+                            *greatest = if *x > *greatest || x.is_nan() { *x } else { *greatest };
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Normalize;
+
+impl Kernel for Normalize {
+    const NAME: &'static str = "normalize";
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
+    type Params = NormalizeParams;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, params: NormalizeParams, call: &mut HostCall<'_>) -> Outcome {
+        let width = expect_positive("width", params.width)?;
+        let x = call.inputs.get::<f32>(0)?;
+        let out = call.outputs.get::<f32>(1)?;
+        expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
+        expect_len("out", out.len(), &[call.items.len(), width])?;
+        let x = &x[call.items.start as usize * width..];
+        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            let length = rows::squares(simd, x, 0.0).sqrt();
+            // Not `f32::max`, which would hide a NaN.
+            let length = if length < 1e-12 { 1e-12 } else { length };
+            out.iter_mut().zip(x).for_each(|(out, x)| *out = x / length);
+        }
+        Ok(())
+    }
+}

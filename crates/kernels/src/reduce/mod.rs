@@ -1,0 +1,86 @@
+//! A row to one value.
+
+pub mod reference;
+
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::simd::{Simd, rows};
+use bytemuck::{Pod, Zeroable};
+use thalweg_hal::{Access, HostCall, KernelFailure};
+
+/// What becomes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Reduction {
+    /// The sum.
+    Sum = 0,
+    /// The sum divided by the length.
+    Mean = 1,
+    /// The greatest value; NaN if there is one.
+    Max = 2,
+}
+
+impl Reduction {
+    /// Every reduction.
+    pub const ALL: [Self; 3] = [Self::Sum, Self::Mean, Self::Max];
+}
+
+impl TryFrom<u32> for Reduction {
+    type Error = KernelFailure;
+
+    fn try_from(value: u32) -> Result<Self, KernelFailure> {
+        let known = Self::ALL.into_iter().find(|reduction| *reduction as u32 == value);
+        known.ok_or_else(|| KernelFailure::new(format!("reduction {value} is unknown, expected 0 to 2")))
+    }
+}
+
+/// Parameters of [`REDUCE`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Params {
+    /// A [`Reduction`], as `u32`.
+    pub reduction: u32,
+    /// Length of a row, at least 1.
+    pub width: u32,
+}
+
+kernel! {
+    /// `out[r] = reduction of x[r, ..]`, f32. Sums are pairwise over the lanes of a few vectors, so their error grows
+    /// with a fraction of the length.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | x `[n, width]` |
+    /// | 1 | write | out `[n]` |
+    ///
+    /// Extent `[n, 1, 1]`: an item is a row.
+    REDUCE, reduce_on: Reduce
+}
+
+struct Reduce;
+
+impl Kernel for Reduce {
+    const NAME: &'static str = "reduce";
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
+    type Params = Params;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
+        let reduction = Reduction::try_from(params.reduction)?;
+        let width = expect_positive("width", params.width)?;
+        let x = call.inputs.get::<f32>(0)?;
+        let out = call.outputs.get::<f32>(1)?;
+        expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
+        expect_len("out", out.len(), &[call.items.len()])?;
+        let x = &x[call.items.start as usize * width..];
+        for (x, out) in x.chunks_exact(width).zip(out) {
+            *out = match reduction {
+                Reduction::Sum => rows::sum(simd, x),
+                Reduction::Mean => rows::sum(simd, x) / width as f32,
+                Reduction::Max if x.iter().fold(false, |found, x| found | x.is_nan()) => f32::NAN,
+                Reduction::Max => rows::greatest(simd, x),
+            };
+        }
+        Ok(())
+    }
+}

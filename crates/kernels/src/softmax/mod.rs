@@ -1,0 +1,63 @@
+//! Softmax over the last axis.
+
+pub mod reference;
+
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::simd::{Simd, math, rows};
+use bytemuck::{Pod, Zeroable};
+use thalweg_hal::{Access, HostCall};
+
+/// Parameters of [`SOFTMAX`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Params {
+    /// Length of a row, at least 1.
+    pub width: u32,
+}
+
+kernel! {
+    /// `out[r, i] = exp(x[r, i] - max_r) / sum_j exp(x[r, j] - max_r)`, f32. A row of nothing but -inf, and one with
+    /// NaN or +inf, becomes NaN, as in PyTorch.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | x `[n, width]` |
+    /// | 1 | write | out `[n, width]` |
+    ///
+    /// Extent `[n, 1, 1]`: an item is a row.
+    SOFTMAX, softmax_on: Softmax
+}
+
+struct Softmax;
+
+impl Kernel for Softmax {
+    const NAME: &'static str = "softmax";
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
+    type Params = Params;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
+        let width = expect_positive("width", params.width)?;
+        let x = call.inputs.get::<f32>(0)?;
+        let out = call.outputs.get::<f32>(1)?;
+        expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
+        expect_len("out", out.len(), &[call.items.len(), width])?;
+        let x = &x[call.items.start as usize * width..];
+        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            let greatest = simd.splat(rows::greatest(simd, x));
+            for (x, out) in x.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
+                if out.len() == S::LANES {
+                    simd.store(math::exp(simd, simd.sub(simd.load(x), greatest)), out);
+                } else {
+                    let x = simd.load_partial(x, 0.0);
+                    simd.store_partial(math::exp(simd, simd.sub(x, greatest)), out);
+                }
+            }
+            let sum = rows::sum(simd, out);
+            for out in out {
+                *out /= sum;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+use super::{cases, checked, failure, raw};
+use bytemuck::Pod;
+use proptest::prelude::*;
+use thalweg_hal::KernelSource;
+use thalweg_kernels::Isa;
+use thalweg_kernels::elementwise::{
+    Binary, BinaryParams, CopyParams, Shape, Unary, UnaryParams, View, binary_f32_on, binary_i32_on, binary_u32_on,
+    copy_on, reference, unary_on,
+};
+use thalweg_kernels::testing::{Random, assert_close, run};
+
+/// A view of the shape: contiguous, or permuted, broadcast and with gaps; and the elements it needs.
+fn view(random: &mut Random, shape: Shape) -> (View, usize) {
+    if random.below(3) == 0 {
+        return (View::contiguous(shape), shape.iter().product::<u32>() as usize);
+    }
+    let mut order = [0, 1, 2, 3, 4, 5];
+    if random.below(2) == 0 {
+        for i in 0..6 {
+            order.swap(i, i + random.below(6 - i as u32) as usize);
+        }
+    }
+    let mut view = View { offset: random.below(9), strides: [0; 6] };
+    let mut stride = if random.below(4) == 0 { 2 } else { 1 };
+    for axis in order.into_iter().rev() {
+        if random.below(5) > 0 {
+            view.strides[axis] = stride;
+            stride *= shape[axis] + u32::from(random.below(6) == 0);
+        }
+    }
+    (view, (view.offset + stride) as usize)
+}
+
+fn shape(random: &mut Random) -> Shape {
+    std::array::from_fn(|axis| 1 + random.below([2, 2, 4, 5, 6, 30][axis]) * random.below(2))
+}
+
+fn elements(shape: Shape) -> u32 {
+    shape.iter().product()
+}
+
+/// Random operands for a binary kernel, and the result of each pair by `f`.
+fn binary<T: Pod, R>(
+    random: &mut Random,
+    operation: Binary,
+    value: impl Fn(&mut Random) -> T,
+    f: impl Fn(Binary, T, T) -> R,
+) -> (BinaryParams, Vec<T>, Vec<T>, Vec<R>) {
+    let shape = shape(random);
+    let ((a_view, a_len), (b_view, b_len)) = (view(random, shape), view(random, shape));
+    let a: Vec<T> = (0..a_len).map(|_| value(random)).collect();
+    let b: Vec<T> = (0..b_len).map(|_| value(random)).collect();
+    let pairs = reference::copy(&a, a_view, shape).into_iter().zip(reference::copy(&b, b_view, shape));
+    let expected = pairs.map(|(a, b)| f(operation, a, b)).collect();
+    (BinaryParams { operation: operation as u32, shape, a: a_view, b: b_view }, a, b, expected)
+}
+
+fn integers<T: Pod + std::fmt::Debug + PartialEq>(
+    source: &KernelSource,
+    random: &mut Random,
+    params: &BinaryParams,
+    a: &[T],
+    b: &[T],
+    expected: &[T],
+) {
+    let n = elements(params.shape);
+    for parts in [vec![0..n], random.parts(n)] {
+        let out: Vec<T> = run(source, params, &[raw(a), raw(b)], n as usize, n, &parts).unwrap();
+        assert_eq!(out, expected);
+    }
+}
+
+/// Any integer, but no zero, and often one of the extremes.
+fn word(random: &mut Random) -> u32 {
+    match random.below(4) {
+        0 => [1, 2, u32::MAX, 1 << 31, (1 << 31) - 1][random.below(5) as usize],
+        _ => (random.bits() as u32).max(1),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn binary_of_f32(seed: u64, operation in prop::sample::select(Binary::ALL.to_vec())) {
+        let mut random = Random::new(seed);
+        let (params, a, b, expected) = binary(&mut random, operation, Random::unit, reference::binary_f32);
+        let n = elements(params.shape);
+        for isa in Isa::supported() {
+            let out = checked(&binary_f32_on(isa), &params, &[raw(&a), raw(&b)], n as usize, n, &mut random);
+            let rounded: Vec<f64> = expected.iter().map(|v| f64::from(*v as f32)).collect();
+            assert_close(&out, &rounded, 0.0);
+        }
+    }
+
+    #[test]
+    fn binary_of_integers(seed: u64, operation in prop::sample::select(Binary::ALL.to_vec())) {
+        let mut random = Random::new(seed);
+        for isa in Isa::supported() {
+            let (params, a, b, expected) = binary(&mut random, operation, |r| word(r) as i32, reference::binary_i32);
+            integers(&binary_i32_on(isa), &mut random, &params, &a, &b, &expected);
+            let (params, a, b, expected) = binary(&mut random, operation, word, reference::binary_u32);
+            integers(&binary_u32_on(isa), &mut random, &params, &a, &b, &expected);
+        }
+    }
+
+    #[test]
+    fn unary_of_views(seed: u64, operation in prop::sample::select(Unary::ALL.to_vec())) {
+        let mut random = Random::new(seed);
+        let shape = shape(&mut random);
+        let (from, len) = view(&mut random, shape);
+        let x: Vec<f32> = random.units(len).into_iter().map(|x| 4.0 * x).collect();
+        let expected: Vec<f64> =
+            reference::copy(&x, from, shape).into_iter().map(|x| reference::unary(operation, x)).collect();
+        let n = elements(shape);
+        let params = UnaryParams { operation: operation as u32, shape, from };
+        for isa in Isa::supported() {
+            let out = checked(&unary_on(isa), &params, &[raw(&x)], n as usize, n, &mut random);
+            assert_close(&out, &expected, 1e-6);
+        }
+    }
+
+    #[test]
+    fn copy_of_views(seed: u64) {
+        let mut random = Random::new(seed);
+        let shape = shape(&mut random);
+        let (from, len) = view(&mut random, shape);
+        let x: Vec<u32> = (0..len as u32).collect();
+        let n = elements(shape);
+        let parts = random.parts(n);
+        for isa in Isa::supported() {
+            let out: Vec<u32> = run(&copy_on(isa), &CopyParams { shape, from }, &[raw(&x)], n as usize, n, &parts).unwrap();
+            assert_eq!(out, reference::copy(&x, from, shape));
+        }
+    }
+}
+
+/// Parameters of an operation on `n` contiguous elements.
+fn flat(operation: Binary, n: u32) -> BinaryParams {
+    let shape = [1, 1, 1, 1, 1, n];
+    let view = View::contiguous(shape);
+    BinaryParams { operation: operation as u32, shape, a: view, b: view }
+}
+
+#[test]
+fn greatest_and_smallest_keep_nan() {
+    let (a, b) = ([f32::NAN, 1.0, f32::NAN, 3.0], [1.0, f32::NAN, f32::NAN, -4.0]);
+    for isa in Isa::supported() {
+        for (operation, last) in [(Binary::Max, 3.0), (Binary::Min, -4.0)] {
+            let mut random = Random::new(41);
+            let out = checked(&binary_f32_on(isa), &flat(operation, 4), &[raw(&a), raw(&b)], 4, 4, &mut random);
+            assert!(out[..3].iter().all(|v| v.is_nan()) && out[3] == last, "{isa} {operation:?}: {out:?}");
+        }
+    }
+}
+
+#[test]
+fn integer_division_by_zero_fails_the_kernel_and_names_the_element() {
+    let (a, mut b) = ([5u32; 400], [1u32; 400]);
+    b[300] = 0;
+    for isa in Isa::supported() {
+        for source in [binary_i32_on(isa), binary_u32_on(isa)] {
+            let message = failure(&source, &flat(Binary::Div, 400), &[raw(&a), raw(&b)], 400, 400);
+            assert_eq!(message, "integer division by 0 at element 300 of the output");
+        }
+    }
+}
+
+#[test]
+fn refuses_parameters_that_contradict_the_bindings() {
+    let a = [0.0f32; 12];
+    let source = binary_f32_on(thalweg_kernels::isa());
+    let fails =
+        |params: BinaryParams, items: u32| failure(&source, &params, &[raw(&a), raw(&a)], items as usize, items);
+    let good = flat(Binary::Add, 12);
+    assert!(fails(BinaryParams { operation: 6, ..good }, 12).contains("binary operation 6"));
+    assert!(fails(good, 11).contains("extent of 11 items, elements of the shape are 12"));
+    assert!(fails(flat(Binary::Add, 13), 13).contains("reaches element 12, the binding has 12"));
+    assert!(fails(BinaryParams { shape: [u32::MAX; 6], ..good }, 12).contains("extent"));
+    let far = View { offset: u32::MAX, strides: [u32::MAX; 6] };
+    assert!(fails(BinaryParams { b: far, ..good }, 12).contains("the second operand"));
+    assert!(fails(BinaryParams { shape: [0; 6], ..good }, 12).contains("extent"));
+}

@@ -1,0 +1,159 @@
+use super::{cases, checked, failure, raw};
+use proptest::prelude::*;
+use thalweg_kernels::testing::{Random, assert_close};
+use thalweg_kernels::{Isa, norm, pool, reduce, softmax};
+
+fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {
+    random.units(len).into_iter().map(|x| x * scale + shift).collect()
+}
+
+/// Random offsets of a few sequences.
+fn offsets(random: &mut Random, sequences: u32, longest: u32) -> Vec<u32> {
+    let mut offsets = vec![0];
+    for at in 0..sequences as usize {
+        offsets.push(offsets[at] + 1 + random.below(longest));
+    }
+    offsets
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn softmax_agrees(seed: u64, n in 1u32..20, width in 1usize..300, scale in 0.1f32..90.0) {
+        let mut random = Random::new(seed);
+        let x = scaled(&mut random, n as usize * width, scale, 0.0);
+        let expected = softmax::reference::softmax(&x, width);
+        let params = softmax::Params { width: width as u32 };
+        for isa in Isa::supported() {
+            let out = checked(&softmax::softmax_on(isa), &params, &[raw(&x)], x.len(), n, &mut random);
+            assert_close(&out, &expected, 1e-6);
+        }
+    }
+
+    #[test]
+    fn reductions_agree(seed: u64, n in 1u32..20, width in 1usize..300) {
+        let mut random = Random::new(seed);
+        let x = scaled(&mut random, n as usize * width, 1.0, -0.5);
+        for reduction in reduce::Reduction::ALL {
+            let expected = reduce::reference::reduce(&x, width, reduction);
+            let params = reduce::Params { reduction: reduction as u32, width: width as u32 };
+            for isa in Isa::supported() {
+                let out = checked(&reduce::reduce_on(isa), &params, &[raw(&x)], n as usize, n, &mut random);
+                assert_close(&out, &expected, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn layer_norm_agrees(seed: u64, n in 1u32..20, width in 1usize..400, shift in -100.0f32..100.0) {
+        let mut random = Random::new(seed);
+        let len = n as usize * width;
+        let (x, residual) = (scaled(&mut random, len, 2.0, shift), scaled(&mut random, len, 2.0, 0.0));
+        let (weight, bias) = (random.units(width), random.units(width));
+        // A row of one value has no variance: a greater epsilon keeps its rounding error from being the result.
+        let params = norm::Params { width: width as u32, epsilon: if width < 4 { 1e-2 } else { 1e-6 } };
+        let plain = norm::reference::layer_norm(&x, &weight, &bias, params.epsilon);
+        let added = norm::reference::add_layer_norm(&x, &residual, &weight, &bias, params.epsilon);
+        // The inputs' own rounding, relative to what is left of them once the mean is gone.
+        let tolerance = 1e-5 + 3e-6 * f64::from(shift.abs());
+        for isa in Isa::supported() {
+            let operands = [raw(&x), raw(&weight), raw(&bias)];
+            let out = checked(&norm::layer_norm_on(isa), &params, &operands, len, n, &mut random);
+            assert_close(&out, &plain, if width < 4 { 1e-3 } else { tolerance });
+            let operands = [raw(&x), raw(&residual), raw(&weight), raw(&bias)];
+            let out = checked(&norm::add_layer_norm_on(isa), &params, &operands, len, n, &mut random);
+            assert_close(&out, &added, if width < 4 { 1e-3 } else { tolerance });
+        }
+    }
+
+    #[test]
+    fn pooling_agrees(seed: u64, sequences in 1u32..12, width in 1usize..100) {
+        let mut random = Random::new(seed);
+        let offsets = offsets(&mut random, sequences, 20);
+        let rows = *offsets.last().unwrap();
+        let x = random.units(rows as usize * width);
+        for pooling in pool::Pooling::ALL {
+            let expected = pool::reference::pool(&x, &offsets, width, pooling);
+            let params = pool::PoolParams { pooling: pooling as u32, sequences, rows, width: width as u32 };
+            for isa in Isa::supported() {
+                let operands = [raw(&x), raw(&offsets)];
+                let out = checked(&pool::pool_on(isa), &params, &operands, expected.len(), sequences, &mut random);
+                assert_close(&out, &expected, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn normalisation_agrees(seed: u64, n in 1u32..20, width in 1usize..400) {
+        let mut random = Random::new(seed);
+        let mut x = random.units(n as usize * width);
+        x[..width].fill(if random.below(2) == 0 { 0.0 } else { 1e-14 });
+        let expected = pool::reference::normalize(&x, width);
+        let params = pool::NormalizeParams { width: width as u32 };
+        for isa in Isa::supported() {
+            let out = checked(&pool::normalize_on(isa), &params, &[raw(&x)], x.len(), n, &mut random);
+            assert_close(&out, &expected, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn softmax_of_infinities_is_as_in_pytorch() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let x = [[-inf; 3], [0.0, -inf, 0.0], [1.0, nan, 1.0], [1.0, inf, 1.0]].concat();
+    for isa in Isa::supported() {
+        let params = softmax::Params { width: 3 };
+        let out = checked(&softmax::softmax_on(isa), &params, &[raw(&x)], 12, 4, &mut Random::new(51));
+        assert!(out[..3].iter().all(|v| v.is_nan()), "{isa}: {out:?}");
+        assert_eq!(out[3..6], [0.5, 0.0, 0.5], "{isa}");
+        assert!(out[6..9].iter().all(|v| v.is_nan()), "{isa}: {out:?}");
+        assert!(out[10].is_nan(), "{isa}: {out:?}");
+    }
+}
+
+#[test]
+fn greatest_of_a_row_or_column_with_nan_is_nan() {
+    for isa in Isa::supported() {
+        for at in 0..40 {
+            let mut x = Random::new(52).units(40);
+            x[at] = f32::NAN;
+            let params = reduce::Params { reduction: reduce::Reduction::Max as u32, width: 40 };
+            let out = checked(&reduce::reduce_on(isa), &params, &[raw(&x)], 1, 1, &mut Random::new(53));
+            assert!(out[0].is_nan(), "{isa}, NaN at {at}");
+            let params = pool::PoolParams { pooling: pool::Pooling::Max as u32, sequences: 1, rows: 20, width: 2 };
+            let operands = [raw(&x), raw(&[0u32, 20])];
+            let out = checked(&pool::pool_on(isa), &params, &operands, 2, 1, &mut Random::new(54));
+            assert!(out[at % 2].is_nan() && !out[1 - at % 2].is_nan(), "{isa}, NaN at {at}: {out:?}");
+        }
+    }
+}
+
+#[test]
+fn refuses_parameters_that_contradict_the_bindings() {
+    let isa = thalweg_kernels::isa();
+    let x = [0.0f32; 12];
+    let wide = softmax::Params { width: 5 };
+    assert!(failure(&softmax::softmax_on(isa), &wide, &[raw(&x)], 12, 3).contains("3 * 5"));
+    let none = pool::NormalizeParams { width: 0 };
+    assert!(failure(&pool::normalize_on(isa), &none, &[raw(&x)], 12, 3).contains("width is 0"));
+    let wrong = reduce::Params { reduction: 3, width: 4 };
+    assert!(failure(&reduce::reduce_on(isa), &wrong, &[raw(&x)], 3, 3).contains("reduction 3"));
+    let params = norm::Params { width: 4, epsilon: 1e-5 };
+    let operands = [raw(&x), raw(&x[..4]), raw(&x[..3])];
+    assert!(failure(&norm::layer_norm_on(isa), &params, &operands, 12, 3).contains("bias has 3"));
+    let operands = [raw(&x), raw(&x[..8]), raw(&x[..4]), raw(&x[..4])];
+    assert!(failure(&norm::add_layer_norm_on(isa), &params, &operands, 12, 3).contains("residual has 8"));
+    let params = pool::PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4 };
+    for (offsets, message) in [
+        (&[0, 1][..], "2 offsets"),
+        (&[0, 3, 3], "sequence 1 is rows 3..3"),
+        (&[0, 2, 1], "sequence 1 is rows 2..1"),
+        (&[1, 2, 3], "from 1 to 3"),
+        (&[0, 1, 4], "from 0 to 4"),
+        (&[0, 1, u32::MAX], "from 0 to"),
+    ] {
+        let got = failure(&pool::pool_on(isa), &params, &[raw(&x), raw(offsets)], 8, 2);
+        assert!(got.contains(message), "{got}");
+    }
+}

@@ -1,0 +1,229 @@
+//! What can be wrong with a model directory, a text or a device, as values.
+
+use safetensors::Dtype;
+use std::io;
+use std::path::PathBuf;
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a model could not be loaded or a text not be embedded.
+///
+/// Every message names the file or the value, what was found, and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The path given as a model is not a directory.
+    #[error(
+        "{}: {found}; expected a model directory in the sentence-transformers layout, with modules.json, config.json, \
+         model.safetensors and tokenizer.json", path.display()
+    )]
+    NotADirectory {
+        /// The path that was given.
+        path: PathBuf,
+        /// What is there: "nothing there", "a file".
+        found: &'static str,
+    },
+    /// A file of the model could not be opened or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file, or the header of one, is larger than any that this crate reads.
+    #[error("{}: {what} has {bytes} bytes; the most that is read is {limit}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// "the file" or "the header".
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A file is not JSON, or not the kind of JSON that belongs there.
+    #[error("{}: not valid JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A setting is missing, impossible, contradictory or not supported.
+    #[error("{}: `{key}` is {given}; expected {expected}", path.display())]
+    Setting {
+        /// The file that holds the setting.
+        path: PathBuf,
+        /// The setting's name.
+        key: String,
+        /// What the file says: a JSON value, or "missing".
+        given: String,
+        /// What it would have to say.
+        expected: String,
+    },
+    /// The weights file ends before, or goes on after, the bytes that its header describes.
+    #[error("{}: the file has {bytes} bytes, but its header describes {expected}; it is truncated or corrupt", path.display())]
+    WeightsLength {
+        /// The weights file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The size that it would have to have.
+        expected: u64,
+    },
+    /// The header of the weights file is not a safetensors header.
+    #[error("{}: the safetensors header is corrupt: {source}", path.display())]
+    WeightsHeader {
+        /// The weights file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The weights file lacks a tensor.
+    #[error("{}: tensor `{tensor}` is missing", path.display())]
+    TensorMissing {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name, without a prefix.
+        tensor: String,
+    },
+    /// A tensor has another shape than config.json asks for.
+    #[error("{}: tensor `{tensor}` has shape {given:?}; config.json asks for {expected:?}", path.display())]
+    TensorShape {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The shape in the file.
+        given: Vec<usize>,
+        /// The shape that config.json leads to.
+        expected: Vec<usize>,
+    },
+    /// A tensor's elements are not of a type that is supported.
+    #[error("{}: tensor `{tensor}` has dtype {given:?}; only F32 is supported", path.display())]
+    TensorDtype {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The dtype in the file.
+        given: Dtype,
+    },
+    /// A tensor holds an infinity or a NaN.
+    #[error("{}: element {element} of tensor `{tensor}` is {given}; weights must be finite", path.display())]
+    TensorValue {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The element's index in row-major order.
+        element: usize,
+        /// Its value.
+        given: f32,
+    },
+    /// The weights file holds more layers than config.json asks for.
+    #[error("{}: tensor `{tensor}` belongs to a layer past the {layers} that config.json asks for", path.display())]
+    ExtraLayer {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// `num_hidden_layers` of config.json.
+        layers: usize,
+    },
+    /// tokenizer.json does not describe a tokenizer.
+    #[error("{}: not a usable tokenizer: {source}", path.display())]
+    Tokenizer {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The tokenizer failed on a text.
+    #[error("text {text}: the tokenizer of {} failed: {source}", path.display())]
+    Tokenize {
+        /// The text's index in the call.
+        text: usize,
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// What the tokenizer said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A sequence has no token, or more than the model takes.
+    #[error("sequence {sequence} has {tokens} tokens; expected 1 to {limit}")]
+    SequenceLength {
+        /// The sequence's index in the call.
+        sequence: usize,
+        /// Its length.
+        tokens: usize,
+        /// The model's [`max_tokens`](crate::EmbeddingModel::max_tokens).
+        limit: usize,
+    },
+    /// A token or type id is not in the model's table.
+    #[error("sequence {sequence}, position {position}: {what} id {given}; the model has ids 0 to {}", count.saturating_sub(1))]
+    TokenId {
+        /// The sequence's index in the call.
+        sequence: usize,
+        /// The token's index in its sequence.
+        position: usize,
+        /// "token" or "type".
+        what: &'static str,
+        /// The id.
+        given: u32,
+        /// How many ids there are.
+        count: usize,
+    },
+    /// An operation on the device failed.
+    #[error(transparent)]
+    Tensor(#[from] thalweg_tensor::Error),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything being changed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Tensor(error) if error.is_retryable())
+    }
+}
+
+/// A panic inside a library that was given untrusted data, caught and told as an error.
+#[derive(Debug, thiserror::Error)]
+#[error("it panicked: {message}")]
+pub(crate) struct Panicked {
+    /// The panic's message, if it had one.
+    message: String,
+}
+
+impl Panicked {
+    /// Runs `call`, and turns a panic into an error. The panic hook still runs, so the panic is also reported there.
+    ///
+    /// `call` must leave nothing broken behind that is used again after a panic.
+    pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Self> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).map_err(|payload| {
+            let message = payload
+                .downcast_ref::<&str>()
+                .map(|message| (*message).to_owned())
+                .or_else(|| payload.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "no message".to_owned());
+            Self { message }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_become_errors_with_their_message() {
+        assert_eq!(Panicked::catch(|| 7).unwrap(), 7);
+        let error = Panicked::catch(|| panic!("plain")).unwrap_err();
+        assert_eq!(error.to_string(), "it panicked: plain");
+        let error = Panicked::catch(|| panic!("number {}", 3)).unwrap_err();
+        assert_eq!(error.to_string(), "it panicked: number 3");
+        let error = Panicked::catch(|| std::panic::panic_any(3)).unwrap_err();
+        assert_eq!(error.to_string(), "it panicked: no message");
+    }
+}

@@ -1,0 +1,151 @@
+//! A model that turns texts into embeddings.
+
+use crate::config::{Config, TextConfig};
+use crate::embedding::Embedding;
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::packed::{PackedBatch, passes};
+use crate::pooling;
+use crate::tokenizer::{Tokenizer, Tokens};
+use crate::weights::Weights;
+use std::path::Path;
+use thalweg_runtime::Device;
+use thalweg_tensor::Pooling;
+
+/// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
+///
+/// It bounds the memory of a call: the activations of a pass take about `24 * width` bytes a token (with a
+/// feed-forward block of `4 * width`; 75 MB a pass at width 384), whatever the number of texts. A single text that is longer is a pass of
+/// its own. Larger passes gain nothing: the matrix products are long past the size from which they run at full speed.
+pub const TOKENS_PER_PASS: usize = 8192;
+
+/// A sentence encoder: its tokenizer, and its weights on a device.
+///
+/// One model serves any number of threads: every method takes `&self`, and the weights are shared and never change.
+/// Each call records its work on the calling thread's stream. A text's embedding has the same bits alone and in any
+/// batch on the CPU.
+#[derive(Debug)]
+pub struct EmbeddingModel {
+    device: Device,
+    tokenizer: Tokenizer,
+    encoder: Encoder,
+    pooling: Pooling,
+    normalize: bool,
+    max_tokens: usize,
+}
+
+impl EmbeddingModel {
+    /// Loads a model from a directory in the sentence-transformers layout: `modules.json`, and in the folders that it
+    /// names `config.json`, `model.safetensors` (f32), `tokenizer.json` and the pooling's `config.json`;
+    /// `sentence_bert_config.json` and `tokenizer_config.json` where there are any.
+    ///
+    /// The modules are a Transformer (`model_type` "bert"), a Pooling (mean, CLS or max) and perhaps a Normalize.
+    ///
+    /// Reads the whole weights file and packs its matrices for the device. The weights are then on the device once;
+    /// on the way there, host memory holds at most one matrix besides.
+    ///
+    /// # Errors
+    /// If the directory or a file is missing, unreadable, corrupt, contradicts another, or asks for something that is
+    /// not supported; the error names the file. If the device has no room.
+    pub fn load(device: &Device, directory: impl AsRef<Path>) -> Result<Self> {
+        let layout = Layout::read(directory.as_ref())?;
+        let config = Config::read(&layout.transformer)?;
+        let text = TextConfig::read(&layout.transformer, &config)?;
+        let pooling = pooling::read(&layout.pooling, config.width)?;
+        let tokenizer = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
+        let mut weights = Weights::open(&layout.transformer)?;
+        let encoder = Encoder::load(device, &config, &mut weights)?;
+        Ok(Self {
+            device: device.clone(),
+            tokenizer,
+            encoder,
+            pooling,
+            normalize: layout.normalize,
+            max_tokens: text.max_tokens,
+        })
+    }
+
+    /// The embeddings of the texts, in their order. An empty or blank text is valid: it embeds as its special tokens.
+    /// No text at all gives no embedding.
+    ///
+    /// Blocks until the device is done. The cost grows with the real tokens: nothing is padded.
+    ///
+    /// # Errors
+    /// If the tokenizer or the device fails; then no text of the call is embedded.
+    pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
+        self.embed_tokens(&self.tokenize(texts)?)
+    }
+
+    /// The tokens of the texts, in their order, special ones included, cut to [`max_tokens`](Self::max_tokens).
+    ///
+    /// Runs on the calling thread alone. Time and memory grow with the whole text, also with the part that is cut off.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn tokenize(&self, texts: &[&str]) -> Result<Vec<Tokens>> {
+        texts.iter().enumerate().map(|(index, text)| self.tokenizer.tokenize(text, index)).collect()
+    }
+
+    /// The embeddings of the sequences, in their order.
+    ///
+    /// Blocks until the device is done. More than [`TOKENS_PER_PASS`] tokens are computed in several passes.
+    ///
+    /// # Errors
+    /// If a sequence is empty or longer than [`max_tokens`](Self::max_tokens), if an id is not in the model's tables,
+    /// or if the device fails; then no sequence of the call is embedded.
+    pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
+        self.check(tokens)?;
+        let mut embeddings = Vec::with_capacity(tokens.len());
+        for pass in passes(tokens, TOKENS_PER_PASS) {
+            let values = self.run(pass)?;
+            let rows = values.chunks_exact(self.width());
+            debug_assert_eq!(rows.len(), pass.len());
+            embeddings.extend(
+                pass.iter().zip(rows).map(|(tokens, row)| Embedding { tokens: tokens.len(), values: row.to_vec() }),
+            );
+        }
+        Ok(embeddings)
+    }
+
+    /// The most tokens of a text, special ones included.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// The number of elements of an embedding.
+    pub fn width(&self) -> usize {
+        self.encoder.width()
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Computes one pass: `[sequences, width]`, row-major.
+    fn run(&self, sequences: &[Tokens]) -> Result<Vec<f32>> {
+        let batch = PackedBatch::new(&self.device, sequences)?;
+        let vectors = self.encoder.forward(&batch)?;
+        let pooled = vectors.pool(&batch.offsets, self.pooling)?;
+        let embeddings = if self.normalize { pooled.normalize()? } else { pooled };
+        Ok(embeddings.to_vec()?)
+    }
+
+    /// Everything that a kernel takes on trust about its ids.
+    fn check(&self, tokens: &[Tokens]) -> Result<()> {
+        for (sequence, tokens) in tokens.iter().enumerate() {
+            if tokens.is_empty() || tokens.len() > self.max_tokens {
+                return Err(Error::SequenceLength { sequence, tokens: tokens.len(), limit: self.max_tokens });
+            }
+            for (what, ids, count) in
+                [("token", tokens.ids(), self.encoder.vocabulary()), ("type", tokens.type_ids(), self.encoder.types())]
+            {
+                if let Some(position) = ids.iter().position(|&id| id as usize >= count) {
+                    return Err(Error::TokenId { sequence, position, what, given: ids[position], count });
+                }
+            }
+        }
+        Ok(())
+    }
+}

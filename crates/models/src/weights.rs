@@ -1,0 +1,146 @@
+//! The weights file: safetensors, read one tensor at a time.
+//!
+//! The header is checked against the file's real length before anything else, so every later size is bounded by bytes
+//! that exist. The file is never mapped: another process may change a mapped file, and Rust's memory with it. Nor is
+//! it read whole: at most one tensor is in host memory besides what the device holds.
+
+use crate::error::{Error, Result};
+use crate::json::open_file;
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// The first bytes of the file: the header's length, as a little-endian u64.
+const LENGTH_BYTES: u64 = 8;
+/// The longest header that is read: about 100,000 tensors. (The format allows 100 MB.)
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+/// Before a name, in checkpoints of a whole `BertModel` with a task's head.
+const PREFIX: &str = "bert.";
+
+/// An open weights file.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    path: PathBuf,
+    file: File,
+    metadata: Metadata,
+    /// Where the tensors' bytes begin.
+    data_start: u64,
+    /// [`PREFIX`] or nothing.
+    prefix: &'static str,
+}
+
+impl Weights {
+    /// Opens `model.safetensors` in the transformer's folder and checks its header.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("model.safetensors");
+        let (mut file, bytes) = open_file(&path)?;
+        let (metadata, data_start) = read_header(&mut file, bytes, &path)?;
+        let prefix = if metadata.info(&format!("{PREFIX}{}", crate::encoder::WORDS)).is_some() { PREFIX } else { "" };
+        Ok(Self { path, file, metadata, data_start, prefix })
+    }
+
+    /// Fails if there is a tensor of a layer past the first `layers`.
+    pub(crate) fn check_layers(&self, layers: usize) -> Result<()> {
+        for name in self.metadata.offset_keys() {
+            let layer = name
+                .strip_prefix(self.prefix)
+                .and_then(|name| name.strip_prefix("encoder.layer."))
+                .and_then(|name| name.split('.').next())
+                .and_then(|number| number.parse::<usize>().ok());
+            if layer.is_some_and(|layer| layer >= layers) {
+                return Err(Error::ExtraLayer { path: self.path.clone(), tensor: name, layers });
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the elements of an f32 tensor of exactly this shape, in row-major order.
+    pub(crate) fn read_into(&mut self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
+        let full_name = format!("{}{name}", self.prefix);
+        let Some(info) = self.metadata.info(&full_name) else {
+            return Err(Error::TensorMissing { path: self.path.clone(), tensor: full_name });
+        };
+        if info.dtype != Dtype::F32 {
+            return Err(Error::TensorDtype { path: self.path.clone(), tensor: full_name, given: info.dtype });
+        }
+        if info.shape != shape {
+            return Err(Error::TensorShape {
+                path: self.path.clone(),
+                tensor: full_name,
+                given: info.shape.clone(),
+                expected: shape.to_owned(),
+            });
+        }
+        let (start, end) = info.data_offsets;
+        let before = values.len();
+        let result = read_f32(&mut self.file, self.data_start + start as u64, (end - start) / 4, values);
+        result.map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        match values[before..].iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(element) => Err(Error::TensorValue {
+                path: self.path.clone(),
+                tensor: full_name,
+                element,
+                given: values[before + element],
+            }),
+        }
+    }
+
+    /// The elements of an f32 tensor of exactly this shape.
+    pub(crate) fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.read_into(name, shape, &mut values)?;
+        Ok(values)
+    }
+}
+
+/// Reads and checks the header; also says where the tensors' bytes begin.
+fn read_header(file: &mut File, bytes: u64, path: &Path) -> Result<(Metadata, u64)> {
+    let io_error = |source| Error::Io { path: path.to_owned(), source };
+    let wrong_length = |expected| Error::WeightsLength { path: path.to_owned(), bytes, expected };
+    if bytes < LENGTH_BYTES {
+        return Err(wrong_length(LENGTH_BYTES));
+    }
+    let mut length = [0; LENGTH_BYTES as usize];
+    file.read_exact(&mut length).map_err(io_error)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES {
+        let limit = MAX_HEADER_BYTES;
+        return Err(Error::TooLarge { path: path.to_owned(), what: "the header", bytes: length, limit });
+    }
+    let data_start = LENGTH_BYTES + length;
+    if data_start > bytes {
+        return Err(wrong_length(data_start));
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header).map_err(io_error)?;
+    // Parsing checks that the tensors lie one after the other without gaps, and that shape and dtype give the length.
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|source| Error::WeightsHeader { path: path.to_owned(), source: source.into() })?;
+    // Saturating: a header may claim offsets up to 2^64.
+    let end = data_start.saturating_add(metadata.data_len() as u64);
+    if end != bytes {
+        return Err(wrong_length(end));
+    }
+    Ok((metadata, data_start))
+}
+
+/// Appends `count` little-endian f32 values from byte `start` of the file.
+fn read_f32(file: &mut File, start: u64, count: usize, values: &mut Vec<f32>) -> io::Result<()> {
+    const CHUNK: usize = 64 * 1024;
+    // Not `reserve`: that would abort the process if the memory is not there.
+    values.try_reserve_exact(count).map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut chunk = [0; CHUNK];
+    let mut left = count * size_of::<f32>();
+    while left > 0 {
+        let chunk = &mut chunk[..left.min(CHUNK)];
+        file.read_exact(chunk)?;
+        let (elements, _) = chunk.as_chunks::<4>();
+        values.extend(elements.iter().copied().map(f32::from_le_bytes));
+        left -= chunk.len();
+    }
+    Ok(())
+}

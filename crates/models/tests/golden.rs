@@ -1,0 +1,118 @@
+//! all-MiniLM-L6-v2 against embeddings from sentence-transformers. Needs the weights: run `scripts/fetch-model`.
+
+mod support;
+
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use support::{Random, bits, cpu, seed};
+use thalweg_models::{Embedding, EmbeddingModel};
+
+#[derive(Deserialize)]
+struct Golden {
+    text: String,
+    tokens: usize,
+    embedding: Vec<f32>,
+}
+
+static GOLDEN: LazyLock<Vec<Golden>> = LazyLock::new(|| {
+    let lines = include_str!("data/minilm.jsonl").lines();
+    lines.map(|line| serde_json::from_str(line).expect("a golden line")).collect()
+});
+
+/// One model for all tests of the process: they share its device, as users do.
+static MODEL: LazyLock<EmbeddingModel> = LazyLock::new(|| {
+    let models = std::env::var_os("THALWEG_MODELS")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models")), PathBuf::from);
+    let directory = models.join("all-MiniLM-L6-v2");
+    assert!(directory.exists(), "{} is not there: run scripts/fetch-model", directory.display());
+    EmbeddingModel::load(&cpu(), directory).expect("the model")
+});
+
+/// Checks a text's embedding, and returns its largest absolute difference.
+fn check(golden: &Golden, embedding: &Embedding) -> f32 {
+    assert_eq!(embedding.tokens, golden.tokens, "{:?}", golden.text);
+    assert_eq!(embedding.values.len(), golden.embedding.len());
+    let difference = |(a, b): (&f32, &f32)| (a - b).abs();
+    let largest = embedding.values.iter().zip(&golden.embedding).map(difference).fold(0.0, f32::max);
+    assert!(largest <= 1e-5, "{largest} in {:?}", golden.text);
+    // `fold` with `max` passes over NaN.
+    assert!(embedding.values.iter().all(|value| value.is_finite()));
+    largest
+}
+
+#[test]
+fn golden_model_is_what_it_says() {
+    assert_eq!((MODEL.max_tokens(), MODEL.width(), GOLDEN.len()), (256, 384, 64));
+}
+
+#[test]
+fn golden_one_thread_one_by_one() {
+    let embed = |golden: &Golden| check(golden, &MODEL.embed(&[&golden.text]).unwrap()[0]);
+    println!("largest difference {:e}", GOLDEN.iter().map(embed).fold(0.0, f32::max));
+}
+
+#[test]
+fn golden_one_thread_in_batches() {
+    let mut random = Random(seed());
+    let alone: Vec<_> = GOLDEN.iter().map(|golden| MODEL.embed(&[&golden.text]).unwrap().remove(0)).collect();
+    for _ in 0..2 {
+        let mut order: Vec<usize> = (0..GOLDEN.len()).collect();
+        // Fisher and Yates.
+        (1..order.len()).rev().for_each(|i| order.swap(i, random.below(i + 1)));
+        let mut rest = &order[..];
+        while !rest.is_empty() {
+            let (batch, others) = rest.split_at(1 + random.below(rest.len().min(20)));
+            rest = others;
+            let texts: Vec<&str> = batch.iter().map(|&index| GOLDEN[index].text.as_str()).collect();
+            for (&index, embedding) in batch.iter().zip(MODEL.embed(&texts).unwrap()) {
+                check(&GOLDEN[index], &embedding);
+                assert_eq!(bits(&embedding.values), bits(&alone[index].values), "{:?}", GOLDEN[index].text);
+            }
+        }
+    }
+}
+
+#[test]
+fn golden_sixteen_threads() {
+    let seed = seed();
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            scope.spawn(move || {
+                let mut random = Random(seed.wrapping_add(thread));
+                // Alternately one by one and in batches, from another start in each thread.
+                let mut index = random.below(GOLDEN.len());
+                for turn in 0..6 {
+                    let size = if turn % 2 == 0 { 1 } else { 2 + random.below(8) };
+                    let batch: Vec<&Golden> = GOLDEN.iter().cycle().skip(index).take(size).collect();
+                    let texts: Vec<&str> = batch.iter().map(|golden| golden.text.as_str()).collect();
+                    for (golden, embedding) in batch.iter().zip(MODEL.embed(&texts).unwrap()) {
+                        check(golden, &embedding);
+                    }
+                    index = (index + size) % GOLDEN.len();
+                }
+            });
+        }
+    });
+}
+
+/// Every text passes through sixteen threads at once, each text in one of them.
+#[test]
+fn golden_sixteen_threads_every_text() {
+    let embeddings: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = GOLDEN
+            .chunks(GOLDEN.len() / 16)
+            .map(|part| {
+                scope.spawn(move || {
+                    part.iter().map(|golden| MODEL.embed(&[&golden.text]).unwrap().remove(0)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        assert_eq!(threads.len(), 16);
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    for (golden, embedding) in GOLDEN.iter().zip(&embeddings) {
+        check(golden, embedding);
+        assert_eq!(bits(&embedding.values), bits(&MODEL.embed(&[&golden.text]).unwrap()[0].values));
+    }
+}

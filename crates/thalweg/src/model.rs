@@ -1,0 +1,65 @@
+//! The embedding model as users see it.
+
+use crate::{Device, Embedding, Result, Tokens};
+use std::path::Path;
+
+/// A sentence encoder on a device: texts in, vectors out.
+///
+/// One model serves any number of threads: every method takes `&self`, and nothing is copied a thread. A text's
+/// embedding has the same bits alone and in any batch on the CPU.
+#[derive(Debug)]
+pub struct EmbeddingModel {
+    encoder: thalweg_models::EmbeddingModel,
+}
+
+impl EmbeddingModel {
+    /// Loads a BERT-family encoder from a directory in the sentence-transformers layout; see
+    /// [`thalweg_models::EmbeddingModel::load`].
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model), which names the file that is missing, corrupt or not supported.
+    pub fn load(device: &Device, directory: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self { encoder: thalweg_models::EmbeddingModel::load(device, directory)? })
+    }
+
+    /// The embeddings of the texts, in their order. Texts may be empty, and there may be none. Blocks until the device
+    /// is done; its cost grows with the real tokens, because nothing is padded.
+    ///
+    /// # Errors
+    /// If the tokenizer or the device fails; then no text of the call is embedded.
+    pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
+        Ok(self.encoder.embed(texts)?)
+    }
+
+    /// The first half of [`embed`](Self::embed): the tokens of the texts, cut to [`max_tokens`](Self::max_tokens).
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn tokenize(&self, texts: &[&str]) -> Result<Vec<Tokens>> {
+        Ok(self.encoder.tokenize(texts)?)
+    }
+
+    /// The second half of [`embed`](Self::embed): the embeddings of the sequences, in their order.
+    ///
+    /// # Errors
+    /// If a sequence is empty or too long, an id is not in the model's tables, or the device fails; then no sequence of
+    /// the call is embedded.
+    pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
+        Ok(self.encoder.embed_tokens(tokens)?)
+    }
+
+    /// The most tokens of a text, special ones included.
+    pub fn max_tokens(&self) -> usize {
+        self.encoder.max_tokens()
+    }
+
+    /// The number of elements of an embedding.
+    pub fn width(&self) -> usize {
+        self.encoder.width()
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        self.encoder.device()
+    }
+}
