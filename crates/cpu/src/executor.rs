@@ -272,23 +272,26 @@ impl Shared {
         task.signal.announce(&settled);
     }
 
-    fn run_list(&self, list: &Arc<List>, seat: &Arc<Seat>) -> Result<()> {
+    /// Runs every command, also behind one that fails, and says which did.
+    fn run_list(&self, list: &Arc<List>, seat: &Arc<Seat>) -> Vec<(u32, Error)> {
+        let mut failures = Vec::new();
         for (index, command) in list.commands.iter().enumerate() {
             // Relaxed hints: a wrong guess costs a microsecond.
             let idle = self.idle.load(Ordering::Relaxed);
             let alone = self.runnable.load(Ordering::Relaxed) == 0;
-            if idle > 0 && alone && split::worthwhile(list, command) {
-                self.run_shared(Split::new(list, index, idle + 1), seat)?;
+            let result = if idle > 0 && alone && split::worthwhile(list, command) {
+                self.run_shared(Split::new(list, index, idle + 1), seat)
             } else {
                 let items = 0..host::items(command);
                 // SAFETY: the list passed `List::check` in `submit`, and its objects are the host's own. Conflicting
                 // accesses of other lists and of the host are ordered by the promises of `submit` and by this
                 // scheduler, which runs a list after its waits; those of this list by running its commands in order.
                 // Nobody else runs this command.
-                unsafe { host::execute(list, command, items, crate::NAME)? };
-            }
+                unsafe { host::execute(list, command, items, crate::NAME) }
+            };
+            failures.extend(result.err().map(|error| (index as u32, error)));
         }
-        Ok(())
+        failures
     }
 
     /// Runs a command together with the idle workers.

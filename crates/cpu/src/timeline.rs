@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-use thalweg_hal::{Error, Result, Timeline, Violation, Wait, unique_id};
+use thalweg_hal::{CommandFailure, Error, Result, Timeline, Violation, Wait, unique_id};
 
 /// The handle that the HAL hands out; lists hold the counter itself.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ struct State {
     /// The highest value ever promised; 0 as long as no queue signals this timeline.
     promised: u64,
     /// Failures of reached values, rising, not yet taken.
-    failures: Vec<(u64, Error)>,
+    failures: Vec<CommandFailure>,
     /// Lanes whose head waits for a value that is not reached. A lane is in at most one such list.
     blocked: Vec<(u64, Arc<Lane>)>,
     /// Host threads in `wait`.
@@ -53,8 +53,8 @@ struct State {
 
 struct Promise {
     value: u64,
-    /// `None` until the list has run.
-    outcome: Option<Result<()>>,
+    /// What failed in the list; `None` until it has run.
+    outcome: Option<Vec<(u32, Error)>>,
 }
 
 /// What has to be done after a value was settled, with no lock held.
@@ -122,7 +122,7 @@ impl Counter {
     }
 
     /// Says that the list which promised the value has run. Publishes failures, then the values that are now reached.
-    pub fn settle(&self, value: u64, outcome: Result<()>) -> Settled {
+    pub fn settle(&self, value: u64, outcome: Vec<(u32, Error)>) -> Settled {
         let mut state = lock(&self.state);
         if let Ok(at) = state.promises.binary_search_by_key(&value, |promise| promise.value) {
             state.promises[at].outcome = Some(outcome);
@@ -133,9 +133,8 @@ impl Counter {
         let mut reached = None;
         while let Some(Promise { outcome: Some(_), .. }) = state.promises.front() {
             if let Some(Promise { value, outcome }) = state.promises.pop_front() {
-                if let Some(Err(error)) = outcome {
-                    state.failures.push((value, error));
-                }
+                let failures = outcome.into_iter().flatten();
+                state.failures.extend(failures.map(|(command, error)| CommandFailure { value, command, error }));
                 reached = Some(value);
             }
         }
@@ -210,7 +209,7 @@ impl Timeline for CpuTimeline {
         counter.announce(&settled);
     }
 
-    fn take_failures(&self) -> Vec<(u64, Error)> {
+    fn take_failures(&self) -> Vec<CommandFailure> {
         std::mem::take(&mut lock(&self.0.state).failures)
     }
 

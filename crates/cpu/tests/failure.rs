@@ -16,7 +16,7 @@ use thalweg_hal::{Device, Error, KernelSource, Memory, Pipeline, Result, Timelin
 const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 
 #[test]
-fn a_failed_list_ends_there_and_later_lists_run() {
+fn a_failed_command_keeps_nothing_else_from_running() {
     let device = CpuDevice::with_workers(2).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
     let cell = device.allocate(CELL).unwrap();
@@ -33,11 +33,14 @@ fn a_failed_list_ends_there_and_later_lists_run() {
         line.submit(&Builder::default().dispatch(&increment, &[], 1, &on).build(), &[]);
         let last = line.submit(&list, &[]);
         wait(&last);
-        // One before the first failure, one by the second list, one before the second failure.
-        assert_eq!(read(&device, &cell, 0, 1), [before + 3]);
+        // Two by the first list, around the failure, one by the second, two by the third.
+        assert_eq!(read(&device, &cell, 0, 1), [before + 5]);
         let failures = line.timeline.take_failures();
-        assert_eq!(failures.iter().map(|(value, _)| *value).collect::<Vec<_>>(), [1, 3]);
-        failures.iter().for_each(|(_, error)| assert_eq!(error.to_string(), text));
+        assert_eq!(
+            failures.iter().map(|failure| (failure.value, failure.command)).collect::<Vec<_>>(),
+            [(1, 2), (3, 2)]
+        );
+        failures.iter().for_each(|failure| assert_eq!(failure.error.to_string(), text));
         assert!(line.timeline.take_failures().is_empty(), "returned twice");
     }
 }
@@ -60,7 +63,7 @@ fn stress_a_failure_is_there_before_its_value() {
                     }
                     assert!(line.timeline.wait(round, Some(LONG)).unwrap());
                     let failures = line.timeline.take_failures();
-                    assert_eq!(failures.iter().map(|(value, _)| *value).collect::<Vec<_>>(), [round]);
+                    assert_eq!(failures.iter().map(|failure| failure.value).collect::<Vec<_>>(), [round]);
                 }
             });
         }
@@ -143,7 +146,7 @@ impl Timeline for Foreign {
         Ok(false)
     }
     fn signal(&self, _value: u64) {}
-    fn take_failures(&self) -> Vec<(u64, Error)> {
+    fn take_failures(&self) -> Vec<thalweg_hal::CommandFailure> {
         Vec::new()
     }
     fn as_any(&self) -> &dyn Any {

@@ -130,7 +130,7 @@ fn stress_the_first_failing_item_is_the_one_reported() {
         let done = line.submit(&list, &[]);
         wait(&done);
         let failures = line.timeline.take_failures();
-        let [(_, error)] = &*failures else { panic!("{failures:?}") };
+        let [thalweg_hal::CommandFailure { error, .. }] = &*failures else { panic!("{failures:?}") };
         assert!(error.to_string().ends_with(&format!("item {first}")), "{error}, expected item {first}");
     }
 }

@@ -1,6 +1,6 @@
 //! The traits that a backend implements, and what it says about itself.
 
-use crate::{KernelSource, List, Result};
+use crate::{Error, KernelSource, List, Result};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -93,8 +93,9 @@ pub trait Device: Send + Sync + fmt::Debug {
 pub trait Queue: Send + fmt::Debug {
     /// Hands over a list. Returns once the device has it, not when it has run.
     ///
-    /// The timeline reaches `signal.value` when the list has run, failed or not; a list's own failure is published
-    /// ([`Timeline::take_failures`]) before its value can be seen. Values of one timeline are reached in order, and not
+    /// The timeline reaches `signal.value` when the list has run. A command that fails leaves its outputs undefined and
+    /// keeps no other command from running: lists are shared by strangers. What failed is published
+    /// ([`Timeline::take_failures`]) before the value can be seen. Values of one timeline are reached in order, and not
     /// before every earlier list of the same queue has run.
     ///
     /// # Errors
@@ -106,6 +107,17 @@ pub trait Queue: Send + fmt::Debug {
     /// - Every wait names a value whose signal has been submitted before this call.
     /// - Every binding lies inside its memory, and written bindings of one command overlap no other of its bindings.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
+}
+
+/// A command that failed.
+#[derive(Clone, Debug)]
+pub struct CommandFailure {
+    /// The value that its list signals.
+    pub value: u64,
+    /// Its index in the list.
+    pub command: u32,
+    /// Why.
+    pub error: Error,
 }
 
 /// A list on its way to a queue.
@@ -146,8 +158,8 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     /// backend ignores it, since a list could otherwise start early.
     fn signal(&self, value: u64);
 
-    /// Takes the failures of completed lists: value and reason, rising. Each is returned once.
-    fn take_failures(&self) -> Vec<(u64, crate::Error)>;
+    /// Takes what failed in completed lists, by rising value. Each failure is returned once.
+    fn take_failures(&self) -> Vec<CommandFailure>;
 
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;

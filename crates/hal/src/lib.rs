@@ -35,8 +35,8 @@ pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};
 pub use device::{
-    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline,
-    Queue, Submission, Timeline, Wait, unique_id,
+    BINDING_ALIGNMENT, CommandFailure, Device, DeviceInfo, DeviceKind, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES,
+    Memory, Pipeline, Queue, Submission, Timeline, Wait, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{HostCall, HostFn, HostInputs, HostOutputs, KernelSource};

@@ -14,8 +14,8 @@
 //! program runs the same way again.
 
 use crate::{
-    Command, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result,
-    Submission, Timeline, Violation, Wait, host, unique_id,
+    Command, CommandFailure, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline,
+    Queue, Result, Submission, Timeline, Violation, Wait, host, unique_id,
 };
 use std::any::Any;
 use std::collections::VecDeque;
@@ -85,8 +85,8 @@ struct Running {
     signal: (Arc<MockTimeline>, u64),
     /// Commands that have not run, by index.
     left: Vec<usize>,
-    /// The first failure; the rest of a failed list is skipped.
-    failure: Option<Error>,
+    /// Commands that failed.
+    failures: Vec<(u32, Error)>,
 }
 
 /// What the device could do next.
@@ -267,18 +267,18 @@ impl State {
             Step::Signal { queue } => {
                 if let Some(done) = self.queues[queue].lists.pop_front() {
                     let (timeline, value) = done.signal;
-                    timeline.reach(value, done.failure);
+                    timeline.reach(value, done.failures);
                 }
             }
             Step::Run { queue, list, left } => {
                 let running = &mut self.queues[queue].lists[list];
-                let command = &running.list.commands[running.left.remove(left)];
+                let index = running.left.remove(left);
+                let command = &running.list.commands[index];
                 // SAFETY: every access to the device's bytes happens under its lock, which the caller holds; the list
                 // was checked when it was submitted.
                 let result = unsafe { host::execute(&running.list, command, 0..host::items(command), device) };
                 if let Err(error) = result {
-                    running.failure = Some(error);
-                    running.left.clear();
+                    running.failures.push((index as u32, error));
                 }
             }
         }
@@ -327,7 +327,7 @@ impl Queue for MockQueue {
             waits: ours,
             signal: (timeline, signal.value),
             left: (0..list.commands.len()).collect(),
-            failure: None,
+            failures: Vec::new(),
         };
         state.queues[self.index].lists.push_back(running);
         for _ in 0..state.random.below(3) {
@@ -346,7 +346,7 @@ struct MockTimeline {
     value: AtomicU64,
     /// The highest value that a submitted list signals.
     promised: AtomicU64,
-    failures: Mutex<Vec<(u64, Error)>>,
+    failures: Mutex<Vec<CommandFailure>>,
     shared: Arc<Shared>,
 }
 
@@ -362,10 +362,9 @@ impl MockTimeline {
     }
 
     /// The device's lock is held. The result is there before the value.
-    fn reach(&self, value: u64, failure: Option<Error>) {
-        if let Some(failure) = failure {
-            self.failures.lock().unwrap_or_else(PoisonError::into_inner).push((value, failure));
-        }
+    fn reach(&self, value: u64, failures: Vec<(u32, Error)>) {
+        let failures = failures.into_iter().map(|(command, error)| CommandFailure { value, command, error });
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).extend(failures);
         // Release: pairs with the Acquire in `value`.
         self.value.fetch_max(value, Ordering::Release);
         self.shared.changed.notify_all();
@@ -401,11 +400,11 @@ impl Timeline for MockTimeline {
         let _state = self.shared.lock();
         // Relaxed: under the device's lock.
         if self.promised.load(Ordering::Relaxed) == 0 {
-            self.reach(value, None);
+            self.reach(value, Vec::new());
         }
     }
 
-    fn take_failures(&self) -> Vec<(u64, Error)> {
+    fn take_failures(&self) -> Vec<CommandFailure> {
         std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -1,7 +1,8 @@
 //! A device with its streams, memory and pipelines.
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Failure, Result};
+use crate::hazard::Use;
 use crate::memory::MemoryStats;
 use crate::memory::budget::Budget;
 use crate::pipelines::Pipelines;
@@ -155,17 +156,14 @@ impl DeviceCore {
         Ok(())
     }
 
-    /// Blocks until a value has settled, and says how.
+    /// Blocks until a value has settled, however it did.
     pub(crate) fn wait(&self, stream: u32, value: u64, deadline: Option<Instant>) -> Result<()> {
         self.stream(stream).wait(self, value, deadline)
     }
 
-    /// Blocks until a value has settled, however it did.
-    pub(crate) fn wait_unjudged(&self, stream: u32, value: u64) -> Result<()> {
-        match self.wait(stream, value, None) {
-            Err(Error::Failed(_)) => Ok(()),
-            other => other,
-        }
+    /// How a command ended whose list has settled.
+    pub(crate) fn result(&self, by: Use) -> Result<(), Failure> {
+        self.stream(by.stream).retiring.result(by.value, by.command)
     }
 
     /// Waits for everything recorded before this call.
@@ -173,7 +171,7 @@ impl DeviceCore {
         let last: Vec<_> = self.streams().map(|stream| (stream.index, stream.recorder.lock().last())).collect();
         // All submitted before any is waited for.
         last.iter().for_each(|(stream, value)| self.stream(*stream).flush_to(self, *value));
-        last.into_iter().try_for_each(|(stream, value)| self.wait_unjudged(stream, value))
+        last.into_iter().try_for_each(|(stream, value)| self.wait(stream, value, None))
     }
 
     /// Gives segments back to the device that no stream uses.

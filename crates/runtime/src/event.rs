@@ -45,10 +45,11 @@ impl Event {
         stream.settled() >= self.value
     }
 
-    /// Waits until everything before the event has run, or the timeout is over.
+    /// Waits until everything before the event has run, or the timeout is over. Says nothing of whether it succeeded: a
+    /// failure follows the data, and is told to whoever reads it.
     ///
     /// # Errors
-    /// [`Error::Failed`] if the work right before the event failed, [`Error::Timeout`], or that the device is lost.
+    /// [`Error::Timeout`], or that the device is lost.
     pub fn synchronize(&self, timeout: Option<Duration>) -> Result<()> {
         // A timeout too long for the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -1,7 +1,8 @@
 //! Stamps: what the bytes of a block remember of their last uses (I5).
 //!
-//! A use is a position on a stream's timeline and, inside that list, the barrier epoch. From the uses of its operands
-//! an operation learns which foreign values it has to wait for and whether it needs a barrier:
+//! A use is a command: the stream, the value that its list signals, and its index in the list. From the uses of its
+//! operands an operation learns which foreign values it has to wait for, whether it needs a barrier, and whose failure
+//! would be its own:
 //!
 //! | new access | has to come after |
 //! |---|---|
@@ -19,8 +20,8 @@ use thalweg_hal::Access;
 pub(crate) struct Use {
     /// Which stream.
     pub(crate) stream: u32,
-    /// How many barriers the list had when it was recorded.
-    pub(crate) epoch: u32,
+    /// Which command of the list.
+    pub(crate) command: u32,
     /// Which list: the value that it signals.
     pub(crate) value: u64,
 }
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     fn at(stream: u32, value: u64) -> Use {
-        Use { stream, epoch: 0, value }
+        Use { stream, command: 1, value }
     }
 
     #[test]

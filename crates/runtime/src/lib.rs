@@ -25,8 +25,9 @@
 //!
 //! # Failure
 //!
-//! A list keeps an edge to every value whose data it reads. Its result is its own failure or the first of its edges'.
-//! Reading a tensor or waiting for an event tells that failure; nothing else does.
+//! Lists are shared by strangers, so failure is a command's, not a list's. A failed command keeps no other from running;
+//! those that read what it wrote fail with the same error when their list settles. Inside a list that follows from the
+//! bindings, between lists from edges that the recorder keeps. Reading a tensor tells the failure; nothing else does.
 //!
 //! # Shutdown
 //!

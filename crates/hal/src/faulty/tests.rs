@@ -6,7 +6,8 @@ use crate::validate::Validated;
 use crate::validate::tests::double::{Double, Received};
 use crate::validate::tests::rig::{Random, Step, list, read, submit, write};
 use crate::{
-    Command, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Result, Span, Timeline, Violation, Wait,
+    Command, CommandFailure, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Result, Span, Timeline,
+    Violation, Wait,
 };
 use std::borrow::Cow;
 use std::sync::{Arc, mpsc};
@@ -206,7 +207,10 @@ fn withheld_signals_and_failures_come_with_the_release() {
     rig.faulty.release();
     assert_eq!(rig.timeline.completed(), 4);
     let failures = rig.timeline.take_failures();
-    assert!(matches!(&failures[..], [(2, Error::Kernel { .. })]), "{failures:?}");
+    assert!(
+        matches!(&failures[..], [CommandFailure { value: 2, command: 0, error: Error::Kernel { .. } }]),
+        "{failures:?}"
+    );
     assert!(rig.timeline.take_failures().is_empty());
     rig.submit(&list(&[]), &[]);
     assert_eq!(rig.timeline.completed(), 5);

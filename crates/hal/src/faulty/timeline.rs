@@ -9,7 +9,7 @@
 
 use super::Shared;
 use super::plan::Injector;
-use crate::{Error, Result, Timeline, Wait};
+use crate::{CommandFailure, Error, Result, Timeline, Wait};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -53,7 +53,7 @@ pub(super) struct Raised {
     /// The highest value that was seen: a ceiling that falls at that moment does not take it back.
     seen: AtomicU64,
     /// Failures whose values may not be seen yet.
-    failures: Mutex<Vec<(u64, Error)>>,
+    failures: Mutex<Vec<CommandFailure>>,
 }
 
 impl Raised {
@@ -163,12 +163,12 @@ impl Timeline for FaultyTimeline {
         }
     }
 
-    fn take_failures(&self) -> Vec<(u64, Error)> {
+    fn take_failures(&self) -> Vec<CommandFailure> {
         // Looked at first: failures are published before their value can be seen.
         let visible = self.completed();
         let mut failures = self.raised.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.extend(self.raised.inner.take_failures());
-        let shown = failures.partition_point(|(value, _)| *value <= visible);
+        let shown = failures.partition_point(|failure| failure.value <= visible);
         failures.drain(..shown).collect()
     }
 

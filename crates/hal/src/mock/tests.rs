@@ -136,7 +136,7 @@ fn a_wait_for_what_nobody_submitted_is_refused() {
 }
 
 #[test]
-fn a_panicking_kernel_fails_its_list_and_no_other() {
+fn a_panicking_kernel_fails_its_command_and_no_other() {
     let bench = Bench::new(3, 1);
     let mut queue = bench.device.create_queue().unwrap();
     let timeline = bench.device.create_timeline().unwrap();
@@ -145,14 +145,20 @@ fn a_panicking_kernel_fails_its_list_and_no_other() {
     failing.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: 4 });
     let (bindings, params) = (Span { start: 0, len: 1 }, Span { start: 0, len: 0 });
     failing.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [1; 3] });
-    for (value, list) in [(1, Arc::new(failing)), (2, bench.list(&[None, Some(1)]))] {
+    failing.commands.push(Command::Barrier);
+    failing.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: 4 });
+    let bindings = Span { start: 1, len: 1 };
+    failing.commands.push(Command::Fill { bindings, pattern: 8 });
+    for (value, list) in [(1, Arc::new(failing)), (2, bench.list(&[None, Some(0)]))] {
         submit(&mut queue, &list, &[], &Wait { timeline: Arc::clone(&timeline), value }).unwrap();
     }
     assert!(timeline.wait(2, None).unwrap());
     let failures = timeline.take_failures();
-    assert!(matches!(&failures[..], [(1, Error::Kernel { kernel, failure })]
-        if kernel == "fails" && failure.message.contains("on purpose")));
-    assert_eq!(bench.result(), 2);
+    assert!(
+        matches!(&failures[..], [CommandFailure { value: 1, command: 0, error: Error::Kernel { kernel, failure } }]
+        if kernel == "fails" && failure.message.contains("on purpose"))
+    );
+    assert_eq!(bench.result(), 8, "what the command after it wrote");
 }
 
 #[test]

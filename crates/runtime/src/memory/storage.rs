@@ -89,6 +89,7 @@ impl Storage {
             let write = block.uses.lock().write;
             if let Some(write) = write {
                 core.wait(write.stream, write.value, None)?;
+                core.result(write)?;
             }
         }
         // SAFETY: the last write has settled, and was ordered after every earlier one. A new one needs `&mut self`.

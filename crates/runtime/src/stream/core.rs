@@ -16,6 +16,7 @@ use super::recorder::{Points, Progress, Recorder, Sealed};
 use super::retire::{InFlight, Retiring};
 use crate::device::DeviceCore;
 use crate::error::{Error, Failure, Result};
+use crate::hazard::Use;
 use crate::memory::heap::Returns;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -112,15 +113,14 @@ impl StreamCore {
         let signal = Wait { timeline: Arc::clone(&self.timeline), value };
         let list = Arc::new(list);
         // In flight before it is submitted, so that whoever sees the signal finds the list.
-        self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, failure: None });
+        self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, refused: None });
         // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
         // use that an operand's hazard knows (I2, I5, I6); waits name submitted values only, since foreign uses are
         // flushed before they are recorded (I1); operands were checked against their storages.
         let taken = unsafe { queue.submit(Submission { list: &list, waits: &waits, signal: &signal }) };
         if let Err(error) = taken {
-            let failure = Failure { stream: self.index, value, source: Arc::new(error) };
+            self.retiring.refuse(value, Failure { stream: self.index, value, source: Arc::new(error) });
             let empty = Arc::new(List { commands: vec![Command::Barrier], ..List::default() });
-            self.retiring.replace(value, Arc::clone(&empty), failure);
             // SAFETY: as above; the list touches nothing.
             let taken = unsafe { queue.submit(Submission { list: &empty, waits: &waits, signal: &signal }) };
             if let Err(error) = taken {
@@ -132,12 +132,12 @@ impl StreamCore {
         self.submitted.store(value, Ordering::Release);
     }
 
-    /// Blocks until `value` has settled, and says how.
+    /// Blocks until `value` has settled, however it did.
     pub(crate) fn wait(&self, core: &DeviceCore, value: u64, deadline: Option<Instant>) -> Result<()> {
         self.flush_to(core, value);
         loop {
             if self.settled() >= value {
-                return self.retiring.result(value).map_err(Error::Failed);
+                return Ok(());
             }
             core.check_lost()?;
             let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -146,10 +146,7 @@ impl StreamCore {
             }
             // An edge that has not settled although the list has: only on a device that does not honour waits.
             if let Err((stream, value)) = self.retire(core, value) {
-                core.stream(stream).wait(core, value, deadline).or_else(|error| match error {
-                    Error::Failed(_) => Ok(()), // becomes the result of the list that read it
-                    error => Err(error),
-                })?;
+                core.stream(stream).wait(core, value, deadline)?;
             }
         }
     }
@@ -165,7 +162,7 @@ impl Progress for DeviceCore {
         self.stream(stream).settled()
     }
 
-    fn failed(&self, stream: u32, value: u64) -> bool {
-        self.stream(stream).retiring.result(value).is_err()
+    fn failed(&self, by: Use) -> bool {
+        self.result(by).is_err()
     }
 }

@@ -109,13 +109,13 @@ impl Stream {
     }
 
     /// Waits until everything recorded so far has run. Says nothing of whether it succeeded: a failure follows the data,
-    /// and is told to whoever reads it or waits for an event behind it.
+    /// and is told to whoever reads it.
     ///
     /// # Errors
     /// If the device is lost.
     pub fn synchronize(&self) -> Result<()> {
         let last = self.core().recorder.lock().last();
-        self.lease.device.core.wait_unjudged(self.lease.index, last)
+        self.lease.device.core.wait(self.lease.index, last, None)
     }
 
     fn core(&self) -> &core::StreamCore {

@@ -10,8 +10,17 @@ use thalweg_hal::{Access, Binding, Command, List, Memory, PARAMETER_ALIGNMENT, P
 
 /// A value on a stream's timeline: stream, value.
 pub(crate) type Point = (u32, u64);
-/// Values that a list waits for or reads from.
+/// Values that a list waits for.
 pub(crate) type Points = SmallVec<[Point; 4]>;
+
+/// A command of a list reads what a command of another list wrote.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edge {
+    /// The reading command's index in its list.
+    pub(crate) reader: u32,
+    /// What it reads.
+    pub(crate) writer: Use,
+}
 
 /// Size of the direct-mapped table from a memory's id to its place in the open list.
 const MEMORY_SLOTS: usize = 64;
@@ -38,8 +47,8 @@ pub enum Work<'a> {
 pub(crate) trait Progress {
     /// Up to this value the stream's lists have settled, and their results are known.
     fn settled(&self, stream: u32) -> u64;
-    /// Whether the list that signals this value, which has settled, failed.
-    fn failed(&self, stream: u32, value: u64) -> bool;
+    /// Whether this command, whose list has settled, failed.
+    fn failed(&self, by: Use) -> bool;
 }
 
 /// A list that nobody can append to, on its way to the queue.
@@ -49,8 +58,8 @@ pub(crate) struct Sealed {
     pub(crate) list: List,
     /// Foreign values to wait for, all submitted (I1), each stream once.
     pub(crate) waits: Points,
-    /// Values whose data the list reads.
-    pub(crate) edges: Points,
+    /// What its commands read of other lists.
+    pub(crate) edges: Vec<Edge>,
 }
 
 /// What a stream has recorded and not yet handed over, and its free memory.
@@ -59,11 +68,11 @@ pub(crate) struct Recorder {
     stream: u32,
     /// The value that the open list will signal.
     open: u64,
-    /// Barriers recorded in the open list.
-    epoch: u32,
+    /// Index of the open list's last barrier: two uses since then have none between them.
+    barrier: u32,
     list: List,
     waits: Points,
-    edges: Points,
+    edges: Vec<Edge>,
     /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
     ordered_after: Vec<u64>,
     /// By the low bits of a memory's id: the id and its index in the open list. A miss costs a second entry.
@@ -76,10 +85,10 @@ impl Recorder {
         let mut recorder = Self {
             stream,
             open: 0,
-            epoch: 0,
+            barrier: 0,
             list: List::default(),
             waits: Points::new(),
-            edges: Points::new(),
+            edges: Vec::new(),
             ordered_after: Vec::new(),
             memory_slots: [(0, 0); MEMORY_SLOTS],
             heap: Heap::new(),
@@ -93,7 +102,7 @@ impl Recorder {
         list.commands.push(Command::Barrier);
         self.list = list;
         self.open += 1;
-        self.epoch = 0;
+        self.barrier = 0;
         // No memory has the id 0.
         self.memory_slots = [(0, 0); MEMORY_SLOTS];
     }
@@ -158,34 +167,31 @@ impl Recorder {
                     self.wait_for((by.stream, by.value), progress);
                 } else {
                     // Within the list. Earlier lists of this stream are ordered by the barrier at its start.
-                    barrier |= by.value == self.open && by.epoch == self.epoch;
+                    barrier |= by.value == self.open && by.command > self.barrier;
                 }
-            }
-            if *access != Access::Write
-                && let Some(write) = uses.write
-            {
-                self.read_from((write.stream, write.value), progress);
             }
         }
         if barrier {
+            self.barrier = self.list.commands.len() as u32;
             self.list.commands.push(Command::Barrier);
-            self.epoch += 1;
         }
+        let by = Use { stream: self.stream, command: self.list.commands.len() as u32, value: self.open };
         self.push_command(work, operands);
-        let by = Use { stream: self.stream, epoch: self.epoch, value: self.open };
         for (access, uses) in hazards {
+            if let Some(writer) = uses.write.filter(|_| *access != Access::Write) {
+                self.read_from(by.command, writer, progress);
+            }
             uses.stamp(*access, by);
         }
     }
 
-    /// Makes the open list fail if the list of that value did.
-    fn read_from(&mut self, (stream, value): Point, progress: &impl Progress) {
-        let own = stream == self.stream && value == self.open;
-        let fine = || value <= progress.settled(stream) && !progress.failed(stream, value);
-        // Looking at the last few is enough to keep a chain of operations from repeating itself.
-        let known = || self.edges.iter().rev().take(8).any(|edge| *edge == (stream, value));
-        if !own && !known() && !fine() {
-            self.edges.push((stream, value));
+    /// Makes a command of the open list fail if the one did whose data it reads. Inside the list that follows from the
+    /// bindings; see `retire`.
+    fn read_from(&mut self, reader: u32, writer: Use, progress: &impl Progress) {
+        let own = writer.stream == self.stream && writer.value == self.open;
+        let fine = || writer.value <= progress.settled(writer.stream) && !progress.failed(writer);
+        if !own && !fine() {
+            self.edges.push(Edge { reader, writer });
         }
     }
 

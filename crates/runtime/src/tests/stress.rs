@@ -156,7 +156,7 @@ fn stress_sharing_on_the_mock() {
         let seed = Random::fresh_seed().wrapping_add(round);
         println!("seed {seed}");
         let doubles = doubles(seed, Plan::default());
-        let tally = chains(&doubles.device, seed, 100_000 / 20);
+        let tally = chains(&doubles.device, seed, 100_000);
         let report = doubles.validated.report();
         assert_eq!(report.violations, 0, "seed {seed}: {report:?}");
         assert!(report.submissions > 0);

@@ -2,8 +2,8 @@
 
 use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
-    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Submission,
-    Timeline, Wait, unique_id,
+    CommandFailure, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result,
+    Submission, Timeline, Wait, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -141,7 +141,7 @@ impl Device for Double {
 struct DoubleTimeline {
     id: u64,
     value: AtomicU64,
-    failures: Mutex<Vec<(u64, Error)>>,
+    failures: Mutex<Vec<CommandFailure>>,
     shared: Arc<Shared>,
 }
 
@@ -173,7 +173,7 @@ impl Timeline for DoubleTimeline {
         self.shared.changed.notify_all();
     }
 
-    fn take_failures(&self) -> Vec<(u64, Error)> {
+    fn take_failures(&self) -> Vec<CommandFailure> {
         std::mem::take(&mut *self.failures.lock().unwrap())
     }
 
@@ -194,11 +194,12 @@ impl Queue for DoubleQueue {
         if hook.is_some_and(|hook| !hook()) {
             return Err(Error::Injected("refused by the double"));
         }
-        for command in &list.commands {
+        for (index, command) in list.commands.iter().enumerate() {
             // SAFETY: everything here runs one after the other, on the submitting thread; tests that submit from
             // several threads use disjoint memory, or kernels that touch none.
             if let Err(error) = unsafe { host::execute(list, command, 0..host::items(command), "double") } {
-                timeline.failures.lock().unwrap().push((signal.value, error));
+                let failure = CommandFailure { value: signal.value, command: index as u32, error };
+                timeline.failures.lock().unwrap().push(failure);
             }
         }
         let mut state = self.0.state.lock().unwrap();
