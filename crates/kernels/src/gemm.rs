@@ -64,7 +64,7 @@ pub(crate) fn multiply<S: Simd>(simd: S, x: &[f32], panel: &[f32], sums: &mut Su
     macro_rules! by_rows {
         ($($rows:literal)*) => {
             match sums.len() {
-                // The first condition keeps tiles that would not fit the registers from being compiled.
+                // The guard is constant: tiles too high for the registers are dropped as unreachable.
                 $($rows if $rows <= S::TILE_ROWS => simd.call(Tile::<$rows> { x, panel, sums, next }),)*
                 rows => unreachable!("{rows} rows in a tile of at most {}", S::TILE_ROWS),
             }

@@ -26,7 +26,8 @@ pub fn run<P: Pod, T: Pod>(
     list.pipelines.push(Arc::new(HostPipeline::new(source)));
     list.params.extend_from_slice(bytemuck::bytes_of(params));
     let mut bind = |access, bytes: &[u8]| -> Result<(), Error> {
-        let memory = HostMemory::new(bytes.len() as u64, "test")?;
+        // Longer than the binding, as a block of an allocator is.
+        let memory = HostMemory::new(bytes.len() as u64 + 256, "test")?;
         // SAFETY: nothing else has seen the memory yet.
         unsafe { memory.slice_mut(0, bytes.len() as u64)? }.copy_from_slice(bytes);
         list.bindings.push(Binding {

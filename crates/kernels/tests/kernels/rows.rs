@@ -1,6 +1,6 @@
 use super::{cases, checked, failure, raw};
 use proptest::prelude::*;
-use thalweg_kernels::testing::{Random, assert_close};
+use thalweg_kernels::testing::{Random, assert_close, run};
 use thalweg_kernels::{Isa, norm, pool, reduce, softmax};
 
 fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {
@@ -127,6 +127,14 @@ fn greatest_of_a_row_or_column_with_nan_is_nan() {
             assert!(out[at % 2].is_nan() && !out[1 - at % 2].is_nan(), "{isa}, NaN at {at}: {out:?}");
         }
     }
+}
+
+#[test]
+fn refuses_items_outside_of_the_extent() {
+    let source = softmax::softmax_on(thalweg_kernels::isa());
+    let x = [0.0f32; 12];
+    let result = run::<_, f32>(&source, &softmax::Params { width: 4 }, &[raw(&x)], 12, 3, &[0..4]);
+    assert!(result.unwrap_err().to_string().contains("items 0..4 of an extent of 3"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations below keep it one,
 //! so the host knows what each tensor must hold from two numbers, and a stale or foreign word shows.
 
-use crate::{Device, Operand, Result, Storage, Stream, Work};
+use crate::{Device, Error, Operand, Result, Storage, Stream, Work};
 use std::borrow::Cow;
 use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource};
 
@@ -72,29 +72,42 @@ pub(crate) struct Known {
     pub(crate) storage: Storage,
     start: u32,
     slope: u32,
+    /// Whether an operation that it depends on fails.
+    pub(crate) broken: bool,
+}
+
+/// What a tensor turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Every word as expected, or the failure that was expected.
+    Right,
+    /// Other words, or words where there should be a failure.
+    Wrong,
+    /// An error that was not expected.
+    Failed,
 }
 
 impl Known {
     /// Written by the host.
     pub(crate) fn upload(device: &Device, start: u32, slope: u32) -> Result<Self> {
-        Ok(Self { storage: Storage::from_bytes(device, &words(start, slope))?, start, slope })
+        Ok(Self { storage: Storage::from_bytes(device, &words(start, slope))?, start, slope, broken: false })
     }
 
     /// Written by the host, and frozen.
     pub(crate) fn freeze(device: &Device, start: u32, slope: u32) -> Result<Self> {
-        Ok(Self { storage: Storage::frozen_from_bytes(device, &words(start, slope))?, start, slope })
+        Ok(Self { storage: Storage::frozen_from_bytes(device, &words(start, slope))?, start, slope, broken: false })
     }
 
     pub(crate) fn fill(stream: &Stream, pattern: u32) -> Result<Self> {
         let mut storage = stream.allocate(BYTES)?;
         stream.record(&Work::Fill(pattern), &[Operand::write(&mut storage)])?;
-        Ok(Self { storage, start: pattern, slope: 0 })
+        Ok(Self { storage, start: pattern, slope: 0, broken: false })
     }
 
     pub(crate) fn copy(&self, stream: &Stream) -> Result<Self> {
         let mut storage = stream.allocate(BYTES)?;
         stream.record(&Work::Copy, &[self.read(), Operand::write(&mut storage)])?;
-        Ok(Self { storage, start: self.start, slope: self.slope })
+        Ok(Self { storage, start: self.start, slope: self.slope, broken: self.broken })
     }
 
     pub(crate) fn combine(&self, other: &Self, salt: u32, stream: &Stream) -> Result<Self> {
@@ -104,7 +117,8 @@ impl Known {
         let work = Work::Dispatch { pipeline: &pipeline, params, extent: [WORDS as u32, 1, 1] };
         stream.record(&work, &[self.read(), other.read(), Operand::write(&mut storage)])?;
         let start = combined(self.start, other.start, salt);
-        Ok(Self { storage, start, slope: combined(self.slope, other.slope, 0) })
+        let slope = combined(self.slope, other.slope, 0);
+        Ok(Self { storage, start, slope, broken: self.broken || other.broken })
     }
 
     pub(crate) fn advance(&mut self, salt: u32, stream: &Stream) -> Result<()> {
@@ -122,7 +136,17 @@ impl Known {
         let pipeline = stream.device().pipeline(&FAIL_IF_EVEN)?;
         let work = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [WORDS as u32, 1, 1] };
         stream.record(&work, &[self.read(), Operand::write(&mut storage)])?;
-        Ok(Self { storage, start: self.start, slope: self.slope })
+        let broken = self.broken || self.start.is_multiple_of(2);
+        Ok(Self { storage, start: self.start, slope: self.slope, broken })
+    }
+
+    /// Reads it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match (self.is_right(), self.broken) {
+            (Ok(true), false) | (Err(Error::Failed(_)), true) => Verdict::Right,
+            (Ok(_), _) => Verdict::Wrong,
+            (Err(_), _) => Verdict::Failed,
+        }
     }
 
     /// Whether every word is right.
