@@ -1,0 +1,27 @@
+# Every target is one script or one line of cargo; read them for what they do.
+
+.PHONY: help demo test lint bench loom stress check-mac
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Fetch the model, embed real sentences from 8 threads, check the values, show throughput
+	scripts/demo
+
+test: ## Fetch the model; all tests, documentation examples, numbered examples and loom models
+	scripts/test
+
+lint: ## Formatting, clippy, rustdoc, and no paths of somebody's machine; warnings are errors
+	scripts/lint
+
+bench: ## Throughput and latency of the model on this machine, at 1, 2, 8 and 32 threads
+	scripts/bench
+
+loom: ## The loom models of the runtime's protocols
+	scripts/loom
+
+stress: ## The stress tests alone, with their output
+	cargo test --workspace --release stress_ -- --nocapture
+
+check-mac: ## Type-check the workspace for aarch64-apple-darwin, from any host
+	scripts/check-mac

@@ -1,0 +1,186 @@
+//! The command line: subcommands, flags, defaults and help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// More threads than this are a slip of the keyboard, not a wish.
+const MAX_THREADS: i64 = 1024;
+/// Bounds the results held between the threads and the output, whatever the input is.
+const MAX_BATCH: i64 = 4096;
+/// An hour for each thread count.
+const MAX_SECONDS: i64 = 3600;
+
+/// Parallel inference of small models from many threads on one device.
+#[derive(Parser, Debug)]
+#[command(
+    name = "thalweg",
+    version,
+    arg_required_else_help = true,
+    after_help = "Standard output carries results only; everything for people goes to standard error.\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Turn texts into embeddings, one JSON object a line, in the order of the input
+    Embed(EmbedArgs),
+    /// Measure throughput and latency for several thread counts
+    Bench(BenchArgs),
+    /// List the devices, what they can do, and which one would be chosen
+    Devices(DevicesArgs),
+}
+
+/// Flags of `thalweg embed`.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Input and output:
+  Text is UTF-8, one text a line; an empty line is a text like any other. In JSON lines each line is an object with a
+  string \"text\"; other members are ignored, and so are empty lines at the end. A line may have up to 16 MiB.
+  Each text gives one line, in the order of the input, numbered from 0:
+    {\"index\":0,\"tokens\":12,\"embedding\":[0.0676,...]}
+  The input is streamed: memory does not grow with its length.
+
+When something goes wrong:
+  The results of everything before the fault are written, in whole lines; then the command says what failed and ends
+  with code 1. Ctrl-C (or SIGTERM) takes no more input, writes what is already under way and ends with code 1; a second
+  one ends at once. When the reader of the output goes away (`| head`), the command ends quietly with code 0.
+
+Examples:
+  thalweg embed --model models/all-MiniLM-L6-v2 --input sentences.txt --output embeddings.jsonl --threads 8
+  thalweg embed --model models/all-MiniLM-L6-v2 --input records.jsonl --batch 16 > embeddings.jsonl
+  echo 'a line of text' | thalweg embed --model models/all-MiniLM-L6-v2
+")]
+pub struct EmbedArgs {
+    /// The model's directory, in the sentence-transformers layout
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Where the texts are; - is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub input: PathBuf,
+    /// Where the results go; - is standard output. An existing file is replaced once the model is loaded
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+    /// How the input is written; auto: JSON lines when the file's name ends in .jsonl, else text
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub format: Format,
+    /// How many threads call the model at once, on the one shared device (1 to 1024)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
+    pub threads: u16,
+    /// How many texts each call passes (1 to 4096)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
+    pub batch: u16,
+    /// Which device computes; `thalweg devices` lists them
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Whether to show progress; auto: when standard error is a terminal and the results go elsewhere
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+}
+
+/// Flags of `thalweg bench`.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+What is measured:
+  For each thread count, the threads start together, warm up, and then each asks for one embedding after the other for
+  the given time. A request is a call with --batch texts: tokenisation and inference, up to values that can be read. The
+  texts are random words, different for each request, each with exactly --tokens ids. Only requests that end inside the
+  measured time count, and every value is checked for being finite.
+  requests_per_s, tokens_per_s: all threads together. p50_ms, p99_ms: time of a request, to within 1 %. tokenize_ms:
+  the mean part of a request's time that is spent on tokenisation.
+  The table goes to standard error. With --json, standard output gets one document: device, model, commit, and runs.
+
+Examples:
+  thalweg bench --model models/all-MiniLM-L6-v2
+  thalweg bench --model models/all-MiniLM-L6-v2 --threads 8 --batch 16 --tokens 64 --seconds 10 --json
+")]
+pub struct BenchArgs {
+    /// The model's directory, in the sentence-transformers layout
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Thread counts to measure, one after the other (each 1 to 1024)
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,2,8,32",
+          value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
+    pub threads: Vec<u16>,
+    /// How many texts each call passes (1 to 4096)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
+    pub batch: u16,
+    /// How many ids each text has, special ones included
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tokens: u32,
+    /// How long to measure each thread count, in seconds (1 to 3600)
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=MAX_SECONDS))]
+    pub seconds: u16,
+    /// Which device computes; `thalweg devices` lists them
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Print one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `thalweg devices`.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+The list goes to standard error. With --json, standard output gets one JSON document instead.
+
+Examples:
+  thalweg devices
+  thalweg devices --json
+")]
+pub struct DevicesArgs {
+    /// Print one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How the input of `thalweg embed` is written.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// By the name of the input: JSON lines when it ends in `.jsonl`, else text
+    Auto,
+    /// One text a line
+    Text,
+    /// One JSON object with a string "text" a line
+    Jsonl,
+}
+
+/// When `thalweg embed` shows progress.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressMode {
+    /// When standard error is a terminal and the results go elsewhere
+    Auto,
+    /// Not at all
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let Command::Bench(bench) = Cli::parse_from(["thalweg", "bench", "--model", "m"]).command else {
+            panic!("`bench` is another subcommand")
+        };
+        assert_eq!((bench.threads, bench.batch, bench.tokens, bench.seconds), (vec![1, 2, 8, 32], 1, 24, 3));
+        let Command::Embed(embed) = Cli::parse_from(["thalweg", "embed", "--model", "m"]).command else {
+            panic!("`embed` is another subcommand")
+        };
+        assert_eq!((embed.threads, embed.batch, embed.device.as_str()), (1, 1, "cpu"));
+        assert_eq!((embed.format, embed.progress), (Format::Auto, ProgressMode::Auto));
+    }
+}

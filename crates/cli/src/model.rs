@@ -1,0 +1,52 @@
+//! Opening the device and the model, and a check of what the model answers.
+
+use std::path::Path;
+
+use thalweg::{Device, Embedding, EmbeddingModel};
+
+use crate::error::Error;
+
+/// Opens the device that `selector` names and loads the model in `directory` onto it.
+///
+/// # Errors
+///
+/// `Device` or `Model`, with the cause.
+pub fn load(selector: &str, directory: &Path) -> Result<(Device, EmbeddingModel), Error> {
+    let device = thalweg::open(selector)
+        .map_err(|error| Error::Device { selector: selector.to_owned(), source: Box::new(error) })?;
+    let model = EmbeddingModel::load(&device, directory)
+        .map_err(|error| Error::Model { directory: directory.display().to_string(), source: Box::new(error) })?;
+    Ok((device, model))
+}
+
+/// Checks that `embeddings` are `count` and that every value is finite: JSON has no way to write another.
+///
+/// # Errors
+///
+/// What is wrong, in words.
+pub fn check(embeddings: &[Embedding], count: usize) -> Result<(), String> {
+    if embeddings.len() != count {
+        return Err(format!("{} embeddings for {count} texts", embeddings.len()));
+    }
+    for (index, embedding) in embeddings.iter().enumerate() {
+        if let Some(at) = embedding.values.iter().position(|value| !value.is_finite()) {
+            return Err(format!("value {at} of embedding {index} is {}", embedding.values[at]));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_finite_embeddings_in_the_right_number_pass() {
+        let embeddings = |value| vec![Embedding { tokens: 2, values: vec![0.5, value] }];
+        assert_eq!(check(&embeddings(1.0), 1), Ok(()));
+        assert_eq!(check(&embeddings(1.0), 2).unwrap_err(), "1 embeddings for 2 texts");
+        for value in [f32::NAN, f32::INFINITY] {
+            assert!(check(&embeddings(value), 1).unwrap_err().starts_with("value 1 of embedding 0 is"));
+        }
+    }
+}

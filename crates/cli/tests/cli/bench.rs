@@ -1,0 +1,69 @@
+//! `thalweg bench` and `thalweg devices`.
+
+use serde_json::Value;
+
+use crate::process::{Invocation, Place};
+
+fn bench(place: &Place) -> Invocation {
+    Invocation::new("bench").flag("--model", place.model()).flag("--seconds", "1")
+}
+
+#[test]
+fn json_is_one_document_and_the_table_is_for_people() {
+    let place = Place::new();
+    let ended =
+        bench(&place).flag("--threads", "1,3").flag("--batch", "2").flag("--tokens", "9").switch("--json").run();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 1);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(report["device"].as_str().unwrap().contains("cpu"), "{report}");
+    assert_eq!(report["model"], place.model().display().to_string());
+    assert!(!report["commit"].as_str().unwrap().is_empty());
+    let runs = report["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2);
+    for (run, threads) in runs.iter().zip([1, 3]) {
+        assert_eq!((&run["threads"], &run["batch"], &run["tokens"]), (&threads.into(), &2.into(), &9.into()));
+        let figure = |name: &str| run[name].as_f64().unwrap();
+        // A second's requests of two texts of nine ids.
+        assert!(figure("requests_per_s") >= 1.0);
+        assert!((figure("tokens_per_s") - 18.0 * figure("requests_per_s")).abs() < 0.1, "{run}");
+        assert!(0.0 < figure("p50_ms") && figure("p50_ms") <= figure("p99_ms"), "{run}");
+        assert!(0.0 < figure("tokenize_ms"), "{run}");
+    }
+    assert!(ended.stderr.contains("requests/s") && ended.stderr.lines().count() == 6, "{}", ended.stderr);
+    let table = bench(&place).flag("--threads", "2").run();
+    assert_eq!((table.code, table.stdout.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn lengths_that_the_model_cannot_have_are_wrong_usage() {
+    let place = Place::new();
+    bench(&place).flag("--tokens", "2").run().assert_fails(2, &["--tokens 2", "2 special"]);
+    bench(&place).flag("--tokens", "65").run().assert_fails(2, &["--tokens 65", "at most 64"]);
+    let longest = bench(&place).flag("--tokens", "64").flag("--threads", "1").run();
+    assert_eq!(longest.code, Some(0), "{longest:?}");
+}
+
+#[test]
+fn models_and_devices_that_are_not_there_are_named() {
+    let place = Place::new();
+    let missing = Invocation::new("bench").flag("--model", place.path("nothing"));
+    missing.run().assert_fails(1, &["cannot load", "nothing"]);
+    bench(&place).flag("--device", "abacus").run().assert_fails(1, &["abacus"]);
+}
+
+#[test]
+fn devices_say_what_they_are_and_one_is_chosen() {
+    let ended = Invocation::new("devices").switch("--json").run();
+    ended.assert_succeeds();
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let devices = report["devices"].as_array().unwrap();
+    assert_eq!(devices.iter().filter(|device| device["chosen"] == true).count(), 1);
+    let cpu = devices.iter().find(|device| device["selector"] == "cpu").unwrap();
+    assert!(cpu["memory_bytes"].as_u64().unwrap() > 0);
+    assert!(!cpu["why"].as_str().unwrap().is_empty());
+
+    let people = Invocation::new("devices").run();
+    assert_eq!((people.code, people.stdout.as_str()), (Some(0), ""));
+    assert!(people.stderr.starts_with("cpu: "), "{}", people.stderr);
+}

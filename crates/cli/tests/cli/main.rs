@@ -1,0 +1,10 @@
+//! The command as a user meets it: a process, its streams and its exit code, over a small model with random weights.
+
+#![allow(clippy::unwrap_used)] // also in the helpers, which are tests in all but name
+
+mod bench;
+mod embed;
+mod faults;
+mod interrupt;
+mod process;
+mod usage;

@@ -1,0 +1,195 @@
+//! Running the command, and the small model that it runs on.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use thalweg::{Embedding, EmbeddingModel};
+use thalweg_models::testing::SmallEncoder;
+
+/// A command that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A directory of the test's own, with a small model in it.
+pub struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let place = Self { directory: TempDir::new().unwrap() };
+        fs::create_dir(place.model()).unwrap();
+        SmallEncoder::new(11, 2, 32).write(place.model()).unwrap();
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn model(&self) -> PathBuf {
+        self.path("model")
+    }
+
+    /// A file with this content.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// What the library itself answers for each text, alone.
+    pub fn expected(&self, texts: &[&str]) -> Vec<Embedding> {
+        let model = EmbeddingModel::load(&thalweg::open("cpu").unwrap(), self.model()).unwrap();
+        texts.iter().map(|text| model.embed(&[text]).unwrap().remove(0)).collect()
+    }
+
+    /// `thalweg embed` with this model and these flags.
+    pub fn embed(&self) -> Invocation {
+        Invocation::new("embed").flag("--model", self.model())
+    }
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Exit code 1 or 2, one line on standard error with all of `words`, and no panic.
+    #[track_caller]
+    pub fn assert_fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "standard error does not say `{word}`: {self:?}");
+        }
+    }
+
+    #[track_caller]
+    pub fn assert_succeeds(&self) {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+    }
+}
+
+/// A command to be run.
+pub struct Invocation {
+    command: Command,
+    input: Vec<u8>,
+}
+
+impl Invocation {
+    pub fn new(subcommand: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+        command.arg(subcommand).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, input: Vec::new() }
+    }
+
+    pub fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.arg(name).arg(value);
+        self
+    }
+
+    pub fn switch(mut self, name: &str) -> Self {
+        self.command.arg(name);
+        self
+    }
+
+    /// What standard input holds.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
+    /// Runs to the end.
+    pub fn run(self) -> Ended {
+        let input = self.input.clone();
+        let mut running = self.start();
+        let mut stdin = running.child.stdin.take().unwrap();
+        // Its own thread: the command writes while it reads. A command that refuses its flags reads nothing.
+        thread::spawn(move || stdin.write_all(&input));
+        running.end()
+    }
+
+    /// Starts the command with its streams in the test's hands.
+    pub fn start(mut self) -> Running {
+        Running { child: self.command.spawn().unwrap() }
+    }
+}
+
+/// A command that runs.
+pub struct Running {
+    pub child: Child,
+}
+
+impl Running {
+    /// Sends the signal, "INT" or "TERM".
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end, with what is still to be read of the streams in the test's hands.
+    pub fn end(mut self) -> Ended {
+        let stdout = self.child.stdout.take().map(read_all);
+        let stderr = self.child.stderr.take().map(read_all);
+        let code = self.wait();
+        let text = |reader: Option<thread::JoinHandle<String>>| reader.map_or(String::new(), |it| it.join().unwrap());
+        Ended { code, stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// Waits for the end without reading anything.
+    pub fn wait(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            if begun.elapsed() > PATIENCE {
+                self.child.kill().unwrap();
+                panic!("the command hangs");
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn read_all(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
+/// Checks that `lines` are the results of the texts, numbered from 0, each value with the library's own bits.
+#[track_caller]
+pub fn assert_results(lines: &str, expected: &[Embedding]) {
+    assert!(lines.is_empty() || lines.ends_with('\n'), "the last line is cut off");
+    assert_eq!(lines.lines().count(), expected.len());
+    for (index, (line, expected)) in lines.lines().zip(expected).enumerate() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(value["index"], index, "results are out of order");
+        assert_eq!(value["tokens"], expected.tokens, "line {index}");
+        let found: Vec<u32> = value["embedding"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|number| number.to_string().parse::<f32>().unwrap().to_bits())
+            .collect();
+        let bits: Vec<u32> = expected.values.iter().map(|value| value.to_bits()).collect();
+        assert_eq!(found, bits, "line {index}");
+    }
+}
+
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}

@@ -1,0 +1,49 @@
+//! Flags: what is refused, and what the help says.
+
+use crate::process::{Invocation, Place};
+
+#[test]
+fn wrong_usage_is_code_2_and_names_the_flag() {
+    let place = Place::new();
+    let cases: [(Invocation, &[&str]); 14] = [
+        (place.embed().flag("--threads", "0"), &["--threads", "0", "1..=1024"]),
+        (place.embed().flag("--threads", "-1"), &["-1"]),
+        (place.embed().flag("--threads", "100000"), &["--threads", "1..=1024"]),
+        (place.embed().flag("--batch", "0"), &["--batch", "1..=4096"]),
+        (place.embed().flag("--format", "csv"), &["--format", "csv", "auto, text, jsonl"]),
+        (place.embed().flag("--progress", "always"), &["--progress", "auto, never"]),
+        (place.embed().switch("--wrong"), &["--wrong"]),
+        (Invocation::new("embed"), &["--model"]),
+        (place.embed().flag("--model", "twice"), &["--model"]),
+        (Invocation::new("bench").flag("--model", "m").flag("--threads", "1,0"), &["--threads", "1..=1024"]),
+        (Invocation::new("bench").flag("--model", "m").flag("--threads", "1,x"), &["--threads", "x"]),
+        (Invocation::new("bench").flag("--model", "m").flag("--tokens", "0"), &["--tokens"]),
+        (Invocation::new("bench").flag("--model", "m").flag("--seconds", "0"), &["--seconds"]),
+        (Invocation::new("sing"), &["sing"]),
+    ];
+    for (invocation, words) in cases {
+        let ended = invocation.run();
+        ended.assert_fails(2, words);
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[test]
+fn the_help_names_every_flag_with_its_default_and_has_examples() {
+    let common = ["--model", "--threads", "--batch", "--device", "[default: cpu]", "Examples:"];
+    let embed = ["--input", "--output", "[default: -]", "--format", "[default: auto]", "--progress", "[default: 1]"];
+    let bench = ["--tokens", "[default: 24]", "--seconds", "[default: 3]", "[default: 1,2,8,32]", "--json"];
+    for (subcommand, own) in [("embed", &embed[..]), ("bench", &bench)] {
+        let ended = Invocation::new(subcommand).switch("--help").run();
+        ended.assert_succeeds();
+        for word in common.iter().chain(own) {
+            assert!(ended.stdout.contains(word), "`thalweg {subcommand} --help` does not say {word}");
+        }
+    }
+    let devices = Invocation::new("devices").switch("--help").run();
+    devices.assert_succeeds();
+    assert!(devices.stdout.contains("--json") && devices.stdout.contains("Examples:"));
+    let all = Invocation::new("--help").run();
+    all.assert_succeeds();
+    assert!(["embed", "bench", "devices", "Exit codes"].iter().all(|word| all.stdout.contains(word)));
+}
