@@ -216,12 +216,17 @@ fn request_until_closed(
                 setting.tokens, other.tokens
             )));
         }
-        if open < ended && ended <= close {
+        if counts(ended, open, close) {
             tally.requests += 1;
             tally.tokenizing += tokenized - begun;
             tally.latencies.record(ended - begun);
         }
     }
+}
+
+/// Whether a request that ended at `ended` counts: inside the measured time, whenever it began.
+fn counts(ended: Instant, open: Instant, close: Instant) -> bool {
+    open < ended && ended <= close
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -231,4 +236,17 @@ fn milliseconds(duration: Duration) -> f64 {
 /// Figures are printed as far as they mean something.
 fn to_thousandths(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ends_inside_the_measured_time_counts() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let counted: Vec<u64> = (0..8).filter(|&second| counts(at(second), at(2), at(5))).collect();
+        assert_eq!(counted, [3, 4, 5]);
+    }
 }

@@ -245,3 +245,23 @@ impl Drop for CloseOnDrop<'_> {
         self.0.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_reader_is_no_end_of_the_input() {
+        let window = Work::new(4, 100);
+        let reader = thread::scope(|scope| {
+            let read = || {
+                let _close = CloseOnDrop(&window);
+                panic!("on purpose");
+            };
+            scope.spawn(read).join()
+        });
+        assert!(reader.is_err());
+        assert!(matches!(window.next(), Next::Outcome(Some(Err(Error::Thread(_))))));
+        assert!(matches!(window.next(), Next::End));
+    }
+}

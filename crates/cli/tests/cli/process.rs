@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -121,20 +122,30 @@ impl Invocation {
 
     /// Starts the command with its streams in the test's hands.
     pub fn start(mut self) -> Running {
-        Running { child: self.command.spawn().unwrap() }
+        let child = self.command.spawn().unwrap();
+        let (ended, end) = mpsc::channel();
+        let id = child.id();
+        thread::spawn(move || {
+            // A command that hangs is killed, so that its streams end and the test fails where it stands.
+            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                send("KILL", id);
+            }
+        });
+        Running { child, _ended: ended }
     }
 }
 
 /// A command that runs.
 pub struct Running {
     pub child: Child,
+    /// Dropped with the rest: then nobody is left to be killed.
+    _ended: Sender<()>,
 }
 
 impl Running {
     /// Sends the signal, "INT" or "TERM".
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
-        assert!(status.success());
+        send(name, self.child.id());
     }
 
     /// Waits for the end, with what is still to be read of the streams in the test's hands.
@@ -146,20 +157,15 @@ impl Running {
         Ended { code, stdout: text(stdout), stderr: text(stderr) }
     }
 
-    /// Waits for the end without reading anything.
+    /// Waits for the end without reading anything: the exit code, or `None` when the command was killed for hanging.
     pub fn wait(&mut self) -> Option<i32> {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            if begun.elapsed() > PATIENCE {
-                self.child.kill().unwrap();
-                panic!("the command hangs");
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
+        self.child.wait().unwrap().code()
     }
+}
+
+fn send(signal: &str, process: u32) {
+    let status = Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).status().unwrap();
+    assert!(status.success());
 }
 
 fn read_all(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> {
