@@ -84,7 +84,7 @@ impl KernelFailure {
 #[non_exhaustive]
 pub enum Violation {
     /// A binding reaches past the end of its memory.
-    #[error("binding {binding} of command {command} is bytes {offset}..{} of a memory of {memory_bytes} bytes", offset + bytes)]
+    #[error("binding {binding} of command {command} is bytes {offset}..{} of a memory of {memory_bytes} bytes", offset.saturating_add(*bytes))]
     OutOfBounds {
         /// Index of the command in its list.
         command: usize,

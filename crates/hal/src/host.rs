@@ -14,10 +14,16 @@ use std::ptr::NonNull;
 #[derive(Debug)]
 pub struct HostMemory {
     id: u64,
+    /// The first aligned byte of the allocation.
     base: NonNull<u8>,
+    allocation: NonNull<u8>,
     layout: Layout,
     bytes: usize,
 }
+
+/// What the system's allocator aligns to by itself. Asked for more, the standard library allocates and then writes zeros,
+/// which would touch every page; up to this it leaves zeroing to the system, page by page on first use.
+const NATURAL_ALIGNMENT: usize = 16;
 
 // SAFETY: the bytes are plain data without thread affinity, and every access to them is in an `unsafe fn` whose
 // caller promises that conflicting accesses are ordered.
@@ -26,7 +32,7 @@ unsafe impl Send for HostMemory {}
 unsafe impl Sync for HostMemory {}
 
 impl HostMemory {
-    /// Allocates; the system may hand out pages on first use only.
+    /// Allocates; the system hands out large memories' pages on first use only.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] with `device` as the device's name.
@@ -34,10 +40,15 @@ impl HostMemory {
         let out_of_memory = || Error::OutOfMemory { device: device.to_owned(), bytes };
         let len = usize::try_from(bytes).map_err(|_| out_of_memory())?;
         let align = crate::BINDING_ALIGNMENT as usize;
-        let layout = Layout::from_size_align(len.max(align), align).map_err(|_| out_of_memory())?;
+        let size = len.max(1).checked_add(align - NATURAL_ALIGNMENT).ok_or_else(out_of_memory)?;
+        let layout = Layout::from_size_align(size, NATURAL_ALIGNMENT).map_err(|_| out_of_memory())?;
         // SAFETY: the layout's size is not zero.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
-        Ok(Self { id: unique_id(), base, layout, bytes: len })
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
+        let up = allocation.as_ptr().align_offset(align);
+        // SAFETY: the allocation starts at a multiple of 16 and has 240 bytes to spare, so the next multiple of 256 and
+        // `len` bytes from there are inside it.
+        let base = unsafe { allocation.add(up) };
+        Ok(Self { id: unique_id(), base, allocation, layout, bytes: len })
     }
 
     fn check(&self, offset: u64, bytes: u64) -> Result<Range<usize>, Violation> {
@@ -78,7 +89,7 @@ impl HostMemory {
 impl Drop for HostMemory {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout, and freed only here.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
     }
 }
 
@@ -131,12 +142,14 @@ pub fn items(command: &Command) -> u32 {
     }
 }
 
-/// Runs the given items of one command of a list that passed [`List::check`]. A panic of the kernel becomes its failure.
+/// Runs the given items of one command of a list. A panic of the kernel becomes its failure.
 ///
 /// # Errors
 /// What the kernel failed with, or a memory of another backend.
 ///
 /// # Safety
+/// - The list has passed [`List::check`], and the command is one of its own.
+/// - The items are part of `0..items(command)`, and not the wrong way round.
 /// - Every conflicting access to the command's bytes by another command, or by the host, is ordered before or after
 ///   this call.
 /// - Calls for the same command that run at once have disjoint items.

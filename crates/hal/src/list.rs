@@ -1,6 +1,8 @@
 //! A sealed list of commands.
 
-use crate::{Access, BINDING_ALIGNMENT, Binding, Command, Limits, MAX_BINDINGS, Memory, Pipeline, Violation};
+use crate::{
+    Access, BINDING_ALIGNMENT, Binding, Command, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline, Violation,
+};
 use std::sync::Arc;
 
 /// Every parameter struct starts at a multiple of this many bytes of its list.
@@ -63,7 +65,10 @@ impl List {
                 if !bindings.iter().map(|b| b.access).eq(source.bindings.iter().copied()) {
                     return Err(malformed("number or access of bindings"));
                 }
-                if params.len != source.params_bytes || self.params.get(params.range()).is_none() {
+                if params.len > MAX_PARAMETER_BYTES
+                    || params.len != source.params_bytes
+                    || self.params.get(params.range()).is_none()
+                {
                     return Err(malformed("number of parameter bytes"));
                 }
                 if !(params.start as usize).is_multiple_of(PARAMETER_ALIGNMENT) {

@@ -61,6 +61,14 @@ struct Shared {
     state: Mutex<State>,
     /// Something was submitted or signalled.
     changed: Condvar,
+    /// Written without `state`, since a list may drop the last owner of a memory under that lock.
+    allocated: Mutex<Allocated>,
+}
+
+#[derive(Debug, Default)]
+struct Allocated {
+    bytes: u64,
+    memories: u64,
 }
 
 #[derive(Debug)]
@@ -68,8 +76,6 @@ struct State {
     random: Random,
     queues: Vec<HardwareQueue>,
     created_queues: usize,
-    allocated: u64,
-    allocations: u64,
 }
 
 /// Lists in the order of their submission; those that have been signalled are gone.
@@ -112,8 +118,14 @@ impl MockDevice {
             details: Vec::new(),
         };
         let queues = (0..config.queues.max(1)).map(|_| HardwareQueue::default()).collect();
-        let state = State { random: Random(config.seed), queues, created_queues: 0, allocated: 0, allocations: 0 };
-        let shared = Shared { name: info.name.clone(), limits, state: Mutex::new(state), changed: Condvar::new() };
+        let state = State { random: Random(config.seed), queues, created_queues: 0 };
+        let shared = Shared {
+            name: info.name.clone(),
+            limits,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            allocated: Mutex::default(),
+        };
         Arc::new(Self { info, shared: Arc::new(shared) })
     }
 }
@@ -147,14 +159,14 @@ impl Device for MockDevice {
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
         let shared = &self.shared;
-        let mut state = shared.lock();
-        let (total, limits) = (state.allocated.checked_add(bytes), &self.info.limits);
-        if total.is_none_or(|total| total > limits.memory_bytes) || state.allocations >= limits.max_allocations {
+        let mut allocated = shared.allocated();
+        let (total, limits) = (allocated.bytes.checked_add(bytes), &self.info.limits);
+        if total.is_none_or(|total| total > limits.memory_bytes) || allocated.memories >= limits.max_allocations {
             return Err(Error::OutOfMemory { device: self.info.name.clone(), bytes });
         }
         let memory = host::HostMemory::new(bytes, &self.info.name)?;
-        state.allocated += bytes;
-        state.allocations += 1;
+        allocated.bytes += bytes;
+        allocated.memories += 1;
         Ok(Arc::new(MockMemory { memory, shared: Arc::clone(shared) }))
     }
 
@@ -215,6 +227,10 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A kernel's panic is caught before it could poison the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allocated(&self) -> MutexGuard<'_, Allocated> {
+        self.allocated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a change; says whether the time was over first.
@@ -435,9 +451,9 @@ impl Memory for MockMemory {
 
 impl Drop for MockMemory {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.allocated -= self.memory.bytes();
-        state.allocations -= 1;
+        let mut allocated = self.shared.allocated();
+        allocated.bytes -= self.memory.bytes();
+        allocated.memories -= 1;
     }
 }
 

@@ -43,7 +43,7 @@ fn run_on<K: Kernel>(isa: Isa, call: &mut HostCall<'_>) -> Outcome {
     isa.run(Run::<K> { params, call })
 }
 
-/// The kernel, with the instructions of this process ([`crate::isa`]).
+/// The kernel, with the instructions of this process ([`crate::isa()`]).
 pub(crate) const fn source<K: Kernel>() -> KernelSource {
     with_host::<K>(|call| run_on::<K>(crate::isa(), call))
 }

@@ -5,14 +5,14 @@ use crate::error::{Failure, Result};
 use crate::hazard::Use;
 use crate::memory::MemoryStats;
 use crate::memory::budget::Budget;
-use crate::pipelines::Pipelines;
+use crate::pipelines::{Pipeline, Pipelines};
 use crate::reaper::{self, Doorbell};
 use crate::stream::core::StreamCore;
 use crate::stream::pool::{self, MAX_STREAMS, Pool};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-use thalweg_hal::{DeviceInfo, KernelSource, Pipeline};
+use thalweg_hal::{DeviceInfo, KernelSource};
 
 /// A device that any number of threads use at once. Cloning the handle is cheap; the device is closed when the last
 /// handle, stream, event and tensor of it is dropped.
@@ -37,6 +37,7 @@ impl Device {
         let limits = hal.info().limits;
         let limit = config.memory_limit.unwrap_or(limits.memory_bytes / 10 * 9);
         let core = DeviceCore {
+            id: thalweg_hal::unique_id(),
             budget: Arc::new(Budget::new(limit, limits.max_allocations)),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
@@ -69,12 +70,18 @@ impl Device {
         }
     }
 
-    /// The compiled form of a kernel, compiled on first use. Kernels are told apart by name.
+    /// The compiled form of a kernel, compiled on first use and kept. Kernels are told apart by name.
     ///
     /// # Errors
-    /// What the device says.
-    pub fn pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
-        self.core.pipelines.get(&*self.core.hal, source)
+    /// If another kernel of that name was compiled before, the kernel asks for more bindings or parameter bytes than
+    /// there can be, or what the device says.
+    pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
+        self.core.pipelines.get(&self.core, source)
+    }
+
+    /// Gives cached memory back that nothing uses: segments whose blocks are all free and settled, on every stream.
+    pub fn trim(&self) {
+        self.core.trim();
     }
 
     /// Waits until everything that any thread recorded before this call has run. Says nothing of whether it succeeded.
@@ -119,6 +126,8 @@ impl Drop for Lease {
 /// What all handles of a device share.
 #[derive(Debug)]
 pub(crate) struct DeviceCore {
+    /// Tells devices apart, also after this one is gone.
+    pub(crate) id: u64,
     pub(crate) hal: Arc<dyn thalweg_hal::Device>,
     pub(crate) config: Config,
     pub(crate) budget: Arc<Budget>,
@@ -202,7 +211,8 @@ impl DeviceCore {
             // Acquire: pairs with the Release in `defer_flush`.
             let wanted = bits.swap(0, Ordering::Acquire);
             for bit in (0..64).filter(|bit| wanted & (1 << bit) != 0) {
-                if !self.stream((word * 64 + bit) as u32).try_flush(self) {
+                let stream = self.streams[word * 64 + bit].get();
+                if stream.is_some_and(|stream| !stream.try_flush(self)) {
                     // Somebody is submitting there, and rings when done. Relaxed: only the reaper reads it.
                     bits.fetch_or(1 << bit, Ordering::Relaxed);
                 }
@@ -218,6 +228,9 @@ impl DeviceCore {
 
     /// From now on every wait and every operation answers that the device is lost.
     pub(crate) fn lose(&self, error: thalweg_hal::Error) {
+        // A device that refuses for want of memory once too often is as lost as any other: trying again is no use.
+        let device = self.hal.info().name.clone();
+        let error = if error.is_retryable() { thalweg_hal::Error::DeviceLost { device } } else { error };
         // The first reason stays.
         let _ = self.lost.set(error);
     }

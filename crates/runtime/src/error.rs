@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The device refused something. Nothing was recorded.
+    /// The device refused something, or is lost. An operation that answers this was not recorded.
     #[error("device: {0}")]
     Device(#[source] thalweg_hal::Error),
     /// The data was to be produced by work that failed.
@@ -50,7 +50,7 @@ pub enum Error {
     /// An operation does not fit its kernel, or an operand its storage.
     #[error("operation `{operation}`: {what}")]
     Malformed {
-        /// The kernel's name, "copy", "fill", "read" or "write".
+        /// The kernel's name, "copy", "fill" or "read".
         operation: String,
         /// What does not fit.
         what: &'static str,

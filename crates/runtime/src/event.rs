@@ -28,12 +28,12 @@ impl Event {
         }
     }
 
-    /// Whether everything before the event has run. Never blocks, and asking again and again ends: what is not yet
-    /// submitted is handed over in the background.
+    /// Whether everything before the event has run, or never will, because the device is lost. Never blocks, and asking
+    /// again and again ends: what is not yet submitted is handed over in the background.
     pub fn query(&self) -> bool {
         let core = &*self.lease.device.core;
         let stream = core.stream(self.lease.index);
-        if stream.settled() >= self.value {
+        if stream.settled() >= self.value || core.check_lost().is_err() {
             return true;
         }
         if stream.submitted() < self.value {
@@ -45,7 +45,8 @@ impl Event {
         stream.settled() >= self.value
     }
 
-    /// Waits until everything before the event has run, or the timeout is over. Says nothing of whether it succeeded: a
+    /// Waits until everything before the event has run, or the timeout is over; a submit that is under way on its stream
+    /// is waited for all the same. Says nothing of whether it succeeded: a
     /// failure follows the data, and is told to whoever reads it.
     ///
     /// # Errors

@@ -52,4 +52,5 @@ pub use device::Device;
 pub use error::{Error, Failure, OutOfMemory, Result};
 pub use event::Event;
 pub use memory::{MemoryStats, Operand, Storage};
+pub use pipelines::Pipeline;
 pub use stream::{Stream, Work};

@@ -3,6 +3,7 @@
 
 use crate::device::DeviceCore;
 use crate::sync::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use thalweg_hal::{Device, Error, Result, Timeline, Wait};
 
@@ -57,20 +58,28 @@ pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
 fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
     let mut watch = Vec::new();
     loop {
-        let Some(core) = core.upgrade() else { return };
+        let Some(alive) = core.upgrade() else { return };
         watch.clear();
-        watch.push(core.doorbell.listen());
-        core.submit_deferred();
-        for stream in core.streams() {
-            // Up to whatever has completed; an edge that is open settles first, and then wakes us.
-            let _ = stream.retire(&core, u64::MAX);
-            if let Some(value) = stream.retiring.next() {
-                watch.push(Wait { timeline: Arc::clone(&stream.timeline), value });
-            }
+        // A backend that panics has broken its contract: nobody may wait for it any more.
+        if catch_unwind(AssertUnwindSafe(|| look(&alive, &mut watch))).is_err() {
+            return alive.lose(Error::DeviceLost { device: hal.info().name.clone() });
         }
-        drop(core);
-        if hal.wait_any(&watch, None).is_err() {
-            return; // lost: whoever waits is told by the wait itself
+        drop(alive);
+        if let Err(error) = hal.wait_any(&watch, None) {
+            return core.upgrade().into_iter().for_each(|alive| alive.lose(error.clone()));
+        }
+    }
+}
+
+/// Does what there is to do, and collects what to wait for.
+fn look(core: &DeviceCore, watch: &mut Vec<Wait>) {
+    watch.push(core.doorbell.listen());
+    core.submit_deferred();
+    for stream in core.streams() {
+        // Up to whatever has completed; an edge that is open settles first, and then wakes us.
+        let _ = stream.retire(core, u64::MAX);
+        if let Some(value) = stream.retiring.next() {
+            watch.push(Wait { timeline: Arc::clone(&stream.timeline), value });
         }
     }
 }

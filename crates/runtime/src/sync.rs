@@ -1,4 +1,5 @@
-//! The only door to locks and atomics; `--cfg loom` swaps what is behind it.
+//! The only door to the locks and atomics that protocols are made of; `--cfg loom` swaps what is behind it. (Tables that are
+//! filled once use the standard library's `OnceLock`, and that of the pipelines its `RwLock`.)
 //!
 //! `Arc` is always the standard library's: a loom `Arc` cannot hold a trait object, and the HAL's traits are handed
 //! around as such. Nothing here relies on a reference count for ordering.

@@ -35,13 +35,21 @@ const CANDIDATES: &[Candidate] =
 /// [`Error::UnknownDevice`], which names the devices that there are; [`Error::Environment`] if `THALWEG_VALIDATE` is
 /// neither `0` nor `1`; or what the device says.
 pub fn open(selector: &str) -> Result<Device> {
+    open_with(selector, Config::default())
+}
+
+/// Like [`open`], with settings of one's own: the number of streams, the memory limit.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_with(selector: &str, config: Config) -> Result<Device> {
     let Some(candidate) = CANDIDATES.iter().find(|candidate| candidate.selector == selector) else {
         let expected = CANDIDATES.iter().map(|candidate| candidate.selector.to_owned()).collect();
         return Err(Error::UnknownDevice { given: selector.to_owned(), expected });
     };
     let hal = (candidate.open)()?;
     let hal = if is_on(VALIDATE, env::var_os(VALIDATE))? { Validated::new(hal) } else { hal };
-    Ok(Device::new(hal, Config::default())?)
+    Ok(Device::new(hal, config)?)
 }
 
 /// What there is to know about a device before it is used.

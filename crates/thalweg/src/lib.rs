@@ -55,10 +55,10 @@ mod device;
 mod error;
 mod model;
 
-pub use device::{DeviceReport, devices, open};
+pub use device::{DeviceReport, devices, open, open_with};
 pub use error::{Error, Result};
 pub use model::EmbeddingModel;
 pub use thalweg_hal::Limits;
 pub use thalweg_models::{Embedding, Tokens};
-pub use thalweg_runtime::{Device, Event, MemoryStats, Stream};
+pub use thalweg_runtime::{Config, Device, Event, MemoryStats, Stream};
 pub use thalweg_tensor::{Activation, DType, Element, PackedMatrix, Pooling, Tensor};

@@ -222,11 +222,11 @@ pub fn write(device: &CpuDevice, memory: &Arc<dyn Memory>, offset: u64, values: 
 pub struct Random(pub u64);
 
 impl Random {
-    /// A fresh seed, printed; `THALWEG_TEST_SEED` sets it.
+    /// A fresh seed, printed; `THALWEG_SEED` sets it.
     pub fn fresh() -> Self {
-        let given = std::env::var("THALWEG_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let given = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0));
-        println!("THALWEG_TEST_SEED={seed}");
+        println!("THALWEG_SEED={seed}");
         Self(seed)
     }
 

@@ -191,3 +191,14 @@ fn a_list_of_nothing_but_a_barrier_is_signalled() {
     submit(&mut queue, &bench.list(&[None]), &[], &signal).unwrap();
     bench.device.wait_any(std::slice::from_ref(&signal), None).unwrap();
 }
+
+#[test]
+fn a_list_may_be_the_last_owner_of_its_memory() {
+    let bench = Bench::new(6, 1);
+    let mut queue = bench.device.create_queue().unwrap();
+    let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
+    let list = bench.list(&[Some(0)]);
+    submit(&mut queue, &list, &[], &signal).unwrap();
+    drop((list, bench));
+    assert!(signal.timeline.wait(1, None).unwrap());
+}

@@ -32,7 +32,7 @@ kernel! {
     /// | binding | access | contents |
     /// |---|---|---|
     /// | 0 | read | x `[n, inputs]` |
-    /// | 1 | read | the weight as [`pack`] writes it |
+    /// | 1 | read | the weight as [`pack()`] writes it |
     /// | 2 | read | bias `[outputs]` |
     /// | 3 | write | out `[n, outputs]` |
     ///

@@ -1,12 +1,14 @@
 //! The way from a size to a block, and what happens on a miss.
 
+use super::budget::Share;
 use super::class::Class;
 use super::heap::{Block, Purpose, segment_bytes, split_segment};
 use super::storage::Storage;
 use crate::device::{DeviceCore, Lease};
 use crate::error::{Error, OutOfMemory, Result};
+use std::convert::Infallible;
 use std::sync::Arc;
-use thalweg_hal::BINDING_ALIGNMENT;
+use thalweg_hal::{BINDING_ALIGNMENT, Memory};
 
 /// At least `bytes` bytes of the lease's stream. Their content is whatever was there.
 pub(crate) fn allocate(lease: &Arc<Lease>, bytes: u64, purpose: Purpose) -> Result<Storage> {
@@ -36,8 +38,27 @@ fn hit(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Option
     Some(block)
 }
 
-/// No lock is held on entry; see the module's docs for the order.
 fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Result<Box<Block>> {
+    // What was waited for may have settled a block of our own.
+    match grow(core, segment_bytes(class), || hit(core, stream, class, purpose))? {
+        Grown::Found(block) => Ok(block),
+        Grown::Memory(memory) => {
+            let blocks = split_segment(class, memory);
+            let first = core.stream(stream).recorder.lock().heap.add_segment(blocks);
+            Ok(first.expect("a segment has at least one block"))
+        }
+    }
+}
+
+/// What [`grow`] came to.
+enum Grown<T> {
+    Memory(Arc<dyn Memory>),
+    Found(T),
+}
+
+/// Memory of the device within the budget; or what `look` finds after others have given theirs back. No lock is held on
+/// entry; see the module's docs for the order.
+fn grow<T>(core: &DeviceCore, bytes: u64, look: impl Fn() -> Option<T>) -> Result<Grown<T>> {
     let mut refusal = None;
     for attempt in 0..3 {
         match attempt {
@@ -48,33 +69,19 @@ fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Resul
                 core.trim();
             }
         }
-        if attempt > 0 {
-            // What was waited for may have settled a block of our own.
-            if let Some(block) = hit(core, stream, class, purpose) {
-                return Ok(block);
-            }
+        if attempt > 0
+            && let Some(found) = look()
+        {
+            return Ok(Grown::Found(found));
         }
-        if !core.budget.reserve(segment_bytes(class)) {
-            continue;
-        }
-        match core.hal.allocate(segment_bytes(class)) {
-            Ok(memory) => {
-                let blocks = split_segment(class, memory, Arc::clone(&core.budget));
-                let first = core.stream(stream).recorder.lock().heap.grow(blocks);
-                if let Some(first) = first {
-                    return Ok(first);
-                }
-            }
-            Err(error) => {
-                core.budget.release(segment_bytes(class));
-                if !error.is_retryable() {
-                    return Err(error.into());
-                }
-                refusal = Some(error);
-            }
+        let Some(share) = Share::reserve(&core.budget, bytes) else { continue };
+        match core.hal.allocate(bytes) {
+            Ok(memory) => return Ok(Grown::Memory(share.spend(memory))),
+            Err(error) if error.is_retryable() => refusal = Some(error),
+            Err(error) => return Err(error.into()),
         }
     }
-    Err(out_of_memory(core, class.bytes, refusal))
+    Err(out_of_memory(core, bytes, refusal))
 }
 
 /// Memory of its own for bytes that will never change: no block, no uses.
@@ -82,17 +89,7 @@ pub(crate) fn freeze(lease: &Arc<Lease>, bytes: &[u8]) -> Result<Storage> {
     let core = &*lease.device.core;
     let len = bytes.len() as u64;
     let rounded = len.max(1).next_multiple_of(BINDING_ALIGNMENT);
-    if !core.budget.reserve(rounded) {
-        core.drain()?;
-        core.trim();
-        if !core.budget.reserve(rounded) {
-            return Err(out_of_memory(core, rounded, None));
-        }
-    }
-    let memory = core.hal.allocate(rounded).map_err(|error| {
-        core.budget.release(rounded);
-        if error.is_retryable() { out_of_memory(core, rounded, Some(error)) } else { error.into() }
-    })?;
+    let Grown::Memory(memory) = grow(core, rounded, || None::<Infallible>)?;
     core.budget.count_frozen(rounded as i64);
     let storage = Storage::frozen(Arc::clone(lease), memory, len, rounded);
     // SAFETY: the memory is new; no command can name it yet.

@@ -1,6 +1,56 @@
 //! One bound on the memory of all streams and models.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
+use std::any::Any;
+use std::sync::Arc;
+use thalweg_hal::Memory;
+
+/// Memory of the device that gives its share of the budget back when it is freed, which is when the last list that uses
+/// it has settled.
+#[derive(Debug)]
+pub(crate) struct Budgeted {
+    // Dropped in this order: freed first, given back then.
+    memory: Arc<dyn Memory>,
+    _share: Share,
+}
+
+/// Bytes of one allocation that are reserved.
+#[derive(Debug)]
+pub(crate) struct Share {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Share {
+    /// Takes `bytes` for one allocation if they are there.
+    pub(crate) fn reserve(budget: &Arc<Budget>, bytes: u64) -> Option<Self> {
+        budget.reserve(bytes).then(|| Self { budget: Arc::clone(budget), bytes })
+    }
+
+    /// The memory that it was reserved for.
+    pub(crate) fn spend(self, memory: Arc<dyn Memory>) -> Arc<dyn Memory> {
+        Arc::new(Budgeted { memory, _share: self })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+impl Memory for Budgeted {
+    fn id(&self) -> u64 {
+        self.memory.id()
+    }
+    fn bytes(&self) -> u64 {
+        self.memory.bytes()
+    }
+    /// The backend's own memory.
+    fn as_any(&self) -> &dyn Any {
+        self.memory.as_any()
+    }
+}
 
 /// Bytes and number of driver allocations taken from a device, and their limits.
 #[derive(Debug)]
@@ -22,7 +72,7 @@ impl Budget {
     }
 
     /// Takes `bytes` for one allocation if they are there.
-    pub(crate) fn reserve(&self, bytes: u64) -> bool {
+    fn reserve(&self, bytes: u64) -> bool {
         if !add_within(&self.bytes, bytes, self.limit) {
             return false;
         }
@@ -35,7 +85,7 @@ impl Budget {
     }
 
     /// Gives an allocation's bytes back.
-    pub(crate) fn release(&self, bytes: u64) {
+    fn release(&self, bytes: u64) {
         // Relaxed, as in `add_within`.
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.allocations.fetch_sub(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use thalweg_hal::BINDING_ALIGNMENT;
 
 /// Steps per octave.
 const STEPS: u64 = 8;
-/// Number of classes up to 2^47 bytes.
+/// Number of classes: up to 2^51 bytes.
 pub(crate) const CLASSES: usize = 328;
 /// Segments of small classes have about this many bytes.
 const SMALL_SEGMENT: u64 = 256 * 1024;

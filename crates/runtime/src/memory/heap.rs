@@ -1,6 +1,5 @@
 //! Blocks, segments, and one stream's free lists.
 
-use super::budget::Budget;
 use super::class::{CLASSES, Class};
 use crate::hazard::Uses;
 use crate::sync::Mutex;
@@ -15,15 +14,7 @@ const PROBES: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) memory: Arc<dyn Memory>,
-    bytes: u64,
     blocks: u64,
-    budget: Arc<Budget>,
-}
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        self.budget.release(self.bytes);
-    }
 }
 
 /// Bytes that are handed out as one.
@@ -43,11 +34,11 @@ pub(crate) fn segment_bytes(class: Class) -> u64 {
     class.bytes * class.blocks_per_segment()
 }
 
-/// Divides a new segment, whose bytes are reserved in the budget, into blocks.
+/// Divides a new segment into blocks.
 #[allow(clippy::vec_box)] // see `Returns`
-pub(crate) fn split_segment(class: Class, memory: Arc<dyn Memory>, budget: Arc<Budget>) -> Vec<Box<Block>> {
-    let (blocks, bytes) = (class.blocks_per_segment(), segment_bytes(class));
-    let segment = Arc::new(Segment { memory, bytes, blocks, budget });
+pub(crate) fn split_segment(class: Class, memory: Arc<dyn Memory>) -> Vec<Box<Block>> {
+    let blocks = class.blocks_per_segment();
+    let segment = Arc::new(Segment { memory, blocks });
     let block = |index| {
         let uses = Mutex::new(Uses::default());
         Box::new(Block { id: unique_id(), segment: Arc::clone(&segment), offset: index * class.bytes, class, uses })
@@ -109,8 +100,15 @@ impl Heap {
             }
             Purpose::HostWrite => {
                 let probes = free.len().min(PROBES);
-                let at = (0..probes).find(|at| free[*at].uses.get_mut().clear_if_settled(&settled))?;
-                free.remove(at)?
+                match (0..probes).find(|at| free[*at].uses.get_mut().clear_if_settled(&settled)) {
+                    Some(at) => free.remove(at)?,
+                    None => {
+                        // Others first next time: these may be in use for long.
+                        free.rotate_left(probes);
+                        self.fetch(returns);
+                        return None;
+                    }
+                }
             }
         };
         self.handed_out += block.class.bytes;
@@ -132,7 +130,7 @@ impl Heap {
 
     /// Adds the blocks of a new segment and hands one of them out.
     #[allow(clippy::vec_box)] // see `Returns`
-    pub(crate) fn grow(&mut self, mut blocks: Vec<Box<Block>>) -> Option<Box<Block>> {
+    pub(crate) fn add_segment(&mut self, mut blocks: Vec<Box<Block>>) -> Option<Box<Block>> {
         let first = blocks.pop()?;
         self.handed_out += first.class.bytes;
         self.free[first.class.index].extend(blocks);

@@ -24,7 +24,7 @@ enum Kind {
     Pooled(Option<Box<Block>>),
     /// Memory of its own, written before anyone could name it and never after. Carries no stamps: lists that read it
     /// hold its memory.
-    Frozen { memory: Arc<dyn Memory>, reserved: u64 },
+    Frozen { memory: Arc<dyn Memory>, counted: u64 },
 }
 
 impl Storage {
@@ -32,9 +32,9 @@ impl Storage {
         Self { lease, kind: Kind::Pooled(Some(block)), bytes }
     }
 
-    /// `reserved` bytes of the budget pass to the storage.
-    pub(crate) fn frozen(lease: Arc<Lease>, memory: Arc<dyn Memory>, bytes: u64, reserved: u64) -> Self {
-        Self { lease, kind: Kind::Frozen { memory, reserved }, bytes }
+    /// `counted` bytes have been counted as frozen.
+    pub(crate) fn frozen(lease: Arc<Lease>, memory: Arc<dyn Memory>, bytes: u64, counted: u64) -> Self {
+        Self { lease, kind: Kind::Frozen { memory, counted }, bytes }
     }
 
     /// Bytes holding `data`, to be read or written. Copies; waits for nothing unless memory is short.
@@ -74,7 +74,8 @@ impl Storage {
         matches!(self.kind, Kind::Frozen { .. })
     }
 
-    /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host.
+    /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes that
+    /// nothing has written are whatever their memory held before.
     ///
     /// # Errors
     /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage.
@@ -129,9 +130,8 @@ impl Drop for Storage {
                     returns.blocks.push(block);
                 }
             }
-            Kind::Frozen { reserved, .. } => {
-                core.budget.release(*reserved);
-                core.budget.count_frozen(-(*reserved as i64));
+            Kind::Frozen { counted, .. } => {
+                core.budget.count_frozen(-(*counted as i64));
             }
         }
     }

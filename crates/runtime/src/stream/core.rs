@@ -5,12 +5,12 @@
 //! | `recorder` | whoever records; the flusher swaps the list out | its lock |
 //! | `submitter` | the flusher, from the swap to the end of `Queue::submit` | its lock |
 //! | `submitted` | the flusher, after `Queue::submit` has returned | `submitter` |
-//! | `in_flight` | the flusher adds, whoever retires removes | its lock |
-//! | `settled` | whoever retires | `in_flight` |
+//! | `retiring` | the flusher adds lists, whoever retires removes them | its locks |
 //! | `returns` | whoever drops a storage adds, the recorder's holder empties | its lock |
 //!
-//! Lock order (I3): hazards (by id) -> `submitter` -> `recorder` -> `returns`; `submitter` -> `in_flight`. `recorder` and
-//! `in_flight` are never held together, and nobody takes a hazard under either.
+//! Lock order (I3): hazards (by id) -> `submitter` -> `recorder` -> `returns`; `submitter` -> `retiring`'s queue.
+//! `recorder` and that queue are never held together, nobody takes a hazard under either, and the table of failures
+//! inside `retiring` is a leaf below both.
 
 use super::recorder::{Points, Progress, Recorder, Sealed};
 use super::retire::{InFlight, Retiring};
@@ -144,7 +144,8 @@ impl StreamCore {
             if !self.timeline.wait(value, timeout).inspect_err(|error| core.lose(error.clone()))? {
                 return Err(Error::Timeout);
             }
-            // An edge that has not settled although the list has: only on a device that does not honour waits.
+            // Somebody else settles it at this moment, or an edge has not settled although the list has, which is a device
+            // that does not honour waits.
             if let Err((stream, value)) = self.retire(core, value) {
                 core.stream(stream).wait(core, value, deadline)?;
             }

@@ -29,7 +29,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of its own, given back when the last handle and the last tensor allocated on it are dropped.
+    /// A stream of its own, given back when the last handle, event and tensor of it are dropped.
     ///
     /// # Errors
     /// [`Error::TooManyStreams`](crate::Error::TooManyStreams), or what the device says.

@@ -72,7 +72,7 @@ thread_local! {
 struct Hints {
     /// One for each device that the thread has used and that still exists.
     pooled: Vec<Hint>,
-    /// Streams of the `with_stream` calls that the thread is in, innermost last.
+    /// Streams of the [`Stream::scope`](super::Stream::scope) calls that the thread is in, innermost last.
     scopes: Vec<Arc<Lease>>,
 }
 
@@ -101,10 +101,9 @@ pub(crate) fn current(device: &Device) -> Result<Arc<Lease>> {
         Ok(Some(lease)) => Ok(lease),
         Ok(None) => {
             let stream = device.core.pool.assign();
-            // From here on the hint gives the stream back, also if opening it fails.
-            let mut hint = Hint { core: Arc::downgrade(&device.core), stream, lease: Weak::new() };
-            let lease = device.lease(stream, false)?;
-            hint.lease = Arc::downgrade(&lease);
+            let lease = device.lease(stream, false).inspect_err(|_| device.core.pool.release(stream))?;
+            // From here on the hint gives the stream back.
+            let hint = Hint { core: Arc::downgrade(&device.core), stream, lease: Arc::downgrade(&lease) };
             // A thread that is ending keeps no hint; dropping it gives the stream back at once.
             let _ = HINTS.try_with(|hints| hints.borrow_mut().pooled.push(hint));
             Ok(lease)

@@ -49,6 +49,9 @@ fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result
     match work {
         Work::Dispatch { pipeline, params, extent } => {
             let source = pipeline.source();
+            if pipeline.device != core.id {
+                return malformed("the pipeline was compiled for another device");
+            }
             if operands.len() > MAX_BINDINGS
                 || !operands.iter().map(|operand| operand.access).eq(source.bindings.iter().copied())
             {

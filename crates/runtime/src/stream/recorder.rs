@@ -4,9 +4,10 @@ use crate::error::{Error, Result};
 use crate::hazard::{Use, Uses};
 use crate::memory::heap::Heap;
 use crate::memory::{Block, Operand};
+use crate::pipelines::Pipeline;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use thalweg_hal::{Access, Binding, Command, List, Memory, PARAMETER_ALIGNMENT, Pipeline, Span};
+use thalweg_hal::{Access, Binding, Command, List, Memory, PARAMETER_ALIGNMENT, Span};
 
 /// A value on a stream's timeline: stream, value.
 pub(crate) type Point = (u32, u64);
@@ -31,7 +32,7 @@ pub enum Work<'a> {
     /// Runs a kernel; see [`Command::Dispatch`].
     Dispatch {
         /// The compiled kernel.
-        pipeline: &'a Arc<dyn Pipeline>,
+        pipeline: &'a Pipeline,
         /// Its parameter struct.
         params: &'a [u8],
         /// How much work there is. Written operands divide evenly by the first axis.
@@ -209,7 +210,7 @@ impl Recorder {
             Work::Copy => Command::Copy { bindings },
             Work::Fill(pattern) => Command::Fill { bindings, pattern: *pattern },
             Work::Dispatch { pipeline, params, extent } => {
-                let pipeline = self.pipeline_index(pipeline);
+                let pipeline = self.pipeline_index(&pipeline.hal);
                 let start = self.list.params.len().next_multiple_of(PARAMETER_ALIGNMENT);
                 self.list.params.resize(start, 0);
                 self.list.params.extend_from_slice(params);
@@ -231,7 +232,7 @@ impl Recorder {
         slot.1
     }
 
-    fn pipeline_index(&mut self, pipeline: &Arc<dyn Pipeline>) -> u32 {
+    fn pipeline_index(&mut self, pipeline: &Arc<dyn thalweg_hal::Pipeline>) -> u32 {
         let known = self.list.pipelines.iter().rposition(|known| Arc::ptr_eq(known, pipeline));
         known.unwrap_or_else(|| {
             self.list.pipelines.push(Arc::clone(pipeline));

@@ -38,7 +38,7 @@ pub(crate) struct InFlight {
 pub(crate) struct Retiring {
     queue: Mutex<Lists>,
     /// How commands failed, by value and index. Empty unless something did. An entry stays, because bytes that the
-    /// command wrote may be asked for at any time; it is some fifty bytes for each command that ever failed.
+    /// command wrote may be asked for at any time; it is some two hundred bytes for each command that ever failed.
     failures: Mutex<BTreeMap<(u64, u32), Failure>>,
     /// Written under `queue`, after `failures`.
     settled: AtomicU64,
@@ -187,8 +187,10 @@ fn failed_commands(
     let mut failed = vec![refused.clone(); if refused.is_some() { list.commands.len() } else { 0 }];
     let mut fail = |command: u32, failure: Failure| {
         failed.resize(list.commands.len(), None);
-        if let Some(entry) = failed.get_mut(command as usize) {
-            entry.get_or_insert(failure);
+        match failed.get_mut(command as usize) {
+            Some(entry) => drop(entry.get_or_insert(failure)),
+            // There is no such command: then any of them may be meant.
+            None => failed.fill(Some(failure)),
         }
     };
     // What a command inherits comes before what the device says of it: it worked on undefined data.
@@ -203,7 +205,9 @@ fn failed_commands(
     if failed.is_empty() {
         return None;
     }
-    spread(list, &mut failed);
+    if refused.is_none() {
+        spread(list, &mut failed);
+    }
     Some(failed)
 }
 

@@ -14,7 +14,7 @@ use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, DeviceInfo, Error, KernelSource, Memory, Pipeline, Queue, Result, Submission, Timeline, Wait,
+    Access, CommandFailure, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Result, Submission, Timeline, Wait,
 };
 
 /// Preemptions in one execution. The races that we know of need two.
@@ -83,7 +83,7 @@ impl Timeline for SilentTimeline {
     fn signal(&self, value: u64) {
         self.signalled.store(value, Ordering::Relaxed);
     }
-    fn take_failures(&self) -> Vec<(u64, Error)> {
+    fn take_failures(&self) -> Vec<CommandFailure> {
         Vec::new()
     }
     fn as_any(&self) -> &dyn Any {
@@ -104,7 +104,7 @@ const BYTES: u64 = 4;
 struct World {
     device: Device,
     validated: Arc<Validated>,
-    pipeline: Arc<dyn Pipeline>,
+    pipeline: crate::Pipeline,
     streams: Vec<Stream>,
     storages: Vec<Storage>,
 }
@@ -115,7 +115,7 @@ impl World {
         let validated = Validated::new(Arc::new(Silent(thalweg_hal::Device::info(&*info).clone())));
         let config = Config::default().list_commands(list_commands);
         let device = Device::without_reaper(Arc::<Validated>::clone(&validated), config).unwrap();
-        let pipeline = device.core.hal.create_pipeline(&COMBINE).unwrap();
+        let pipeline = device.pipeline(&COMBINE).unwrap();
         let streams: Vec<_> = (0..streams).map(|_| Stream::new(&device).unwrap()).collect();
         let written = |stream: &Stream| {
             let mut storage = stream.allocate(BYTES).unwrap();

@@ -278,3 +278,131 @@ fn a_device_is_gone_when_its_last_handle_is() {
         std::thread::yield_now();
     }
 }
+
+/// A device that makes no queue while told not to.
+#[derive(Debug)]
+struct Reluctant {
+    inner: Arc<MockDevice>,
+    refuses: std::sync::atomic::AtomicBool,
+}
+
+impl thalweg_hal::Device for Reluctant {
+    fn info(&self) -> &thalweg_hal::DeviceInfo {
+        self.inner.info()
+    }
+    fn create_queue(&self) -> thalweg_hal::Result<Box<dyn thalweg_hal::Queue>> {
+        if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(thalweg_hal::Error::Injected("no queue"));
+        }
+        self.inner.create_queue()
+    }
+    fn create_timeline(&self) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Timeline>> {
+        self.inner.create_timeline()
+    }
+    fn create_pipeline(
+        &self,
+        source: &thalweg_hal::KernelSource,
+    ) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Pipeline>> {
+        self.inner.create_pipeline(source)
+    }
+    fn allocate(&self, bytes: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Memory>> {
+        self.inner.allocate(bytes)
+    }
+    unsafe fn read(
+        &self,
+        memory: &Arc<dyn thalweg_hal::Memory>,
+        offset: u64,
+        into: &mut [u8],
+    ) -> thalweg_hal::Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.read(memory, offset, into) }
+    }
+    unsafe fn write(&self, memory: &Arc<dyn thalweg_hal::Memory>, offset: u64, from: &[u8]) -> thalweg_hal::Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.write(memory, offset, from) }
+    }
+    unsafe fn discard(&self, memory: &Arc<dyn thalweg_hal::Memory>, offset: u64, bytes: u64) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.discard(memory, offset, bytes) }
+    }
+    fn wait_any(&self, watch: &[thalweg_hal::Wait], timeout: Option<Duration>) -> thalweg_hal::Result<()> {
+        self.inner.wait_any(watch, timeout)
+    }
+}
+
+#[test]
+fn a_stream_that_could_not_be_made_harms_nobody() {
+    let refuses = std::sync::atomic::AtomicBool::new(true);
+    let hal = Arc::new(Reluctant { inner: MockDevice::new(MockConfig::default()), refuses });
+    let device = Device::new(Arc::<Reluctant>::clone(&hal), Config::default().pool_streams(2)).unwrap();
+    let refused = || std::thread::scope(|scope| scope.spawn(|| Stream::current(&device).is_err()).join().unwrap());
+    assert!((0..10).all(|_| refused()));
+    assert!(Stream::new(&device).is_err());
+    hal.refuses.store(false, std::sync::atomic::Ordering::Relaxed);
+    // The pool's places were given back, and the reaper still does what it is asked for.
+    let stream = Stream::current(&device).unwrap();
+    assert_eq!(stream.id(), 0);
+    let _known = Known::fill(&stream, 1).unwrap();
+    let event = stream.record_event();
+    while !event.query() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn asking_a_lost_device_ends() {
+    let (device, faulty) = faulty(Plan { withhold_signals: true, ..Plan::default() });
+    let [stream] = streams(&device);
+    let _known = Known::fill(&stream, 1).unwrap();
+    let event = stream.record_event();
+    assert!(!event.query());
+    faulty.lose();
+    while !event.query() {
+        std::thread::yield_now();
+    }
+    assert!(matches!(event.synchronize(None), Err(Error::Device(_))));
+    assert!(matches!(Known::fill(&stream, 2).map(drop), Err(Error::Device(_))));
+}
+
+#[test]
+fn frozen_memory_counts_until_the_last_list_that_uses_it_has_settled() {
+    let limit = 2 << 20;
+    let device = Device::new(MockDevice::new(MockConfig::default()), Config::default().memory_limit(limit)).unwrap();
+    let [stream] = streams(&device);
+    let bytes = vec![1; 1 << 20];
+    let weights = Storage::frozen_from_bytes(&device, &bytes).unwrap();
+    let mut out = stream.allocate(BYTES).unwrap();
+    stream.record(&Work::Copy, &[Operand::read(&weights, 0, BYTES), Operand::write(&mut out)]).unwrap();
+    drop(weights);
+    assert!(device.memory().reserved >= 1 << 20, "the open list still reads it");
+    // What is in the way is waited for.
+    let others = Storage::frozen_from_bytes(&device, &vec![2; 3 << 19]).unwrap();
+    let mut found = [0];
+    out.read(0, &mut found).unwrap();
+    assert_eq!(found, [1]);
+    drop((out, others));
+    device.synchronize().unwrap();
+    device.trim();
+    while device.memory().reserved > 0 {
+        std::thread::yield_now(); // another thread may be recycling the last list
+        device.trim();
+    }
+}
+
+#[test]
+fn pipelines_are_their_devices_own_and_their_names_unique() {
+    use super::world::COMBINE;
+    let (device, elsewhere) = (mock(MockConfig::default()), mock(MockConfig::default()));
+    let [stream] = streams(&device);
+    let known = Known::fill(&stream, 1).unwrap();
+    let mut out = stream.allocate(BYTES).unwrap();
+    let pipeline = elsewhere.pipeline(&COMBINE).unwrap();
+    let work = Work::Dispatch { pipeline: &pipeline, params: &[0; 4], extent: [1; 3] };
+    let error = stream.record(&work, &[known.read(), known.read(), Operand::write(&mut out)]).unwrap_err();
+    assert!(error.to_string().contains("another device"), "{error}");
+    device.pipeline(&COMBINE).unwrap();
+    let namesake = thalweg_hal::KernelSource { params_bytes: 8, ..COMBINE.clone() };
+    assert!(matches!(device.pipeline(&namesake), Err(Error::Malformed { .. })));
+    let greedy = thalweg_hal::KernelSource { name: "greedy".into(), params_bytes: 1 << 20, ..COMBINE.clone() };
+    assert!(matches!(device.pipeline(&greedy), Err(Error::Malformed { .. })));
+}

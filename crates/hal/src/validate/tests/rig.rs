@@ -154,8 +154,9 @@ impl Random {
     /// A fresh seed, printed.
     pub(crate) fn fresh() -> Self {
         use std::hash::{BuildHasher, Hasher};
-        let seed = std::hash::RandomState::new().build_hasher().finish();
-        println!("seed {seed:#x}");
+        let given = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
+        println!("seed {seed}");
         Self(seed)
     }
 
