@@ -6,11 +6,12 @@ pub struct Config {
     pub(crate) pool_streams: usize,
     pub(crate) memory_limit: Option<u64>,
     pub(crate) list_commands: usize,
+    pub(crate) lists_in_flight: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { pool_streams: 32, memory_limit: None, list_commands: 256 }
+        Self { pool_streams: 32, memory_limit: None, list_commands: 256, lists_in_flight: 32 }
     }
 }
 
@@ -31,6 +32,13 @@ impl Config {
     /// How many commands a stream records before it hands them to the device by itself (1 to 65,536; default 256).
     pub fn list_commands(mut self, commands: usize) -> Self {
         self.list_commands = commands.clamp(1, 65_536);
+        self
+    }
+
+    /// How many lists of one stream may be submitted and not settled (at least 1; default 32). Whoever would submit one
+    /// more waits for the oldest.
+    pub fn lists_in_flight(mut self, lists: u64) -> Self {
+        self.lists_in_flight = lists.max(1);
         self
     }
 }

@@ -177,6 +177,7 @@ impl DeviceCore {
 
     /// Waits for everything recorded before this call.
     pub(crate) fn drain(&self) -> Result<()> {
+        self.check_lost()?;
         let last: Vec<_> = self.streams().map(|stream| (stream.index, stream.recorder.lock().last())).collect();
         // All submitted before any is waited for.
         last.iter().for_each(|(stream, value)| self.stream(*stream).flush_to(self, *value));

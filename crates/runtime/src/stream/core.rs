@@ -67,7 +67,15 @@ impl StreamCore {
         self.recorder.lock().heap.handed_out - freed
     }
 
-    /// Makes sure that everything up to `value` is submitted. Blocks for one submit at most.
+    /// Lists that are submitted and not settled.
+    pub(crate) fn in_flight(&self) -> u64 {
+        // In this order: what settles in between makes the answer too small, never negative.
+        let settled = self.settled();
+        self.submitted() - settled
+    }
+
+    /// Makes sure that everything up to `value` is submitted. Blocks while the stream has no credit, which the device
+    /// gives without anybody's help, and for one submit.
     pub(crate) fn flush_to(&self, core: &DeviceCore, value: u64) {
         if self.submitted() < value {
             self.flush_locked(core, self.submitter.lock(), value);
@@ -80,12 +88,16 @@ impl StreamCore {
         self.flush_to(core, last);
     }
 
-    /// Like [`flush`](Self::flush), but answers `false` instead of waiting for somebody else's submit. That one rings the
-    /// doorbell when it is done, so the reaper, who asks this way, learns when to ask again.
+    /// Like [`flush`](Self::flush), but answers `false` instead of waiting for a credit or for somebody else's submit. The
+    /// reaper, who asks this way, learns when to ask again: it watches what is in flight, and a submit rings the doorbell
+    /// when it is done.
     pub(crate) fn try_flush(&self, core: &DeviceCore) -> bool {
         let last = self.recorder.lock().last();
         if self.submitted() < last {
             let Some(submitter) = self.submitter.try_lock() else { return false };
+            if self.in_flight() >= core.config.lists_in_flight {
+                return false;
+            }
             self.flush_locked(core, submitter, last);
         }
         true
@@ -94,6 +106,14 @@ impl StreamCore {
     fn flush_locked(&self, core: &DeviceCore, mut submitter: MutexGuard<'_, Box<dyn Queue>>, value: u64) {
         // Looked again under the lock: somebody else may have sealed that list meanwhile (I2).
         if self.submitted() < value {
+            let limit = core.config.lists_in_flight;
+            while self.in_flight() >= limit {
+                // Hazards and this submitter stay locked: what is waited for is on the device already (I1). An error means
+                // that nothing will ever settle; the queue then refuses the list.
+                if self.wait(core, self.submitted() + 1 - limit, None).is_err() {
+                    break;
+                }
+            }
             let spare = self.retiring.spare_list();
             // Its own statement, so that the recorder is released before the list is handed over.
             let sealed = self.recorder.lock().seal(spare);

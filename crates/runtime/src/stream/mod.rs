@@ -114,6 +114,7 @@ impl Stream {
     /// # Errors
     /// If the device is lost.
     pub fn synchronize(&self) -> Result<()> {
+        self.lease.device.core.check_lost()?;
         let last = self.core().recorder.lock().last();
         self.lease.device.core.wait(self.lease.index, last, None)
     }

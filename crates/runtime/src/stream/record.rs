@@ -5,7 +5,7 @@
 //! 3. Flush every foreign stream whose use is not submitted yet, up to that use. The hazards stay locked, so no new
 //!    use can appear between this look and the stamp.
 //! 4. Lock the recorder; append waits, barrier and command, and stamp the blocks.
-//! 5. Release everything. If the list is full, submit it.
+//! 5. Release everything. If the list is long enough, submit it.
 
 use super::core::StreamCore;
 use super::recorder::{Work, distinct_blocks};
@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::memory::Operand;
 use smallvec::SmallVec;
 use thalweg_hal::{Access, BINDING_ALIGNMENT, MAX_BINDINGS};
+
+/// After this many commands, the barrier at the start included, an idle stream hands over its list.
+const FEW_COMMANDS: usize = 16;
 
 /// Records one operation. On an error nothing is appended and nothing stamped.
 pub(crate) fn record(core: &DeviceCore, stream: &StreamCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
@@ -28,7 +31,9 @@ pub(crate) fn record(core: &DeviceCore, stream: &StreamCore, work: &Work<'_>, op
     }
     let mut recorder = stream.recorder.lock();
     recorder.append(work, operands, &mut hazards, core);
-    let full = recorder.len() >= core.config.list_commands;
+    // A few commands for a device that has nothing of this stream to do, twice as many for each list that it has.
+    let enough = FEW_COMMANDS << stream.in_flight().min(16);
+    let full = recorder.len() >= core.config.list_commands.min(enough);
     drop(recorder);
     drop(hazards);
     if full {

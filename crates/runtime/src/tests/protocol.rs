@@ -279,6 +279,61 @@ fn a_device_is_gone_when_its_last_handle_is() {
     }
 }
 
+#[test]
+fn lists_in_flight_are_bounded() {
+    const LIMIT: u64 = 3;
+    let plan = Plan { withhold_signals: true, ..Plan::default() };
+    let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
+    let config = Config::default().lists_in_flight(LIMIT);
+    let device = Device::new(Arc::<Faulty>::clone(&faulty), config).unwrap();
+    let [stream] = streams(&device);
+    let core = device.core.stream(stream.id());
+    std::thread::scope(|scope| {
+        let recording = scope.spawn(|| {
+            (0..10).for_each(|value| {
+                drop(Known::fill(&stream, value).unwrap());
+                stream.flush();
+            });
+        });
+        // Nothing settles, so the credits are used up, and then nothing more is submitted: not by the thread, which
+        // waits, and not by the reaper when it is asked.
+        while core.in_flight() < LIMIT {
+            std::thread::yield_now();
+        }
+        for _ in 0..1000 {
+            device.core.defer_flush(stream.id());
+            std::thread::yield_now();
+            assert_eq!(core.submitted(), LIMIT);
+        }
+        assert!(!recording.is_finished());
+        faulty.release();
+        recording.join().unwrap();
+    });
+    device.synchronize().unwrap();
+    assert_eq!(core.submitted(), 10);
+}
+
+#[test]
+fn an_idle_device_gets_work_after_a_few_commands() {
+    let (device, _faulty) = faulty(Plan { withhold_signals: true, ..Plan::default() });
+    let [stream] = streams(&device);
+    let mut lengths = Vec::new();
+    let mut known = Known::fill(&stream, 1).unwrap();
+    for commands in 1.. {
+        let before = device.core.stream(stream.id()).submitted();
+        known = known.copy(&stream).unwrap();
+        if device.core.stream(stream.id()).submitted() > before {
+            lengths.push(commands);
+        }
+        if lengths.len() == 7 {
+            break;
+        }
+    }
+    let lists: Vec<_> = lengths.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(lengths[0] < 16 && lists.windows(2).all(|pair| pair[0] <= pair[1]), "{lists:?}");
+    assert!(lists[5] > 3 * lists[0] && lists[5] <= 256, "{lists:?}");
+}
+
 /// A device that makes no queue while told not to.
 #[derive(Debug)]
 struct Reluctant {
