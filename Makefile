@@ -1,6 +1,6 @@
 # Every target is one script or one line of cargo; read them for what they do.
 
-.PHONY: help demo test lint bench loom stress check-mac
+.PHONY: help demo test lint bench loom stress sanitize check-mac
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ loom: ## The loom models of the runtime's protocols
 
 stress: ## The stress tests alone, with their output
 	cargo test --workspace --release stress_ -- --nocapture
+
+sanitize: ## ThreadSanitizer over the runtime, the CPU backend and the HAL (a few minutes)
+	scripts/sanitize thread
 
 check-mac: ## Type-check the workspace for aarch64-apple-darwin, from any host
 	scripts/check-mac
