@@ -25,7 +25,8 @@ fn main() -> Result<()> {
     let (writer, reader) = (Stream::new(&device)?, Stream::new(&device)?);
     let pipeline = device.pipeline(&ADD_ONE)?;
     let mut shared = writer.allocate(BYTES)?;
-    for _ in 0..100 {
+    // Often, because the two are seen to race only while they really run at the same time.
+    for _ in 0..2_000 {
         let add = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [1; 3] };
         writer.record(&add, &[Operand::update(&mut shared)])?;
         writer.flush();
