@@ -1,31 +1,27 @@
-//! `THALWEG_VALIDATE` takes effect. In a process of its own, because it reads the environment.
+//! `THALWEG_VALIDATE` takes effect. In processes of their own, because it is read from the environment.
 
 use std::process::Command;
 
-/// What `open` makes of the value, seen by a process that has it in its environment.
-fn opened_with(value: &str) -> String {
+#[test]
+fn the_device_is_as_the_variable_says() {
+    let opened = thalweg::open("cpu").map_or_else(|error| error.to_string(), |device| format!("{device:?}"));
+    match std::env::var("THALWEG_VALIDATE").as_deref() {
+        Ok("1") => assert!(opened.contains("Validated"), "{opened}"),
+        Ok("" | "0") | Err(_) => assert!(opened.contains("CpuDevice") && !opened.contains("Validated"), "{opened}"),
+        Ok(other) => {
+            assert_eq!(opened, format!("the environment variable THALWEG_VALIDATE is {other:?}; expected 0 or 1"));
+        }
+    }
+}
+
+#[test]
+fn so_it_is_for_every_value() {
     let test = std::env::current_exe().expect("this test's own binary");
-    let output = Command::new(test)
-        .args(["the_child", "--exact", "--ignored", "--nocapture"])
-        .env("THALWEG_VALIDATE", value)
-        .output()
-        .expect("a process");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[test]
-fn the_variable_wraps_the_device() {
-    assert!(opened_with("1").contains("Validated"));
-    let off = opened_with("0");
-    assert!(off.contains("CpuDevice") && !off.contains("Validated"), "{off}");
-    assert!(opened_with("yes").contains("THALWEG_VALIDATE is \"yes\"; expected 0 or 1"));
-}
-
-#[test]
-#[ignore = "the other half of the test above, which runs it"]
-fn the_child() {
-    match thalweg::open("cpu") {
-        Ok(device) => println!("{device:?}"),
-        Err(error) => println!("{error}"),
+    for value in ["0", "1", "yes"] {
+        let mut child = Command::new(&test);
+        child.args(["the_device_is_as_the_variable_says", "--exact"]).env("THALWEG_VALIDATE", value);
+        let output = child.output().expect("a process");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{value:?}: {said}");
     }
 }
