@@ -194,11 +194,14 @@ fn a_list_of_nothing_but_a_barrier_is_signalled() {
 
 #[test]
 fn a_list_may_be_the_last_owner_of_its_memory() {
-    let bench = Bench::new(6, 1);
-    let mut queue = bench.device.create_queue().unwrap();
-    let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
-    let list = bench.list(&[Some(0)]);
-    submit(&mut queue, &list, &[], &signal).unwrap();
-    drop((list, bench));
-    assert!(signal.timeline.wait(1, None).unwrap());
+    // With some seeds the list has run before the others let go.
+    for seed in 0..32 {
+        let bench = Bench::new(seed, 1);
+        let mut queue = bench.device.create_queue().unwrap();
+        let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
+        let list = bench.list(&[Some(0)]);
+        submit(&mut queue, &list, &[], &signal).unwrap();
+        drop((list, bench));
+        assert!(signal.timeline.wait(1, None).unwrap());
+    }
 }
