@@ -26,8 +26,11 @@ impl CpuDevice {
     /// Opens the processor. All devices opened so share one pool of workers, as many as the process may use processors.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] if the system refuses a thread.
+    /// [`Error::Thread`] if the system refuses a thread; [`Error::ForkedChild`].
     pub fn open() -> Result<Arc<Self>> {
+        if thalweg_hal::process::forked() {
+            return Err(Error::ForkedChild); // the pool's threads are the parent's, and its lock may be too
+        }
         Pool::of_process().map(Self::on)
     }
 
@@ -35,7 +38,7 @@ impl CpuDevice {
     /// pools contend for the processors, and timelines of one pool cannot be waited for in the other.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] if the system refuses a thread.
+    /// [`Error::Thread`] if the system refuses a thread.
     pub fn with_workers(workers: usize) -> Result<Arc<Self>> {
         Pool::start(workers).map(Self::on)
     }

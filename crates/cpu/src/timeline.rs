@@ -49,6 +49,8 @@ struct State {
     blocked: Vec<(u64, Arc<Lane>)>,
     /// Host threads in `wait`.
     waiters: usize,
+    /// Nobody may wait any more.
+    interrupted: bool,
 }
 
 struct Promise {
@@ -182,6 +184,9 @@ impl Timeline for CpuTimeline {
         let mut state = lock(&counter.state);
         // The value rises under the lock, so it cannot do so between the look and the wait.
         while counter.completed() < value {
+            if state.interrupted {
+                return Ok(false);
+            }
             state.waiters += 1;
             let woken = wait_until(&counter.reached, state, deadline);
             let over = woken.is_none();
@@ -192,6 +197,11 @@ impl Timeline for CpuTimeline {
             }
         }
         Ok(true)
+    }
+
+    fn interrupt(&self) {
+        lock(&self.0.state).interrupted = true;
+        self.0.reached.notify_all();
     }
 
     /// Does nothing on a timeline that a queue signals: the host cannot complete a list, and lists that wait for it

@@ -136,6 +136,7 @@ impl Pipeline for Foreign {
 }
 
 impl Timeline for Foreign {
+    fn interrupt(&self) {}
     fn id(&self) -> u64 {
         0
     }

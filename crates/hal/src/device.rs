@@ -148,11 +148,15 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     /// The value reached so far. Acquire: what the completed lists wrote can be read afterwards.
     fn completed(&self) -> u64;
 
-    /// Blocks until the value is reached (`true`) or the timeout is over (`false`).
+    /// Blocks until the value is reached (`true`), or the timeout is over or the timeline interrupted (`false`).
     ///
     /// # Errors
     /// If the device is lost.
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool>;
+
+    /// Ends every [`wait`](Self::wait) for this timeline, under way or to come: it answers `false` though the time is not
+    /// over. The timeline itself goes on. For whoever closes a device.
+    fn interrupt(&self);
 
     /// Raises the timeline from the host. Only for timelines that no queue signals, such as a doorbell; on others a
     /// backend ignores it, since a list could otherwise start early.

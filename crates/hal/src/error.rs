@@ -52,6 +52,12 @@ pub enum Error {
         /// What the system said.
         source: std::sync::Arc<std::io::Error>,
     },
+    /// This process is a fork of one that had a device.
+    #[error(
+        "this process was forked from one that had a device open, whose threads it does not have; open devices after the \
+         fork only, or start a program of its own (exec, or \"spawn\" in Python's multiprocessing)"
+    )]
+    ForkedChild,
     /// A fault that [`crate::faulty`] was asked to inject.
     #[error("injected fault: {0}")]
     Injected(&'static str),

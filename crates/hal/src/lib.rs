@@ -31,6 +31,7 @@ pub mod host;
 mod kernel;
 mod list;
 pub mod mock;
+pub mod process;
 pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};

@@ -19,7 +19,7 @@ use crate::{
 };
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -148,6 +148,7 @@ impl Device for MockDevice {
             id: unique_id(),
             value: AtomicU64::new(0),
             promised: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
             failures: Mutex::new(Vec::new()),
             shared: Arc::clone(&self.shared),
         }))
@@ -362,6 +363,8 @@ struct MockTimeline {
     value: AtomicU64,
     /// The highest value that a submitted list signals.
     promised: AtomicU64,
+    /// Nobody may wait any more.
+    interrupted: AtomicBool,
     failures: Mutex<Vec<CommandFailure>>,
     shared: Arc<Shared>,
 }
@@ -402,6 +405,10 @@ impl Timeline for MockTimeline {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.shared.lock();
         while self.value() < value {
+            // Relaxed: under the device's lock.
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(false);
             }
@@ -410,6 +417,13 @@ impl Timeline for MockTimeline {
             }
         }
         Ok(true)
+    }
+
+    fn interrupt(&self) {
+        let _state = self.shared.lock();
+        // Relaxed: under the device's lock.
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.shared.changed.notify_all();
     }
 
     fn signal(&self, value: u64) {

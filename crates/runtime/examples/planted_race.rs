@@ -29,10 +29,10 @@ fn main() -> Result<()> {
     for _ in 0..2_000 {
         let add = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [1; 3] };
         writer.record(&add, &[Operand::update(&mut shared)])?;
-        writer.flush();
+        writer.flush()?;
         let mut copy = reader.allocate(BYTES)?;
         reader.record(&Work::Copy, &[Operand::read(&shared, 0, BYTES), Operand::write(&mut copy)])?;
-        reader.flush();
+        reader.flush()?;
     }
     device.synchronize()
 }

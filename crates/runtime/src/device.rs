@@ -1,17 +1,21 @@
 //! A device with its streams, memory and pipelines.
 
 use crate::config::Config;
-use crate::error::{Failure, Result};
-use crate::hazard::Use;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::exit;
+use crate::life::{self, Life};
 use crate::memory::MemoryStats;
 use crate::memory::budget::Budget;
+use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
-use crate::reaper::{self, Doorbell};
+use crate::reaper::{self, Doorbell, Reaper};
 use crate::stream::core::StreamCore;
-use crate::stream::pool::{self, MAX_STREAMS, Pool};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::stream::pool::{MAX_STREAMS, Pool};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::Duration;
 use thalweg_hal::{DeviceInfo, KernelSource};
 
 /// A device that any number of threads use at once. Cloning the handle is cheap; the device is closed when the last
@@ -27,8 +31,11 @@ impl Device {
     /// # Errors
     /// What the device says, or that the reaper's thread could not be started.
     pub fn new(hal: Arc<dyn thalweg_hal::Device>, config: Config) -> Result<Self> {
+        life::check_fork()?;
+        exit::watch();
         let device = Self::without_reaper(hal, config)?;
         reaper::start(&device.core)?;
+        exit::enter(&device.core);
         Ok(device)
     }
 
@@ -44,7 +51,8 @@ impl Device {
             pipelines: Pipelines::default(),
             doorbell: Doorbell::new(hal.create_timeline()?),
             deferred: (0..MAX_STREAMS / 64).map(|_| AtomicU64::new(0)).collect(),
-            lost: OnceLock::new(),
+            life: Life::new(),
+            reaper: Mutex::new(None),
             #[cfg(test)]
             sabotage: Default::default(),
             config,
@@ -60,6 +68,9 @@ impl Device {
 
     /// What the memory is used for.
     pub fn memory(&self) -> MemoryStats {
+        if life::forked() {
+            return MemoryStats::default(); // the locks may be held for ever
+        }
         let budget = &self.core.budget;
         MemoryStats {
             limit: budget.limit(),
@@ -76,25 +87,82 @@ impl Device {
     /// If another kernel of that name was compiled before, the kernel asks for more bindings or parameter bytes than
     /// there can be, or what the device says.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
+        life::check_fork()?;
         self.core.pipelines.get(&self.core, source)
+    }
+
+    /// What the device's streams have done so far.
+    pub fn counters(&self) -> Counters {
+        let sum = |counter: fn(&StreamCore) -> u64| self.core.streams().map(counter).sum();
+        // Relaxed: figures for people.
+        Counters {
+            lists: sum(StreamCore::submitted),
+            foreign_flushes: sum(|stream| stream.counters.foreign_flushes.load(Ordering::Relaxed)),
+            credit_waits: sum(|stream| stream.counters.credit_waits.load(Ordering::Relaxed)),
+            moves: self.core.pool.moves(),
+        }
     }
 
     /// Gives cached memory back that nothing uses: segments whose blocks are all free and settled, on every stream.
     pub fn trim(&self) {
-        self.core.trim();
+        if !life::forked() {
+            self.core.trim();
+        }
+    }
+
+    /// Whether the device takes work.
+    ///
+    /// # Errors
+    /// That it is lost or closed, or that the process is a forked child.
+    pub fn check(&self) -> Result<()> {
+        self.core.life.check_open()
     }
 
     /// Waits until everything that any thread recorded before this call has run. Says nothing of whether it succeeded.
     ///
     /// # Errors
-    /// If the device is lost.
+    /// If the device is lost or closed.
     pub fn synchronize(&self) -> Result<()> {
         self.core.drain()
     }
 
-    /// The thread's current stream.
-    pub(crate) fn current_lease(&self) -> Result<Arc<Lease>> {
-        pool::current(self)
+    /// As [`synchronize`](Self::synchronize), for async tasks.
+    ///
+    /// # Errors
+    /// As for [`synchronize`](Self::synchronize).
+    pub async fn finished(&self) -> Result<()> {
+        life::check_fork()?;
+        self.core.life.check_waits()?;
+        let events = self.core.last_values().into_iter().map(|(stream, value)| {
+            let lease = Arc::new(Lease { device: self.clone(), index: stream, explicit: false });
+            Event::new(lease, stream, value)
+        });
+        let events: Vec<_> = events.collect();
+        // All submitted before any is waited for.
+        for event in &events {
+            event.submitted().await?;
+        }
+        for event in events {
+            event.finished().await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the device for everybody: from now on nothing is recorded on it, and what was recorded runs, for as long as
+    /// the timeout lasts. Then whoever still waits is answered [`Error::Closed`], and the device's thread ends. Data that
+    /// is there can still be read. Closing it again answers the same way.
+    ///
+    /// Needed only to know that everything has ended: dropping the last handle never waits, and at the exit of the process
+    /// what is on the device is waited for, for a short time.
+    ///
+    /// # Errors
+    /// [`Error::Unfinished`] if the timeout was over first, or that the device is lost. It is closed all the same.
+    pub fn close(&self, timeout: Duration) -> Result<()> {
+        life::check_fork()?;
+        self.core.close(Patience::of(Some(timeout)), true).inspect_err(|_| {
+            // Lists that have not run name memory that the device may still write.
+            std::mem::forget(Arc::clone(&self.core));
+        })
     }
 
     /// A handle on a stream, which is made if this is its first use.
@@ -102,6 +170,30 @@ impl Device {
         self.core.open_stream(stream)?;
         Ok(Arc::new(Lease { device: self.clone(), index: stream, explicit }))
     }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if life::forked() {
+            // What it holds has locks and threads of the parent's: never dropped here.
+            std::mem::forget(Arc::clone(&self.core));
+        }
+    }
+}
+
+/// What a device's streams have done; see [`Device::counters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Lists handed to the device.
+    pub lists: u64,
+    /// How often an operation found that what it depends on had not been submitted yet, and had another stream's list
+    /// submitted early for it.
+    pub foreign_flushes: u64,
+    /// How often a submit had to wait because its stream had as many lists in flight as it may.
+    pub credit_waits: u64,
+    /// How often a thread was moved from a stream that it shared to one of its own.
+    pub moves: u64,
 }
 
 /// The right to use a stream, shared by its handles and the storages allocated on it. Each thread has a lease of its
@@ -116,9 +208,11 @@ pub(crate) struct Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.explicit {
-            self.device.core.defer_flush(self.index);
-            self.device.core.pool.release_explicit(self.index);
+        if self.explicit && !life::forked() {
+            let core = &*self.device.core;
+            core.defer_flush(self.index);
+            core.stream(self.index).strict.restart(None);
+            core.pool.release_explicit(self.index);
         }
     }
 }
@@ -138,8 +232,9 @@ pub(crate) struct DeviceCore {
     pub(crate) doorbell: Doorbell,
     /// A bit for each stream that somebody wants flushed without waiting for it. Set by anyone, cleared by the reaper.
     deferred: Box<[AtomicU64]>,
-    /// Why the device is lost, once it is.
-    lost: OnceLock<thalweg_hal::Error>,
+    pub(crate) life: Life,
+    /// `None` in models that have none.
+    pub(crate) reaper: Mutex<Option<Reaper>>,
     #[cfg(test)]
     pub(crate) sabotage: crate::tests::Sabotage,
 }
@@ -161,27 +256,72 @@ impl DeviceCore {
             // Made with no lock held. Of two threads at once, one's is dropped again.
             let stream = StreamCore::new(index, self.hal.create_queue()?, self.hal.create_timeline()?);
             let _ = slot.set(stream);
+            // SeqCst: pairs with the fence in `close`. Either that sees the stream, or this sees that the device is closed.
+            fence(Ordering::SeqCst);
+            if self.life.check_open().is_err() {
+                self.stream(index).recorder.lock().closed = true;
+            }
         }
         Ok(())
     }
 
     /// Blocks until a value has settled, however it did.
-    pub(crate) fn wait(&self, stream: u32, value: u64, deadline: Option<Instant>) -> Result<()> {
-        self.stream(stream).wait(self, value, deadline)
+    pub(crate) fn wait(&self, stream: u32, value: u64, patience: Patience) -> Result<()> {
+        self.stream(stream).wait(self, value, patience)
     }
 
-    /// How a command ended whose list has settled.
-    pub(crate) fn result(&self, by: Use) -> Result<(), Failure> {
-        self.stream(by.stream).retiring.result(by.value, by.command)
+    /// By stream, the last value that has something to it.
+    fn last_values(&self) -> Vec<(u32, u64)> {
+        self.streams().map(|stream| (stream.index, stream.recorder.lock().last())).collect()
     }
 
     /// Waits for everything recorded before this call.
     pub(crate) fn drain(&self) -> Result<()> {
-        self.check_lost()?;
-        let last: Vec<_> = self.streams().map(|stream| (stream.index, stream.recorder.lock().last())).collect();
+        self.life.check_waits()?;
+        let last = self.last_values();
         // All submitted before any is waited for.
-        last.iter().for_each(|(stream, value)| self.stream(*stream).flush_to(self, *value));
-        last.into_iter().try_for_each(|(stream, value)| self.wait(stream, value, None))
+        last.iter().try_for_each(|(stream, value)| self.stream(*stream).flush_to(self, *value, Patience::Forever))?;
+        last.into_iter().try_for_each(|(stream, value)| self.wait(stream, value, Patience::Forever))
+    }
+
+    /// Ends everything. What was recorded is submitted first, or left where it is.
+    ///
+    /// 1. Nothing is recorded any more: a flag, and each recorder's own, so that what is in a list by now is known.
+    /// 2. The lists run, until the patience is over.
+    /// 3. Nobody waits any more: a flag, and whoever is waiting is woken and finds it.
+    /// 4. The reaper wakes the tasks that wait, and ends.
+    pub(crate) fn close(&self, patience: Patience, submit: bool) -> Result<()> {
+        self.life.begin_closing();
+        // SeqCst: pairs with the fence in `open_stream`.
+        fence(Ordering::SeqCst);
+        let mut last = Vec::new();
+        for stream in self.streams() {
+            let mut recorder = stream.recorder.lock();
+            recorder.closed = true;
+            let recorded = recorder.last();
+            drop(recorder);
+            last.push((stream, if submit { recorded } else { stream.submitted() }));
+        }
+        // All submitted before any is waited for. What is not submitted, or not waited for, in time is counted below.
+        last.iter().for_each(|(stream, value)| drop(stream.flush_to(self, *value, patience)));
+        last.iter().for_each(|(stream, value)| drop(stream.wait(self, *value, patience)));
+        let lists = last.iter().map(|(stream, value)| value.saturating_sub(stream.settled())).sum();
+        self.life.end();
+        self.wake_waiting();
+        let reaper = self.reaper.lock().take();
+        if let Some(reaper) = reaper {
+            reaper.join(patience);
+        }
+        if self.life.is_lost() {
+            return self.life.check_waits();
+        }
+        if lists > 0 { Err(Error::Unfinished { lists }) } else { Ok(()) }
+    }
+
+    /// Has everybody who waits look at the device's state: threads at once, tasks by the reaper.
+    fn wake_waiting(&self) {
+        self.streams().for_each(|stream| stream.timeline.interrupt());
+        self.doorbell.ring();
     }
 
     /// Gives segments back to the device that no stream uses.
@@ -208,13 +348,17 @@ impl DeviceCore {
 
     /// Submits what was asked for with [`defer_flush`](Self::defer_flush). For the reaper.
     pub(crate) fn submit_deferred(&self) {
+        if self.life.is_closed() {
+            return;
+        }
         for (word, bits) in self.deferred.iter().enumerate() {
             // Acquire: pairs with the Release in `defer_flush`.
             let wanted = bits.swap(0, Ordering::Acquire);
             for bit in (0..64).filter(|bit| wanted & (1 << bit) != 0) {
                 let stream = self.streams[word * 64 + bit].get();
-                if stream.is_some_and(|stream| !stream.try_flush(self)) {
-                    // Somebody is submitting there, and rings when done. Relaxed: only the reaper reads it.
+                if stream.is_some_and(|stream| stream.flush(self, Patience::Never).is_err()) {
+                    // Somebody is submitting there, and rings when done; or there is no credit, and a list that settles,
+                    // which the reaper watches, gives one. Relaxed: only the reaper reads it.
                     bits.fetch_or(1 << bit, Ordering::Relaxed);
                 }
             }
@@ -232,12 +376,8 @@ impl DeviceCore {
         // A device that refuses for want of memory once too often is as lost as any other: trying again is no use.
         let device = self.hal.info().name.clone();
         let error = if error.is_retryable() { thalweg_hal::Error::DeviceLost { device } } else { error };
-        // The first reason stays.
-        let _ = self.lost.set(error);
-    }
-
-    pub(crate) fn check_lost(&self) -> Result<()> {
-        self.lost.get().map_or(Ok(()), |error| Err(error.clone().into()))
+        self.life.lose(error);
+        self.wake_waiting();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the runtime answers instead of doing the work.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,6 +68,46 @@ pub enum Error {
         /// How many there can be.
         limit: usize,
     },
+    /// A storage cannot be divided into such parts.
+    #[error(
+        "{bytes} bytes cannot be divided into parts of {part_bytes}: all parts have one length, which is a multiple of 256 \
+         unless there is only one"
+    )]
+    Parts {
+        /// The storage's length.
+        bytes: u64,
+        /// The length asked for.
+        part_bytes: u64,
+    },
+    /// A mutable storage has no such parts.
+    #[error("parts {}..{} asked for, of {parts}", asked.start, asked.end)]
+    NoSuchPart {
+        /// What was asked for; an empty range is refused too.
+        asked: std::ops::Range<usize>,
+        /// How many there are.
+        parts: usize,
+    },
+    /// Only a stream of one's own can stay failed: those of the pool are shared with strangers.
+    #[error("stream {stream} is the pool's, which strangers share; a stream that stays failed is made by Stream::new")]
+    PooledStream {
+        /// The stream.
+        stream: u32,
+    },
+    /// The call would have to wait for the device or for another thread, and was asked not to. Nothing has happened.
+    #[error("the device is busy and the call was asked not to wait; try again when something has finished")]
+    Busy,
+    /// The device has been closed.
+    #[error("the device is closed")]
+    Closed,
+    /// The device was closed before everything had run. What is left keeps its memory for as long as the process lives.
+    #[error("the deadline passed with {lists} lists unfinished; the device is closed, and their memory is leaked")]
+    Unfinished {
+        /// How many lists have not run.
+        lists: u64,
+    },
+    /// Time was asked of an event that did not take it, or on a device without a clock.
+    #[error("no time: {0}")]
+    NoTime(&'static str),
     /// The deadline passed before the work was done. The work goes on.
     #[error("the deadline passed before the work was done")]
     Timeout,
@@ -77,7 +118,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Device(error) => error.is_retryable(),
-            Self::OutOfMemory(_) | Self::TooManyStreams { .. } | Self::Timeout => true,
+            Self::OutOfMemory(_) | Self::TooManyStreams { .. } | Self::Busy | Self::Timeout => true,
             _ => false,
         }
     }
@@ -91,8 +132,10 @@ impl From<thalweg_hal::Error> for Error {
 
 /// Work that failed: told to everybody who waits for data that depends on it, and to nobody else.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{source} (first failed on stream {stream}, list {value})")]
+#[error("{source} (first failed: {operation} on stream {stream}, list {value})")]
 pub struct Failure {
+    /// The operation that first failed: a kernel's name, "copy" or "fill".
+    pub operation: Cow<'static, str>,
     /// The stream on which the work first failed.
     pub stream: u32,
     /// The list, by its value on that stream's timeline.

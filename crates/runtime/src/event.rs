@@ -2,58 +2,162 @@
 
 use crate::device::{DeviceCore, Lease};
 use crate::error::{Error, Result};
+use crate::life;
+use crate::patience::Patience;
+use crate::stream::outcome::Outcome;
+use crate::stream::waiters;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A position in a stream: everything recorded before it. A value, never reset and never reused, so there is nothing
 /// to race on. Made by [`Stream::record_event`](crate::Stream::record_event), so one that was never recorded does not
 /// exist.
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// Keeps the device, and the stream if it is the stream's own.
     lease: Arc<Lease>,
+    stream: u32,
     value: u64,
+    /// The timestamp's index in its list, and where to ask for it.
+    time: Option<(u32, Arc<Outcome>)>,
 }
 
 impl Event {
-    pub(crate) fn new(lease: Arc<Lease>, value: u64) -> Self {
-        Self { lease, value }
+    pub(crate) fn new(lease: Arc<Lease>, stream: u32, value: u64) -> Self {
+        Self { lease, stream, value, time: None }
+    }
+
+    pub(crate) fn timed(lease: Arc<Lease>, stream: u32, value: u64, command: u32, outcome: Arc<Outcome>) -> Self {
+        Self { lease, stream, value, time: Some((command, outcome)) }
+    }
+
+    fn core(&self) -> &DeviceCore {
+        &self.lease.device.core
     }
 
     /// Stream and value, for use on the device of `core`.
     pub(crate) fn point(&self, core: &DeviceCore) -> Result<(u32, u64)> {
-        if std::ptr::eq(&*self.lease.device.core, core) {
-            Ok((self.lease.index, self.value))
+        if std::ptr::eq(self.core(), core) {
+            Ok((self.stream, self.value))
         } else {
             Err(Error::OtherDevice { operand: 0 })
         }
     }
 
-    /// Whether everything before the event has run, or never will, because the device is lost. Never blocks, and asking
-    /// again and again ends: what is not yet submitted is handed over in the background.
+    /// Whether everything before the event has run, or never will, because the device is lost or closed. Never blocks, and
+    /// asking again and again ends: what is not yet submitted is handed over in the background.
     pub fn query(&self) -> bool {
-        let core = &*self.lease.device.core;
-        let stream = core.stream(self.lease.index);
-        if stream.settled() >= self.value || core.check_lost().is_err() {
-            return true;
+        self.look().is_some()
+    }
+
+    /// How it stands: `None` if there is something to wait for.
+    fn look(&self) -> Option<Result<()>> {
+        if let Err(error) = life::check_fork() {
+            return Some(Err(error));
+        }
+        let core = self.core();
+        let stream = core.stream(self.stream);
+        if stream.settled() >= self.value {
+            return Some(Ok(()));
+        }
+        if let Err(error) = core.life.check_waits() {
+            return Some(Err(error));
         }
         if stream.submitted() < self.value {
-            core.defer_flush(self.lease.index);
-            return false;
+            core.defer_flush(self.stream);
+            return None;
         }
         // An edge that is still open means "not yet".
         let _ = stream.retire(core, self.value);
-        stream.settled() >= self.value
+        (stream.settled() >= self.value).then_some(Ok(()))
     }
 
-    /// Waits until everything before the event has run, or the timeout is over; a submit that is under way on its stream
-    /// is waited for all the same. Says nothing of whether it succeeded: a
+    /// Waits until everything before the event has run, or the timeout is over. Handing over a list that is not yet
+    /// submitted is one call of the driver, which the timeout does not cut short. Says nothing of whether it succeeded: a
     /// failure follows the data, and is told to whoever reads it.
     ///
     /// # Errors
-    /// [`Error::Timeout`], or that the device is lost.
+    /// [`Error::Timeout`], or that the device is lost or closed.
     pub fn synchronize(&self, timeout: Option<Duration>) -> Result<()> {
-        // A timeout too long for the clock is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.lease.device.core.wait(self.lease.index, self.value, deadline)
+        life::check_fork()?;
+        self.core().wait(self.stream, self.value, Patience::of(timeout))
+    }
+
+    /// As [`synchronize`](Self::synchronize), for async tasks: a future that keeps no thread waiting, on any executor. The
+    /// reaper wakes it. It may be dropped at any point.
+    pub fn finished(&self) -> Finished {
+        Finished { event: self.clone(), point: waiters::Point::Settled(self.value), ticket: None }
+    }
+
+    /// As [`finished`](Self::finished), but only until everything before the event has been handed to the device.
+    pub(crate) fn submitted(&self) -> Finished {
+        Finished { event: self.clone(), point: waiters::Point::Submitted(self.value), ticket: None }
+    }
+
+    /// The time from an earlier event to this one by the device's clock, both of them made by
+    /// [`Stream::record_timed_event`](crate::Stream::record_timed_event). Waits for both.
+    ///
+    /// # Errors
+    /// [`Error::NoTime`] for other events, [`Error::Failed`] if the work before one of them was refused, or what
+    /// [`synchronize`](Self::synchronize) answers.
+    pub fn elapsed_since(&self, earlier: &Self) -> Result<Duration> {
+        earlier.point(self.core())?;
+        Ok(self.clock()?.saturating_sub(earlier.clock()?))
+    }
+
+    fn clock(&self) -> Result<Duration> {
+        let (command, outcome) = self.time.as_ref().ok_or(Error::NoTime("record the event with record_timed_event"))?;
+        self.synchronize(None)?;
+        outcome.result(*command)?;
+        outcome.time(*command).ok_or(Error::NoTime("the device has not told it"))
+    }
+}
+
+/// Ready when an event's work has run; made by [`Event::finished`].
+///
+/// Its result is that of [`Event::synchronize`]: whether the device still answers, not whether the work succeeded.
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Finished {
+    event: Event,
+    point: waiters::Point,
+    /// Where its waker is, once it has left one.
+    ticket: Option<u64>,
+}
+
+impl Finished {
+    fn look(&self) -> Option<Result<()>> {
+        let stands = self.event.look();
+        let submitted = || self.event.core().stream(self.event.stream).submitted();
+        match self.point {
+            waiters::Point::Submitted(value) if stands.is_none() && submitted() >= value => Some(Ok(())),
+            _ => stands,
+        }
+    }
+}
+
+impl Future for Finished {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = &mut *self;
+        if let Some(result) = this.look() {
+            return Poll::Ready(result);
+        }
+        let waiters = &this.event.core().stream(this.event.stream).waiters;
+        waiters.leave(&mut this.ticket, this.point, context.waker());
+        // What happened before the waker was left woke nobody.
+        this.look().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.filter(|_| !life::forked()) {
+            self.event.core().stream(self.event.stream).waiters.give_up(ticket);
+        }
     }
 }

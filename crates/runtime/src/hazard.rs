@@ -9,11 +9,30 @@
 //! | read | the last write |
 //! | write | the last write and every read since |
 //!
-//! Each block has a lock of its own around its uses (I4). All blocks of an operation are locked at once, in the order
-//! of their ids (I2).
+//! Each block, or each part of a mutable storage, has a lock of its own around its uses (I4). All hazards of an operation
+//! are locked at once, in the order of their ids (I2).
 
+use crate::error::Failure;
+use crate::stream::outcome::Outcome;
+use crate::sync::Mutex;
 use smallvec::SmallVec;
-use thalweg_hal::Access;
+use std::sync::Arc;
+use thalweg_hal::{Access, unique_id};
+
+/// The uses of some bytes, under a lock of their own.
+#[derive(Debug)]
+pub(crate) struct Hazard {
+    /// The order in which hazards are locked. Unique, and the bytes' for good.
+    pub(crate) id: u64,
+    /// Stay with the bytes when the block is freed and taken again (I5).
+    pub(crate) uses: Mutex<Uses>,
+}
+
+impl Hazard {
+    pub(crate) fn new(uses: Uses) -> Self {
+        Self { id: unique_id(), uses: Mutex::new(uses) }
+    }
+}
 
 /// One use of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +45,25 @@ pub(crate) struct Use {
     pub(crate) value: u64,
 }
 
+/// A use that wrote, and whom to ask how it went.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    pub(crate) by: Use,
+    pub(crate) outcome: Arc<Outcome>,
+}
+
+impl Write {
+    /// How it ended. Final once its list has settled.
+    pub(crate) fn result(&self) -> Result<(), Failure> {
+        self.outcome.result(self.by.command)
+    }
+}
+
 /// The uses that the next use of the same bytes may have to wait for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Uses {
-    /// The last write.
-    pub(crate) write: Option<Use>,
+    /// The last write. Several only of bytes that were written in parts and then freed as one.
+    pub(crate) writes: SmallVec<[Write; 1]>,
     /// Reads since the last write: the last one of each stream.
     pub(crate) reads: SmallVec<[Use; 2]>,
 }
@@ -39,18 +72,39 @@ impl Uses {
     /// The uses that an access has to come after.
     pub(crate) fn before(&self, access: Access) -> impl Iterator<Item = Use> + '_ {
         let reads = if access.writes() { &self.reads[..] } else { &[] };
-        self.write.iter().chain(reads).copied()
+        self.writes.iter().map(|write| write.by).chain(reads.iter().copied())
     }
 
     /// Enters a use. Whatever it had to come after is ordered before it already.
-    pub(crate) fn stamp(&mut self, access: Access, by: Use) {
+    pub(crate) fn stamp(&mut self, access: Access, by: Use, outcome: &Arc<Outcome>) {
         if access.writes() {
-            self.write = Some(by);
+            self.writes.clear();
+            self.writes.push(Write { by, outcome: Arc::clone(outcome) });
             self.reads.clear();
         } else if let Some(read) = self.reads.iter_mut().find(|read| read.stream == by.stream) {
             *read = by;
         } else {
             self.reads.push(by);
+        }
+    }
+
+    /// Takes over the uses of a part of the bytes. Of each stream the last is enough: whatever comes after it comes after
+    /// the others.
+    pub(crate) fn unite(&mut self, part: Self) {
+        let last = |by: &Use| (by.value, by.command);
+        for write in part.writes {
+            match self.writes.iter_mut().find(|known| known.by.stream == write.by.stream) {
+                Some(known) if last(&known.by) < last(&write.by) => *known = write,
+                Some(_) => {}
+                None => self.writes.push(write),
+            }
+        }
+        for read in part.reads {
+            match self.reads.iter_mut().find(|known| known.stream == read.stream) {
+                Some(known) if last(known) < last(&read) => *known = read,
+                Some(_) => {}
+                None => self.reads.push(read),
+            }
         }
     }
 
@@ -64,7 +118,7 @@ impl Uses {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -72,33 +126,50 @@ mod tests {
         Use { stream, command: 1, value }
     }
 
+    fn stamp(uses: &mut Uses, access: Access, by: Use) {
+        uses.stamp(access, by, &Arc::default());
+    }
+
     #[test]
     fn a_read_comes_after_the_last_write_alone() {
         let mut uses = Uses::default();
-        uses.stamp(Access::Write, at(0, 1));
-        uses.stamp(Access::Read, at(1, 7));
+        stamp(&mut uses, Access::Write, at(0, 1));
+        stamp(&mut uses, Access::Read, at(1, 7));
         assert_eq!(uses.before(Access::Read).collect::<Vec<_>>(), [at(0, 1)]);
     }
 
     #[test]
     fn a_write_comes_after_every_reader_and_the_last_use_of_each() {
         let mut uses = Uses::default();
-        uses.stamp(Access::Write, at(0, 1));
+        stamp(&mut uses, Access::Write, at(0, 1));
         for by in [at(1, 7), at(2, 3), at(1, 9)] {
-            uses.stamp(Access::Read, by);
+            stamp(&mut uses, Access::Read, by);
         }
         assert_eq!(uses.before(Access::ReadWrite).collect::<Vec<_>>(), [at(0, 1), at(1, 9), at(2, 3)]);
-        uses.stamp(Access::ReadWrite, at(2, 4));
+        stamp(&mut uses, Access::ReadWrite, at(2, 4));
         assert_eq!(uses.before(Access::Write).collect::<Vec<_>>(), [at(2, 4)]);
     }
 
     #[test]
     fn uses_are_forgotten_only_when_all_have_settled() {
         let mut uses = Uses::default();
-        uses.stamp(Access::Write, at(0, 1));
-        uses.stamp(Access::Read, at(1, 7));
+        stamp(&mut uses, Access::Write, at(0, 1));
+        stamp(&mut uses, Access::Read, at(1, 7));
         assert!(!uses.clear_if_settled(|stream| if stream == 0 { 1 } else { 6 }));
         assert!(uses.clear_if_settled(|stream| if stream == 0 { 1 } else { 7 }));
         assert_eq!(uses.before(Access::Write).count(), 0);
+    }
+
+    #[test]
+    fn united_parts_keep_the_last_use_of_each_stream() {
+        let mut uses = Uses::default();
+        for (write, read) in [(at(0, 3), at(5, 1)), (at(1, 1), at(4, 2)), (at(0, 2), at(5, 7))] {
+            let mut part = Uses::default();
+            stamp(&mut part, Access::Write, write);
+            stamp(&mut part, Access::Read, read);
+            uses.unite(part);
+        }
+        assert_eq!(uses.before(Access::Read).collect::<Vec<_>>(), [at(0, 3), at(1, 1)]);
+        assert_eq!(uses.before(Access::Write).collect::<Vec<_>>(), [at(0, 3), at(1, 1), at(5, 7), at(4, 2)]);
     }
 }

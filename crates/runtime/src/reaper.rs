@@ -2,9 +2,13 @@
 //! asked for without waiting. It takes no hazard, and a submit lock only if it is free.
 
 use crate::device::DeviceCore;
+use crate::patience::Patience;
 use crate::sync::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::thread::ThreadId;
 use thalweg_hal::{Device, Error, Result, Timeline, Wait};
 
 /// Wakes the reaper. A timeline that the host signals, so that it can be waited for beside the streams'.
@@ -47,28 +51,85 @@ impl Doorbell {
     }
 }
 
-/// Starts the reaper. It holds the device only while it works, and ends when the device is gone or lost.
+/// Starts the reaper. It holds the device only while it works, and ends when the device is gone, lost or closed.
 pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
     let (weak, hal) = (Arc::downgrade(core), Arc::clone(&core.hal));
-    let thread = std::thread::Builder::new().name("thalweg-reaper".into()).spawn(move || run(&weak, &*hal));
+    // Nothing is ever sent: that the sender is dropped says that the reaper has ended.
+    let (running, ended) = std::sync::mpsc::channel::<std::convert::Infallible>();
+    let body = move || {
+        let _running = running;
+        run(&weak, &*hal);
+    };
+    let thread = std::thread::Builder::new().name("thalweg-reaper".into()).spawn(body);
     let refused = |source| Error::Thread { device: core.hal.info().name.clone(), source: Arc::new(source) };
-    thread.map(drop).map_err(refused)
+    let thread = thread.map_err(refused)?.thread().id();
+    *core.reaper.lock() = Some(Reaper { thread, ended });
+    Ok(())
+}
+
+/// The thread, for whoever closes the device.
+#[derive(Debug)]
+pub(crate) struct Reaper {
+    thread: ThreadId,
+    ended: Receiver<std::convert::Infallible>,
+}
+
+impl Reaper {
+    /// Waits until it has ended, if the patience lasts. It has been told to.
+    pub(crate) fn join(&self, patience: Patience) {
+        // A waker may close the device.
+        if self.thread != std::thread::current().id() {
+            // Both answers are errors: that it has ended, and that the time is over.
+            let _ = match patience.left() {
+                None => self.ended.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(left) => self.ended.recv_timeout(left),
+            };
+        }
+    }
 }
 
 fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
     let mut watch = Vec::new();
     loop {
         let Some(alive) = core.upgrade() else { return };
-        watch.clear();
-        // A backend that panics has broken its contract: nobody may wait for it any more.
-        if catch_unwind(AssertUnwindSafe(|| look(&alive, &mut watch))).is_err() {
-            return alive.lose(Error::DeviceLost { device: hal.info().name.clone() });
-        }
+        let Round { wakers, over } = round(&alive, &mut watch);
         drop(alive);
+        for waker in wakers {
+            // A waker that panics is its executor's defect; the others are woken all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        if over {
+            return;
+        }
         if let Err(error) = hal.wait_any(&watch, None) {
-            return core.upgrade().into_iter().for_each(|alive| alive.lose(error.clone()));
+            core.upgrade().into_iter().for_each(|alive| alive.lose(error.clone()));
         }
     }
+}
+
+/// What came of a look at all streams.
+pub(crate) struct Round {
+    /// Tasks to wake, with nothing locked.
+    pub(crate) wakers: Vec<Waker>,
+    /// The device is lost or closed: this was the last round.
+    over: bool,
+}
+
+/// One look at all streams. What to wait for before the next is left in `watch`.
+pub(crate) fn round(core: &DeviceCore, watch: &mut Vec<Wait>) -> Round {
+    watch.clear();
+    // A backend that panics has broken its contract: nobody may wait for it any more.
+    if catch_unwind(AssertUnwindSafe(|| look(core, watch))).is_err() {
+        core.lose(Error::DeviceLost { device: core.hal.info().name.clone() });
+    }
+    let over = core.life.is_lost() || core.life.is_closed();
+    let mut wakers = Vec::new();
+    for stream in core.streams() {
+        // Where nothing more will happen, everybody has reached what they wait for.
+        let (submitted, settled) = if over { (u64::MAX, u64::MAX) } else { (stream.submitted(), stream.settled()) };
+        stream.waiters.take_reached(submitted, settled, &mut wakers);
+    }
+    Round { wakers, over }
 }
 
 /// Does what there is to do, and collects what to wait for.

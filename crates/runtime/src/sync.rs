@@ -16,6 +16,7 @@ use std::sync as imp;
 
 pub(crate) use imp::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 /// A mutex without poisoning: no user code runs under a lock of the runtime (I8), and every critical section leaves
 /// its data consistent at each point where it could unwind.
@@ -48,5 +49,30 @@ impl<T> Mutex<T> {
     #[cfg(loom)]
     pub(crate) fn get_mut(&mut self) -> MutexGuard<'_, T> {
         self.lock()
+    }
+}
+
+/// A condition variable for [`Mutex`].
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(imp::Condvar);
+
+impl Condvar {
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for a notification, at most as long as `timeout` says. Like any such wait it may end without one.
+    #[cfg(not(loom))]
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
+        match timeout {
+            None => self.0.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+
+    /// loom's own waits never time out; here one with a timeout always does.
+    #[cfg(loom)]
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
+        if timeout.is_none() { self.0.wait(guard).unwrap_or_else(PoisonError::into_inner) } else { guard }
     }
 }

@@ -74,16 +74,16 @@ fn a_failure_follows_the_data() {
         for (make, says) in failing() {
             // A failure is a list's: what is recorded beside it in one list fails with it, so each part has its own.
             let before = Tensor::full(device, 2.0f32, &[8]).unwrap();
-            stream.flush();
+            stream.flush().unwrap();
             let bad = make(device);
             let flat = bad.reshape(&[bad.elements()]).unwrap();
             let dependent = flat.add(&flat).unwrap();
-            stream.flush();
+            stream.flush().unwrap();
             let view = dependent.narrow(0, 1, 1).unwrap();
             let later = elsewhere.scope(|| view.contiguous().unwrap());
-            stream.flush();
+            stream.flush().unwrap();
             let after = before.mul(&before).unwrap();
-            stream.flush();
+            stream.flush().unwrap();
 
             let read = |tensor: &Tensor| match tensor.dtype() {
                 thalweg_tensor::DType::F32 => tensor.to_vec::<f32>().map(drop),

@@ -11,7 +11,7 @@ use super::Shared;
 use super::plan::Injector;
 use crate::{CommandFailure, Error, Result, Timeline, Wait};
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(super) struct Raised {
     ceiling: AtomicU64,
     /// The highest value that was seen: a ceiling that falls at that moment does not take it back.
     seen: AtomicU64,
+    /// Nobody may wait any more.
+    interrupted: AtomicBool,
     /// Failures whose values may not be seen yet.
     failures: Mutex<Vec<CommandFailure>>,
 }
@@ -115,6 +117,7 @@ impl FaultyTimeline {
             submitted: AtomicU64::new(0),
             ceiling: AtomicU64::new(OPEN),
             seen: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
             failures: Mutex::default(),
         });
         shared.alive()?.add_timeline(Arc::downgrade(&raised));
@@ -141,7 +144,8 @@ impl Timeline for FaultyTimeline {
                 return Ok(true);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            // Acquire; pairs with the Release in `interrupt`.
+            if left.is_some_and(|left| left.is_zero()) || self.raised.interrupted.load(Ordering::Acquire) {
                 return Ok(false);
             }
             if self.raised.shows(value) {
@@ -151,6 +155,13 @@ impl Timeline for FaultyTimeline {
                 self.shared.inner.wait_any(&[bell], left)?;
             }
         }
+    }
+
+    fn interrupt(&self) {
+        // Release; pairs with the Acquire in `wait`, which the ring makes look again.
+        self.raised.interrupted.store(true, Ordering::Release);
+        self.raised.inner.interrupt();
+        self.shared.doorbell.ring(&mut self.shared.injector());
     }
 
     fn signal(&self, value: u64) {

@@ -6,19 +6,20 @@ use super::heap::{Block, Purpose, segment_bytes, split_segment};
 use super::storage::Storage;
 use crate::device::{DeviceCore, Lease};
 use crate::error::{Error, OutOfMemory, Result};
+use crate::patience::Patience;
 use std::convert::Infallible;
 use std::sync::Arc;
 use thalweg_hal::{BINDING_ALIGNMENT, Memory};
 
 /// At least `bytes` bytes of the lease's stream. Their content is whatever was there.
-pub(crate) fn allocate(lease: &Arc<Lease>, bytes: u64, purpose: Purpose) -> Result<Storage> {
+pub(crate) fn allocate(lease: &Arc<Lease>, bytes: u64, purpose: Purpose, patience: Patience) -> Result<Storage> {
     let core = &*lease.device.core;
     let Some(class) = Class::of(bytes) else {
         return Err(out_of_memory(core, bytes, None));
     };
     let block = match hit(core, lease.index, class, purpose) {
         Some(block) => block,
-        None => miss(core, lease.index, class, purpose)?,
+        None => miss(core, lease.index, class, purpose, patience)?,
     };
     Ok(Storage::pooled(Arc::clone(lease), block, bytes))
 }
@@ -29,18 +30,18 @@ fn hit(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Option
         stream.recorder.lock().heap.take(class, purpose, &stream.returns, |stream| core.stream(stream).settled())?;
     #[cfg(test)]
     if core.sabotage.forgets_freed_stamps() {
-        *block.uses.get_mut() = Default::default();
+        *block.hazard.uses.get_mut() = Default::default();
     }
-    if block.uses.get_mut().before(thalweg_hal::Access::Write).next().is_none() {
+    if block.hazard.uses.get_mut().before(thalweg_hal::Access::Write).next().is_none() {
         // SAFETY: the block is ours alone, and every use of its bytes has settled.
         unsafe { core.hal.discard(&block.segment.memory, block.offset, block.class.bytes) };
     }
     Some(block)
 }
 
-fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Result<Box<Block>> {
+fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose, patience: Patience) -> Result<Box<Block>> {
     // What was waited for may have settled a block of our own.
-    match grow(core, segment_bytes(class), || hit(core, stream, class, purpose))? {
+    match grow(core, segment_bytes(class), patience, || hit(core, stream, class, purpose))? {
         Grown::Found(block) => Ok(block),
         Grown::Memory(memory) => {
             let blocks = split_segment(class, memory);
@@ -58,12 +59,13 @@ enum Grown<T> {
 
 /// Memory of the device within the budget; or what `look` finds after others have given theirs back. No lock is held on
 /// entry; see the module's docs for the order.
-fn grow<T>(core: &DeviceCore, bytes: u64, look: impl Fn() -> Option<T>) -> Result<Grown<T>> {
+fn grow<T>(core: &DeviceCore, bytes: u64, patience: Patience, look: impl Fn() -> Option<T>) -> Result<Grown<T>> {
     let mut refusal = None;
     for attempt in 0..3 {
         match attempt {
             0 => {}
             1 => core.trim(),
+            _ if matches!(patience, Patience::Never) => return Err(Error::Busy),
             _ => {
                 core.drain()?;
                 core.trim();
@@ -87,9 +89,10 @@ fn grow<T>(core: &DeviceCore, bytes: u64, look: impl Fn() -> Option<T>) -> Resul
 /// Memory of its own for bytes that will never change: no block, no uses.
 pub(crate) fn freeze(lease: &Arc<Lease>, bytes: &[u8]) -> Result<Storage> {
     let core = &*lease.device.core;
+    core.life.check_open()?;
     let len = bytes.len() as u64;
     let rounded = len.max(1).next_multiple_of(BINDING_ALIGNMENT);
-    let Grown::Memory(memory) = grow(core, rounded, || None::<Infallible>)?;
+    let Grown::Memory(memory) = grow(core, rounded, Patience::Forever, || None::<Infallible>)?;
     core.budget.count_frozen(rounded as i64);
     let storage = Storage::frozen(Arc::clone(lease), memory, len, rounded);
     // SAFETY: the memory is new; no command can name it yet.

@@ -1,11 +1,11 @@
 //! Blocks, segments, and one stream's free lists.
 
 use super::class::{CLASSES, Class};
-use crate::hazard::Uses;
+use crate::hazard::{Hazard, Uses};
 use crate::sync::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use thalweg_hal::{Memory, unique_id};
+use thalweg_hal::Memory;
 
 /// How many of the oldest free blocks are asked for one that is settled.
 const PROBES: usize = 4;
@@ -20,13 +20,10 @@ pub(crate) struct Segment {
 /// Bytes that are handed out as one.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// The order in which hazards are locked. Unique, and the block's for good.
-    pub(crate) id: u64,
     pub(crate) segment: Arc<Segment>,
     pub(crate) offset: u64,
     pub(crate) class: Class,
-    /// Stay with the bytes when the block is freed and taken again (I5).
-    pub(crate) uses: Mutex<Uses>,
+    pub(crate) hazard: Hazard,
 }
 
 /// The size of the segment that [`split_segment`] expects for a class.
@@ -40,8 +37,8 @@ pub(crate) fn split_segment(class: Class, memory: Arc<dyn Memory>) -> Vec<Box<Bl
     let blocks = class.blocks_per_segment();
     let segment = Arc::new(Segment { memory, blocks });
     let block = |index| {
-        let uses = Mutex::new(Uses::default());
-        Box::new(Block { id: unique_id(), segment: Arc::clone(&segment), offset: index * class.bytes, class, uses })
+        let hazard = Hazard::new(Uses::default());
+        Box::new(Block { segment: Arc::clone(&segment), offset: index * class.bytes, class, hazard })
     };
     (0..blocks).map(block).collect()
 }
@@ -95,12 +92,12 @@ impl Heap {
         let block = match purpose {
             Purpose::Commands => {
                 let mut block = free.pop_back()?;
-                block.uses.get_mut().clear_if_settled(settled);
+                block.hazard.uses.get_mut().clear_if_settled(settled);
                 block
             }
             Purpose::HostWrite => {
                 let probes = free.len().min(PROBES);
-                match (0..probes).find(|at| free[*at].uses.get_mut().clear_if_settled(&settled)) {
+                match (0..probes).find(|at| free[*at].hazard.uses.get_mut().clear_if_settled(&settled)) {
                     Some(at) => free.remove(at)?,
                     None => {
                         // Others first next time: these may be in use for long.
@@ -144,7 +141,7 @@ impl Heap {
         for free in self.free.iter_mut().filter(|free| !free.is_empty()) {
             let mut idle = HashMap::<_, u64>::new();
             for block in free.iter_mut() {
-                if block.uses.get_mut().clear_if_settled(&settled) {
+                if block.hazard.uses.get_mut().clear_if_settled(&settled) {
                     *idle.entry(Arc::as_ptr(&block.segment)).or_default() += 1;
                 }
             }

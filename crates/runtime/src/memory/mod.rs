@@ -5,7 +5,8 @@
 //! nothing shared. A free, from any thread, is one push on the owner's list of returns.
 //!
 //! A freed block keeps its uses (I5). Its own stream may take it again at once: the next operation on it is ordered
-//! after them like any other. Blocks are neither split nor merged, so uses never need to be.
+//! after them like any other. Blocks are neither split nor merged; a [`MutableStorage`] divides the uses of its block, and
+//! unites them when it is freed.
 //!
 //! A miss runs with no lock held, in this order: grow within the budget; trim segments whose blocks are all free and
 //! settled, on every stream; flush everything, wait for it, and trim again; fail with a report.
@@ -14,10 +15,11 @@ mod allocate;
 pub(crate) mod budget;
 mod class;
 pub(crate) mod heap;
+mod mutable;
 mod storage;
 
 pub(crate) use allocate::{allocate, freeze};
-pub(crate) use heap::Block;
+pub use mutable::MutableStorage;
 pub use storage::{Operand, Storage};
 
 /// What a device's memory is used for, in bytes. See [`crate::Device::memory`].

@@ -3,7 +3,12 @@
 use super::heap::{Block, Purpose};
 use crate::device::{Device, Lease};
 use crate::error::{Error, Result};
-use crate::hazard::Uses;
+use crate::event::Event;
+use crate::hazard::{Hazard, Uses, Write};
+use crate::life;
+use crate::patience::Patience;
+use crate::stream::Stream;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::{Access, Memory};
 
@@ -42,8 +47,7 @@ impl Storage {
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
-        let lease = device.current_lease()?;
-        let storage = super::allocate(&lease, data.len() as u64, Purpose::HostWrite)?;
+        let storage = Stream::current(device)?.allocate_for(data.len() as u64, Purpose::HostWrite)?;
         if !data.is_empty() {
             // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
             unsafe { device.core.hal.write(storage.memory(), storage.offset(), data)? };
@@ -56,7 +60,7 @@ impl Storage {
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn frozen_from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
-        super::freeze(&device.current_lease()?, data)
+        super::freeze(&Stream::current(device)?.lease, data)
     }
 
     /// The length in bytes.
@@ -80,26 +84,64 @@ impl Storage {
     /// # Errors
     /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
-        let end = offset.checked_add(into.len() as u64);
-        if end.is_none_or(|end| end > self.bytes) {
-            let what = "the range ends past the storage";
-            return Err(Error::Malformed { operation: "read".into(), what });
-        }
+        self.check_range(offset, into.len())?;
+        life::check_fork()?;
         let core = &*self.lease.device.core;
-        if let Some(block) = self.block() {
-            let write = block.uses.lock().write;
-            if let Some(write) = write {
-                core.wait(write.stream, write.value, None)?;
-                core.result(write)?;
-            }
+        for write in self.writes() {
+            core.wait(write.by.stream, write.by.value, Patience::Forever)?;
+            write.result()?;
         }
         // SAFETY: the last write has settled, and was ordered after every earlier one. A new one needs `&mut self`.
         unsafe { core.hal.read(self.memory(), self.offset() + offset, into)? };
         Ok(())
     }
 
+    /// As [`read`](Self::read), for async tasks: gives the bytes when they are there, and keeps no thread waiting.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub async fn read_async(&self, offset: u64, bytes: usize) -> Result<Vec<u8>> {
+        self.check_range(offset, bytes)?;
+        for write in self.writes() {
+            Event::new(Arc::clone(&self.lease), write.by.stream, write.by.value).finished().await?;
+            write.result()?;
+        }
+        let mut into = vec![0; bytes];
+        life::check_fork()?;
+        let core = &*self.lease.device.core;
+        // SAFETY: as in `read`.
+        unsafe { core.hal.read(self.memory(), self.offset() + offset, &mut into)? };
+        Ok(into)
+    }
+
+    fn check_range(&self, offset: u64, bytes: usize) -> Result<()> {
+        if offset.checked_add(bytes as u64).is_none_or(|end| end > self.bytes) {
+            let what = "the range ends past the storage";
+            return Err(Error::Malformed { operation: "read".into(), what });
+        }
+        Ok(())
+    }
+
+    /// The last writes of the bytes.
+    fn writes(&self) -> SmallVec<[Write; 1]> {
+        self.hazard().map_or_else(SmallVec::new, |hazard| hazard.uses.lock().writes.clone())
+    }
+
+    /// Where the uses of the bytes are kept: nowhere, if frozen.
+    pub(crate) fn hazard(&self) -> Option<&Hazard> {
+        self.block().map(|block| &block.hazard)
+    }
+
+    /// As [`hazard`](Self::hazard), for whoever has the bytes to themselves.
+    pub(super) fn hazard_mut(&mut self) -> Option<&mut Hazard> {
+        match &mut self.kind {
+            Kind::Pooled(block) => block.as_deref_mut().map(|block| &mut block.hazard),
+            Kind::Frozen { .. } => None,
+        }
+    }
+
     /// The block, if pooled.
-    pub(crate) fn block(&self) -> Option<&Block> {
+    fn block(&self) -> Option<&Block> {
         match &self.kind {
             Kind::Pooled(block) => block.as_deref(),
             Kind::Frozen { .. } => None,
@@ -123,6 +165,9 @@ impl Drop for Storage {
     fn drop(&mut self) {
         let core = &*self.lease.device.core;
         match &mut self.kind {
+            // A forked child has none of the threads that could free the lock; what it drops is leaked.
+            Kind::Pooled(block) if life::forked() => std::mem::forget(block.take()),
+            Kind::Frozen { memory, .. } if life::forked() => std::mem::forget(Arc::clone(memory)),
             Kind::Pooled(block) => {
                 if let Some(block) = block.take() {
                     let mut returns = core.stream(self.lease.index).returns.lock();
@@ -139,10 +184,13 @@ impl Drop for Storage {
 
 /// A part of a storage as an operand of an operation.
 ///
-/// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written.
+/// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written. The one
+/// exception is [`MutableStorage`](super::MutableStorage).
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     pub(crate) storage: &'a Storage,
+    /// Where the uses of the bytes are kept; nowhere, if they are frozen.
+    pub(crate) hazards: &'a [Hazard],
     pub(crate) access: Access,
     /// First byte within the storage.
     pub(crate) offset: u64,
@@ -153,17 +201,18 @@ pub struct Operand<'a> {
 impl<'a> Operand<'a> {
     /// `bytes` bytes to read, from `offset`, which is a multiple of 256.
     pub fn read(storage: &'a Storage, offset: u64, bytes: u64) -> Self {
-        Self { storage, access: Access::Read, offset, bytes }
+        let hazards = storage.hazard().map_or(&[][..], std::slice::from_ref);
+        Self { storage, hazards, access: Access::Read, offset, bytes }
     }
 
     /// All bytes of the storage, to be written.
     pub fn write(storage: &'a mut Storage) -> Self {
-        Self { bytes: storage.bytes, offset: 0, access: Access::Write, storage }
+        Self { access: Access::Write, ..Self::read(storage, 0, storage.bytes) }
     }
 
     /// All bytes of the storage, to be changed in place.
     pub fn update(storage: &'a mut Storage) -> Self {
-        Self { bytes: storage.bytes, offset: 0, access: Access::ReadWrite, storage }
+        Self { access: Access::ReadWrite, ..Self::read(storage, 0, storage.bytes) }
     }
 }
 

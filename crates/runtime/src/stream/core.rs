@@ -1,28 +1,39 @@
-//! One stream: two locks, a timeline, and what is in flight.
+//! One stream: a recorder, a submitter, a timeline, and what is in flight.
 //!
 //! | field | written by | under |
 //! |---|---|---|
 //! | `recorder` | whoever records; the flusher swaps the list out | its lock |
-//! | `submitter` | the flusher, from the swap to the end of `Queue::submit` | its lock |
+//! | `submitter` | the flusher, from the swap to the end of `Queue::submit` | its turn |
 //! | `submitted` | the flusher, after `Queue::submit` has returned | `submitter` |
 //! | `retiring` | the flusher adds lists, whoever retires removes them | its locks |
 //! | `returns` | whoever drops a storage adds, the recorder's holder empties | its lock |
+//! | `waiters` | tasks that wait, and the reaper that wakes them | its lock |
 //!
 //! Lock order (I3): hazards (by id) -> `submitter` -> `recorder` -> `returns`; `submitter` -> `retiring`'s queue.
-//! `recorder` and that queue are never held together, nobody takes a hazard under either, and the table of failures
-//! inside `retiring` is a leaf below both.
+//! `recorder` and that queue are never held together, nobody takes a hazard under either, and `strict` and `waiters` are
+//! leaves.
 
 use super::recorder::{Points, Progress, Recorder, Sealed};
 use super::retire::{InFlight, Retiring};
+use super::strict::Strict;
+use super::turn::Turn;
+use super::waiters::Waiters;
 use crate::device::DeviceCore;
-use crate::error::{Error, Failure, Result};
-use crate::hazard::Use;
+use crate::error::{Error, Result};
 use crate::memory::heap::Returns;
+use crate::patience::Patience;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 use thalweg_hal::{Command, List, Queue, Submission, Timeline, Wait};
+
+/// What a stream has done; see [`crate::Counters`].
+#[derive(Debug, Default)]
+pub(crate) struct StreamCounters {
+    pub(crate) foreign_flushes: AtomicU64,
+    pub(crate) credit_waits: AtomicU64,
+}
 
 /// A stream's state, as long as its device.
 #[derive(Debug)]
@@ -30,9 +41,12 @@ pub(crate) struct StreamCore {
     pub(crate) index: u32,
     pub(crate) timeline: Arc<dyn Timeline>,
     pub(crate) recorder: Mutex<Recorder>,
-    submitter: Mutex<Box<dyn Queue>>,
+    submitter: Turn<Box<dyn Queue>>,
     submitted: AtomicU64,
     pub(crate) retiring: Retiring,
+    pub(crate) strict: Strict,
+    pub(crate) waiters: Waiters,
+    pub(crate) counters: StreamCounters,
     pub(crate) returns: Mutex<Returns>,
 }
 
@@ -42,11 +56,25 @@ impl StreamCore {
             index,
             timeline,
             recorder: Mutex::new(Recorder::new(index)),
-            submitter: Mutex::new(queue),
+            submitter: Turn::new(queue),
             submitted: AtomicU64::new(0),
             retiring: Retiring::default(),
+            strict: Strict::default(),
+            waiters: Waiters::default(),
+            counters: StreamCounters::default(),
             returns: Mutex::new(Returns::default()),
         }
+    }
+
+    /// Number of commands that are recorded and not submitted, the barrier at the start included.
+    pub(crate) fn len(&self) -> usize {
+        self.recorder.lock().len()
+    }
+
+    /// Whether nothing is recorded or in flight.
+    pub(crate) fn is_idle(&self) -> bool {
+        let last = self.recorder.lock().last();
+        self.settled() >= last
     }
 
     /// Every list up to this value has been taken by the device.
@@ -74,72 +102,74 @@ impl StreamCore {
         self.submitted() - settled
     }
 
-    /// Makes sure that everything up to `value` is submitted. Blocks while the stream has no credit, which the device
-    /// gives without anybody's help, and for one submit.
-    pub(crate) fn flush_to(&self, core: &DeviceCore, value: u64) {
-        if self.submitted() < value {
-            self.flush_locked(core, self.submitter.lock(), value);
+    /// Makes sure that everything up to `value` is submitted. Waits, as long as the patience lasts, for somebody else's
+    /// submit and for a credit, which the device gives without anybody's help; and for one submit in any case.
+    ///
+    /// # Errors
+    /// That the patience is over, or the device closed.
+    pub(crate) fn flush_to(&self, core: &DeviceCore, value: u64, patience: Patience) -> Result<()> {
+        if self.submitted() >= value {
+            return Ok(());
         }
-    }
-
-    /// Submits what has been recorded so far.
-    pub(crate) fn flush(&self, core: &DeviceCore) {
-        let last = self.recorder.lock().last();
-        self.flush_to(core, last);
-    }
-
-    /// Like [`flush`](Self::flush), but answers `false` instead of waiting for a credit or for somebody else's submit. The
-    /// reaper, who asks this way, learns when to ask again: it watches what is in flight, and a submit rings the doorbell
-    /// when it is done.
-    pub(crate) fn try_flush(&self, core: &DeviceCore) -> bool {
-        let last = self.recorder.lock().last();
-        if self.submitted() < last {
-            let Some(submitter) = self.submitter.try_lock() else { return false };
-            if self.in_flight() >= core.config.lists_in_flight {
-                return false;
-            }
-            self.flush_locked(core, submitter, last);
-        }
-        true
-    }
-
-    fn flush_locked(&self, core: &DeviceCore, mut submitter: MutexGuard<'_, Box<dyn Queue>>, value: u64) {
-        // Looked again under the lock: somebody else may have sealed that list meanwhile (I2).
+        let mut queue = self.submitter.take(patience)?;
+        // Looked again in our turn: somebody else may have sealed that list meanwhile (I2).
         if self.submitted() < value {
-            let limit = core.config.lists_in_flight;
-            while self.in_flight() >= limit {
-                // Hazards and this submitter stay locked: what is waited for is on the device already (I1). An error means
-                // that nothing will ever settle; the queue then refuses the list.
-                if self.wait(core, self.submitted() + 1 - limit, None).is_err() {
-                    break;
-                }
-            }
+            self.wait_for_credit(core, patience)?;
             let spare = self.retiring.spare_list();
             // Its own statement, so that the recorder is released before the list is handed over.
             let sealed = self.recorder.lock().seal(spare);
             if let Some(sealed) = sealed {
-                self.submit(core, &mut **submitter, sealed);
+                self.submit(core, &mut **queue, sealed);
             }
         }
-        drop(submitter);
+        drop(queue);
+        // For the reaper to watch the list, and to try again what it could not do while we had the turn.
         core.doorbell.ring();
+        Ok(())
+    }
+
+    /// Submits what has been recorded so far.
+    pub(crate) fn flush(&self, core: &DeviceCore, patience: Patience) -> Result<()> {
+        let last = self.recorder.lock().last();
+        self.flush_to(core, last, patience)
+    }
+
+    /// Waits until the stream may have another list in flight. Hazards and the submitter stay with the caller: what is
+    /// waited for is on the device already (I1).
+    fn wait_for_credit(&self, core: &DeviceCore, patience: Patience) -> Result<()> {
+        let limit = core.config.lists_in_flight;
+        #[cfg(test)]
+        let limit = if core.sabotage.gives_unlimited_credit() { u64::MAX } else { limit };
+        if self.in_flight() >= limit {
+            self.counters.credit_waits.fetch_add(1, Ordering::Relaxed);
+        }
+        while self.in_flight() >= limit {
+            match self.wait(core, self.submitted() + 1 - limit, patience) {
+                // Nothing will ever settle. The queue refuses the list, and it settles by that.
+                Err(Error::Device(_)) if core.life.is_lost() => break,
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     /// Hands a list over. A list that the device refuses uses up its value (I7): an empty list takes its place, with
     /// the same waits, so that whoever is ordered after it stays ordered after what it would have waited for.
     fn submit(&self, core: &DeviceCore, queue: &mut dyn Queue, sealed: Sealed) {
-        let Sealed { value, list, waits, edges } = sealed;
+        let Sealed { value, list, waits, edges, outcome } = sealed;
         let waits = device_waits(core, &waits);
         let signal = Wait { timeline: Arc::clone(&self.timeline), value };
         let list = Arc::new(list);
         // In flight before it is submitted, so that whoever sees the signal finds the list.
-        self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, refused: None });
+        #[cfg(test)]
+        let edges = if core.sabotage.drops_edges() { Vec::new() } else { edges };
+        self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, outcome, refused: None });
         // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
         // use that an operand's hazard knows (I2, I5, I6); waits name submitted values only, since foreign uses are
         // flushed before they are recorded (I1); operands were checked against their storages.
         let taken = unsafe { queue.submit(Submission { list: &list, waits: &waits, signal: &signal }) };
         if let Err(error) = taken {
-            self.retiring.refuse(value, Failure { stream: self.index, value, source: Arc::new(error) });
+            self.retiring.refuse(value, Arc::new(error));
             let empty = Arc::new(List { commands: vec![Command::Barrier], ..List::default() });
             // SAFETY: as above; the list touches nothing.
             let taken = unsafe { queue.submit(Submission { list: &empty, waits: &waits, signal: &signal }) };
@@ -153,21 +183,28 @@ impl StreamCore {
     }
 
     /// Blocks until `value` has settled, however it did.
-    pub(crate) fn wait(&self, core: &DeviceCore, value: u64, deadline: Option<Instant>) -> Result<()> {
-        self.flush_to(core, value);
+    ///
+    /// # Errors
+    /// That the patience is over, or that it never will, because the device is lost or closed.
+    pub(crate) fn wait(&self, core: &DeviceCore, value: u64, patience: Patience) -> Result<()> {
+        if self.settled() >= value {
+            return Ok(());
+        }
+        core.life.check_waits()?;
+        self.flush_to(core, value, patience)?;
         loop {
+            let reached = self.timeline.wait(value, patience.left()).inspect_err(|error| core.lose(error.clone()))?;
+            // Up to what has completed. Somebody else may be settling it at this moment; or an edge has not settled although
+            // the list has, which is a device that does not honour waits.
+            if let Err((stream, value)) = self.retire(core, value) {
+                core.stream(stream).wait(core, value, patience)?;
+            }
             if self.settled() >= value {
                 return Ok(());
             }
-            core.check_lost()?;
-            let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if !self.timeline.wait(value, timeout).inspect_err(|error| core.lose(error.clone()))? {
-                return Err(Error::Timeout);
-            }
-            // Somebody else settles it at this moment, or an edge has not settled although the list has, which is a device
-            // that does not honour waits.
-            if let Err((stream, value)) = self.retire(core, value) {
-                core.stream(stream).wait(core, value, deadline)?;
+            core.life.check_waits()?;
+            if !reached && patience.left() == Some(Duration::ZERO) {
+                return Err(patience.over());
             }
         }
     }
@@ -181,9 +218,5 @@ fn device_waits(core: &DeviceCore, waits: &Points) -> smallvec::SmallVec<[Wait; 
 impl Progress for DeviceCore {
     fn settled(&self, stream: u32) -> u64 {
         self.stream(stream).settled()
-    }
-
-    fn failed(&self, by: Use) -> bool {
-        self.result(by).is_err()
     }
 }

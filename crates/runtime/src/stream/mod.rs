@@ -6,17 +6,26 @@
 //! ```
 
 pub(crate) mod core;
+pub(crate) mod outcome;
 pub(crate) mod pool;
 pub(crate) mod record;
 pub(crate) mod recorder;
 pub(crate) mod retire;
+pub(crate) mod strict;
+pub(crate) mod turn;
+pub(crate) mod waiters;
 
 use crate::device::{Device, Lease};
-use crate::error::Result;
+use crate::error::{Error, Failure, Result};
 use crate::event::Event;
+use crate::life;
 use crate::memory::{Operand, Storage, allocate, heap::Purpose};
+use crate::patience::Patience;
 pub use recorder::Work;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// An order of operations on a device. Operations of one stream take effect in the order in which they were recorded;
 /// operations of different streams may overlap, except where one uses what the other wrote.
@@ -26,17 +35,24 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub(crate) lease: Arc<Lease>,
+    /// Whether calls through this handle answer `Busy` where they would have to wait.
+    refuses: bool,
 }
 
 impl Stream {
+    pub(crate) fn new_handle(lease: Arc<Lease>) -> Self {
+        Self { lease, refuses: false }
+    }
+
     /// A stream of its own, given back when the last handle, event and tensor of it are dropped.
     ///
     /// # Errors
-    /// [`Error::TooManyStreams`](crate::Error::TooManyStreams), or what the device says.
+    /// [`Error::TooManyStreams`], or what the device says.
     pub fn new(device: &Device) -> Result<Self> {
+        device.check()?;
         let index = device.core.pool.take_explicit()?;
         match device.lease(index, true) {
-            Ok(lease) => Ok(Self { lease }),
+            Ok(lease) => Ok(Self::new_handle(lease)),
             Err(error) => {
                 device.core.pool.release_explicit(index);
                 Err(error)
@@ -49,12 +65,51 @@ impl Stream {
     /// # Errors
     /// What the device says when the stream is made on first use.
     pub fn current(device: &Device) -> Result<Self> {
-        Ok(Self { lease: device.current_lease()? })
+        pool::current(device)
     }
 
-    /// Calls `call` with this stream as the thread's current one.
+    /// Calls `call` with this handle as the thread's current stream.
     pub fn scope<R>(&self, call: impl FnOnce() -> R) -> R {
-        pool::scoped(&self.lease, call)
+        pool::scoped(self, call)
+    }
+
+    /// A future that has this handle as its current stream wherever it runs: an async task may be on another thread after
+    /// every `await`.
+    pub fn attach<F: Future>(&self, future: F) -> Attached<F> {
+        Attached { stream: self.clone(), future }
+    }
+
+    /// The same stream through a handle whose calls never wait for the device, nor for a thread that does. Where
+    /// [`record`](Self::record), [`allocate`](Self::allocate), [`wait`](Self::wait) or [`flush`](Self::flush) would have to,
+    /// they answer [`Error::Busy`], and nothing has happened. With [`scope`](Self::scope) that goes for every operation in it.
+    pub fn or_busy(&self) -> Self {
+        Self { refuses: true, ..self.clone() }
+    }
+
+    /// Makes the stream stay failed, from the first operation recorded from now on that fails: once its list has run,
+    /// recording and synchronizing answer with that failure until [`reset`](Self::reset). Otherwise a failure is told to
+    /// those alone who read the data.
+    ///
+    /// # Errors
+    /// [`Error::PooledStream`] for a stream that strangers share.
+    pub fn stay_failed(&self) -> Result<()> {
+        if !self.lease.explicit {
+            return Err(Error::PooledStream { stream: self.id() });
+        }
+        life::check_fork()?;
+        let last = self.core().recorder.lock().last();
+        self.core().strict.restart(Some(last));
+        Ok(())
+    }
+
+    /// Ends the failure of a stream that [stays failed](Self::stay_failed), and gives it back. Failures of what has been
+    /// recorded by now do not count any more.
+    pub fn reset(&self) -> Option<Failure> {
+        if life::forked() {
+            return None;
+        }
+        let last = self.core().recorder.lock().last();
+        self.core().strict.reset(last)
     }
 
     /// The device.
@@ -71,55 +126,120 @@ impl Stream {
     /// undefined.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the device says.
+    /// [`Error::OutOfMemory`], or what the device says.
     pub fn allocate(&self, bytes: u64) -> Result<Storage> {
-        allocate(&self.lease, bytes, Purpose::Commands)
+        self.allocate_for(bytes, Purpose::Commands)
     }
 
-    /// Records an operation. Does not wait for the device; blocks for the submit of another stream if that has not
-    /// handed over the last use of an operand.
+    pub(crate) fn allocate_for(&self, bytes: u64, purpose: Purpose) -> Result<Storage> {
+        self.device().check()?;
+        allocate(&self.lease, bytes, purpose, self.patience())
+    }
+
+    /// Records an operation. Does not wait for the device, except for a credit when it is to submit a list and there are as
+    /// many in flight as there may be; blocks for the submit of another stream if that has not handed over the last use of
+    /// an operand.
     ///
     /// # Errors
-    /// If the operation does not fit its operands or the device is lost. Nothing is then recorded.
+    /// If the operation does not fit its operands, or the device is lost or closed. Nothing is then recorded.
     pub fn record(&self, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
-        let core = &*self.lease.device.core;
-        record::record(core, core.stream(self.lease.index), work, operands)
+        record::record(&self.device().core, self.core(), work, operands, self.patience())
     }
 
     /// A mark behind everything recorded so far.
     pub fn record_event(&self) -> Event {
-        let value = self.core().recorder.lock().last();
-        Event::new(Arc::clone(&self.lease), value)
+        // A forked child asks nobody; the event answers for itself.
+        let value = if life::forked() { 0 } else { self.core().recorder.lock().last() };
+        Event::new(Arc::clone(&self.lease), self.id(), value)
     }
 
     /// Orders everything recorded from now on after the event, on the device: the host does not wait.
+    ///
+    /// # Errors
+    /// [`Error::OtherDevice`] for an event of another device; that the device is lost or closed.
     pub fn wait(&self, event: &Event) -> Result<()> {
-        let core = &*self.lease.device.core;
+        let core = &*self.device().core;
+        core.life.check_open()?;
         let point = event.point(core)?;
-        if point.0 != self.lease.index {
-            core.stream(point.0).flush_to(core, point.1);
+        if point.0 != self.id() {
+            record::flush_foreign(core, self.core(), point, self.patience())?;
             self.core().recorder.lock().wait_for(point, core);
         }
         Ok(())
     }
 
-    /// Hands what has been recorded to the device.
-    pub fn flush(&self) {
-        self.core().flush(&self.lease.device.core);
-    }
-
-    /// Waits until everything recorded so far has run. Says nothing of whether it succeeded: a failure follows the data,
-    /// and is told to whoever reads it.
+    /// As [`wait`](Self::wait), for async tasks: does not block for the submit of the event's stream.
     ///
     /// # Errors
-    /// If the device is lost.
+    /// As for [`wait`](Self::wait).
+    pub async fn wait_async(&self, event: &Event) -> Result<()> {
+        event.point(&self.device().core)?;
+        event.submitted().await?;
+        self.wait(event)
+    }
+
+    /// Whether everything recorded so far has run. Never blocks.
+    pub fn query(&self) -> bool {
+        self.record_event().query()
+    }
+
+    /// Hands what has been recorded to the device.
+    ///
+    /// # Errors
+    /// That the device is closed.
+    pub fn flush(&self) -> Result<()> {
+        self.device().core.life.check_waits()?;
+        self.core().flush(&self.device().core, self.patience())
+    }
+
+    /// Waits until everything recorded so far has run. Says nothing of whether it succeeded, unless the stream
+    /// [stays failed](Self::stay_failed): a failure follows the data, and is told to whoever reads it. For a deadline,
+    /// [`record_event`](Self::record_event) and [`Event::synchronize`].
+    ///
+    /// # Errors
+    /// If the device is lost or closed.
     pub fn synchronize(&self) -> Result<()> {
-        self.lease.device.core.check_lost()?;
+        let core = &self.device().core;
+        core.life.check_waits()?;
         let last = self.core().recorder.lock().last();
-        self.lease.device.core.wait(self.lease.index, last, None)
+        core.wait(self.id(), last, Patience::Forever)?;
+        self.core().strict.check()
+    }
+
+    /// As [`synchronize`](Self::synchronize), for async tasks.
+    ///
+    /// # Errors
+    /// As for [`synchronize`](Self::synchronize).
+    pub async fn finished(&self) -> Result<()> {
+        self.record_event().finished().await?;
+        self.core().strict.check()
     }
 
     fn core(&self) -> &core::StreamCore {
-        self.lease.device.core.stream(self.lease.index)
+        self.device().core.stream(self.id())
+    }
+
+    fn patience(&self) -> Patience {
+        if self.refuses { Patience::Never } else { Patience::Forever }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A future with a current stream; made by [`Stream::attach`].
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct Attached<F> {
+        stream: Stream,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Attached<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.stream.scope(|| this.future.poll(context))
     }
 }

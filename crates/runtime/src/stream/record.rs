@@ -1,17 +1,21 @@
 //! The way of one operation into a stream's list (I1, I2).
 //!
 //! 1. Check the operation against its kernel and its operands, with nothing locked.
-//! 2. Lock the hazards of all its blocks, in the order of their ids.
+//! 2. Lock the hazards of all its operands, in the order of their ids.
 //! 3. Flush every foreign stream whose use is not submitted yet, up to that use. The hazards stay locked, so no new
 //!    use can appear between this look and the stamp.
-//! 4. Lock the recorder; append waits, barrier and command, and stamp the blocks.
+//! 4. Lock the recorder; append waits, barrier and command, and stamp the hazards.
 //! 5. Release everything. If the list is long enough, submit it.
 
 use super::core::StreamCore;
-use super::recorder::{Work, distinct_blocks};
+use super::recorder::{Point, Work, distinct_hazards};
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
+use crate::hazard::{Hazard, Uses};
 use crate::memory::Operand;
+use crate::patience::Patience;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use thalweg_hal::{Access, BINDING_ALIGNMENT, MAX_BINDINGS};
 
@@ -19,28 +23,70 @@ use thalweg_hal::{Access, BINDING_ALIGNMENT, MAX_BINDINGS};
 const FEW_COMMANDS: usize = 16;
 
 /// Records one operation. On an error nothing is appended and nothing stamped.
-pub(crate) fn record(core: &DeviceCore, stream: &StreamCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
+pub(crate) fn record(
+    core: &DeviceCore,
+    stream: &StreamCore,
+    work: &Work<'_>,
+    operands: &[Operand<'_>],
+    patience: Patience,
+) -> Result<()> {
+    core.life.check_open()?;
+    stream.strict.check()?;
     check(core, work, operands)?;
-    core.check_lost()?;
-    let blocks = distinct_blocks(operands)?;
-    let mut hazards: SmallVec<[_; 8]> = blocks.iter().map(|(block, access)| (*access, block.uses.lock())).collect();
+    let hazards = distinct_hazards(operands)?;
+    let mut hazards = lock(&hazards, patience)?;
     for (access, uses) in &hazards {
         for by in uses.before(*access).filter(|by| by.stream != stream.index) {
-            core.stream(by.stream).flush_to(core, by.value);
+            flush_foreign(core, stream, (by.stream, by.value), patience)?;
         }
     }
+    if matches!(patience, Patience::Never) && stream.len() >= core.config.list_commands {
+        // A full list that its last recorder could not hand over.
+        stream.flush(core, patience)?;
+    }
     let mut recorder = stream.recorder.lock();
+    if recorder.closed {
+        return Err(Error::Closed);
+    }
     recorder.append(work, operands, &mut hazards, core);
     // A few commands for a device that has nothing of this stream to do, twice as many for each list that it has.
     let enough = FEW_COMMANDS << stream.in_flight().min(16);
     let full = recorder.len() >= core.config.list_commands.min(enough);
     drop(recorder);
     drop(hazards);
-    if full {
-        stream.flush(core);
+    if full && stream.flush(core, patience).is_err() {
+        // The operation is recorded, whatever keeps its list from being submitted now.
+        core.defer_flush(stream.index);
     }
     Ok(())
 }
+
+/// Locks the hazards of an operation.
+fn lock<'a>(hazards: &[(&'a Hazard, Access)], patience: Patience) -> Result<SmallVec<[Locked<'a>; 8]>> {
+    let lock = |(hazard, access): &(&'a Hazard, Access)| match patience {
+        // Whoever has it may be waiting for the device.
+        Patience::Never => hazard.uses.try_lock().map(|uses| (*access, uses)).ok_or(Error::Busy),
+        Patience::Forever | Patience::Until(_) => Ok((*access, hazard.uses.lock())),
+    };
+    hazards.iter().map(lock).collect()
+}
+
+/// Submits what another stream has recorded up to a use, so that it may be waited for (I1).
+pub(crate) fn flush_foreign(core: &DeviceCore, stream: &StreamCore, use_: Point, patience: Patience) -> Result<()> {
+    let (foreign, value) = (core.stream(use_.0), use_.1);
+    #[cfg(test)]
+    if core.sabotage.skips_foreign_flushes() {
+        return Ok(());
+    }
+    if foreign.submitted() < value {
+        stream.counters.foreign_flushes.fetch_add(1, Ordering::Relaxed);
+        foreign.flush_to(core, value, patience).inspect_err(|_| core.defer_flush(foreign.index))?;
+    }
+    Ok(())
+}
+
+/// A locked hazard, and what the operation does with its bytes.
+type Locked<'a> = (Access, MutexGuard<'a, Uses>);
 
 fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
     let malformed = |what| {

@@ -1,9 +1,10 @@
 //! The open list of a stream: plain data, under the recorder's lock.
 
+use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::hazard::{Use, Uses};
+use crate::hazard::{Hazard, Use, Uses, Write};
+use crate::memory::Operand;
 use crate::memory::heap::Heap;
-use crate::memory::{Block, Operand};
 use crate::pipelines::Pipeline;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -15,12 +16,12 @@ pub(crate) type Point = (u32, u64);
 pub(crate) type Points = SmallVec<[Point; 4]>;
 
 /// A command of a list reads what a command of another list wrote.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Edge {
     /// The reading command's index in its list.
     pub(crate) reader: u32,
     /// What it reads.
-    pub(crate) writer: Use,
+    pub(crate) writer: Write,
 }
 
 /// Size of the direct-mapped table from a memory's id to its place in the open list.
@@ -48,8 +49,6 @@ pub enum Work<'a> {
 pub(crate) trait Progress {
     /// Up to this value the stream's lists have settled, and their results are known.
     fn settled(&self, stream: u32) -> u64;
-    /// Whether this command, whose list has settled, failed.
-    fn failed(&self, by: Use) -> bool;
 }
 
 /// A list that nobody can append to, on its way to the queue.
@@ -61,6 +60,8 @@ pub(crate) struct Sealed {
     pub(crate) waits: Points,
     /// What its commands read of other lists.
     pub(crate) edges: Vec<Edge>,
+    /// Where those ask who depend on it.
+    pub(crate) outcome: Arc<Outcome>,
 }
 
 /// What a stream has recorded and not yet handed over, and its free memory.
@@ -74,6 +75,9 @@ pub(crate) struct Recorder {
     list: List,
     waits: Points,
     edges: Vec<Edge>,
+    outcome: Arc<Outcome>,
+    /// Nothing is recorded any more.
+    pub(crate) closed: bool,
     /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
     ordered_after: Vec<u64>,
     /// By the low bits of a memory's id: the id and its index in the open list. A miss costs a second entry.
@@ -90,6 +94,8 @@ impl Recorder {
             list: List::default(),
             waits: Points::new(),
             edges: Vec::new(),
+            outcome: Arc::default(),
+            closed: false,
             ordered_after: Vec::new(),
             memory_slots: [(0, 0); MEMORY_SLOTS],
             heap: Heap::new(),
@@ -130,8 +136,9 @@ impl Recorder {
         let value = self.open;
         let list = std::mem::take(&mut self.list);
         let (waits, edges) = (std::mem::take(&mut self.waits), std::mem::take(&mut self.edges));
+        let outcome = std::mem::take(&mut self.outcome);
         self.begin(spare);
-        Some(Sealed { value, list, waits, edges })
+        Some(Sealed { value, list, waits, edges, outcome })
     }
 
     /// Makes everything recorded from now on come after a foreign value, which is submitted.
@@ -179,20 +186,21 @@ impl Recorder {
         let by = Use { stream: self.stream, command: self.list.commands.len() as u32, value: self.open };
         self.push_command(work, operands);
         for (access, uses) in hazards {
-            if let Some(writer) = uses.write.filter(|_| *access != Access::Write) {
-                self.read_from(by.command, writer, progress);
+            if *access != Access::Write {
+                uses.writes.iter().for_each(|writer| self.read_from(by.command, writer, progress));
             }
-            uses.stamp(*access, by);
+            uses.stamp(*access, by, &self.outcome);
         }
     }
 
     /// Makes a command of the open list fail if the one did whose data it reads. Inside the list that follows from the
     /// bindings; see `retire`.
-    fn read_from(&mut self, reader: u32, writer: Use, progress: &impl Progress) {
-        let own = writer.stream == self.stream && writer.value == self.open;
-        let fine = || writer.value <= progress.settled(writer.stream) && !progress.failed(writer);
+    fn read_from(&mut self, reader: u32, writer: &Write, progress: &impl Progress) {
+        let by = writer.by;
+        let own = by.stream == self.stream && by.value == self.open;
+        let fine = || by.value <= progress.settled(by.stream) && writer.result().is_ok();
         if !own && !fine() {
-            self.edges.push(Edge { reader, writer });
+            self.edges.push(Edge { reader, writer: writer.clone() });
         }
     }
 
@@ -241,25 +249,23 @@ impl Recorder {
     }
 }
 
-/// The distinct blocks of an operation with what it does to them, in the order in which hazards are locked.
+/// The distinct hazards of an operation with what it does to their bytes, in the order in which they are locked.
 ///
 /// # Errors
-/// [`Error::Aliased`] if it writes a block that another of its operands is in too.
-pub(crate) fn distinct_blocks<'a>(operands: &'a [Operand<'_>]) -> Result<SmallVec<[(&'a Block, Access); 8]>> {
-    let mut blocks = SmallVec::<[(&Block, Access, usize); 8]>::new();
+/// [`Error::Aliased`] if it writes bytes that another of its operands covers too.
+pub(crate) fn distinct_hazards<'a>(operands: &[Operand<'a>]) -> Result<SmallVec<[(&'a Hazard, Access); 8]>> {
+    let mut hazards = SmallVec::<[(&Hazard, Access, usize); 8]>::new();
     for (index, operand) in operands.iter().enumerate() {
-        if let Some(block) = operand.storage.block() {
-            blocks.push((block, operand.access, index));
-        }
+        hazards.extend(operand.hazards.iter().map(|hazard| (hazard, operand.access, index)));
     }
-    blocks.sort_unstable_by_key(|(block, ..)| block.id);
-    for pair in blocks.windows(2) {
-        let [(block, access, index), (other_block, other_access, other_index)] = pair else { continue };
-        if block.id == other_block.id && (access.writes() || other_access.writes()) {
+    hazards.sort_unstable_by_key(|(hazard, ..)| hazard.id);
+    for pair in hazards.windows(2) {
+        let [(hazard, access, index), (other_hazard, other_access, other_index)] = pair else { continue };
+        if hazard.id == other_hazard.id && (access.writes() || other_access.writes()) {
             let (written, other) = if access.writes() { (*index, *other_index) } else { (*other_index, *index) };
             return Err(Error::Aliased { written, other });
         }
     }
-    blocks.dedup_by_key(|(block, ..)| block.id);
-    Ok(blocks.into_iter().map(|(block, access, _)| (block, access)).collect())
+    hazards.dedup_by_key(|(hazard, ..)| hazard.id);
+    Ok(hazards.into_iter().map(|(hazard, access, _)| (hazard, access)).collect())
 }

@@ -8,15 +8,18 @@
 //! something failed; what the lists held is dropped outside.
 
 use super::core::StreamCore;
+use super::outcome::{Outcome, Told};
 use super::recorder::{Edge, Point};
 use crate::device::DeviceCore;
 use crate::error::Failure;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
-use thalweg_hal::{Access, CommandFailure, List};
+use thalweg_hal::{Access, Binding, Command, CommandFailure, List};
 
 /// How many emptied lists a stream keeps for their capacity.
 const SPARE_LISTS: usize = 4;
@@ -29,21 +32,18 @@ pub(crate) struct InFlight {
     pub(crate) list: Arc<List>,
     /// What its commands read of other lists.
     pub(crate) edges: Vec<Edge>,
+    /// Where those ask who depend on the list.
+    pub(crate) outcome: Arc<Outcome>,
     /// Why the device did not take it: every command has failed.
-    pub(crate) refused: Option<Failure>,
+    pub(crate) refused: Option<Arc<thalweg_hal::Error>>,
 }
 
-/// The lists of a stream that have not settled, and how the others did.
+/// The lists of a stream that have not settled.
 #[derive(Debug)]
 pub(crate) struct Retiring {
     queue: Mutex<Lists>,
-    /// How commands failed, by value and index. Empty unless something did. An entry stays, because bytes that the
-    /// command wrote may be asked for at any time; it is some two hundred bytes for each command that ever failed.
-    failures: Mutex<BTreeMap<(u64, u32), Failure>>,
-    /// Written under `queue`, after `failures`.
+    /// Written under `queue`, after the list's outcome.
     settled: AtomicU64,
-    /// Number of entries in `failures`, written under its lock before `settled`. Nearly always 0, which saves the lock.
-    failed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -56,9 +56,7 @@ struct Lists {
 
 impl Default for Retiring {
     fn default() -> Self {
-        let zero = || AtomicU64::new(0);
-        let (queue, failures) = (Mutex::new(Lists::default()), Mutex::new(BTreeMap::new()));
-        Self { queue, failures, settled: zero(), failed: zero() }
+        Self { queue: Mutex::new(Lists::default()), settled: AtomicU64::new(0) }
     }
 }
 
@@ -68,24 +66,15 @@ impl Retiring {
         self.settled.load(Ordering::Acquire)
     }
 
-    /// How a command of a settled value ended.
-    pub(crate) fn result(&self, value: u64, command: u32) -> Result<(), Failure> {
-        // Relaxed: the caller has seen `settled`, which was stored after this.
-        if self.failed.load(Ordering::Relaxed) == 0 {
-            return Ok(());
-        }
-        self.failures.lock().get(&(value, command)).map_or(Ok(()), |failure| Err(failure.clone()))
-    }
-
     pub(crate) fn add(&self, list: InFlight) {
         self.queue.lock().in_flight.push_back(list);
     }
 
     /// The device did not take the newest list.
-    pub(crate) fn refuse(&self, value: u64, failure: Failure) {
+    pub(crate) fn refuse(&self, value: u64, error: Arc<thalweg_hal::Error>) {
         let mut queue = self.queue.lock();
         if let Some(newest) = queue.in_flight.back_mut().filter(|newest| newest.value == value) {
-            newest.refused = Some(failure);
+            newest.refused = Some(error);
         }
     }
 
@@ -96,15 +85,6 @@ impl Retiring {
 
     pub(crate) fn spare_list(&self) -> List {
         self.queue.lock().spare.pop().unwrap_or_default()
-    }
-
-    fn fail(&self, value: u64, failed: Vec<Option<Failure>>) {
-        let mut failures = self.failures.lock();
-        for (command, failure) in (0..).zip(failed) {
-            failures.extend(failure.map(|failure| ((value, command), failure)));
-        }
-        // Relaxed: ordered by `settled`.
-        self.failed.store(failures.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -123,8 +103,8 @@ impl StreamCore {
             // because they were submitted before this list (I1).
             let mut points = SmallVec::<[Point; 4]>::new();
             if let Some(front) = self.retiring.queue.lock().in_flight.front() {
-                let foreign = front.edges.iter().filter(|edge| edge.writer.stream != self.index);
-                points.extend(foreign.map(|edge| (edge.writer.stream, edge.writer.value)));
+                let foreign = front.edges.iter().filter(|edge| edge.writer.by.stream != self.index);
+                points.extend(foreign.map(|edge| (edge.writer.by.stream, edge.writer.by.value)));
             }
             for (stream, value) in points {
                 let other = core.stream(stream);
@@ -144,7 +124,8 @@ impl StreamCore {
     fn settle_front(&self, core: &DeviceCore, completed: u64) -> Option<InFlight> {
         let mut queue = self.retiring.queue.lock();
         let known = |edge: &Edge| {
-            edge.writer.stream == self.index || core.stream(edge.writer.stream).settled() >= edge.writer.value
+            let by = edge.writer.by;
+            by.stream == self.index || core.stream(by.stream).settled() >= by.value
         };
         let ready = |front: &InFlight| front.value <= completed && front.edges.iter().all(known);
         if !queue.in_flight.front().is_some_and(ready) {
@@ -155,8 +136,13 @@ impl StreamCore {
         // They come by rising value, and every lower one has settled.
         let reported = queue.reported.partition_point(|failure| failure.value <= front.value);
         let own = queue.reported.drain(..reported).filter(|failure| failure.value == front.value);
-        if let Some(failed) = failed_commands(self.index, &front, own, core) {
-            self.retiring.fail(front.value, failed);
+        if let Some(failed) = failed_commands(self.index, &front, own) {
+            let failed = (0..).zip(failed).filter_map(|(command, failure)| Some((command, failure?)));
+            let told = Told { failures: failed.collect(), times: Vec::new() };
+            if let Some((_, first)) = told.failures.first() {
+                self.strict.fail(front.value, first);
+            }
+            front.outcome.enter(told);
         }
         // Release: pairs with the Acquire in `settled`.
         self.retiring.settled.store(front.value, Ordering::Release);
@@ -181,26 +167,35 @@ fn failed_commands(
     stream: u32,
     settled: &InFlight,
     reported: impl Iterator<Item = CommandFailure>,
-    core: &DeviceCore,
 ) -> Option<Vec<Option<Failure>>> {
-    let InFlight { value, list, edges, refused } = settled;
-    let mut failed = vec![refused.clone(); if refused.is_some() { list.commands.len() } else { 0 }];
+    let InFlight { value, list, edges, refused, .. } = settled;
+    let commands = list.commands.len();
+    let mut failed = Vec::new();
     let mut fail = |command: u32, failure: Failure| {
-        failed.resize(list.commands.len(), None);
+        failed.resize(commands, None);
         match failed.get_mut(command as usize) {
             Some(entry) => drop(entry.get_or_insert(failure)),
             // There is no such command: then any of them may be meant.
             None => failed.fill(Some(failure)),
         }
     };
+    let at = |command: u32, source: Arc<thalweg_hal::Error>| {
+        let operation = list.commands.get(command as usize).map_or("unknown".into(), |command| name(list, command));
+        Failure { operation, stream, value: *value, source }
+    };
     // What a command inherits comes before what the device says of it: it worked on undefined data.
     for Edge { reader, writer } in edges {
-        if let Err(failure) = core.result(*writer) {
+        if let Err(failure) = writer.result() {
             fail(*reader, failure);
         }
     }
     for CommandFailure { command, error, .. } in reported {
-        fail(command, Failure { stream, value: *value, source: Arc::new(error) });
+        fail(command, at(command, Arc::new(error)));
+    }
+    if let Some(error) = refused {
+        for (index, _) in (0..).zip(&list.commands).filter(|(_, command)| **command != Command::Barrier) {
+            fail(index, at(index, Arc::clone(error)));
+        }
     }
     if failed.is_empty() {
         return None;
@@ -211,29 +206,47 @@ fn failed_commands(
     Some(failed)
 }
 
+/// What a command is called in an error.
+fn name(list: &List, command: &Command) -> Cow<'static, str> {
+    match command {
+        Command::Dispatch { pipeline, .. } => list.pipelines[*pipeline as usize].source().name.clone(),
+        Command::Copy { .. } => "copy".into(),
+        Command::Fill { .. } => "fill".into(),
+        Command::Barrier => "barrier".into(),
+    }
+}
+
 /// Lets failures follow the data inside a list: the bindings say who reads what. In the order of recording, which is
 /// that of every two commands that touch the same bytes.
 fn spread(list: &List, failed: &mut [Option<Failure>]) {
-    // Ranges whose content is undefined, with the reason. A write replaces what it overlaps: it covers all of its storage,
-    // and whatever else was in the block is gone.
-    let mut undefined: Vec<(thalweg_hal::Binding, Failure)> = Vec::new();
+    // Ranges whose content is undefined, with the reason.
+    let mut undefined: Vec<(Range<u64>, u64, Failure)> = Vec::new();
     for (command, failed) in list.commands.iter().zip(failed) {
         let bindings = list.bindings_of(command);
-        // One memory may stand in the table more than once.
-        let same = |a: &thalweg_hal::Binding, b: &thalweg_hal::Binding| {
-            let memory = |binding: &thalweg_hal::Binding| list.memories[binding.memory as usize].id();
-            memory(a) == memory(b) && a.overlaps(&thalweg_hal::Binding { memory: a.memory, ..*b })
+        // One memory may stand in the table more than once; its id is the same.
+        let place = |binding: &Binding| {
+            (binding.offset..binding.offset + binding.bytes, list.memories[binding.memory as usize].id())
         };
+        let overlap = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
         if failed.is_none() {
-            let mut reads = bindings.iter().filter(|binding| binding.access != Access::Write);
-            *failed = reads.find_map(|read| {
-                let found = undefined.iter().find(|(range, _)| same(range, read));
-                found.map(|(_, failure)| failure.clone())
+            let mut reads = bindings.iter().filter(|binding| binding.access != Access::Write).map(place);
+            *failed = reads.find_map(|(read, memory)| {
+                let found = undefined.iter().find(|(range, id, _)| *id == memory && overlap(range, &read));
+                found.map(|(.., failure)| failure.clone())
             });
         }
-        for write in bindings.iter().filter(|binding| binding.access.writes()) {
-            undefined.retain(|(range, _)| !same(range, write));
-            undefined.extend(failed.clone().map(|failure| (*write, failure)));
+        for (written, memory) in bindings.iter().filter(|binding| binding.access.writes()).map(place) {
+            // What it writes is no longer what it was; what it does not write is.
+            for (range, id, failure) in std::mem::take(&mut undefined) {
+                if id != memory || !overlap(&range, &written) {
+                    undefined.push((range, id, failure));
+                    continue;
+                }
+                let rest = [range.start..written.start, written.end..range.end];
+                undefined
+                    .extend(rest.into_iter().filter(|rest| !rest.is_empty()).map(|rest| (rest, id, failure.clone())));
+            }
+            undefined.extend(failed.clone().map(|failure| (written, memory, failure)));
         }
     }
 }

@@ -1,12 +1,18 @@
 //! Models of the protocol: the shipped code, in every interleaving that loom finds.
 //!
-//! The device only takes note of what it is given. It sits behind the validator, which knows nothing of the recorder and
-//! says of each submission whether everything before it was ordered. loom itself finds deadlocks.
+//! The device only takes note of what it is given, and completes it when somebody waits. It sits behind the validator, which
+//! knows nothing of the recorder and says of each submission whether everything before it was ordered. loom itself finds
+//! deadlocks.
 
+use crate::patience::Patience;
+use crate::reaper;
+use crate::stream::pool::Pool;
+use crate::stream::turn::Turn;
 use crate::{Config, Device, Event, Operand, Storage, Stream, Work};
 use loom::thread;
 use std::any::Any;
 use std::borrow::Cow;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,21 +23,33 @@ use thalweg_hal::{
     Access, CommandFailure, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Result, Submission, Timeline, Wait,
 };
 
-/// Preemptions in one execution. The races that we know of need two.
-const PREEMPTIONS: usize = 4;
+/// Preemptions in one execution of two threads. The races that we know of need two.
+const PREEMPTIONS: usize = 6;
+/// The same for three threads, whose interleavings are many more.
+const PREEMPTIONS_OF_THREE: usize = 3;
 
-/// Takes everything, does nothing, completes nothing: every use stays outstanding.
+/// Takes everything, does nothing, and completes nothing that nobody waits for.
 #[derive(Debug)]
 struct Silent(DeviceInfo);
 
 #[derive(Debug)]
-struct SilentQueue;
+struct SilentQueue {
+    /// The most lists that may be in flight.
+    limit: u64,
+}
 
-/// Completes nothing; keeps what the host signals.
 #[derive(Debug)]
 struct SilentTimeline {
     id: u64,
-    signalled: AtomicU64,
+    submitted: AtomicU64,
+    /// One of loom's: that it rises is what others race with.
+    completed: loom::sync::atomic::AtomicU64,
+}
+
+impl SilentTimeline {
+    fn of(timeline: &Arc<dyn Timeline>) -> &Self {
+        timeline.as_any().downcast_ref().unwrap()
+    }
 }
 
 impl thalweg_hal::Device for Silent {
@@ -39,10 +57,15 @@ impl thalweg_hal::Device for Silent {
         &self.0
     }
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
-        Ok(Box::new(SilentQueue))
+        Ok(Box::new(SilentQueue { limit: self.0.limits.max_allocations }))
     }
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(SilentTimeline { id: thalweg_hal::unique_id(), signalled: AtomicU64::new(0) }))
+        let zero = || AtomicU64::new(0);
+        Ok(Arc::new(SilentTimeline {
+            id: thalweg_hal::unique_id(),
+            submitted: zero(),
+            completed: loom::sync::atomic::AtomicU64::new(0),
+        }))
     }
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         Ok(Arc::new(HostPipeline::new(source)))
@@ -63,9 +86,12 @@ impl thalweg_hal::Device for Silent {
 }
 
 impl Queue for SilentQueue {
-    unsafe fn submit(&mut self, _: Submission<'_>) -> Result<()> {
+    unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         // Others may run while a driver is at work.
         thread::yield_now();
+        let timeline = SilentTimeline::of(&submission.signal.timeline);
+        timeline.submitted.store(submission.signal.value, Ordering::Relaxed);
+        assert!(submission.signal.value - timeline.completed() <= self.limit, "more in flight than there may be");
         Ok(())
     }
 }
@@ -75,13 +101,18 @@ impl Timeline for SilentTimeline {
         self.id
     }
     fn completed(&self) -> u64 {
-        self.signalled.load(Ordering::Relaxed)
+        self.completed.load(Ordering::Acquire)
     }
-    fn wait(&self, _: u64, _: Option<Duration>) -> Result<bool> {
-        Ok(false)
+    /// The device is at work while somebody waits.
+    fn wait(&self, value: u64, _: Option<Duration>) -> Result<bool> {
+        thread::yield_now();
+        assert!(value <= self.submitted.load(Ordering::Relaxed), "this wait would never end");
+        self.completed.fetch_max(value, Ordering::AcqRel);
+        Ok(true)
     }
+    fn interrupt(&self) {}
     fn signal(&self, value: u64) {
-        self.signalled.store(value, Ordering::Relaxed);
+        self.completed.store(value, Ordering::Release);
     }
     fn take_failures(&self) -> Vec<CommandFailure> {
         Vec::new()
@@ -111,9 +142,15 @@ struct World {
 
 impl World {
     fn new(streams: usize, list_commands: usize) -> Arc<Self> {
-        let info = MockDevice::new(MockConfig::default());
-        let validated = Validated::new(Arc::new(Silent(thalweg_hal::Device::info(&*info).clone())));
-        let config = Config::default().list_commands(list_commands);
+        Self::limited(streams, list_commands, 32)
+    }
+
+    /// With a bound on the lists in flight.
+    fn limited(streams: usize, list_commands: usize, lists_in_flight: u64) -> Arc<Self> {
+        let mock = MockDevice::new(MockConfig { max_allocations: lists_in_flight, ..MockConfig::default() });
+        let info = DeviceInfo { ..thalweg_hal::Device::info(&*mock).clone() };
+        let validated = Validated::new(Arc::new(Silent(info)));
+        let config = Config::default().list_commands(list_commands).lists_in_flight(lists_in_flight);
         let device = Device::without_reaper(Arc::<Validated>::clone(&validated), config).unwrap();
         let pipeline = device.pipeline(&COMBINE).unwrap();
         let streams: Vec<_> = (0..streams).map(|_| Stream::new(&device).unwrap()).collect();
@@ -129,16 +166,22 @@ impl World {
     /// storage[to] = f(storage[to], storage[from]) on a stream. Writes what others may name: what is under test is that
     /// even then both orders are orders.
     fn combine(&self, stream: usize, from: usize, to: usize) {
-        let operand = |at: usize, access| Operand { storage: &self.storages[at], access, offset: 0, bytes: BYTES };
+        let operand = |at: usize, access| Operand { access, ..Operand::read(&self.storages[at], 0, BYTES) };
         let work = Work::Dispatch { pipeline: &self.pipeline, params: &[], extent: [1; 3] };
         let operands = [operand(from, Access::Read), operand(to, Access::ReadWrite)];
         self.streams[stream].record(&work, &operands).unwrap();
     }
 
+    /// Records something on the first stream that concerns no other.
+    fn combine_own(&self) {
+        let mut storage = self.streams[0].allocate(BYTES).unwrap();
+        self.streams[0].record(&Work::Fill(1), &[Operand::write(&mut storage)]).unwrap();
+    }
+
     /// Hands everything over and asks the validator.
     fn judge(&self) {
-        self.streams.iter().for_each(Stream::flush);
-        assert!(self.device.core.check_lost().is_ok());
+        self.streams.iter().for_each(|stream| stream.flush().unwrap());
+        self.device.check().unwrap();
         let report = self.validated.report();
         assert_eq!(report.violations, 0, "{report:?}");
         assert!(report.submissions > 0);
@@ -146,18 +189,30 @@ impl World {
 }
 
 fn model(run: impl Fn() + Send + Sync + 'static) {
+    bounded(PREEMPTIONS, run);
+}
+
+fn bounded(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = Some(preemptions);
     builder.check(run);
+}
+
+/// Runs a program in a thread of its own.
+fn spawn(world: &Arc<World>, program: fn(&World)) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || program(&world))
+}
+
+fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 /// Runs each program in a thread of its own, then judges.
 fn threads<const N: usize>(world: &Arc<World>, programs: [fn(&World); N]) {
-    let spawn = |program: fn(&World)| {
-        let world = Arc::clone(world);
-        thread::spawn(move || program(&world))
-    };
-    programs.map(spawn).map(|handle| handle.join().unwrap());
+    join(programs.map(|program| spawn(world, program)));
     world.judge();
 }
 
@@ -181,7 +236,7 @@ fn loom_seal_and_submit_against_a_foreign_flush() {
             [
                 |world| {
                     world.combine(0, 1, 0);
-                    world.streams[0].flush();
+                    world.streams[0].flush().unwrap();
                 },
                 |world| world.combine(1, 0, 1),
             ],
@@ -197,7 +252,7 @@ fn loom_event_against_flush() {
         threads(
             &world,
             [
-                |world| world.streams[0].flush(),
+                |world| world.streams[0].flush().unwrap(),
                 |world| {
                     let event: Event = world.streams[0].record_event();
                     world.streams[1].wait(&event).unwrap();
@@ -214,18 +269,14 @@ fn loom_event_against_flush() {
 fn loom_deferred_flush() {
     model(|| {
         let world = World::new(1, 100);
-        let spawn = |program: fn(&World)| {
-            let world = Arc::clone(&world);
-            thread::spawn(move || program(&world))
-        };
         let others = [
-            spawn(|world| world.device.core.defer_flush(world.streams[0].id())),
-            spawn(|world| world.streams[0].flush()),
+            spawn(&world, |world| world.device.core.defer_flush(world.streams[0].id())),
+            spawn(&world, |world| world.streams[0].flush().unwrap()),
         ];
         let core = &world.device.core;
         let next = core.doorbell.listen();
         core.submit_deferred();
-        others.map(|other| other.join().unwrap());
+        join(others);
         let looks_again = next.timeline.completed() >= next.value;
         assert!(looks_again || !core.has_deferred(), "the request is forgotten");
         world.judge();
@@ -247,9 +298,165 @@ fn loom_doorbell() {
         early.join().unwrap();
         let late = [ring(), ring()];
         let next = bell.listen();
-        late.map(|late| late.join().unwrap());
+        join(late);
         // The two may both have rung before the reaper listened; one more then must be heard.
         bell.ring();
         assert!(next.timeline.completed() >= next.value);
+    });
+}
+
+/// (I2) Two streams read what a third writes: both orders are orders, for each reader.
+#[test]
+fn loom_two_readers_and_a_writer() {
+    bounded(PREEMPTIONS_OF_THREE, || {
+        let world = World::new(3, 100);
+        threads(
+            &world,
+            [|world| world.combine(1, 0, 1), |world| world.combine(2, 0, 2), |world| world.combine(0, 1, 0)],
+        );
+    });
+}
+
+/// Of two threads that share their streams with others, one alone moves to the stream that becomes free; and all places are
+/// given back.
+#[test]
+fn loom_assign_move_and_release() {
+    model(|| {
+        let pool = Arc::new(Pool::new(3));
+        let [a, b, free, with_a, with_b] = std::array::from_fn(|_| pool.assign());
+        assert_eq!((a, b), (with_a, with_b));
+        let program = |stream: u32| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.move_away(stream, || true).unwrap_or(stream))
+        };
+        let movers = [program(a), program(b)];
+        pool.release(free);
+        let [now_a, now_b] = movers.map(|thread| thread.join().unwrap());
+        assert!(pool.moves() <= 1, "both have moved, to {now_a} and {now_b}");
+        [now_a, now_b, with_a, with_b].into_iter().for_each(|stream| pool.release(stream));
+        assert_eq!(pool.load(), (vec![0; 3], 3));
+    });
+}
+
+/// A stream of one's own has one owner at a time.
+#[test]
+fn loom_one_owner() {
+    model(|| {
+        let pool = Arc::new(Pool::new(1));
+        let owned = Arc::new([const { AtomicU64::new(0) }; 3]);
+        let program = || {
+            let (pool, owned) = (Arc::clone(&pool), Arc::clone(&owned));
+            thread::spawn(move || {
+                let own = pool.take_explicit().unwrap();
+                assert_eq!(owned[own as usize].fetch_add(1, Ordering::Relaxed), 0, "two owners");
+                thread::yield_now();
+                owned[own as usize].fetch_sub(1, Ordering::Relaxed);
+                pool.release_explicit(own);
+            })
+        };
+        join([program(), program()]);
+    });
+}
+
+/// The submitter's turn is handed on, also past somebody who stops waiting for it.
+#[test]
+fn loom_turn_past_one_who_gives_up() {
+    bounded(PREEMPTIONS_OF_THREE, || {
+        let turn = Arc::new(Turn::new(0));
+        let take = |patience: fn() -> Patience| {
+            let turn = Arc::clone(&turn);
+            thread::spawn(move || turn.take(patience()).map(|mut value| *value += 1).is_ok())
+        };
+        let gives_up = take(|| Patience::Never);
+        let patient = take(|| Patience::Forever);
+        let here = turn.take(Patience::Forever).map(|mut value| *value += 1).is_ok();
+        let got = [gives_up, patient].map(|thread| thread.join().unwrap());
+        assert!(here && got[1], "waited for ever, or in vain");
+        assert_eq!(*turn.take(Patience::Never).unwrap(), 2 + i32::from(got[0]));
+    });
+}
+
+/// Of a stream's lists no more are in flight than may be, whoever submits, and who waits for a credit gets it.
+#[test]
+fn loom_credits() {
+    bounded(PREEMPTIONS_OF_THREE, || {
+        let world = World::limited(1, 100, 1);
+        let program = |world: &World| {
+            world.combine_own();
+            world.streams[0].flush().unwrap();
+        };
+        threads(&world, [program, program]);
+    });
+}
+
+/// A waker that counts.
+#[derive(Debug, Default)]
+struct Woken(AtomicU64);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A task that waits for a list, against the device that completes it and the reaper that looks then: the task is woken, or
+/// has seen by itself that it is done. If it gives up instead, nothing of it stays behind.
+fn task_against_reaper(gives_up: bool) {
+    let world = World::new(1, 100);
+    world.streams[0].flush().unwrap();
+    let event = world.streams[0].record_event();
+    let reaper = spawn(&world, |world| {
+        let core = &world.device.core;
+        let timeline = &core.stream(world.streams[0].id()).timeline;
+        SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
+        reaper::round(core, &mut Vec::new()).wakers.into_iter().for_each(std::task::Waker::wake);
+    });
+    let woken = Arc::new(Woken::default());
+    let waker = Arc::clone(&woken).into();
+    let mut finished = event.finished();
+    let ready = std::pin::Pin::new(&mut finished).poll(&mut std::task::Context::from_waker(&waker)).is_ready();
+    if gives_up {
+        drop(finished);
+    }
+    reaper.join().unwrap();
+    if !gives_up {
+        assert!(ready || woken.0.load(Ordering::Relaxed) > 0, "nobody wakes the task");
+    }
+    if gives_up || !ready {
+        assert_eq!(world.device.core.stream(world.streams[0].id()).waiters.len(), 0, "a waker stays behind");
+    }
+}
+
+#[test]
+fn loom_task_against_reaper() {
+    model(|| task_against_reaper(false));
+}
+
+#[test]
+fn loom_task_that_gives_up() {
+    model(|| task_against_reaper(true));
+}
+
+/// A device that is closed has run what was recorded, and records nothing more: against a thread that records, and the reaper
+/// that submits what that thread left behind.
+#[test]
+fn loom_deferred_flush_against_close() {
+    bounded(PREEMPTIONS_OF_THREE, || {
+        let world = World::new(1, 100);
+        let recorder = spawn(&world, |world| {
+            let mut storage = match world.streams[0].allocate(BYTES) {
+                Err(error) => return assert!(matches!(error, crate::Error::Closed), "{error}"),
+                Ok(storage) => storage,
+            };
+            let recorded = world.streams[0].record(&Work::Fill(1), &[Operand::write(&mut storage)]);
+            assert!(matches!(recorded, Ok(()) | Err(crate::Error::Closed)), "{recorded:?}");
+            world.device.core.defer_flush(world.streams[0].id());
+        });
+        let reaper = spawn(&world, |world| drop(reaper::round(&world.device.core, &mut Vec::new())));
+        world.device.core.close(Patience::Forever, true).unwrap();
+        join([recorder, reaper]);
+        let stream = world.device.core.stream(world.streams[0].id());
+        assert!(stream.is_idle(), "something was recorded and never ran");
+        assert_eq!(world.validated.report().violations, 0);
     });
 }

@@ -15,16 +15,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct Sabotage {
     forget_freed_stamps: AtomicBool,
+    skip_foreign_flushes: AtomicBool,
+    unlimited_credit: AtomicBool,
+    drop_edges: AtomicBool,
 }
 
-impl Sabotage {
-    /// Blocks that are taken again come without their uses (I5).
-    #[cfg(not(loom))]
-    pub(crate) fn forget_freed_stamps(&self) {
-        self.forget_freed_stamps.store(true, Ordering::Relaxed);
-    }
+macro_rules! sabotage {
+    ($($(#[$doc:meta])* $field:ident, $ask:ident;)*) => {
+        impl Sabotage {
+            $(
+                $(#[$doc])*
+                #[cfg(not(loom))]
+                pub(crate) fn $field(&self) {
+                    self.$field.store(true, Ordering::Relaxed);
+                }
 
-    pub(crate) fn forgets_freed_stamps(&self) -> bool {
-        self.forget_freed_stamps.load(Ordering::Relaxed)
-    }
+                pub(crate) fn $ask(&self) -> bool {
+                    self.$field.load(Ordering::Relaxed)
+                }
+            )*
+        }
+    };
+}
+
+sabotage! {
+    /// Blocks that are taken again come without their uses (I5).
+    forget_freed_stamps, forgets_freed_stamps;
+    /// What an operation depends on is not submitted before it is waited for (I1).
+    skip_foreign_flushes, skips_foreign_flushes;
+    /// A stream may have any number of lists in flight.
+    unlimited_credit, gives_unlimited_credit;
+    /// Lists forget what they read of other lists.
+    drop_edges, drops_edges;
 }

@@ -61,10 +61,10 @@ fn a_refused_submission_uses_up_its_value_and_the_stream_goes_on() {
     let (device, faulty) = faulty(Plan { submissions: Strike::Nth(2), ..Plan::default() });
     let [stream, other] = streams(&device);
     let first = Known::fill(&stream, 1).unwrap();
-    stream.flush();
+    stream.flush().unwrap();
     let second = first.combine(&first, 2, &stream).unwrap();
     let event = stream.record_event();
-    stream.flush();
+    stream.flush().unwrap();
     let third = first.combine(&first, 3, &stream).unwrap();
     // Ordered after the refused list, but reading nothing of it.
     other.wait(&event).unwrap();
@@ -250,7 +250,7 @@ fn everything_may_be_dropped_in_any_order_with_work_in_flight() {
         let device = mock(MockConfig { seed: order, ..MockConfig::default() });
         let [stream, other] = streams(&device);
         let known = Known::fill(&stream, 1).unwrap();
-        stream.flush();
+        stream.flush().unwrap();
         let event = stream.record_event();
         let copy = known.copy(&other).unwrap();
         let mut things: Vec<Box<dyn Send>> =
@@ -292,7 +292,7 @@ fn lists_in_flight_are_bounded() {
         let recording = scope.spawn(|| {
             (0..10).for_each(|value| {
                 drop(Known::fill(&stream, value).unwrap());
-                stream.flush();
+                stream.flush().unwrap();
             });
         });
         // Nothing settles, so the credits are used up, and then nothing more is submitted: not by the thread, which

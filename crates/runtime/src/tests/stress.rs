@@ -119,7 +119,7 @@ fn chain(
             }
         }
         if random.below(64) == 0 {
-            stream.flush();
+            stream.flush().unwrap();
         }
     }
     own.iter().for_each(check);

@@ -152,6 +152,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Timeline for DoubleTimeline {
+    fn interrupt(&self) {}
     fn id(&self) -> u64 {
         self.id
     }

@@ -1,0 +1,47 @@
+//! How the commands of a list ended.
+//!
+//! Whoever may ask holds the outcome: a block by its last write, an edge, a timed event. It is let go with the last of them, so
+//! that results need no table that would grow with every failure.
+
+use crate::error::Failure;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// What a list's commands have to tell, which is nothing for nearly every list.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Entered once, if there is anything to enter, before the list's value is seen to have settled (I7).
+    told: OnceLock<Told>,
+}
+
+/// By rising index of the command.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) failures: Vec<(u32, Failure)>,
+    pub(crate) times: Vec<(u32, Duration)>,
+}
+
+impl Outcome {
+    /// How a command of the settled list ended.
+    pub(crate) fn result(&self, command: u32) -> Result<(), Failure> {
+        let failure = self.told.get().and_then(|told| find(&told.failures, command));
+        failure.map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
+    /// The device's clock at a timestamp of the settled list; `None` if the list did not get so far.
+    pub(crate) fn time(&self, command: u32) -> Option<Duration> {
+        self.told.get().and_then(|told| find(&told.times, command)).copied()
+    }
+
+    /// For whoever settles the list, once.
+    pub(crate) fn enter(&self, told: Told) {
+        if !(told.failures.is_empty() && told.times.is_empty()) {
+            let entered = self.told.set(told);
+            debug_assert!(entered.is_ok(), "a list settles once");
+        }
+    }
+}
+
+fn find<T>(entries: &[(u32, T)], command: u32) -> Option<&T> {
+    entries.binary_search_by_key(&command, |(index, _)| *index).ok().map(|at| &entries[at].1)
+}

@@ -1,0 +1,72 @@
+//! A lock that can be waited for with a deadline, around what only one thread at a time may do.
+//!
+//! Whoever has the turn has taken the value out, so nothing is locked while it is used; the lock inside is held for the
+//! exchange alone.
+
+use crate::error::Result;
+use crate::patience::Patience;
+use crate::sync::{Condvar, Mutex};
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+/// One value, for one thread at a time.
+#[derive(Debug)]
+pub(crate) struct Turn<T> {
+    /// `None` while somebody has the turn.
+    value: Mutex<Option<T>>,
+    given_back: Condvar,
+}
+
+impl<T> Turn<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Mutex::new(Some(value)), given_back: Condvar::default() }
+    }
+
+    /// Waits for the turn.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout) or [`Error::Busy`](crate::Error::Busy) when the patience is over.
+    pub(crate) fn take(&self, patience: Patience) -> Result<Taken<'_, T>> {
+        let mut value = self.value.lock();
+        loop {
+            if let Some(value) = value.take() {
+                return Ok(Taken { value: Some(value), turn: self });
+            }
+            // After the look: a notification that comes with the end of the time must not be lost to the others.
+            let left = patience.left();
+            if left == Some(Duration::ZERO) {
+                return Err(patience.over());
+            }
+            value = self.given_back.wait(value, left);
+        }
+    }
+}
+
+/// The turn, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Taken<'a, T> {
+    /// Always `Some`, until `drop` takes it.
+    value: Option<T>,
+    turn: &'a Turn<T>,
+}
+
+impl<T> Deref for Taken<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("taken only by drop")
+    }
+}
+
+impl<T> DerefMut for Taken<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("taken only by drop")
+    }
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        *self.turn.value.lock() = self.value.take();
+        self.turn.given_back.notify_one();
+    }
+}

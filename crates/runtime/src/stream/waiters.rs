@@ -1,0 +1,76 @@
+//! Async tasks that wait for a stream.
+//!
+//! A task leaves its waker and the point that it waits for. Only the reaper wakes, last of all that it does and with nothing
+//! locked, since a waker is the user's code (I8). It looks whenever a value settles or a list is submitted, so a waker that
+//! is left before the reaper's look is seen by it; whoever leaves one looks at the stream once more afterwards, so one that is
+//! left later is not needed.
+
+use crate::sync::Mutex;
+use std::task::Waker;
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// The list that signals the value has been handed to the device.
+    Submitted(u64),
+    /// It has settled.
+    Settled(u64),
+}
+
+/// The tasks that wait for one stream: as many as there are futures.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<(u64, Point, Waker)>,
+    tickets: u64,
+}
+
+impl Waiters {
+    /// Leaves a waker, in place of the one left before with this ticket.
+    pub(crate) fn leave(&self, ticket: &mut Option<u64>, point: Point, waker: &Waker) {
+        // Cloned and dropped with nothing locked: both are the user's code.
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        let known = ticket.and_then(|ticket| state.waiting.iter_mut().find(|(id, ..)| *id == ticket));
+        let replaced = match known {
+            Some((_, _, known)) => Some(std::mem::replace(known, waker)),
+            None => {
+                state.tickets += 1;
+                let id = state.tickets;
+                state.waiting.push((id, point, waker));
+                *ticket = Some(id);
+                None
+            }
+        };
+        drop(state);
+        drop(replaced);
+    }
+
+    /// Takes a waker back. It may have been woken already.
+    pub(crate) fn give_up(&self, ticket: u64) {
+        let mut state = self.state.lock();
+        let at = state.waiting.iter().position(|(id, ..)| *id == ticket);
+        let entry = at.map(|at| state.waiting.swap_remove(at));
+        drop(state);
+        drop(entry);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
+    /// Moves those whose point is reached to `woken`.
+    pub(crate) fn take_reached(&self, submitted: u64, settled: u64, woken: &mut Vec<Waker>) {
+        let reached = |point: &Point| match *point {
+            Point::Submitted(value) => value <= submitted,
+            Point::Settled(value) => value <= settled,
+        };
+        let mut state = self.state.lock();
+        woken.extend(state.waiting.extract_if(.., |(_, point, _)| reached(point)).map(|(.., waker)| waker));
+    }
+}
