@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, Error, KernelSource, Memory, Pipeline, Result, Timeline, Violation, Wait};
+use thalweg_hal::{Device, Error, KernelSource, Memory, Pipeline, Report, Reported, Result, Timeline, Violation, Wait};
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 
@@ -35,13 +35,15 @@ fn a_failed_command_keeps_nothing_else_from_running() {
         wait(&last);
         // Two by the first list, around the failure, one by the second, two by the third.
         assert_eq!(read(&device, &cell, 0, 1), [before + 5]);
-        let failures = line.timeline.take_failures();
+        let failures = line.timeline.take_reports();
         assert_eq!(
             failures.iter().map(|failure| (failure.value, failure.command)).collect::<Vec<_>>(),
             [(1, 2), (3, 2)]
         );
-        failures.iter().for_each(|failure| assert_eq!(failure.error.to_string(), text));
-        assert!(line.timeline.take_failures().is_empty(), "returned twice");
+        for failure in &failures {
+            assert!(matches!(&failure.what, Reported::Failed(error) if error.to_string() == text), "{failure:?}");
+        }
+        assert!(line.timeline.take_reports().is_empty(), "returned twice");
     }
 }
 
@@ -62,7 +64,7 @@ fn stress_a_failure_is_there_before_its_value() {
                         thread::yield_now();
                     }
                     assert!(line.timeline.wait(round, Some(LONG)).unwrap());
-                    let failures = line.timeline.take_failures();
+                    let failures = line.timeline.take_reports();
                     assert_eq!(failures.iter().map(|failure| failure.value).collect::<Vec<_>>(), [round]);
                 }
             });
@@ -146,7 +148,7 @@ impl Timeline for Foreign {
         Ok(false)
     }
     fn signal(&self, _value: u64) {}
-    fn take_failures(&self) -> Vec<thalweg_hal::CommandFailure> {
+    fn take_reports(&self) -> Vec<Report> {
         Vec::new()
     }
     fn as_any(&self) -> &dyn Any {

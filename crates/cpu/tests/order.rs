@@ -32,7 +32,7 @@ fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
     wait(&last);
     assert_eq!(read(&device, &cells, 2 * CELL, 2), [x, x]);
     assert_eq!(read(&device, &cells, 0, 2), [x, x]);
-    assert!(line.timeline.take_failures().is_empty());
+    assert!(line.timeline.take_reports().is_empty());
     assert_eq!(line.timeline.completed(), 302);
 }
 

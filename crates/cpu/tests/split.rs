@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Device, KernelFailure, KernelSource};
+use thalweg_hal::{Access, Device, KernelFailure, KernelSource, Report, Reported};
 
 /// A row sum in f32 with a product chain: rounding shows any change of order. Parameters: the row's length.
 fn rows() -> KernelSource {
@@ -129,8 +129,8 @@ fn stress_the_first_failing_item_is_the_one_reported() {
         let list = list.dispatch(&fold, &after, 1, &[(&cells, 0, 4), (&cells, 256, 4)]).build();
         let done = line.submit(&list, &[]);
         wait(&done);
-        let failures = line.timeline.take_failures();
-        let [thalweg_hal::CommandFailure { error, .. }] = &*failures else { panic!("{failures:?}") };
+        let failures = line.timeline.take_reports();
+        let [Report { what: Reported::Failed(error), .. }] = &*failures else { panic!("{failures:?}") };
         assert!(error.to_string().ends_with(&format!("item {first}")), "{error}, expected item {first}");
     }
 }

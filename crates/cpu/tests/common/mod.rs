@@ -140,6 +140,12 @@ impl Builder {
         self
     }
 
+    /// Appends a timestamp.
+    pub fn timestamp(mut self) -> Self {
+        self.0.commands.extend([Command::Timestamp, Command::Barrier]);
+        self
+    }
+
     /// Appends a copy of one cell to another.
     pub fn copy(mut self, from: (&Arc<dyn Memory>, u64), to: (&Arc<dyn Memory>, u64), bytes: u64) -> Self {
         let list = &mut self.0;

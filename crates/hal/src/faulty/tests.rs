@@ -6,7 +6,7 @@ use crate::validate::Validated;
 use crate::validate::tests::double::{Double, Received};
 use crate::validate::tests::rig::{Random, Step, list, read, submit, write};
 use crate::{
-    Command, CommandFailure, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Result, Span, Timeline,
+    Command, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Report, Reported, Result, Span, Timeline,
     Violation, Wait,
 };
 use std::borrow::Cow;
@@ -195,7 +195,7 @@ fn withheld_signals_and_failures_come_with_the_release() {
     rig.submit(&failing_list(), &[]);
     rig.submit(&list(&[]), &[rig.wait(2)]);
     assert_eq!(rig.timeline.completed(), 1);
-    assert!(rig.timeline.take_failures().is_empty());
+    assert!(rig.timeline.take_reports().is_empty());
     assert!(!rig.timeline.wait(2, Some(Duration::from_millis(1))).unwrap());
     rig.faulty.wait_any(&[rig.wait(1)], None).unwrap();
     // Another plan does not release.
@@ -206,12 +206,12 @@ fn withheld_signals_and_failures_come_with_the_release() {
 
     rig.faulty.release();
     assert_eq!(rig.timeline.completed(), 4);
-    let failures = rig.timeline.take_failures();
+    let failures = rig.timeline.take_reports();
     assert!(
-        matches!(&failures[..], [CommandFailure { value: 2, command: 0, error: Error::Kernel { .. } }]),
+        matches!(&failures[..], [Report { value: 2, command: 0, what: Reported::Failed(Error::Kernel { .. }) }]),
         "{failures:?}"
     );
-    assert!(rig.timeline.take_failures().is_empty());
+    assert!(rig.timeline.take_reports().is_empty());
     rig.submit(&list(&[]), &[]);
     assert_eq!(rig.timeline.completed(), 5);
     assert_eq!(rig.faulty.counts(), Counts { withheld_signals: 2, ..Counts::default() });

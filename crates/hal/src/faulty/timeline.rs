@@ -9,7 +9,7 @@
 
 use super::Shared;
 use super::plan::Injector;
-use crate::{CommandFailure, Error, Result, Timeline, Wait};
+use crate::{Error, Report, Result, Timeline, Wait};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -52,8 +52,8 @@ pub(super) struct Raised {
     ceiling: AtomicU64,
     /// The highest value that was seen: a ceiling that falls at that moment does not take it back.
     seen: AtomicU64,
-    /// Failures whose values may not be seen yet.
-    failures: Mutex<Vec<CommandFailure>>,
+    /// Reports whose values may not be seen yet.
+    reports: Mutex<Vec<Report>>,
 }
 
 impl Raised {
@@ -115,7 +115,7 @@ impl FaultyTimeline {
             submitted: AtomicU64::new(0),
             ceiling: AtomicU64::new(OPEN),
             seen: AtomicU64::new(0),
-            failures: Mutex::default(),
+            reports: Mutex::default(),
         });
         shared.alive()?.add_timeline(Arc::downgrade(&raised));
         Ok(Arc::new(Self { raised, shared: shared.clone() }))
@@ -163,13 +163,13 @@ impl Timeline for FaultyTimeline {
         }
     }
 
-    fn take_failures(&self) -> Vec<CommandFailure> {
-        // Looked at first: failures are published before their value can be seen.
+    fn take_reports(&self) -> Vec<Report> {
+        // Looked at first: reports are published before their value can be seen.
         let visible = self.completed();
-        let mut failures = self.raised.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.extend(self.raised.inner.take_failures());
-        let shown = failures.partition_point(|failure| failure.value <= visible);
-        failures.drain(..shown).collect()
+        let mut reports = self.raised.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.extend(self.raised.inner.take_reports());
+        let shown = reports.partition_point(|report| report.value <= visible);
+        reports.drain(..shown).collect()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -16,7 +16,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use thalweg_hal::{Access, CommandFailure, List};
+use thalweg_hal::{Access, List, Report, Reported};
 
 /// How many emptied lists a stream keeps for their capacity.
 const SPARE_LISTS: usize = 4;
@@ -50,7 +50,7 @@ pub(crate) struct Retiring {
 struct Lists {
     in_flight: VecDeque<InFlight>,
     /// What the device said of lists that have not settled.
-    reported: Vec<CommandFailure>,
+    reported: Vec<Report>,
     spare: Vec<List>,
 }
 
@@ -150,11 +150,11 @@ impl StreamCore {
         if !queue.in_flight.front().is_some_and(ready) {
             return None;
         }
-        queue.reported.extend(self.timeline.take_failures());
+        queue.reported.extend(self.timeline.take_reports());
         let front = queue.in_flight.pop_front()?;
         // They come by rising value, and every lower one has settled.
-        let reported = queue.reported.partition_point(|failure| failure.value <= front.value);
-        let own = queue.reported.drain(..reported).filter(|failure| failure.value == front.value);
+        let reported = queue.reported.partition_point(|report| report.value <= front.value);
+        let own = queue.reported.drain(..reported).filter(|report| report.value == front.value);
         if let Some(failed) = failed_commands(self.index, &front, own, core) {
             self.retiring.fail(front.value, failed);
         }
@@ -180,7 +180,7 @@ impl StreamCore {
 fn failed_commands(
     stream: u32,
     settled: &InFlight,
-    reported: impl Iterator<Item = CommandFailure>,
+    reported: impl Iterator<Item = Report>,
     core: &DeviceCore,
 ) -> Option<Vec<Option<Failure>>> {
     let InFlight { value, list, edges, refused } = settled;
@@ -199,8 +199,10 @@ fn failed_commands(
             fail(*reader, failure);
         }
     }
-    for CommandFailure { command, error, .. } in reported {
-        fail(command, Failure { stream, value: *value, source: Arc::new(error) });
+    for Report { command, what, .. } in reported {
+        if let Reported::Failed(error) = what {
+            fail(command, Failure { stream, value: *value, source: Arc::new(error) });
+        }
     }
     if failed.is_empty() {
         return None;

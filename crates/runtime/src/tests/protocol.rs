@@ -314,6 +314,19 @@ fn lists_in_flight_are_bounded() {
 }
 
 #[test]
+fn no_more_lists_are_in_flight_than_the_device_takes() {
+    let mock = MockDevice::new(MockConfig { lists_in_flight: 2, ..MockConfig::default() });
+    let device = Device::new(mock, Config::default().lists_in_flight(u64::MAX)).unwrap();
+    let [stream] = streams(&device);
+    for value in 0..50 {
+        let known = Known::fill(&stream, value).unwrap();
+        stream.flush();
+        assert!(value % 10 != 0 || known.is_right().unwrap());
+    }
+    device.synchronize().unwrap();
+}
+
+#[test]
 fn an_idle_device_gets_work_after_a_few_commands() {
     let (device, _faulty) = faulty(Plan { withhold_signals: true, ..Plan::default() });
     let [stream] = streams(&device);
