@@ -8,11 +8,12 @@
 //! for devices that treat the two ways to wait differently; it looks for a loss again and again instead.
 
 use super::Shared;
-use super::plan::Injector;
+use super::injector::Injector;
+use super::reports::Reports;
 use crate::{Error, Report, Result, Timeline, Wait};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How soon a wait for a value that is not withheld sees that the device is lost.
@@ -52,14 +53,18 @@ pub(super) struct Raised {
     ceiling: AtomicU64,
     /// The highest value that was seen: a ceiling that falls at that moment does not take it back.
     seen: AtomicU64,
-    /// Reports whose values may not be seen yet.
-    reports: Mutex<Vec<Report>>,
+    reports: Mutex<Reports>,
 }
 
 impl Raised {
     /// The inner device's timeline.
     pub(super) fn inner(&self) -> &Arc<dyn Timeline> {
         &self.inner
+    }
+
+    pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
+        // Nothing panics under the lock with the state half changed.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hides the values of lists that are submitted from now on. Called before the inner device gets the first.
@@ -166,10 +171,10 @@ impl Timeline for FaultyTimeline {
     fn take_reports(&self) -> Vec<Report> {
         // Looked at first: reports are published before their value can be seen.
         let visible = self.completed();
-        let mut reports = self.raised.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        reports.extend(self.raised.inner.take_reports());
-        let shown = reports.partition_point(|report| report.value <= visible);
-        reports.drain(..shown).collect()
+        let mut reports = self.raised.reports();
+        // Under the lock, so that those of two threads are entered in the order in which they were taken.
+        let given = self.raised.inner.take_reports();
+        reports.take(given, visible)
     }
 
     fn as_any(&self) -> &dyn Any {

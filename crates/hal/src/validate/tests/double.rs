@@ -32,6 +32,8 @@ struct State {
     received: Vec<Received>,
     host_accesses: usize,
     timestamps: u64,
+    /// Memories and pipelines.
+    created: usize,
 }
 
 impl Shared {
@@ -86,6 +88,11 @@ impl Double {
         self.shared.state.lock().unwrap().received.clone()
     }
 
+    /// How many memories and pipelines were asked for.
+    pub(crate) fn created(&self) -> usize {
+        self.shared.state.lock().unwrap().created
+    }
+
     pub(crate) fn host_accesses(&self) -> usize {
         self.shared.state.lock().unwrap().host_accesses
     }
@@ -112,10 +119,12 @@ impl Device for Double {
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
+        self.shared.state.lock().unwrap().created += 1;
         Ok(Arc::new(HostPipeline::new(source)))
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        self.shared.state.lock().unwrap().created += 1;
         Ok(Arc::new(HostMemory::new(bytes, "double")?))
     }
 

@@ -18,6 +18,7 @@ pub(crate) type Touch = (Arc<dyn Memory>, Access, Range<u64>);
 #[derive(Clone)]
 pub(crate) enum Step {
     Barrier,
+    Timestamp,
     Touch(Vec<Touch>),
 }
 
@@ -33,9 +34,16 @@ pub(crate) fn write(memory: &Arc<dyn Memory>, bytes: Range<u64>) -> Step {
 pub(crate) fn list(steps: &[Step]) -> Arc<List> {
     let mut list = List::default();
     for step in steps {
-        let Step::Touch(touches) = step else {
-            list.commands.push(Command::Barrier);
-            continue;
+        let touches = match step {
+            Step::Barrier => {
+                list.commands.push(Command::Barrier);
+                continue;
+            }
+            Step::Timestamp => {
+                list.commands.push(Command::Timestamp);
+                continue;
+            }
+            Step::Touch(touches) => touches,
         };
         let source = KernelSource {
             name: Cow::Borrowed("touch"),
