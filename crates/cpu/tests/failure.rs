@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Builder, CELL, GATES, LONG, Line, Random, fail, gate, increment, panic, read, wait, wait_any, write};
+use common::{Builder, CELL, GATES, LONG, Line, fail, fresh, gate, increment, panic, read, wait, wait_any, write};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -248,18 +248,18 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
 /// of it: before, while it looks, when it is about to sleep, and after.
 fn ping_pong(device: &CpuDevice, rounds: u64, wait: impl Fn(&Wait) + Sync) {
     let bells = [device.create_timeline().unwrap(), device.create_timeline().unwrap()];
-    let mut random = Random::fresh();
+    let mut random = fresh();
     thread::scope(|scope| {
         for me in 0..2 {
             let (bells, wait) = (&bells, &wait);
-            let mut random = Random(random.next());
+            let mut random = random.fork();
             scope.spawn(move || {
                 for value in 1..=rounds {
                     if me == 1 {
                         wait(&Wait { timeline: bells[1].clone(), value });
                     }
                     bells[1 - me].signal(value);
-                    (0..random.below(3_000)).for_each(|_| std::hint::spin_loop());
+                    (0..random.usize(..3_000)).for_each(|_| std::hint::spin_loop());
                     if me == 0 {
                         wait(&Wait { timeline: bells[0].clone(), value });
                     }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Builder, CELL, GATES, Line, Random, fail, gate, increment, wait};
+use common::{Builder, CELL, GATES, Line, fail, fresh, gate, increment, wait};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
@@ -80,10 +80,10 @@ fn the_clock_is_one_for_all_queues_and_goes_at_the_hosts_pace() {
 fn stress_times_and_failures_come_with_their_value_and_in_order() {
     let device = CpuDevice::with_workers(2).unwrap();
     let (fail, increment) = (device.create_pipeline(&fail()).unwrap(), device.create_pipeline(&increment()).unwrap());
-    let mut random = Random::fresh();
+    let mut random = fresh();
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            let mut random = Random(random.next());
+            let mut random = random.fork();
             let (device, fail, increment) = (&device, &fail, &increment);
             scope.spawn(move || {
                 let cell = device.allocate(4).unwrap();
@@ -93,7 +93,7 @@ fn stress_times_and_failures_come_with_their_value_and_in_order() {
                 for _ in 0..300 {
                     let mut list = Builder::default();
                     // Of each command, whether it is a timestamp, a failure or neither; each is followed by a barrier.
-                    let kinds: Vec<_> = (0..random.below(6)).map(|_| random.below(3)).collect();
+                    let kinds: Vec<_> = (0..random.usize(..6)).map(|_| random.usize(..3)).collect();
                     for kind in &kinds {
                         list = match kind {
                             0 => list.timestamp(),

@@ -24,12 +24,26 @@ pub(super) enum Fault {
 /// How many there are.
 const FAULTS: usize = Fault::DelayedPipeline as usize + 1;
 
+/// The occasions of one fault. What is drawn at the n-th depends on the plan's seed, the fault and n alone, whatever
+/// other faults meet in between.
+#[derive(Debug)]
+struct Course {
+    occasion: u64,
+    random: fastrand::Rng,
+}
+
+/// All of them, at the start of a plan.
+fn courses(plan: &Plan) -> [Course; FAULTS] {
+    let mut seeds = fastrand::Rng::with_seed(plan.seed);
+    std::array::from_fn(|_| Course { occasion: 0, random: seeds.fork() })
+}
+
 /// The state of a [`Faulty`](super::Faulty), all of it under one lock.
 #[derive(Debug)]
 pub(super) struct Injector {
     plan: Plan,
-    /// Occasions of each fault since the plan was set.
-    occasions: [u64; FAULTS],
+    /// How far each fault has come since the plan was set.
+    courses: [Course; FAULTS],
     counts: Counts,
     /// Timeline and value of every submission that was refused.
     refused: Vec<(u64, u64)>,
@@ -47,8 +61,8 @@ pub(super) struct Injector {
 impl Injector {
     pub(super) fn new(plan: Plan) -> Self {
         Self {
+            courses: courses(&plan),
             plan,
-            occasions: [0; FAULTS],
             counts: Counts::default(),
             refused: Vec::new(),
             lost: false,
@@ -60,8 +74,8 @@ impl Injector {
     }
 
     pub(super) fn set(&mut self, plan: Plan) {
+        self.courses = courses(&plan);
         self.plan = plan;
-        self.occasions = [0; FAULTS];
         self.let_go();
     }
 
@@ -129,14 +143,14 @@ impl Injector {
             Fault::DelayedSubmission => (plan.delays.submissions, &mut counts.delayed_submissions),
             Fault::DelayedPipeline => (plan.delays.pipelines, &mut counts.delayed_pipelines),
         };
-        let occasion = &mut self.occasions[fault as usize];
+        let Course { occasion, random } = &mut self.courses[fault as usize];
         *occasion += 1;
         let strikes = match strike {
             Strike::Never => false,
             Strike::Always => true,
             Strike::Nth(n) => *occasion == n,
             Strike::Every(n) => n != 0 && occasion.is_multiple_of(n),
-            Strike::Share(share) => draw(plan.seed, fault, *occasion) < share,
+            Strike::Share(share) => random.f64() < share,
         };
         *count += u64::from(strikes);
         strikes
@@ -164,15 +178,4 @@ impl Injector {
         self.let_go();
         self.timelines.iter().filter_map(Weak::upgrade).for_each(|raised| raised.freeze());
     }
-}
-
-/// A number in 0..1 that depends on seed, fault and occasion alone: SplitMix64 (Steele, Lea and Flood, 2014).
-fn draw(seed: u64, fault: Fault, occasion: u64) -> f64 {
-    let step = (occasion * FAULTS as u64 + fault as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut z = seed.wrapping_add(step);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    // 53 bits: what an f64 holds.
-    (z >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -7,7 +7,7 @@ use super::{Counts, Faulty, Plan, Strike};
 use crate::host::HostPipeline;
 use crate::validate::Validated;
 use crate::validate::tests::double::{Double, Received};
-use crate::validate::tests::rig::{Random, Step, list, read, submit, write};
+use crate::validate::tests::rig::{Step, fresh, list, read, submit, write};
 use crate::{
     Command, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Report, Reported, Result, Span, Timeline,
     Violation, Wait,
@@ -133,7 +133,7 @@ fn waits_are_dropped() {
 
 #[test]
 fn shares_are_drawn_from_the_seed() {
-    let seed = Random::fresh().next();
+    let seed = fresh().u64(..);
     let strikes = |seed, share| {
         let rig = Rig::new(Plan { seed, allocations: Strike::Share(share), ..Plan::default() });
         (0..4000).map(|_| rig.faulty.allocate(256).is_err()).collect::<Vec<_>>()

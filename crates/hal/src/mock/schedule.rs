@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Everything under the device's lock.
 #[derive(Debug)]
 pub(super) struct State {
-    random: Random,
+    random: fastrand::Rng,
     queues: Vec<HardwareQueue>,
     /// Queues made so far: the name of the next.
     created_queues: usize,
@@ -46,7 +46,7 @@ enum Step {
 impl State {
     pub(super) fn new(seed: u64, hardware_queues: usize) -> Self {
         let queues = (0..hardware_queues).map(|_| HardwareQueue::default()).collect();
-        Self { random: Random(seed), queues, created_queues: 0, steps: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), queues, created_queues: 0, steps: 0 }
     }
 
     /// A new queue, which shares a hardware queue with others if there are not enough.
@@ -73,7 +73,7 @@ impl State {
         let running = Running { queue, list: Arc::clone(list), waits, signal, left, reports: Vec::new() };
         let at = queue % self.queues.len();
         self.queues[at].lists.push_back(running);
-        for _ in 0..self.random.below(3) {
+        for _ in 0..self.random.usize(..3) {
             self.step(device);
         }
     }
@@ -117,7 +117,7 @@ impl State {
             return false;
         }
         self.steps += 1;
-        match steps[self.random.below(steps.len())] {
+        match steps[self.random.usize(..steps.len())] {
             Step::Signal { queue } => {
                 if let Some(done) = self.queues[queue].lists.pop_front() {
                     let (timeline, value) = done.signal;
@@ -148,19 +148,5 @@ impl State {
 impl Running {
     fn is_barrier(&self, command: usize) -> bool {
         self.list.commands[command] == Command::Barrier
-    }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, seedable, good enough to shuffle with.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
     }
 }

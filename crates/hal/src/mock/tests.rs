@@ -1,7 +1,7 @@
 //! The mock must be weak where the contract is, and no weaker.
 
 use super::*;
-use crate::validate::tests::rig::Random;
+use crate::validate::tests::rig::fresh;
 use crate::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, Span};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -273,7 +273,7 @@ fn all_queues_have_one_clock() {
 #[test]
 fn a_queue_takes_so_many_lists_and_no_more() {
     const LIMIT: u64 = 3;
-    let seed = Random::fresh().next();
+    let seed = fresh().u64(..);
     let config = MockConfig { seed, queues: 1, lists_in_flight: LIMIT, ..MockConfig::default() };
     let device = MockDevice::new(config);
     assert_eq!(device.info().limits.max_lists_in_flight, LIMIT);

@@ -1,7 +1,7 @@
 //! Reports of lists that are to have failed, that lack barriers, or whose values are withheld.
 
 use super::{Counts, Plan, Rig, Strike, failing_list, list, read, write};
-use crate::validate::tests::rig::{Random, Step};
+use crate::validate::tests::rig::{Step, fresh, one_in};
 use crate::{Device, Error, Report, Reported, Timeline};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,10 +92,10 @@ fn injected_failures_wait_for_their_value() {
 
 #[test]
 fn random_lists_report_what_they_would_have_reported() {
-    let mut random = Random::fresh();
+    let mut random = fresh();
     for _ in 0..200 {
         let plan = Plan {
-            seed: random.next(),
+            seed: random.u64(..),
             barriers: Strike::Share(0.5),
             start_barriers: Strike::Share(0.5),
             failures: Strike::Share(0.3),
@@ -107,20 +107,20 @@ fn random_lists_report_what_they_would_have_reported() {
         // Commands of each value, and whether they are to have failed.
         let (mut expected, mut found) = (BTreeMap::new(), Vec::new());
         for _ in 0..20 {
-            let steps: Vec<Step> = (0..random.below(8)).map(|_| if random.one_in(2) { T } else { B }).collect();
+            let steps: Vec<Step> = (0..random.usize(..8)).map(|_| if one_in(&mut random, 2) { T } else { B }).collect();
             let failures = rig.faulty.counts().failures;
             if rig.try_submit(&list(&steps), &[]).is_ok() {
                 let fails = rig.faulty.counts().failures > failures;
                 let stamps = (0..).zip(&steps).filter(|(_, step)| matches!(step, Step::Timestamp));
                 expected.extend(stamps.map(|(at, _)| ((rig.value, at), fails)));
             }
-            if random.one_in(4) {
+            if one_in(&mut random, 4) {
                 let visible = rig.timeline.completed();
                 found.extend(taken(&rig.timeline));
                 let due = expected.range(..(visible + 1, 0)).count();
                 assert_eq!(found.len(), due, "what can be seen is reported, and nothing else");
             }
-            if random.one_in(10) {
+            if one_in(&mut random, 10) {
                 rig.faulty.release();
             }
         }
