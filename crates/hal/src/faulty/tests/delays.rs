@@ -75,6 +75,16 @@ fn await_delayed(faulty: &Faulty, calls: u64) {
     }
 }
 
+/// What a call answered that is to return now.
+fn answer<T>(call: JoinHandle<T>) -> T {
+    let start = Instant::now();
+    while !call.is_finished() {
+        assert!(start.elapsed() < Duration::from_secs(60), "a call stays held up");
+        thread::yield_now();
+    }
+    call.join().unwrap()
+}
+
 fn faulty(plan: Plan) -> (Arc<Double>, Arc<Faulty>) {
     let double = Double::new(false);
     (double.clone(), Faulty::new(double, plan))
@@ -98,7 +108,7 @@ fn a_held_up_call_returns_with_the_release_a_loss_or_a_new_plan() {
             end(&faulty, call);
             assert_eq!(faulty.delayed(), 0);
             for held in held {
-                match held.join().unwrap() {
+                match answer(held) {
                     Ok(()) => assert_ne!(at, 1, "{call:?}"),
                     error => lost(error),
                 }
@@ -108,13 +118,13 @@ fn a_held_up_call_returns_with_the_release_a_loss_or_a_new_plan() {
             assert_eq!(call.count(&faulty.counts()), 2);
             if at == 0 {
                 // A release delays no more.
-                call.on(&faulty).unwrap();
+                answer(call.start(&faulty)).unwrap();
             }
             if at == 2 {
                 let next = call.start(&faulty);
                 await_delayed(&faulty, 1);
                 faulty.release();
-                next.join().unwrap().unwrap();
+                answer(next).unwrap();
             }
         }
     }
@@ -139,7 +149,7 @@ fn nobody_else_is_held_up() {
         assert_eq!(double.received().len(), before + 1);
         assert_eq!((faulty.delayed(), held.is_finished()), (1, false), "{call:?}");
         faulty.release();
-        held.join().unwrap().unwrap();
+        answer(held).unwrap();
     }
 }
 
@@ -150,7 +160,7 @@ fn a_call_that_goes_on_meets_the_plan_in_force() {
         let held = call.start(&faulty);
         await_delayed(&faulty, 1);
         faulty.set(call.failing());
-        let result = held.join().unwrap();
+        let result = answer(held);
         assert!(matches!(result, Err(Error::Injected(_) | Error::OutOfMemory { .. })), "{call:?}: {result:?}");
     }
 }
@@ -165,6 +175,6 @@ fn a_held_up_submission_is_complete_when_it_goes_on() {
     await_delayed(&faulty, 1);
     assert_eq!((timeline.completed(), double.received().len()), (1, 1));
     faulty.release();
-    assert_eq!(held.join().unwrap(), 1);
+    assert_eq!(answer(held), 1);
     assert_eq!((timeline.completed(), double.received().len()), (2, 2));
 }
