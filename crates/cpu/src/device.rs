@@ -51,11 +51,17 @@ impl CpuDevice {
 fn describe(workers: usize) -> DeviceInfo {
     let memory_bytes = machine::memory_bytes();
     let threads = if workers == 1 { "1 thread".to_owned() } else { format!("{workers} threads") };
-    let limits = Limits { max_binding_bytes: memory_bytes, max_allocations: MAX_ALLOCATIONS, memory_bytes };
+    let limits = Limits {
+        max_binding_bytes: memory_bytes,
+        max_allocations: MAX_ALLOCATIONS,
+        memory_bytes,
+        max_lists_in_flight: u64::MAX,
+    };
     DeviceInfo {
         name: format!("{} ({}, {threads})", crate::NAME, machine::processor()),
         kind: DeviceKind::Cpu,
         parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
+        timestamps: true,
         limits,
         details: vec![
             ("worker threads", workers.to_string()),

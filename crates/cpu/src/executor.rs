@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
-use thalweg_hal::{Error, List, Result, host};
+use thalweg_hal::{Command, Error, List, Reported, Result, host};
 
 /// Stack of a worker. Kernels keep their tiles there.
 const STACK_BYTES: usize = 4 << 20;
@@ -116,6 +116,8 @@ struct Shared {
     /// Number of workers that spin or sleep. As above.
     idle: AtomicUsize,
     bell: Arc<Bell>,
+    /// What timestamps count from.
+    epoch: Instant,
 }
 
 /// The run queue, and who is there to serve it.
@@ -151,6 +153,7 @@ impl Shared {
             runnable: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             bell: Arc::new(Bell::new()),
+            epoch: Instant::now(),
         }
     }
 
@@ -272,10 +275,15 @@ impl Shared {
         task.signal.announce(&settled);
     }
 
-    /// Runs every command, also behind one that fails, and says which did.
-    fn run_list(&self, list: &Arc<List>, seat: &Arc<Seat>) -> Vec<(u32, Error)> {
-        let mut failures = Vec::new();
+    /// Runs every command, also behind one that fails; says which did, and what time it was at the timestamps.
+    fn run_list(&self, list: &Arc<List>, seat: &Arc<Seat>) -> Vec<(u32, Reported)> {
+        let mut reports = Vec::new();
         for (index, command) in list.commands.iter().enumerate() {
+            if *command == Command::Timestamp {
+                // Everything before it has finished, its own barrier or not: commands run one after the other.
+                reports.push((index as u32, Reported::Time(self.epoch.elapsed())));
+                continue;
+            }
             // Relaxed hints: a wrong guess costs a microsecond.
             let idle = self.idle.load(Ordering::Relaxed);
             let alone = self.runnable.load(Ordering::Relaxed) == 0;
@@ -289,9 +297,9 @@ impl Shared {
                 // Nobody else runs this command.
                 unsafe { host::execute(list, command, items, crate::NAME) }
             };
-            failures.extend(result.err().map(|error| (index as u32, error)));
+            reports.extend(result.err().map(|error| (index as u32, Reported::Failed(error))));
         }
-        failures
+        reports
     }
 
     /// Runs a command together with the idle workers.

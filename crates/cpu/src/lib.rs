@@ -35,7 +35,7 @@
 //! | lock | guards | may be held while taking |
 //! |---|---|---|
 //! | lane | one queue's lists | timeline |
-//! | timeline | one timeline's promises, failures, waiters | nothing |
+//! | timeline | one timeline's promises, reports, waiters | nothing |
 //! | run queue | runnable lanes, offered dispatches, idle workers | nothing |
 //! | bell | the number of threads in `wait_any` | nothing |
 //!

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-use thalweg_hal::{CommandFailure, Error, Result, Timeline, Violation, Wait, unique_id};
+use thalweg_hal::{Error, Report, Reported, Result, Timeline, Violation, Wait, unique_id};
 
 /// The handle that the HAL hands out; lists hold the counter itself.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ struct State {
     promises: VecDeque<Promise>,
     /// The highest value ever promised; 0 as long as no queue signals this timeline.
     promised: u64,
-    /// Failures of reached values, rising, not yet taken.
-    failures: Vec<CommandFailure>,
+    /// Reports on lists of reached values, rising, not yet taken.
+    reports: Vec<Report>,
     /// Lanes whose head waits for a value that is not reached. A lane is in at most one such list.
     blocked: Vec<(u64, Arc<Lane>)>,
     /// Host threads in `wait`.
@@ -55,8 +55,8 @@ struct State {
 
 struct Promise {
     value: u64,
-    /// What failed in the list; `None` until it has run.
-    outcome: Option<Vec<(u32, Error)>>,
+    /// What there is to say of the list's commands; `None` until it has run.
+    outcome: Option<Vec<(u32, Reported)>>,
 }
 
 /// What has to be done after a value was settled, with no lock held.
@@ -123,8 +123,8 @@ impl Counter {
         blocked
     }
 
-    /// Says that the list which promised the value has run. Publishes failures, then the values that are now reached.
-    pub fn settle(&self, value: u64, outcome: Vec<(u32, Error)>) -> Settled {
+    /// Says that the list which promised the value has run. Publishes the reports, then the values that are now reached.
+    pub fn settle(&self, value: u64, outcome: Vec<(u32, Reported)>) -> Settled {
         let mut state = lock(&self.state);
         if let Ok(at) = state.promises.binary_search_by_key(&value, |promise| promise.value) {
             state.promises[at].outcome = Some(outcome);
@@ -135,14 +135,14 @@ impl Counter {
         let mut reached = None;
         while let Some(Promise { outcome: Some(_), .. }) = state.promises.front() {
             if let Some(Promise { value, outcome }) = state.promises.pop_front() {
-                let failures = outcome.into_iter().flatten();
-                state.failures.extend(failures.map(|(command, error)| CommandFailure { value, command, error }));
+                let reports = outcome.into_iter().flatten();
+                state.reports.extend(reports.map(|(command, what)| Report { value, command, what }));
                 reached = Some(value);
             }
         }
         let mut settled = Settled { lanes: SmallVec::new(), rose: reached.is_some(), waiters: state.waiters > 0 };
         if let Some(reached) = reached {
-            // Release: pairs with the Acquire in `completed`. The failures are in place.
+            // Release: pairs with the Acquire in `completed`. The reports are in place.
             self.completed.store(reached, Ordering::Release);
             state.blocked.retain(|(value, lane)| {
                 let waits = *value > reached;
@@ -219,8 +219,8 @@ impl Timeline for CpuTimeline {
         counter.announce(&settled);
     }
 
-    fn take_failures(&self) -> Vec<CommandFailure> {
-        std::mem::take(&mut lock(&self.0.state).failures)
+    fn take_reports(&self) -> Vec<Report> {
+        std::mem::take(&mut lock(&self.0.state).reports)
     }
 
     fn as_any(&self) -> &dyn Any {

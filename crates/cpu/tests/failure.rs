@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::{Builder, CELL, GATES, LONG, Line, Random, fail, gate, increment, panic, read, wait, wait_any, write};
+use common::{Builder, CELL, GATES, LONG, Line, fail, fresh, gate, increment, panic, read, wait, wait_any, write};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, Error, KernelSource, Memory, Pipeline, Result, Timeline, Violation, Wait};
+use thalweg_hal::{Device, Error, KernelSource, Memory, Pipeline, Report, Reported, Result, Timeline, Violation, Wait};
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 
@@ -35,13 +35,15 @@ fn a_failed_command_keeps_nothing_else_from_running() {
         wait(&last);
         // Two by the first list, around the failure, one by the second, two by the third.
         assert_eq!(read(&device, &cell, 0, 1), [before + 5]);
-        let failures = line.timeline.take_failures();
+        let failures = line.timeline.take_reports();
         assert_eq!(
             failures.iter().map(|failure| (failure.value, failure.command)).collect::<Vec<_>>(),
             [(1, 2), (3, 2)]
         );
-        failures.iter().for_each(|failure| assert_eq!(failure.error.to_string(), text));
-        assert!(line.timeline.take_failures().is_empty(), "returned twice");
+        for failure in &failures {
+            assert!(matches!(&failure.what, Reported::Failed(error) if error.to_string() == text), "{failure:?}");
+        }
+        assert!(line.timeline.take_reports().is_empty(), "returned twice");
     }
 }
 
@@ -62,7 +64,7 @@ fn stress_a_failure_is_there_before_its_value() {
                         thread::yield_now();
                     }
                     assert!(line.timeline.wait(round, Some(LONG)).unwrap());
-                    let failures = line.timeline.take_failures();
+                    let failures = line.timeline.take_reports();
                     assert_eq!(failures.iter().map(|failure| failure.value).collect::<Vec<_>>(), [round]);
                 }
             });
@@ -147,7 +149,7 @@ impl Timeline for Foreign {
         Ok(false)
     }
     fn signal(&self, _value: u64) {}
-    fn take_failures(&self) -> Vec<thalweg_hal::CommandFailure> {
+    fn take_reports(&self) -> Vec<Report> {
         Vec::new()
     }
     fn as_any(&self) -> &dyn Any {
@@ -247,18 +249,18 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
 /// of it: before, while it looks, when it is about to sleep, and after.
 fn ping_pong(device: &CpuDevice, rounds: u64, wait: impl Fn(&Wait) + Sync) {
     let bells = [device.create_timeline().unwrap(), device.create_timeline().unwrap()];
-    let mut random = Random::fresh();
+    let mut random = fresh();
     thread::scope(|scope| {
         for me in 0..2 {
             let (bells, wait) = (&bells, &wait);
-            let mut random = Random(random.next());
+            let mut random = random.fork();
             scope.spawn(move || {
                 for value in 1..=rounds {
                     if me == 1 {
                         wait(&Wait { timeline: bells[1].clone(), value });
                     }
                     bells[1 - me].signal(value);
-                    (0..random.below(3_000)).for_each(|_| std::hint::spin_loop());
+                    (0..random.usize(..3_000)).for_each(|_| std::hint::spin_loop());
                     if me == 0 {
                         wait(&Wait { timeline: bells[0].clone(), value });
                     }

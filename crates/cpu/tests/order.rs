@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Builder, CELL, GATES, LONG, Line, Random, fold, gate, increment, read, wait, write};
+use common::{Builder, CELL, GATES, LONG, Line, fold, fresh, gate, increment, read, wait, write};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use thalweg_cpu::CpuDevice;
@@ -16,14 +16,14 @@ fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
     let fold = device.create_pipeline(&fold()).unwrap();
     let cells = device.allocate(4 * CELL).unwrap();
     let mut line = Line::new(&device);
-    let mut random = Random::fresh();
+    let mut random = fresh();
     let (mut x, mut last) = (7_u32, line.submit(&Builder::default().fill(&cells, 0, 8, 7).build(), &[]));
-    let y = random.next() as u32;
+    let y = random.u32(..);
     last = line.submit(&Builder::default().fill(&cells, CELL, 8, y).build(), &[last]);
     for _ in 0..300 {
         let mut list = Builder::default();
-        for _ in 0..random.below(6) {
-            let factor = random.next() as u32;
+        for _ in 0..random.usize(..6) {
+            let factor = random.u32(..);
             list = list.dispatch(&fold, &factor.to_ne_bytes(), 2, &[(&cells, 0, 8), (&cells, CELL, 8)]);
             x = x.wrapping_mul(factor).wrapping_add(y);
         }
@@ -32,7 +32,7 @@ fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
     wait(&last);
     assert_eq!(read(&device, &cells, 2 * CELL, 2), [x, x]);
     assert_eq!(read(&device, &cells, 0, 2), [x, x]);
-    assert!(line.timeline.take_failures().is_empty());
+    assert!(line.timeline.take_reports().is_empty());
     assert_eq!(line.timeline.completed(), 302);
 }
 
@@ -49,22 +49,22 @@ fn random_graph(device: &Arc<CpuDevice>, threads: usize, lists: usize) {
     const WORDS: usize = 16;
     let fold = device.create_pipeline(&fold()).unwrap();
     let memory = device.allocate(CELLS as u64 * CELL).unwrap();
-    let mut random = Random::fresh();
+    let mut random = fresh();
     let cells: Vec<Mutex<Cell>> = (0..CELLS)
         .map(|at| {
-            let value = random.next() as u32;
+            let value = random.u32(..);
             write(device, &memory, at as u64 * CELL, &[value; WORDS]);
             Mutex::new(Cell { value, last: None })
         })
         .collect();
     thread::scope(|scope| {
         for _ in 0..threads {
-            let mut random = Random(random.next());
+            let mut random = random.fork();
             let (cells, memory, fold) = (&cells, &memory, &fold);
             scope.spawn(move || {
                 let mut line = Line::new(device);
                 for _ in 0..lists {
-                    let (a, b) = (random.below(CELLS), random.below(CELLS));
+                    let (a, b) = (random.usize(..CELLS), random.usize(..CELLS));
                     if a == b {
                         continue;
                     }
@@ -73,7 +73,7 @@ fn random_graph(device: &Arc<CpuDevice>, threads: usize, lists: usize) {
                     let mut high = cells[a.max(b)].lock().unwrap();
                     let waits: Vec<Wait> = [&low.last, &high.last].into_iter().flatten().cloned().collect();
                     let (x, y) = if a < b { (&mut low, &mut high) } else { (&mut high, &mut low) };
-                    let factor = random.next() as u32;
+                    let factor = random.u32(..);
                     let bytes = WORDS as u64 * 4;
                     let bindings = [(memory, a as u64 * CELL, bytes), (memory, b as u64 * CELL, bytes)];
                     let list =

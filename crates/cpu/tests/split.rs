@@ -4,13 +4,13 @@
 
 mod common;
 
-use common::{Builder, LONG, Line, Random, fold, kernel, read, wait, write};
+use common::{Builder, LONG, Line, fold, fresh, kernel, read, wait, write};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Device, KernelFailure, KernelSource};
+use thalweg_hal::{Access, Device, KernelFailure, KernelSource, Report, Reported};
 
 /// A row sum in f32 with a product chain: rounding shows any change of order. Parameters: the row's length.
 fn rows() -> KernelSource {
@@ -49,10 +49,10 @@ fn bits_with(workers: usize, x: &[u32], width: usize, rounds: usize) -> Vec<Vec<
 
 #[test]
 fn shared_dispatches_have_the_bits_of_whole_ones() {
-    let mut random = Random::fresh();
+    let mut random = fresh();
     for (rows, width) in [(2, 40_000), (24, 1_536), (25, 3_000), (511, 129), (20_000, 7)] {
         let x: Vec<u32> =
-            (0..rows * width).map(|_| ((random.next() >> 40) as f32 / (1 << 24) as f32 - 0.5).to_bits()).collect();
+            (0..rows * width).map(|_| ((random.u64(..) >> 40) as f32 / (1 << 24) as f32 - 0.5).to_bits()).collect();
         let whole = bits_with(1, &x, width, 1);
         for workers in [2, 3, 7] {
             for bits in bits_with(workers, &x, width, 40) {
@@ -121,16 +121,16 @@ fn stress_the_first_failing_item_is_the_one_reported() {
     let memory = device.allocate(1 << 20).unwrap();
     let cells = device.allocate(512).unwrap();
     let mut line = Line::new(&device);
-    let mut random = Random::fresh();
+    let mut random = fresh();
     for _ in 0..300 {
-        let first = random.below(4_096) as u32;
+        let first = random.usize(..4_096) as u32;
         let list = Builder::default().dispatch(&fail, &first.to_ne_bytes(), 4_096, &[(&memory, 0, 1 << 20)]);
         let after = 3_u32.to_ne_bytes();
         let list = list.dispatch(&fold, &after, 1, &[(&cells, 0, 4), (&cells, 256, 4)]).build();
         let done = line.submit(&list, &[]);
         wait(&done);
-        let failures = line.timeline.take_failures();
-        let [thalweg_hal::CommandFailure { error, .. }] = &*failures else { panic!("{failures:?}") };
+        let failures = line.timeline.take_reports();
+        let [Report { what: Reported::Failed(error), .. }] = &*failures else { panic!("{failures:?}") };
         assert!(error.to_string().ends_with(&format!("item {first}")), "{error}, expected item {first}");
     }
 }
@@ -139,26 +139,25 @@ fn stress_the_first_failing_item_is_the_one_reported() {
 fn stress_shared_and_whole_lists_side_by_side() {
     let device = CpuDevice::with_workers(3).unwrap();
     let fold = device.create_pipeline(&fold()).unwrap();
-    let mut random = Random::fresh();
+    let mut random = fresh();
     thread::scope(|scope| {
         for _ in 0..4 {
-            let mut random = Random(random.next());
+            let mut random = random.fork();
             let (device, fold) = (&device, &fold);
             scope.spawn(move || {
                 const WORDS: usize = 1 << 15;
                 const BYTES: u64 = WORDS as u64 * 4;
                 let memory = device.allocate(2 * BYTES).unwrap();
-                let (x, y): (Vec<u32>, Vec<u32>) =
-                    (0..WORDS).map(|_| (random.next() as u32, random.next() as u32)).unzip();
+                let (x, y): (Vec<u32>, Vec<u32>) = (0..WORDS).map(|_| (random.u32(..), random.u32(..))).unzip();
                 write(device, &memory, 0, &x);
                 write(device, &memory, BYTES, &y);
                 let mut expected = x;
                 let mut line = Line::new(device);
                 for _ in 0..60 {
                     let mut list = Builder::default();
-                    for _ in 0..=random.below(4) {
-                        let factor = random.next() as u32;
-                        let items = 1 << random.below(16);
+                    for _ in 0..=random.usize(..4) {
+                        let factor = random.u32(..);
+                        let items = 1 << random.usize(..16);
                         let bindings = [(&memory, 0, BYTES), (&memory, BYTES, BYTES)];
                         list = if items == WORDS as u32 {
                             list.dispatch(fold, &factor.to_ne_bytes(), items, &bindings)
@@ -173,7 +172,7 @@ fn stress_shared_and_whole_lists_side_by_side() {
                     }
                     let done = line.submit(&list.build(), &[]);
                     // Some rounds leave several lists in flight.
-                    if random.below(3) == 0 {
+                    if random.usize(..3) == 0 {
                         wait(&done);
                     }
                 }

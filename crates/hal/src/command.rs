@@ -87,6 +87,11 @@ pub enum Command {
     },
     /// Orders every earlier command of the queue before every later one, and makes its writes visible to them.
     Barrier,
+    /// Reports the device's clock ([`crate::Reported::Time`]) at a moment when every earlier command of the queue that
+    /// a barrier separates from this one has finished, and before any later command that a barrier separates from it
+    /// has begun. Without barriers around it, it may be taken at any time while the commands beside it run. Only if
+    /// [`crate::DeviceInfo::timestamps`] says so; other devices skip it.
+    Timestamp,
 }
 
 impl Command {
@@ -94,7 +99,7 @@ impl Command {
     pub fn bindings(&self) -> Span {
         match self {
             Self::Dispatch { bindings, .. } | Self::Copy { bindings } | Self::Fill { bindings, .. } => *bindings,
-            Self::Barrier => Span { start: 0, len: 0 },
+            Self::Barrier | Self::Timestamp => Span { start: 0, len: 0 },
         }
     }
 }

@@ -94,8 +94,8 @@ pub trait Queue: Send + fmt::Debug {
     /// Hands over a list. Returns once the device has it, not when it has run.
     ///
     /// The timeline reaches `signal.value` when the list has run. A command that fails leaves its outputs undefined and
-    /// keeps no other command from running: lists are shared by strangers. What failed is published
-    /// ([`Timeline::take_failures`]) before the value can be seen. Values of one timeline are reached in order, and not
+    /// keeps no other command from running: lists are shared by strangers. What failed, and what time it was, is
+    /// published ([`Timeline::take_reports`]) before the value can be seen. Values of one timeline are reached in order, and not
     /// before every earlier list of the same queue has run.
     ///
     /// # Errors
@@ -109,15 +109,25 @@ pub trait Queue: Send + fmt::Debug {
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
 }
 
-/// A command that failed.
+/// What a device says of one command of a list that has run.
 #[derive(Clone, Debug)]
-pub struct CommandFailure {
+pub struct Report {
     /// The value that its list signals.
     pub value: u64,
     /// Its index in the list.
     pub command: u32,
-    /// Why.
-    pub error: Error,
+    /// What there is to say.
+    pub what: Reported,
+}
+
+/// What can be said of a command. Of one that did its work and is no timestamp, nothing is.
+#[derive(Clone, Debug)]
+pub enum Reported {
+    /// It failed, for this reason; its outputs are undefined.
+    Failed(Error),
+    /// The time of a [`Command::Timestamp`](crate::Command::Timestamp), since an epoch of the device's own. The epoch is
+    /// the same for all its queues, and the clock never goes back; how it relates to the host's is not said.
+    Time(Duration),
 }
 
 /// A list on its way to a queue.
@@ -162,8 +172,9 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     /// backend ignores it, since a list could otherwise start early.
     fn signal(&self, value: u64);
 
-    /// Takes what failed in completed lists, by rising value. Each failure is returned once.
-    fn take_failures(&self) -> Vec<CommandFailure>;
+    /// Takes what there is to say of the commands of completed lists, by rising value; those of one list in no
+    /// particular order. Each report is returned once. They are kept until they are taken.
+    fn take_reports(&self) -> Vec<Report>;
 
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
@@ -200,6 +211,9 @@ pub struct DeviceInfo {
     pub kind: DeviceKind,
     /// Lists that run at once at most.
     pub parallelism: u32,
+    /// Whether a [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Where not, lists may hold
+    /// them all the same; nothing is reported.
+    pub timestamps: bool,
     /// What it can do.
     pub limits: Limits,
     /// Further facts for people, as name and value.
@@ -225,4 +239,7 @@ pub struct Limits {
     pub max_allocations: u64,
     /// How much memory the device has, in bytes.
     pub memory_bytes: u64,
+    /// How many lists of one queue may be submitted and not have completed; at least 1. A device need not refuse the one
+    /// that is too many: some hang. (Metal has 64 uncommitted command buffers a queue.)
+    pub max_lists_in_flight: u64,
 }

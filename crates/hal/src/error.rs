@@ -163,6 +163,12 @@ pub enum Violation {
         /// The highest value promised so far.
         promised: u64,
     },
+    /// A queue has been given more lists than the device keeps in flight ([`crate::Limits::max_lists_in_flight`]).
+    #[error("the queue has {limit} lists in flight, which is all that the device takes; wait for one of them first")]
+    TooManyInFlight {
+        /// The device's limit.
+        limit: u64,
+    },
     /// A command touches bytes that an earlier command touched, one of the two writes, and nothing orders them.
     #[error(
         "command {command} of the list signalling {timeline}:{value} touches bytes {start}..{end} of memory {memory} \

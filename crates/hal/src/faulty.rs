@@ -5,30 +5,38 @@
 //! | no barrier | [`Plan::barriers`], [`Plan::start_barriers`] | the inner device gets a copy of the list without it |
 //! | no wait | [`Plan::waits`] | the inner device gets the submission without it |
 //! | no memory | [`Plan::allocations`] | [`Error::OutOfMemory`] |
-//! | refused submission | [`Plan::submissions`] | [`Error::Injected`]; the inner device sees nothing of it |
+//! | refused submission | [`Plan::submissions`] | [`Error::Injected`]; the inner device sees nothing of it; see [`Faulty::refused`] |
 //! | refused kernel | [`Plan::pipelines`] | [`Error::Injected`] |
-//! | late signals | [`Plan::withhold_signals`] | the host does not see the values until [`Faulty::release`] |
+//! | failed list | [`Plan::failures`] | it runs, and all its commands are reported as failed with [`Error::Injected`] |
+//! | late signal | [`Plan::signals`] | the host sees neither the value nor later ones of the timeline until [`Faulty::release`] |
+//! | late answer | [`Plan::delays`] | the call is held up until [`Faulty::release`], [`Faulty::lose`] or [`Faulty::set`] |
 //! | lost device | [`Faulty::lose`] | every call answers [`Error::DeviceLost`]; who is waiting wakes with it |
 //!
 //! All are off at first. What strikes is decided by counting, or by numbers drawn from [`Plan::seed`], so the same calls
 //! in the same order meet the same faults. [`Faulty::counts`] says what has struck.
 //!
 //! Timelines and queues are wrapped, memories and pipelines are the inner device's own. Signals are withheld from the
-//! *host* only: the inner device goes on, and lists that wait for the values run. Put this around
-//! [`validate`](crate::validate), not inside it, for the validator to see what was taken out.
+//! *host* only: the inner device goes on, and lists that wait for the values run. Reports name commands by their index
+//! in the caller's list, whatever was taken out of it. Put this around [`validate`](crate::validate), not inside it, for
+//! the validator to see what was taken out.
+//!
+//! A call that is held up holds no lock of this module; whatever lock its caller holds stays held, which is the point.
 
+mod injector;
 mod plan;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod timeline;
 
-pub use plan::{Counts, Plan, Strike};
+pub use plan::{Counts, Delays, Plan, Strike};
 
 use crate::{
     Command, Device, DeviceInfo, Error, KernelSource, List, Memory, Pipeline, Queue, Result, Submission, Timeline, Wait,
 };
-use plan::{Fault, Injector};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use injector::{Fault, Injector};
+use reports::Rewrite;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use timeline::{Doorbell, FaultyTimeline};
 
@@ -43,6 +51,8 @@ pub struct Faulty {
 struct Shared {
     inner: Arc<dyn Device>,
     injector: Mutex<Injector>,
+    /// Where calls are held up, with `injector`; notified when they are let go.
+    let_go: Condvar,
     doorbell: Doorbell,
 }
 
@@ -62,6 +72,17 @@ impl Shared {
         Ok(injector)
     }
 
+    /// The same for a call that may be delayed: returns once it is not held up any more.
+    fn admit(&self, delay: Fault) -> Result<MutexGuard<'_, Injector>> {
+        let mut injector = self.alive()?;
+        if !injector.strikes(delay) {
+            return Ok(injector);
+        }
+        let ticket = injector.hold();
+        drop(self.let_go.wait_while(injector, |injector| injector.holds(ticket)));
+        self.alive()
+    }
+
     fn lost(&self) -> Error {
         Error::DeviceLost { device: self.inner.info().name.clone() }
     }
@@ -70,28 +91,45 @@ impl Shared {
 impl Faulty {
     /// Wraps a device.
     pub fn new(inner: Arc<dyn Device>, plan: Plan) -> Arc<Self> {
-        let injector = Mutex::new(Injector::new(plan));
-        Arc::new(Self { shared: Arc::new(Shared { inner, injector, doorbell: Doorbell::default() }) })
+        let (injector, let_go) = (Mutex::new(Injector::new(plan)), Condvar::new());
+        Arc::new(Self { shared: Arc::new(Shared { inner, injector, let_go, doorbell: Doorbell::default() }) })
     }
 
     /// Replaces the plan. Counting towards the n-th starts again; values withheld stay so until
-    /// [`release`](Self::release).
+    /// [`release`](Self::release). Calls that are held up go on, under the new plan, which does not hold them up again.
     pub fn set(&self, plan: Plan) {
         self.shared.injector().set(plan);
+        self.shared.let_go.notify_all();
     }
 
-    /// Shows the host the values that were withheld, and withholds no more.
+    /// Shows the host the values that were withheld, lets the calls go on that are held up, and withholds and delays no
+    /// more: [`Plan::signals`] and [`Plan::delays`] are empty from now on.
     pub fn release(&self) {
         let mut injector = self.shared.injector();
         injector.release();
         self.shared.doorbell.ring(&mut injector);
+        self.shared.let_go.notify_all();
     }
 
-    /// Loses the device, for ever. Values that the host has not seen by now are not reached any more.
+    /// Loses the device, for ever. Values that the host has not seen by now are not reached any more; calls that are held
+    /// up are answered with the loss.
     pub fn lose(&self) {
         let mut injector = self.shared.injector();
         injector.lose();
         self.shared.doorbell.ring(&mut injector);
+        self.shared.let_go.notify_all();
+    }
+
+    /// How many calls are being held up at this moment.
+    pub fn delayed(&self) -> u64 {
+        self.shared.injector().delayed()
+    }
+
+    /// Every submission so far that was refused, by the plan or by the inner device, in that order: the timeline
+    /// ([`Timeline::id`]) and the value that it would have signalled. Those that found the device lost are not among
+    /// them. Grows without bound, sixteen bytes each.
+    pub fn refused(&self) -> Vec<(u64, u64)> {
+        self.shared.injector().refused().to_vec()
     }
 
     /// What has struck since the device was wrapped.
@@ -116,14 +154,14 @@ impl Device for Faulty {
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
-        if self.shared.alive()?.strikes(Fault::Pipeline) {
+        if self.shared.admit(Fault::DelayedPipeline)?.strikes(Fault::Pipeline) {
             return Err(Error::Injected("pipeline not compiled"));
         }
         self.shared.inner.create_pipeline(source)
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        if self.shared.alive()?.strikes(Fault::Allocation) {
+        if self.shared.admit(Fault::DelayedAllocation)?.strikes(Fault::Allocation) {
             return Err(Error::OutOfMemory { device: self.info().name.clone(), bytes });
         }
         self.shared.inner.allocate(bytes)
@@ -166,46 +204,64 @@ impl Queue for FaultyQueue {
         let raised = timeline::of(&self.shared, &signal.timeline)?;
         let inner_waits = waits.iter().map(|wait| timeline::unwrap(&self.shared, wait)).collect::<Result<Vec<_>>>()?;
 
-        let mut injector = self.shared.alive()?;
+        let mut injector = self.shared.admit(Fault::DelayedSubmission)?;
         if injector.strikes(Fault::Submission) {
+            injector.refuse(signal);
             return Err(Error::Injected("submission refused"));
         }
         let inner_waits: Vec<Wait> = inner_waits.into_iter().filter(|_| !injector.strikes(Fault::Wait)).collect();
-        let list = without_barriers(list, &mut injector);
-        if injector.withholds() {
+        let (inner_list, kept) = without_barriers(list, &mut injector);
+        let fails = injector.strikes(Fault::Failure);
+        if injector.strikes(Fault::Signal) {
             raised.withhold();
         }
         drop(injector);
 
+        let rewrite = if fails { Some(Rewrite::Fail(work_of(list))) } else { kept.map(Rewrite::Renumber) };
+        let expected = rewrite.is_some_and(|rewrite| raised.reports().expect(signal.value, rewrite));
         let inner_signal = Wait { timeline: raised.inner().clone(), value: signal.value };
         // SAFETY: passed on to the caller, whose promises hold for what is left of the submission: all of it, unless
         // the plan says to break them, and then the inner device is one that is there to find out.
-        unsafe { self.inner.submit(Submission { list: &list, waits: &inner_waits, signal: &inner_signal })? };
-        raised.submitted(signal.value);
-        Ok(())
+        let taken =
+            unsafe { self.inner.submit(Submission { list: &inner_list, waits: &inner_waits, signal: &inner_signal }) };
+        match &taken {
+            Ok(()) => raised.submitted(signal.value),
+            Err(_) => {
+                if expected {
+                    raised.reports().forget(signal.value);
+                }
+                self.shared.injector().refuse(signal);
+            }
+        }
+        taken
     }
 }
 
-/// The list, or a copy without the barriers that are struck.
-fn without_barriers(list: &Arc<List>, injector: &mut Injector) -> Arc<List> {
+/// The commands of a list that are not barriers, by index.
+fn work_of(list: &List) -> Vec<u32> {
+    let commands = (0..).zip(&list.commands);
+    commands.filter(|(_, command)| **command != Command::Barrier).map(|(index, _)| index).collect()
+}
+
+/// The list; or a copy without the barriers that are struck, with the index in the list of each command that is left.
+fn without_barriers(list: &Arc<List>, injector: &mut Injector) -> (Arc<List>, Option<Vec<u32>>) {
     if !injector.strikes_barriers() {
-        return list.clone();
+        return (list.clone(), None);
     }
-    let mut commands = list.commands.clone();
-    let mut at = 0;
-    commands.retain(|command| {
-        let fault = if at == 0 { Fault::StartBarrier } else { Fault::Barrier };
-        at += 1;
-        !(matches!(command, Command::Barrier) && injector.strikes(fault))
+    let left = (0..).zip(&list.commands).filter(|(index, command)| {
+        let fault = if *index == 0 { Fault::StartBarrier } else { Fault::Barrier };
+        **command != Command::Barrier || !injector.strikes(fault)
     });
+    let (kept, commands): (Vec<u32>, Vec<Command>) = left.unzip();
     if commands.len() == list.commands.len() {
-        return list.clone();
+        return (list.clone(), None);
     }
-    Arc::new(List {
+    let inner = List {
         commands,
         bindings: list.bindings.clone(),
         params: list.params.clone(),
         memories: list.memories.clone(),
         pipelines: list.pipelines.clone(),
-    })
+    };
+    (Arc::new(inner), Some(kept))
 }

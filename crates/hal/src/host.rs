@@ -133,12 +133,13 @@ pub fn memory<'a>(memory: &'a dyn Memory, device: &str) -> Result<&'a HostMemory
     memory.as_any().downcast_ref().ok_or_else(|| Error::ForeignObject { device: device.to_owned(), what: "memory" })
 }
 
-/// How many items a command has: the parts into which [`execute`] may be split.
+/// How many items a command has: the parts into which [`execute`] may be split. Barriers and timestamps have none: they
+/// are the backend's own to carry out, and [`execute`] does nothing for them.
 pub fn items(command: &Command) -> u32 {
     match command {
         Command::Dispatch { extent, .. } => extent[0],
         Command::Copy { .. } | Command::Fill { .. } => 1,
-        Command::Barrier => 0,
+        Command::Barrier | Command::Timestamp => 0,
     }
 }
 
@@ -157,7 +158,7 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
     let bindings = list.bindings_of(command);
     let memory_of = |at: usize| memory(&*list.memories[bindings[at].memory as usize], device);
     match command {
-        Command::Barrier => Ok(()),
+        Command::Barrier | Command::Timestamp => Ok(()),
         Command::Copy { .. } => {
             // SAFETY: ordered by the caller; source and destination do not overlap, by `List::check`.
             let (from, to) = unsafe {

@@ -12,6 +12,11 @@
 //!   one queue, and may overlap queues. [`Command::Barrier`] and the waits of a [`Submission`] are all the order there
 //!   is. A barrier orders against every earlier command of its queue, so one at the start of a list orders that list
 //!   after the queue's earlier lists.
+//! - **Reports travel with the value.** What a list has to say of its commands, a failure or a time, is on its timeline
+//!   before the value can be seen ([`Timeline::take_reports`]). A [`Command::Timestamp`] is a command like others, and
+//!   barriers say where it stands.
+//! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is not
+//!   asked to notice when it is passed.
 //! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings.
 //!   Element offsets and strides travel in the parameters.
 //! - **Host access is explicit.** [`Device::read`] and [`Device::write`] are the only ways to a memory's bytes, so a
@@ -19,8 +24,8 @@
 //!
 //! # Doubles
 //!
-//! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, and destroys discarded
-//! bytes. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
+//! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, takes few lists if told so,
+//! and destroys discarded bytes. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
 //! [`faulty`] wraps any device and takes protections out, to show that something then notices.
 
 mod command;
@@ -36,8 +41,8 @@ pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};
 pub use device::{
-    BINDING_ALIGNMENT, CommandFailure, Device, DeviceInfo, DeviceKind, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES,
-    Memory, Pipeline, Queue, Submission, Timeline, Wait, unique_id,
+    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline,
+    Queue, Report, Reported, Submission, Timeline, Wait, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{HostCall, HostFn, HostInputs, HostOutputs, KernelSource};

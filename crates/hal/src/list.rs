@@ -87,7 +87,7 @@ impl List {
                 [to] if to.access == Access::Write && to.bytes % 4 == 0 => {}
                 _ => return Err(malformed("a fill is one destination of whole 32-bit words")),
             },
-            Command::Barrier => {}
+            Command::Barrier | Command::Timestamp => {}
         }
         for (at, binding) in bindings.iter().enumerate() {
             let Binding { offset, bytes, .. } = *binding;

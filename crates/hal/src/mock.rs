@@ -7,21 +7,29 @@
 //! - lists of one hardware queue overlap unless a barrier orders them, and queues overlap freely;
 //! - a list whose waits are not met holds up those behind it on its hardware queue;
 //! - a list that has run is signalled late, and streams advance out of step;
+//! - a timestamp is a command like others, and taken when its turn comes;
+//! - a list more than [`MockConfig::lists_in_flight`] is refused;
 //! - discarded bytes are destroyed at once.
 //!
 //! It has no thread. It advances only while somebody waits, polls or submits, by a random number of steps, so a program
 //! that would need the device to be fast, or slow, finds out. The order is drawn from a seed: the same single-threaded
-//! program runs the same way again.
+//! program runs the same way again. Its clock counts steps, a nanosecond each, and so comes from the seed as well.
+
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod timeline;
 
 use crate::{
-    Command, CommandFailure, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline,
-    Queue, Result, Submission, Timeline, Violation, Wait, host, unique_id,
+    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, Memory, Pipeline, Queue, Result, Submission, Timeline,
+    Violation, Wait, host,
 };
+use schedule::State;
 use std::any::Any;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use timeline::{MockTimeline, peek};
 
 /// The pattern that discarded bytes are filled with: a NaN as f32, far out of range as an index.
 const POISON: u8 = 0xff;
@@ -39,11 +47,13 @@ pub struct MockConfig {
     pub memory_bytes: u64,
     /// Number of allocations that may exist.
     pub max_allocations: u64,
+    /// Lists of one queue that may be submitted and not be signalled; at least 1.
+    pub lists_in_flight: u64,
 }
 
 impl Default for MockConfig {
     fn default() -> Self {
-        Self { seed: 0, queues: 4, memory_bytes: 1 << 30, max_allocations: 1 << 16 }
+        Self { seed: 0, queues: 4, memory_bytes: 1 << 30, max_allocations: 1 << 16, lists_in_flight: u64::MAX }
     }
 }
 
@@ -71,37 +81,6 @@ struct Allocated {
     memories: u64,
 }
 
-#[derive(Debug)]
-struct State {
-    random: Random,
-    queues: Vec<HardwareQueue>,
-    created_queues: usize,
-}
-
-/// Lists in the order of their submission; those that have been signalled are gone.
-#[derive(Debug, Default)]
-struct HardwareQueue {
-    lists: VecDeque<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    list: Arc<List>,
-    waits: Vec<(Arc<MockTimeline>, u64)>,
-    signal: (Arc<MockTimeline>, u64),
-    /// Commands that have not run, by index.
-    left: Vec<usize>,
-    /// Commands that failed.
-    failures: Vec<(u32, Error)>,
-}
-
-/// What the device could do next.
-#[derive(Clone, Copy)]
-enum Step {
-    Run { queue: usize, list: usize, left: usize },
-    Signal { queue: usize },
-}
-
 impl MockDevice {
     /// A device of its own.
     pub fn new(config: MockConfig) -> Arc<Self> {
@@ -109,20 +88,21 @@ impl MockDevice {
             max_binding_bytes: config.memory_bytes,
             max_allocations: config.max_allocations,
             memory_bytes: config.memory_bytes,
+            max_lists_in_flight: config.lists_in_flight.max(1),
         };
+        let queues = config.queues.max(1);
         let info = DeviceInfo {
             name: format!("mock (seed {})", config.seed),
             kind: DeviceKind::Mock,
-            parallelism: config.queues.max(1) as u32,
+            parallelism: queues as u32,
+            timestamps: true,
             limits,
             details: Vec::new(),
         };
-        let queues = (0..config.queues.max(1)).map(|_| HardwareQueue::default()).collect();
-        let state = State { random: Random(config.seed), queues, created_queues: 0 };
         let shared = Shared {
             name: info.name.clone(),
             limits,
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(config.seed, queues)),
             changed: Condvar::new(),
             allocated: Mutex::default(),
         };
@@ -136,22 +116,12 @@ impl Device for MockDevice {
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
-        let mut state = self.shared.lock();
-        let index = state.created_queues % state.queues.len();
-        state.created_queues += 1;
+        let index = self.shared.lock().create_queue();
         Ok(Box::new(MockQueue { shared: Arc::clone(&self.shared), index }))
     }
 
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new_cyclic(|this| MockTimeline {
-            this: this.clone(),
-            id: unique_id(),
-            value: AtomicU64::new(0),
-            promised: AtomicU64::new(0),
-            interrupted: AtomicBool::new(false),
-            failures: Mutex::new(Vec::new()),
-            shared: Arc::clone(&self.shared),
-        }))
+        Ok(MockTimeline::create(&self.shared))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -204,7 +174,7 @@ impl Device for MockDevice {
             if over || watch.iter().any(|wait| peek(&*wait.timeline) >= wait.value) {
                 return Ok(());
             }
-            let pause = if state.steps().is_empty() { deadline.map(until) } else { Some(IDLE) };
+            let pause = if state.has_work() { Some(IDLE) } else { deadline.map(until) };
             let (next, timed_out) = self.shared.pause(state, pause);
             state = next;
             if timed_out {
@@ -217,11 +187,6 @@ impl Device for MockDevice {
 /// How long from now to a deadline.
 fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
-}
-
-/// A timeline's value, without letting the device advance.
-fn peek(timeline: &dyn Timeline) -> u64 {
-    timeline.as_any().downcast_ref::<MockTimeline>().map_or_else(|| timeline.completed(), MockTimeline::value)
 }
 
 impl Shared {
@@ -246,69 +211,6 @@ impl Shared {
     }
 }
 
-impl State {
-    /// Everything that the device could do next. Barriers with nothing before them are done on the way.
-    fn steps(&mut self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for (queue_index, queue) in self.queues.iter_mut().enumerate() {
-            let mut nothing_before = true;
-            'queue: for (list_index, running) in queue.lists.iter_mut().enumerate() {
-                if running.waits.iter().any(|(timeline, value)| timeline.value() < *value) {
-                    break; // and nothing behind it starts either
-                }
-                while nothing_before && running.left.first().is_some_and(|at| running.is_barrier(*at)) {
-                    running.left.remove(0);
-                }
-                for (left, at) in running.left.iter().enumerate() {
-                    if running.is_barrier(*at) {
-                        break 'queue;
-                    }
-                    steps.push(Step::Run { queue: queue_index, list: list_index, left });
-                }
-                nothing_before &= running.left.is_empty();
-            }
-            if queue.lists.front().is_some_and(|front| front.left.is_empty()) {
-                steps.push(Step::Signal { queue: queue_index });
-            }
-        }
-        steps
-    }
-
-    /// Takes one random step; `false` if there is none.
-    fn step(&mut self, device: &str) -> bool {
-        let steps = self.steps();
-        if steps.is_empty() {
-            return false;
-        }
-        match steps[self.random.below(steps.len())] {
-            Step::Signal { queue } => {
-                if let Some(done) = self.queues[queue].lists.pop_front() {
-                    let (timeline, value) = done.signal;
-                    timeline.reach(value, done.failures);
-                }
-            }
-            Step::Run { queue, list, left } => {
-                let running = &mut self.queues[queue].lists[list];
-                let index = running.left.remove(left);
-                let command = &running.list.commands[index];
-                // SAFETY: every access to the device's bytes happens under its lock, which the caller holds; the list
-                // was checked when it was submitted.
-                let result = unsafe { host::execute(&running.list, command, 0..host::items(command), device) };
-                if let Err(error) = result {
-                    running.failures.push((index as u32, error));
-                }
-            }
-        }
-        true
-    }
-}
-
-impl Running {
-    fn is_barrier(&self, command: usize) -> bool {
-        self.list.commands[command] == Command::Barrier
-    }
-}
-
 #[derive(Debug)]
 struct MockQueue {
     shared: Arc<Shared>,
@@ -321,6 +223,10 @@ impl Queue for MockQueue {
         let name = &self.shared.name;
         list.check(&self.shared.limits)?;
         let mut state = self.shared.lock();
+        let limit = self.shared.limits.max_lists_in_flight;
+        if state.in_flight(self.index) >= limit {
+            return Err(Violation::TooManyInFlight { limit }.into());
+        }
         let mut ours = Vec::with_capacity(waits.len());
         for wait in waits {
             let timeline = MockTimeline::of(&*wait.timeline, name)?;
@@ -339,107 +245,9 @@ impl Queue for MockQueue {
             return Err(violation.into());
         }
         timeline.promised.store(signal.value, Ordering::Relaxed);
-        let running = Running {
-            list: Arc::clone(list),
-            waits: ours,
-            signal: (timeline, signal.value),
-            left: (0..list.commands.len()).collect(),
-            failures: Vec::new(),
-        };
-        state.queues[self.index].lists.push_back(running);
-        for _ in 0..state.random.below(3) {
-            state.step(name);
-        }
+        state.push(self.index, list, ours, (timeline, signal.value), name);
         self.shared.changed.notify_all();
         Ok(())
-    }
-}
-
-/// A timeline of the mock. Its value changes under the device's lock only.
-#[derive(Debug)]
-struct MockTimeline {
-    this: Weak<MockTimeline>,
-    id: u64,
-    value: AtomicU64,
-    /// The highest value that a submitted list signals.
-    promised: AtomicU64,
-    /// Nobody may wait any more.
-    interrupted: AtomicBool,
-    failures: Mutex<Vec<CommandFailure>>,
-    shared: Arc<Shared>,
-}
-
-impl MockTimeline {
-    fn of(timeline: &dyn Timeline, device: &str) -> Result<Arc<Self>> {
-        let ours = timeline.as_any().downcast_ref::<Self>().and_then(|timeline| timeline.this.upgrade());
-        ours.ok_or_else(|| Error::ForeignObject { device: device.to_owned(), what: "timeline" })
-    }
-
-    fn value(&self) -> u64 {
-        // Acquire: pairs with the Release in `reach`.
-        self.value.load(Ordering::Acquire)
-    }
-
-    /// The device's lock is held. The result is there before the value.
-    fn reach(&self, value: u64, failures: Vec<(u32, Error)>) {
-        let failures = failures.into_iter().map(|(command, error)| CommandFailure { value, command, error });
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).extend(failures);
-        // Release: pairs with the Acquire in `value`.
-        self.value.fetch_max(value, Ordering::Release);
-        self.shared.changed.notify_all();
-    }
-}
-
-impl Timeline for MockTimeline {
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Asking lets the device take a step, so that asking again and again ends.
-    fn completed(&self) -> u64 {
-        self.shared.lock().step(&self.shared.name);
-        self.value()
-    }
-
-    fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut state = self.shared.lock();
-        while self.value() < value {
-            // Relaxed: under the device's lock.
-            if self.interrupted.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Ok(false);
-            }
-            if !state.step(&self.shared.name) {
-                state = self.shared.pause(state, deadline.map(until)).0;
-            }
-        }
-        Ok(true)
-    }
-
-    fn interrupt(&self) {
-        let _state = self.shared.lock();
-        // Relaxed: under the device's lock.
-        self.interrupted.store(true, Ordering::Relaxed);
-        self.shared.changed.notify_all();
-    }
-
-    fn signal(&self, value: u64) {
-        let _state = self.shared.lock();
-        // Relaxed: under the device's lock.
-        if self.promised.load(Ordering::Relaxed) == 0 {
-            self.reach(value, Vec::new());
-        }
-    }
-
-    fn take_failures(&self) -> Vec<CommandFailure> {
-        std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 
@@ -470,20 +278,3 @@ impl Drop for MockMemory {
         allocated.memories -= 1;
     }
 }
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, seedable, good enough to shuffle with.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -35,8 +35,8 @@ impl Config {
         self
     }
 
-    /// How many lists of one stream may be submitted and not settled (at least 1; default 32). Whoever would submit one
-    /// more waits for the oldest.
+    /// How many lists of one stream may be submitted and not settled (at least 1; default 32; never more than the device
+    /// takes). Whoever would submit one more waits for the oldest.
     pub fn lists_in_flight(mut self, lists: u64) -> Self {
         self.lists_in_flight = lists.max(1);
         self

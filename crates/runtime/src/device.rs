@@ -42,6 +42,8 @@ impl Device {
     /// For models and tests that run the protocol alone: nothing happens in the background.
     pub(crate) fn without_reaper(hal: Arc<dyn thalweg_hal::Device>, config: Config) -> Result<Self> {
         let limits = hal.info().limits;
+        let lists_in_flight = config.lists_in_flight.min(limits.max_lists_in_flight);
+        let config = Config { lists_in_flight, ..config };
         let limit = config.memory_limit.unwrap_or(limits.memory_bytes / 10 * 9);
         let core = DeviceCore {
             id: thalweg_hal::unique_id(),

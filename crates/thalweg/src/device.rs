@@ -96,7 +96,12 @@ pub fn devices() -> Vec<DeviceReport> {
                     name: selector.clone(),
                     selector,
                     kind,
-                    limits: Limits { max_binding_bytes: 0, max_allocations: 0, memory_bytes: 0 },
+                    limits: Limits {
+                        max_binding_bytes: 0,
+                        max_allocations: 0,
+                        memory_bytes: 0,
+                        max_lists_in_flight: 0,
+                    },
                     details: Vec::new(),
                     chosen: false,
                     why: format!("it cannot be opened: {error}"),

@@ -140,6 +140,12 @@ impl Builder {
         self
     }
 
+    /// Appends a timestamp.
+    pub fn timestamp(mut self) -> Self {
+        self.0.commands.extend([Command::Timestamp, Command::Barrier]);
+        self
+    }
+
     /// Appends a copy of one cell to another.
     pub fn copy(mut self, from: (&Arc<dyn Memory>, u64), to: (&Arc<dyn Memory>, u64), bytes: u64) -> Self {
         let list = &mut self.0;
@@ -217,28 +223,10 @@ pub fn write(device: &CpuDevice, memory: &Arc<dyn Memory>, offset: u64, values: 
     unsafe { device.write(memory, offset, &bytes) }.unwrap();
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and good enough to pick a test's path.
-#[derive(Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// A fresh seed, printed; `THALWEG_SEED` sets it.
-    pub fn fresh() -> Self {
-        let given = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0));
-        println!("THALWEG_SEED={seed}");
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
+/// Random numbers from a fresh seed, printed; `THALWEG_SEED` sets it.
+pub fn fresh() -> fastrand::Rng {
+    let given = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0));
+    println!("THALWEG_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
 }

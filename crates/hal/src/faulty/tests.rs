@@ -1,12 +1,15 @@
 //! Each fault strikes when told, and not otherwise.
 
+mod delays;
+mod reports;
+
 use super::{Counts, Faulty, Plan, Strike};
 use crate::host::HostPipeline;
 use crate::validate::Validated;
 use crate::validate::tests::double::{Double, Received};
-use crate::validate::tests::rig::{Random, Step, list, read, submit, write};
+use crate::validate::tests::rig::{Step, fresh, list, read, submit, write};
 use crate::{
-    Command, CommandFailure, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Result, Span, Timeline,
+    Command, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Report, Reported, Result, Span, Timeline,
     Violation, Wait,
 };
 use std::borrow::Cow;
@@ -130,7 +133,7 @@ fn waits_are_dropped() {
 
 #[test]
 fn shares_are_drawn_from_the_seed() {
-    let seed = Random::fresh().next();
+    let seed = fresh().u64(..);
     let strikes = |seed, share| {
         let rig = Rig::new(Plan { seed, allocations: Strike::Share(share), ..Plan::default() });
         (0..4000).map(|_| rig.faulty.allocate(256).is_err()).collect::<Vec<_>>()
@@ -165,6 +168,8 @@ fn calls_fail_as_told() {
     assert_eq!(rig.double.received().len(), 2);
     assert_eq!(rig.timeline.completed(), 2);
 
+    assert_eq!(rig.faulty.refused(), [(rig.timeline.id(), 2)]);
+
     assert!(matches!(rig.faulty.create_pipeline(&failing()), Err(Error::Injected(_))));
     let expected = Counts { allocations: 1, submissions: 1, pipelines: 1, ..Counts::default() };
     assert_eq!(rig.faulty.counts(), expected);
@@ -191,11 +196,11 @@ fn failing_list() -> Arc<List> {
 fn withheld_signals_and_failures_come_with_the_release() {
     let mut rig = Rig::new(Plan::default());
     rig.submit(&list(&[]), &[]);
-    rig.faulty.set(Plan { withhold_signals: true, ..Plan::default() });
+    rig.faulty.set(Plan { signals: Strike::Always, ..Plan::default() });
     rig.submit(&failing_list(), &[]);
     rig.submit(&list(&[]), &[rig.wait(2)]);
     assert_eq!(rig.timeline.completed(), 1);
-    assert!(rig.timeline.take_failures().is_empty());
+    assert!(rig.timeline.take_reports().is_empty());
     assert!(!rig.timeline.wait(2, Some(Duration::from_millis(1))).unwrap());
     rig.faulty.wait_any(&[rig.wait(1)], None).unwrap();
     // Another plan does not release.
@@ -206,21 +211,54 @@ fn withheld_signals_and_failures_come_with_the_release() {
 
     rig.faulty.release();
     assert_eq!(rig.timeline.completed(), 4);
-    let failures = rig.timeline.take_failures();
+    let failures = rig.timeline.take_reports();
     assert!(
-        matches!(&failures[..], [CommandFailure { value: 2, command: 0, error: Error::Kernel { .. } }]),
+        matches!(&failures[..], [Report { value: 2, command: 0, what: Reported::Failed(Error::Kernel { .. }) }]),
         "{failures:?}"
     );
-    assert!(rig.timeline.take_failures().is_empty());
+    assert!(rig.timeline.take_reports().is_empty());
     rig.submit(&list(&[]), &[]);
     assert_eq!(rig.timeline.completed(), 5);
-    assert_eq!(rig.faulty.counts(), Counts { withheld_signals: 2, ..Counts::default() });
+    assert_eq!(rig.faulty.counts(), Counts { signals: 2, ..Counts::default() });
+}
+
+#[test]
+fn a_withheld_signal_holds_back_its_own_timeline_from_there_on() {
+    let mut rig = Rig::new(Plan { signals: Strike::Nth(2), ..Plan::default() });
+    let mut other = rig.faulty.create_queue().unwrap();
+    let timeline = rig.faulty.create_timeline().unwrap();
+    for value in 1..=3 {
+        rig.submit(&list(&[]), &[]);
+        submit(&mut *other, &list(&[]), &[], &Wait { timeline: timeline.clone(), value }).unwrap();
+    }
+    // The second submission of all was the other's first.
+    assert_eq!((rig.timeline.completed(), timeline.completed()), (3, 0));
+    assert_eq!(rig.faulty.counts(), Counts { signals: 1, ..Counts::default() });
+    rig.faulty.release();
+    assert_eq!(timeline.completed(), 3);
+}
+
+#[test]
+fn every_refused_submission_is_remembered() {
+    let mut rig = Rig::new(Plan { submissions: Strike::Nth(2), ..Plan::default() });
+    rig.submit(&list(&[]), &[]);
+    assert!(rig.try_submit(&list(&[]), &[]).is_err());
+    rig.submit(&list(&[]), &[]);
+    rig.double.at_next_submit(|| false);
+    assert!(rig.try_submit(&list(&[]), &[]).is_err());
+    let other = rig.faulty.create_timeline().unwrap();
+    rig.faulty.set(Plan { submissions: Strike::Always, ..Plan::default() });
+    assert!(submit(&mut *rig.queue, &list(&[]), &[], &Wait { timeline: other.clone(), value: 7 }).is_err());
+    rig.faulty.lose();
+    lost(rig.try_submit(&list(&[]), &[]));
+    let id = rig.timeline.id();
+    assert_eq!(rig.faulty.refused(), [(id, 2), (id, 3), (other.id(), 7)]);
 }
 
 /// Starts a `wait` and a `wait_any` for a value that is withheld, or that nobody signals, then calls `end`; returns
 /// what they answered.
 fn waits_ended_by(withheld: bool, end: impl FnOnce(&Faulty)) -> (Result<bool>, Result<()>, Rig) {
-    let mut rig = Rig::new(Plan { withhold_signals: true, ..Plan::default() });
+    let mut rig = Rig::new(Plan { signals: Strike::Always, ..Plan::default() });
     if withheld {
         rig.submit(&list(&[]), &[]);
     }
@@ -265,7 +303,7 @@ fn a_lost_device_answers_everything_with_the_loss() {
     let mut rig = Rig::new(Plan::default());
     let memory: Arc<dyn Memory> = rig.faulty.allocate(256).unwrap();
     rig.submit(&list(&[]), &[]);
-    rig.faulty.set(Plan { withhold_signals: true, ..Plan::default() });
+    rig.faulty.set(Plan { signals: Strike::Always, ..Plan::default() });
     rig.submit(&list(&[]), &[]);
     rig.faulty.lose();
     rig.faulty.release();
@@ -309,7 +347,7 @@ fn what_completes_after_the_loss_is_not_seen() {
 
 #[test]
 fn timelines_raised_by_the_host_work_withheld_and_lost() {
-    let rig = Rig::new(Plan { withhold_signals: true, ..Plan::default() });
+    let rig = Rig::new(Plan { signals: Strike::Always, ..Plan::default() });
     rig.timeline.signal(3);
     assert_eq!(rig.timeline.completed(), 3);
     rig.faulty.lose();

@@ -8,11 +8,12 @@
 //! for devices that treat the two ways to wait differently; it looks for a loss again and again instead.
 
 use super::Shared;
-use super::plan::Injector;
-use crate::{CommandFailure, Error, Result, Timeline, Wait};
+use super::injector::Injector;
+use super::reports::Reports;
+use crate::{Error, Report, Result, Timeline, Wait};
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How soon a wait for a value that is not withheld sees that the device is lost.
@@ -54,14 +55,18 @@ pub(super) struct Raised {
     seen: AtomicU64,
     /// Nobody may wait any more.
     interrupted: AtomicBool,
-    /// Failures whose values may not be seen yet.
-    failures: Mutex<Vec<CommandFailure>>,
+    reports: Mutex<Reports>,
 }
 
 impl Raised {
     /// The inner device's timeline.
     pub(super) fn inner(&self) -> &Arc<dyn Timeline> {
         &self.inner
+    }
+
+    pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
+        // Nothing panics under the lock with the state half changed.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hides the values of lists that are submitted from now on. Called before the inner device gets the first.
@@ -118,7 +123,7 @@ impl FaultyTimeline {
             ceiling: AtomicU64::new(OPEN),
             seen: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
-            failures: Mutex::default(),
+            reports: Mutex::default(),
         });
         shared.alive()?.add_timeline(Arc::downgrade(&raised));
         Ok(Arc::new(Self { raised, shared: shared.clone() }))
@@ -174,13 +179,13 @@ impl Timeline for FaultyTimeline {
         }
     }
 
-    fn take_failures(&self) -> Vec<CommandFailure> {
-        // Looked at first: failures are published before their value can be seen.
+    fn take_reports(&self) -> Vec<Report> {
+        // Looked at first: reports are published before their value can be seen.
         let visible = self.completed();
-        let mut failures = self.raised.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.extend(self.raised.inner.take_failures());
-        let shown = failures.partition_point(|failure| failure.value <= visible);
-        failures.drain(..shown).collect()
+        let mut reports = self.raised.reports();
+        // Under the lock, so that those of two threads are entered in the order in which they were taken.
+        let given = self.raised.inner.take_reports();
+        reports.take(given, visible)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,8 +1,10 @@
 //! The mock must be weak where the contract is, and no weaker.
 
 use super::*;
-use crate::{Access, Binding, HostCall, KernelFailure, Span};
+use crate::validate::tests::rig::fresh;
+use crate::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, Span};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 const BYTES: u64 = 256;
 
@@ -27,6 +29,9 @@ static FAILS: KernelSource = KernelSource {
     host: |_| panic!("on purpose"),
 };
 
+/// In place of an operation.
+const TIMESTAMP: Option<u32> = Some(u32::MAX);
+
 /// A device with two inputs holding 1 and 2, and an accumulator.
 struct Bench {
     device: Arc<MockDevice>,
@@ -44,7 +49,7 @@ impl Bench {
         Self { device, memories }
     }
 
-    /// A list of operations, each named by its input; `None` is a barrier.
+    /// A list of operations, each named by its input; `None` is a barrier, and there is [`TIMESTAMP`].
     fn list(&self, operations: &[Option<u32>]) -> Arc<List> {
         let mut list = List { memories: self.memories.clone(), ..List::default() };
         list.pipelines.push(self.device.create_pipeline(&TWICE_PLUS).unwrap());
@@ -53,6 +58,10 @@ impl Bench {
                 list.commands.push(Command::Barrier);
                 continue;
             };
+            if *operation == TIMESTAMP {
+                list.commands.push(Command::Timestamp);
+                continue;
+            }
             let bindings = Span { start: list.bindings.len() as u32, len: 2 };
             list.bindings.push(Binding { memory: input, access: Access::Read, offset: 0, bytes: 4 });
             list.bindings.push(Binding { memory: 2, access: Access::ReadWrite, offset: 0, bytes: 4 });
@@ -76,7 +85,7 @@ fn submit(queue: &mut Box<dyn Queue>, list: &Arc<List>, waits: &[Wait], signal: 
 }
 
 /// The results over many seeds of the operations, given as lists, on one queue.
-fn outcomes(lists: &[&[Option<u32>]]) -> std::collections::BTreeSet<u32> {
+fn outcomes(lists: &[&[Option<u32>]]) -> BTreeSet<u32> {
     let run = |seed| {
         let bench = Bench::new(seed, 1);
         let mut queue = bench.device.create_queue().unwrap();
@@ -122,8 +131,8 @@ fn queues_overlap_unless_one_waits() {
         assert!(first.timeline.wait(1, None).unwrap() && second.timeline.wait(1, None).unwrap());
         bench.result()
     };
-    assert_eq!((0..64).map(|seed| run(seed, false)).collect::<std::collections::BTreeSet<_>>(), [4, 5].into());
-    assert_eq!((0..64).map(|seed| run(seed, true)).collect::<std::collections::BTreeSet<_>>(), [4].into());
+    assert_eq!((0..64).map(|seed| run(seed, false)).collect::<BTreeSet<_>>(), [4, 5].into());
+    assert_eq!((0..64).map(|seed| run(seed, true)).collect::<BTreeSet<_>>(), [4].into());
 }
 
 #[test]
@@ -153,9 +162,9 @@ fn a_panicking_kernel_fails_its_command_and_no_other() {
         submit(&mut queue, &list, &[], &Wait { timeline: Arc::clone(&timeline), value }).unwrap();
     }
     assert!(timeline.wait(2, None).unwrap());
-    let failures = timeline.take_failures();
+    let failures = timeline.take_reports();
     assert!(
-        matches!(&failures[..], [CommandFailure { value: 1, command: 0, error: Error::Kernel { kernel, failure } }]
+        matches!(&failures[..], [Report { value: 1, command: 0, what: Reported::Failed(Error::Kernel { kernel, failure }) }]
         if kernel == "fails" && failure.message.contains("on purpose"))
     );
     assert_eq!(bench.result(), 8, "what the command after it wrote");
@@ -203,5 +212,93 @@ fn a_list_may_be_the_last_owner_of_its_memory() {
         submit(&mut queue, &list, &[], &signal).unwrap();
         drop((list, bench));
         assert!(signal.timeline.wait(1, None).unwrap());
+    }
+}
+
+/// Value, command and nanoseconds of the timestamps that a timeline reports.
+fn times(timeline: &Arc<dyn Timeline>) -> Vec<(u64, u32, u128)> {
+    let time = |Report { value, command, what }| match what {
+        Reported::Time(time) => (value, command, time.as_nanos()),
+        Reported::Failed(error) => panic!("{error}"),
+    };
+    let mut times: Vec<_> = timeline.take_reports().into_iter().map(time).collect();
+    times.sort_unstable();
+    times
+}
+
+#[test]
+fn barriers_and_nothing_else_bound_a_timestamp() {
+    let mut first = BTreeSet::new();
+    for seed in 0..64 {
+        let bench = Bench::new(seed, 1);
+        let mut queue = bench.device.create_queue().unwrap();
+        let timeline = bench.device.create_timeline().unwrap();
+        let lists: [&[_]; 2] = [&[TIMESTAMP, Some(0), None, TIMESTAMP, None, Some(1)], &[None, TIMESTAMP]];
+        for (value, operations) in (1..).zip(lists) {
+            let signal = Wait { timeline: Arc::clone(&timeline), value };
+            submit(&mut queue, &bench.list(operations), &[], &signal).unwrap();
+        }
+        assert!(timeline.wait(2, None).unwrap());
+        let times = times(&timeline);
+        // The clock counts steps: 1 and 2 are the first timestamp and the first operation, whichever it is, 4 is the
+        // second operation. The first list may be signalled before the last timestamp.
+        assert!(matches!(times[..], [(1, 0, 1 | 2), (1, 3, 3), (2, 1, 5 | 6)]), "seed {seed}: {times:?}");
+        first.insert(times[0].2);
+        assert!(timeline.take_reports().is_empty(), "returned twice");
+    }
+    assert_eq!(first, [1, 2].into());
+}
+
+#[test]
+fn all_queues_have_one_clock() {
+    for seed in 0..64 {
+        let bench = Bench::new(seed, 2);
+        let mut queues = [bench.device.create_queue().unwrap(), bench.device.create_queue().unwrap()];
+        let timelines = [bench.device.create_timeline().unwrap(), bench.device.create_timeline().unwrap()];
+        let mut waits = Vec::new();
+        let mut last = 0;
+        for round in 0..6 {
+            let at = round % 2;
+            let signal = Wait { timeline: Arc::clone(&timelines[at]), value: 1 + round as u64 / 2 };
+            submit(&mut queues[at], &bench.list(&[Some(0), TIMESTAMP]), &waits, &signal).unwrap();
+            assert!(signal.timeline.wait(signal.value, None).unwrap());
+            let times = times(&signal.timeline);
+            assert!(matches!(times[..], [(value, 1, time)] if value == signal.value && time > last), "{times:?}");
+            last = times[0].2;
+            waits = vec![signal];
+        }
+    }
+}
+
+#[test]
+fn a_queue_takes_so_many_lists_and_no_more() {
+    const LIMIT: u64 = 3;
+    let seed = fresh().u64(..);
+    let config = MockConfig { seed, queues: 1, lists_in_flight: LIMIT, ..MockConfig::default() };
+    let device = MockDevice::new(config);
+    assert_eq!(device.info().limits.max_lists_in_flight, LIMIT);
+    // They share a hardware queue, and each has the whole limit.
+    let mut queues = [device.create_queue().unwrap(), device.create_queue().unwrap()];
+    let timelines = [device.create_timeline().unwrap(), device.create_timeline().unwrap()];
+    let list = Arc::new(List::default());
+    let (mut submitted, mut refused) = ([0; 2], [0; 2]);
+    for round in 0..1000 {
+        let at = round % 2;
+        let in_flight = submitted[at] - peek(&*timelines[at]);
+        let signal = Wait { timeline: Arc::clone(&timelines[at]), value: submitted[at] + 1 };
+        let result = submit(&mut queues[at], &list, &[], &signal);
+        if in_flight < LIMIT {
+            result.unwrap();
+            submitted[at] += 1;
+        } else {
+            let expected = Violation::TooManyInFlight { limit: LIMIT };
+            assert!(matches!(result, Err(Error::Invalid(violation)) if violation == expected));
+            refused[at] += 1;
+            timelines[at].completed(); // takes a step
+        }
+    }
+    assert!(refused.iter().all(|refused| *refused > 10), "{refused:?}");
+    for (timeline, submitted) in timelines.iter().zip(submitted) {
+        assert!(timeline.wait(submitted, None).unwrap());
     }
 }

@@ -22,6 +22,18 @@ fn commands_of_a_list_need_a_barrier_between_them() {
 }
 
 #[test]
+fn a_timestamp_orders_nothing_and_counts_as_a_command() {
+    const T: Step = Step::Timestamp;
+    let mut rig = Rig::new(1);
+    let m = rig.memory();
+    let (command, _, other) = rig.unordered(0, &[], &[T, write(&m, 0..256), T, read(&m, 0..256)]);
+    assert_eq!(command, 3);
+    assert!(other.starts_with("the write by command 1 of the list"), "{other}");
+    rig.submit(0, &[], &[T, write(&m, 0..256), B, T, read(&m, 0..256), T]);
+    assert_eq!(rig.device.report().commands, 6);
+}
+
+#[test]
 fn raw_war_and_waw_conflict_and_reads_do_not() {
     for (first, second, conflict) in [
         (Access::Read, Access::Read, false),

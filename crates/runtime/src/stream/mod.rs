@@ -153,6 +153,25 @@ impl Stream {
         Event::new(Arc::clone(&self.lease), self.id(), value)
     }
 
+    /// As [`record_event`](Self::record_event), with the time at which the device gets there; see
+    /// [`Event::elapsed_since`]. Nothing on this stream overlaps it, so it costs two barriers.
+    ///
+    /// # Errors
+    /// [`Error::NoTime`] if the device has no clock; that it is lost or closed.
+    pub fn record_timed_event(&self) -> Result<Event> {
+        self.device().core.life.check_open()?;
+        if !self.device().info().timestamps {
+            return Err(Error::NoTime("the device has no clock"));
+        }
+        let mut recorder = self.core().recorder.lock();
+        if recorder.closed {
+            return Err(Error::Closed);
+        }
+        let (value, command, outcome) = recorder.append_timestamp();
+        drop(recorder);
+        Ok(Event::timed(Arc::clone(&self.lease), self.id(), value, command, outcome))
+    }
+
     /// Orders everything recorded from now on after the event, on the device: the host does not wait.
     ///
     /// # Errors

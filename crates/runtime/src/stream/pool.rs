@@ -99,7 +99,7 @@ impl Pool {
     }
 
     /// Threads by stream, and how many streams have none.
-    #[cfg(test)]
+    #[cfg(all(test, loom))]
     pub(crate) fn load(&self) -> (Vec<u32>, usize) {
         (self.threads.iter().map(|threads| threads.load(Relaxed)).collect(), self.vacant.load(Relaxed))
     }

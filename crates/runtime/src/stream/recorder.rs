@@ -204,6 +204,15 @@ impl Recorder {
         }
     }
 
+    /// Appends a timestamp, between barriers: it comes after everything before it, and before everything after it. Gives its
+    /// list's value and its index there.
+    pub(crate) fn append_timestamp(&mut self) -> (u64, u32, Arc<Outcome>) {
+        let command = self.list.commands.len() as u32 + 1;
+        self.list.commands.extend([Command::Barrier, Command::Timestamp, Command::Barrier]);
+        self.barrier = command + 1;
+        (self.open, command, Arc::clone(&self.outcome))
+    }
+
     fn push_command(&mut self, work: &Work<'_>, operands: &[Operand<'_>]) {
         let start = self.list.bindings.len() as u32;
         for operand in operands {

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use thalweg_hal::{Access, Binding, Command, CommandFailure, List};
+use thalweg_hal::{Access, Binding, Command, List, Report, Reported};
 
 /// How many emptied lists a stream keeps for their capacity.
 const SPARE_LISTS: usize = 4;
@@ -50,7 +50,7 @@ pub(crate) struct Retiring {
 struct Lists {
     in_flight: VecDeque<InFlight>,
     /// What the device said of lists that have not settled.
-    reported: Vec<CommandFailure>,
+    reported: Vec<Report>,
     spare: Vec<List>,
 }
 
@@ -131,19 +131,16 @@ impl StreamCore {
         if !queue.in_flight.front().is_some_and(ready) {
             return None;
         }
-        queue.reported.extend(self.timeline.take_failures());
+        queue.reported.extend(self.timeline.take_reports());
         let front = queue.in_flight.pop_front()?;
         // They come by rising value, and every lower one has settled.
-        let reported = queue.reported.partition_point(|failure| failure.value <= front.value);
-        let own = queue.reported.drain(..reported).filter(|failure| failure.value == front.value);
-        if let Some(failed) = failed_commands(self.index, &front, own) {
-            let failed = (0..).zip(failed).filter_map(|(command, failure)| Some((command, failure?)));
-            let told = Told { failures: failed.collect(), times: Vec::new() };
-            if let Some((_, first)) = told.failures.first() {
-                self.strict.fail(front.value, first);
-            }
-            front.outcome.enter(told);
+        let reported = queue.reported.partition_point(|report| report.value <= front.value);
+        let own = queue.reported.drain(..reported).filter(|report| report.value == front.value);
+        let told = told(self.index, &front, own);
+        if let Some((_, first)) = told.failures.first() {
+            self.strict.fail(front.value, first);
         }
+        front.outcome.enter(told);
         // Release: pairs with the Acquire in `settled`.
         self.retiring.settled.store(front.value, Ordering::Release);
         Some(front)
@@ -162,15 +159,11 @@ impl StreamCore {
     }
 }
 
-/// Which commands of a list failed, by index; `None` if none did, which costs a look at each edge.
-fn failed_commands(
-    stream: u32,
-    settled: &InFlight,
-    reported: impl Iterator<Item = CommandFailure>,
-) -> Option<Vec<Option<Failure>>> {
+/// What a list's commands have to tell. Where none has anything, that costs a look at each edge.
+fn told(stream: u32, settled: &InFlight, reported: impl Iterator<Item = Report>) -> Told {
     let InFlight { value, list, edges, refused, .. } = settled;
     let commands = list.commands.len();
-    let mut failed = Vec::new();
+    let (mut failed, mut times) = (Vec::new(), Vec::new());
     let mut fail = |command: u32, failure: Failure| {
         failed.resize(commands, None);
         match failed.get_mut(command as usize) {
@@ -189,21 +182,22 @@ fn failed_commands(
             fail(*reader, failure);
         }
     }
-    for CommandFailure { command, error, .. } in reported {
-        fail(command, at(command, Arc::new(error)));
+    for Report { command, what, .. } in reported {
+        match what {
+            Reported::Failed(error) => fail(command, at(command, Arc::new(error))),
+            Reported::Time(time) => times.push((command, time)),
+        }
     }
     if let Some(error) = refused {
         for (index, _) in (0..).zip(&list.commands).filter(|(_, command)| **command != Command::Barrier) {
             fail(index, at(index, Arc::clone(error)));
         }
-    }
-    if failed.is_empty() {
-        return None;
-    }
-    if refused.is_none() {
+    } else if !failed.is_empty() {
         spread(list, &mut failed);
     }
-    Some(failed)
+    let failures = (0..).zip(failed).filter_map(|(command, failure)| Some((command, failure?))).collect();
+    times.sort_unstable_by_key(|(command, _)| *command);
+    Told { failures, times }
 }
 
 /// What a command is called in an error.
@@ -212,6 +206,7 @@ fn name(list: &List, command: &Command) -> Cow<'static, str> {
         Command::Dispatch { pipeline, .. } => list.pipelines[*pipeline as usize].source().name.clone(),
         Command::Copy { .. } => "copy".into(),
         Command::Fill { .. } => "fill".into(),
+        Command::Timestamp => "timestamp".into(),
         Command::Barrier => "barrier".into(),
     }
 }

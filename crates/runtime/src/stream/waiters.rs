@@ -59,7 +59,7 @@ impl Waiters {
         drop(entry);
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, loom))]
     pub(crate) fn len(&self) -> usize {
         self.state.lock().waiting.len()
     }

@@ -20,7 +20,7 @@ use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, CommandFailure, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Result, Submission, Timeline, Wait,
+    Access, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Report, Result, Submission, Timeline, Wait,
 };
 
 /// Preemptions in one execution of two threads. The races that we know of need two.
@@ -114,7 +114,7 @@ impl Timeline for SilentTimeline {
     fn signal(&self, value: u64) {
         self.completed.store(value, Ordering::Release);
     }
-    fn take_failures(&self) -> Vec<CommandFailure> {
+    fn take_reports(&self) -> Vec<Report> {
         Vec::new()
     }
     fn as_any(&self) -> &dyn Any {

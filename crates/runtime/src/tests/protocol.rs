@@ -110,7 +110,7 @@ fn an_event_completes_when_its_work_has_and_asking_ends() {
 
 #[test]
 fn waiting_for_an_event_has_a_deadline() {
-    let (device, faulty) = faulty(Plan { withhold_signals: true, ..Plan::default() });
+    let (device, faulty) = faulty(Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let _known = Known::fill(&stream, 1).unwrap();
     let event = stream.record_event();
@@ -282,7 +282,7 @@ fn a_device_is_gone_when_its_last_handle_is() {
 #[test]
 fn lists_in_flight_are_bounded() {
     const LIMIT: u64 = 3;
-    let plan = Plan { withhold_signals: true, ..Plan::default() };
+    let plan = Plan { signals: Strike::Always, ..Plan::default() };
     let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
     let config = Config::default().lists_in_flight(LIMIT);
     let device = Device::new(Arc::<Faulty>::clone(&faulty), config).unwrap();
@@ -314,8 +314,21 @@ fn lists_in_flight_are_bounded() {
 }
 
 #[test]
+fn no_more_lists_are_in_flight_than_the_device_takes() {
+    let mock = MockDevice::new(MockConfig { lists_in_flight: 2, ..MockConfig::default() });
+    let device = Device::new(mock, Config::default().lists_in_flight(u64::MAX)).unwrap();
+    let [stream] = streams(&device);
+    for value in 0..50 {
+        let known = Known::fill(&stream, value).unwrap();
+        stream.flush().unwrap();
+        assert!(value % 10 != 0 || known.is_right().unwrap());
+    }
+    device.synchronize().unwrap();
+}
+
+#[test]
 fn an_idle_device_gets_work_after_a_few_commands() {
-    let (device, _faulty) = faulty(Plan { withhold_signals: true, ..Plan::default() });
+    let (device, _faulty) = faulty(Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let mut lengths = Vec::new();
     let mut known = Known::fill(&stream, 1).unwrap();
@@ -407,7 +420,7 @@ fn a_stream_that_could_not_be_made_harms_nobody() {
 
 #[test]
 fn asking_a_lost_device_ends() {
-    let (device, faulty) = faulty(Plan { withhold_signals: true, ..Plan::default() });
+    let (device, faulty) = faulty(Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let _known = Known::fill(&stream, 1).unwrap();
     let event = stream.record_event();

@@ -2,8 +2,8 @@
 
 use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
-    CommandFailure, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result,
-    Submission, Timeline, Wait, unique_id,
+    Command, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Report,
+    Reported, Result, Submission, Timeline, Wait, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,18 @@ struct State {
     hook: Option<Hook>,
     received: Vec<Received>,
     host_accesses: usize,
+    timestamps: u64,
+    /// Memories and pipelines.
+    created: usize,
+}
+
+impl Shared {
+    /// The device's clock: counts the timestamps.
+    fn tick(&self) -> Duration {
+        let mut state = self.state.lock().unwrap();
+        state.timestamps += 1;
+        Duration::from_nanos(state.timestamps)
+    }
 }
 
 /// What reached the device.
@@ -43,11 +55,17 @@ pub(crate) struct Received {
 impl Double {
     /// A device whose values are reached when the list is submitted, or (`held`) by [`reach`](Self::reach) only.
     pub(crate) fn new(held: bool) -> Arc<Self> {
-        let limits = Limits { max_binding_bytes: 1 << 20, max_allocations: 1 << 20, memory_bytes: 1 << 40 };
+        let limits = Limits {
+            max_binding_bytes: 1 << 20,
+            max_allocations: 1 << 20,
+            memory_bytes: 1 << 40,
+            max_lists_in_flight: u64::MAX,
+        };
         let info = DeviceInfo {
             name: "double".to_owned(),
             kind: DeviceKind::Mock,
             parallelism: 1,
+            timestamps: true,
             limits,
             details: Vec::new(),
         };
@@ -68,6 +86,11 @@ impl Double {
 
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.state.lock().unwrap().received.clone()
+    }
+
+    /// How many memories and pipelines were asked for.
+    pub(crate) fn created(&self) -> usize {
+        self.shared.state.lock().unwrap().created
     }
 
     pub(crate) fn host_accesses(&self) -> usize {
@@ -91,15 +114,17 @@ impl Device for Double {
     }
 
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        let (value, failures) = (AtomicU64::new(0), Mutex::default());
-        Ok(Arc::new(DoubleTimeline { id: unique_id(), value, failures, shared: self.shared.clone() }))
+        let (value, reports) = (AtomicU64::new(0), Mutex::default());
+        Ok(Arc::new(DoubleTimeline { id: unique_id(), value, reports, shared: self.shared.clone() }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
+        self.shared.state.lock().unwrap().created += 1;
         Ok(Arc::new(HostPipeline::new(source)))
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        self.shared.state.lock().unwrap().created += 1;
         Ok(Arc::new(HostMemory::new(bytes, "double")?))
     }
 
@@ -141,7 +166,7 @@ impl Device for Double {
 struct DoubleTimeline {
     id: u64,
     value: AtomicU64,
-    failures: Mutex<Vec<CommandFailure>>,
+    reports: Mutex<Vec<Report>>,
     shared: Arc<Shared>,
 }
 
@@ -174,8 +199,8 @@ impl Timeline for DoubleTimeline {
         self.shared.changed.notify_all();
     }
 
-    fn take_failures(&self) -> Vec<CommandFailure> {
-        std::mem::take(&mut *self.failures.lock().unwrap())
+    fn take_reports(&self) -> Vec<Report> {
+        std::mem::take(&mut *self.reports.lock().unwrap())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -198,9 +223,10 @@ impl Queue for DoubleQueue {
         for (index, command) in list.commands.iter().enumerate() {
             // SAFETY: everything here runs one after the other, on the submitting thread; tests that submit from
             // several threads use disjoint memory, or kernels that touch none.
-            if let Err(error) = unsafe { host::execute(list, command, 0..host::items(command), "double") } {
-                let failure = CommandFailure { value: signal.value, command: index as u32, error };
-                timeline.failures.lock().unwrap().push(failure);
+            let result = unsafe { host::execute(list, command, 0..host::items(command), "double") };
+            let time = (*command == Command::Timestamp).then(|| Reported::Time(self.0.tick()));
+            if let Some(what) = result.err().map(Reported::Failed).or(time) {
+                timeline.reports.lock().unwrap().push(Report { value: signal.value, command: index as u32, what });
             }
         }
         let mut state = self.0.state.lock().unwrap();

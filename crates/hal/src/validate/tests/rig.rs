@@ -7,6 +7,7 @@ use crate::{
     Access, Binding, Command, Device, Error, KernelSource, List, Memory, Queue, Result, Span, Submission, Timeline,
     Violation, Wait,
 };
+use fastrand::Rng;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub(crate) type Touch = (Arc<dyn Memory>, Access, Range<u64>);
 #[derive(Clone)]
 pub(crate) enum Step {
     Barrier,
+    Timestamp,
     Touch(Vec<Touch>),
 }
 
@@ -33,9 +35,16 @@ pub(crate) fn write(memory: &Arc<dyn Memory>, bytes: Range<u64>) -> Step {
 pub(crate) fn list(steps: &[Step]) -> Arc<List> {
     let mut list = List::default();
     for step in steps {
-        let Step::Touch(touches) = step else {
-            list.commands.push(Command::Barrier);
-            continue;
+        let touches = match step {
+            Step::Barrier => {
+                list.commands.push(Command::Barrier);
+                continue;
+            }
+            Step::Timestamp => {
+                list.commands.push(Command::Timestamp);
+                continue;
+            }
+            Step::Touch(touches) => touches,
         };
         let source = KernelSource {
             name: Cow::Borrowed("touch"),
@@ -147,34 +156,16 @@ impl Rig {
     }
 }
 
-/// Random numbers: SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
+/// Random numbers from a fresh seed, printed; `THALWEG_SEED` sets it.
+pub(crate) fn fresh() -> Rng {
+    use std::hash::{BuildHasher, Hasher};
+    let given = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
+    println!("seed {seed}");
+    Rng::with_seed(seed)
+}
 
-impl Random {
-    /// A fresh seed, printed.
-    pub(crate) fn fresh() -> Self {
-        use std::hash::{BuildHasher, Hasher};
-        let given = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-        println!("seed {seed}");
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// True one time in `n`.
-    pub(crate) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
+/// True one time in `n`.
+pub(crate) fn one_in(random: &mut Rng, n: usize) -> bool {
+    random.usize(..n) == 0
 }

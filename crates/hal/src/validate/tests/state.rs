@@ -1,6 +1,6 @@
 //! The model's own state: bounded, and as before when a submission is refused.
 
-use super::rig::{Random, Rig, list, read, submit, write};
+use super::rig::{Rig, fresh, list, read, submit, write};
 use super::{B, Step};
 use crate::{Access, Device, Error, Memory, Violation};
 use std::sync::Arc;
@@ -83,15 +83,15 @@ fn a_list_in_the_device_s_hands_cannot_be_waited_for_and_conflicts() {
 #[test]
 fn memory_is_bounded_by_what_is_not_complete() {
     let mut rig = Rig::new(2);
-    let mut random = Random::fresh();
+    let mut random = fresh();
     let mut largest = (0, 0);
     for round in 0..4000 {
         // A new memory now and then: entries of old ones must go too.
         let m = rig.memory();
         let steps: Vec<Step> = (0..8)
             .flat_map(|_| {
-                let start = 256 * random.below(100) as u64;
-                [B, write(&m, start..start + 1 + random.below(2000) as u64)]
+                let start = 256 * random.usize(..100) as u64;
+                [B, write(&m, start..start + 1 + random.usize(..2000) as u64)]
             })
             .collect();
         let queue = round % 2;

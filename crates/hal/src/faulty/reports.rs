@@ -1,0 +1,70 @@
+//! Reports on their way from the inner device to the caller: held back with their values, and rewritten where the list
+//! is to have failed, or is not the one that the caller submitted.
+
+use crate::{Error, Report, Reported};
+use std::collections::BTreeMap;
+
+/// The reports of one timeline.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Those whose values may not be seen yet, by rising value, as the inner device gave them.
+    held: Vec<Report>,
+    /// What to do with those of a value. Entered before the inner device gets the list, gone once the value was seen.
+    rewrites: BTreeMap<u64, Rewrite>,
+}
+
+/// How reports on one list differ from the inner device's.
+#[derive(Debug)]
+pub(super) enum Rewrite {
+    /// These commands have failed, and that is all there is to say.
+    Fail(Vec<u32>),
+    /// The inner device's list lacks barriers: the caller's index of each command in it.
+    Renumber(Vec<u32>),
+}
+
+impl Reports {
+    /// Enters a rewrite for a list that is about to be submitted; `false` if there is one for that value already, which
+    /// then belongs to a list that the inner device has taken.
+    pub(super) fn expect(&mut self, value: u64, rewrite: Rewrite) -> bool {
+        let vacant = !self.rewrites.contains_key(&value);
+        if vacant {
+            self.rewrites.insert(value, rewrite);
+        }
+        vacant
+    }
+
+    /// The list of a rewrite was not taken.
+    pub(super) fn forget(&mut self, value: u64) {
+        self.rewrites.remove(&value);
+    }
+
+    /// Takes those on values up to `visible`, all of whose reports are among the given ones or those given before.
+    pub(super) fn take(&mut self, given: Vec<Report>, visible: u64) -> Vec<Report> {
+        self.held.extend(given);
+        let shown = self.held.partition_point(|report| report.value <= visible);
+        let mut reports = Vec::new();
+        for report in self.held.drain(..shown) {
+            let command = match self.rewrites.get(&report.value) {
+                None => report.command,
+                Some(Rewrite::Fail(_)) => continue,
+                // An index past the list stays one.
+                Some(Rewrite::Renumber(indices)) => indices.get(report.command as usize).copied().unwrap_or(u32::MAX),
+            };
+            reports.push(Report { command, ..report });
+        }
+        self.rewrites.retain(|value, rewrite| {
+            let open = *value > visible;
+            if let (false, Rewrite::Fail(commands)) = (open, rewrite) {
+                let failed = || Reported::Failed(Error::Injected("command failed"));
+                reports.extend(commands.iter().map(|command| Report {
+                    value: *value,
+                    command: *command,
+                    what: failed(),
+                }));
+            }
+            open
+        });
+        reports.sort_by_key(|report| report.value);
+        reports
+    }
+}
