@@ -28,6 +28,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{Command, List, Queue, Submission, Timeline, Wait};
 
+/// How often a device is asked to take the empty list that stands for one that it refused, before it counts as lost.
+const ATTEMPTS: u32 = 8;
+
 /// What a stream has done; see [`crate::Counters`].
 #[derive(Debug, Default)]
 pub(crate) struct StreamCounters {
@@ -171,8 +174,18 @@ impl StreamCore {
         if let Err(error) = taken {
             self.retiring.refuse(value, Arc::new(error));
             let empty = Arc::new(List { commands: vec![Command::Barrier], ..List::default() });
-            // SAFETY: as above; the list touches nothing.
-            let taken = unsafe { queue.submit(Submission { list: &empty, waits: &waits, signal: &signal }) };
+            let mut submit = || {
+                // SAFETY: as above; the list touches nothing.
+                unsafe { queue.submit(Submission { list: &empty, waits: &waits, signal: &signal }) }
+            };
+            let mut taken = submit();
+            for _ in 1..ATTEMPTS {
+                match taken {
+                    // Whatever it lacked, it may have by now.
+                    Err(error) if !matches!(error, thalweg_hal::Error::DeviceLost { .. }) => taken = submit(),
+                    _ => break,
+                }
+            }
             if let Err(error) = taken {
                 // Not even an empty list: nothing more will ever be signalled here.
                 core.lose(error);

@@ -162,42 +162,61 @@ impl StreamCore {
 /// What a list's commands have to tell. Where none has anything, that costs a look at each edge.
 fn told(stream: u32, settled: &InFlight, reported: impl Iterator<Item = Report>) -> Told {
     let InFlight { value, list, edges, refused, .. } = settled;
-    let commands = list.commands.len();
-    let (mut failed, mut times) = (Vec::new(), Vec::new());
-    let mut fail = |command: u32, failure: Failure| {
-        failed.resize(commands, None);
-        match failed.get_mut(command as usize) {
-            Some(entry) => drop(entry.get_or_insert(failure)),
-            // There is no such command: then any of them may be meant.
-            None => failed.fill(Some(failure)),
-        }
-    };
     let at = |command: u32, source: Arc<thalweg_hal::Error>| {
         let operation = list.commands.get(command as usize).map_or("unknown".into(), |command| name(list, command));
         Failure { operation, stream, value: *value, source }
     };
-    // What a command inherits comes before what the device says of it: it worked on undefined data.
+    let (mut inherited, mut own) = (Failed::of(list), Failed::of(list));
+    let mut times = Vec::new();
     for Edge { reader, writer } in edges {
         if let Err(failure) = writer.result() {
-            fail(*reader, failure);
+            inherited.enter(*reader, failure);
         }
     }
     for Report { command, what, .. } in reported {
         match what {
-            Reported::Failed(error) => fail(command, at(command, Arc::new(error))),
+            Reported::Failed(error) => own.enter(command, at(command, Arc::new(error))),
             Reported::Time(time) => times.push((command, time)),
         }
     }
     if let Some(error) = refused {
         for (index, _) in (0..).zip(&list.commands).filter(|(_, command)| **command != Command::Barrier) {
-            fail(index, at(index, Arc::clone(error)));
+            own.enter(index, at(index, Arc::clone(error)));
         }
-    } else if !failed.is_empty() {
-        spread(list, &mut failed);
     }
-    let failures = (0..).zip(failed).filter_map(|(command, failure)| Some((command, failure?))).collect();
     times.sort_unstable_by_key(|(command, _)| *command);
+    let failures = if inherited.any() || own.any() { spread(list, inherited, own) } else { Vec::new() };
     Told { failures, times }
+}
+
+/// Failures by command. Empty until there is one.
+struct Failed {
+    commands: usize,
+    failures: Vec<Option<Failure>>,
+}
+
+impl Failed {
+    fn of(list: &List) -> Self {
+        Self { commands: list.commands.len(), failures: Vec::new() }
+    }
+
+    fn any(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
+    /// The first failure of a command stays.
+    fn enter(&mut self, command: u32, failure: Failure) {
+        self.failures.resize(self.commands, None);
+        match self.failures.get_mut(command as usize) {
+            Some(entry) => drop(entry.get_or_insert(failure)),
+            // There is no such command: then any of them may be meant.
+            None => self.failures.fill(Some(failure)),
+        }
+    }
+
+    fn take(&mut self, command: usize) -> Option<Failure> {
+        self.failures.get_mut(command).and_then(Option::take)
+    }
 }
 
 /// What a command is called in an error.
@@ -212,36 +231,41 @@ fn name(list: &List, command: &Command) -> Cow<'static, str> {
 }
 
 /// Lets failures follow the data inside a list: the bindings say who reads what. In the order of recording, which is
-/// that of every two commands that touch the same bytes.
-fn spread(list: &List, failed: &mut [Option<Failure>]) {
-    // Ranges whose content is undefined, with the reason.
+/// that of every two commands that touch the same bytes. What a command inherits comes before what the device says of it:
+/// it worked on undefined data.
+fn spread(list: &List, mut inherited: Failed, mut own: Failed) -> Vec<(u32, Failure)> {
+    let mut failures = Vec::new();
+    // Ranges of memories whose content is undefined, with the reason.
     let mut undefined: Vec<(Range<u64>, u64, Failure)> = Vec::new();
-    for (command, failed) in list.commands.iter().zip(failed) {
+    let overlap = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
+    for (index, command) in list.commands.iter().enumerate() {
         let bindings = list.bindings_of(command);
         // One memory may stand in the table more than once; its id is the same.
         let place = |binding: &Binding| {
             (binding.offset..binding.offset + binding.bytes, list.memories[binding.memory as usize].id())
         };
-        let overlap = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
-        if failed.is_none() {
+        let in_list = || {
             let mut reads = bindings.iter().filter(|binding| binding.access != Access::Write).map(place);
-            *failed = reads.find_map(|(read, memory)| {
+            reads.find_map(|(read, memory)| {
                 let found = undefined.iter().find(|(range, id, _)| *id == memory && overlap(range, &read));
                 found.map(|(.., failure)| failure.clone())
-            });
-        }
+            })
+        };
+        let failure = inherited.take(index).or_else(in_list).or_else(|| own.take(index));
         for (written, memory) in bindings.iter().filter(|binding| binding.access.writes()).map(place) {
             // What it writes is no longer what it was; what it does not write is.
-            for (range, id, failure) in std::mem::take(&mut undefined) {
+            for (range, id, reason) in std::mem::take(&mut undefined) {
                 if id != memory || !overlap(&range, &written) {
-                    undefined.push((range, id, failure));
+                    undefined.push((range, id, reason));
                     continue;
                 }
                 let rest = [range.start..written.start, written.end..range.end];
                 undefined
-                    .extend(rest.into_iter().filter(|rest| !rest.is_empty()).map(|rest| (rest, id, failure.clone())));
+                    .extend(rest.into_iter().filter(|rest| !rest.is_empty()).map(|rest| (rest, id, reason.clone())));
             }
-            undefined.extend(failed.clone().map(|failure| (written, memory, failure)));
+            undefined.extend(failure.clone().map(|reason| (written, memory, reason)));
         }
+        failures.extend(failure.map(|failure| (index as u32, failure)));
     }
+    failures
 }

@@ -1,171 +1,447 @@
-//! Many threads, few streams, shared tensors, some operations that fail, every value checked: exactly those that depend on
-//! a failure have failed. And the same with a protection taken out.
+//! Many threads, few streams, shared tensors, operations and submissions that fail, every value checked: exactly what depends
+//! on a failure has failed, with that failure. And the same with a protection taken out.
+//!
+//! Operations run in rounds. What a round read is judged when it is over, because only then is it known which submissions the
+//! device refused. The threads of a round share nothing of the test's but channels.
 
-use super::world::{Known, Random, Verdict};
-use crate::{Config, Device, Result, Stream};
+use super::world::{BYTES, Found, Known, ListId, Origin, found, fresh_seed};
+use crate::{Config, Device, Error, Event, Result, Stream};
+use fastrand::Rng;
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+use thalweg_hal::faulty::{Delays, Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 
-const THREADS: usize = 16;
-const STREAMS: usize = 4;
+/// Operations of all threads in one round.
+const ROUND: usize = 20_000;
+/// Tensors that a thread may have waiting for it.
+const INBOX: usize = 64;
 
-/// How many values were checked, how many were wrong, and how many calls failed.
-#[derive(Debug, Default)]
+/// What came of the rounds.
+#[derive(Clone, Debug, Default)]
 struct Tally {
-    operations: AtomicU64,
-    checked: AtomicU64,
-    /// Of those checked, how many had to have failed.
-    broken: AtomicU64,
-    wrong: AtomicU64,
-    failed: AtomicU64,
-    /// Tensors that came from another thread.
-    received: AtomicU64,
+    operations: u64,
+    /// Tensors and events that came from another thread.
+    received: u64,
+    /// Tasks that ran to their end, and how often one was polled by another thread than before.
+    tasks: u64,
+    hops: u64,
+    /// Calls that were refused because they would have had to wait.
+    busy: u64,
+    checked: u64,
+    /// Of those, how many had to have failed.
+    broken: u64,
+    /// Other words, words where there should have been a failure, a failure where there should have been words, or the failure
+    /// of something that it does not depend on.
+    wrong: u64,
+    /// Errors that were not to be expected.
+    errors: u64,
+    first_error: Option<Error>,
 }
 
-/// Each thread chains operations over tensors of its own and tensors that others sent it. A tensor that is sent stays in
-/// use where it came from: both sides read it, on whatever streams they have, and whoever lets go last frees it.
-fn chains(device: &Device, seed: u64, operations: usize) -> Tally {
-    let tally = Tally::default();
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.operations += other.operations;
+        self.received += other.received;
+        self.tasks += other.tasks;
+        self.hops += other.hops;
+        self.busy += other.busy;
+        self.checked += other.checked;
+        self.broken += other.broken;
+        self.wrong += other.wrong;
+        self.errors += other.errors;
+        self.first_error = self.first_error.take().or_else(|| other.first_error.clone());
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.errors += 1;
+        self.first_error.get_or_insert(error);
+    }
+}
+
+/// What threads send each other.
+enum Message {
+    Tensor(Arc<Known>),
+    Event(Event),
+    /// A task that was woken.
+    Task(Arc<Task>),
+}
+
+/// An async task. Whoever wakes it sends it on to the next thread.
+struct Task {
+    /// The body, and the thread that polled it last. Taken out by whoever polls; never contended.
+    body: Mutex<Option<(Pin<Box<dyn Future<Output = Vec<Looked>> + Send>>, usize)>>,
+    next: AtomicU64,
+    to: Vec<SyncSender<Message>>,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+        let mut message = Message::Task(Arc::clone(&self));
+        let mut gone = 0;
+        for at in 0.. {
+            match self.to[(turn + at) % self.to.len()].try_send(message) {
+                Ok(()) => return,
+                // Tensors are in the way, which are soon taken out; perhaps the next has room.
+                Err(mpsc::TrySendError::Full(back)) => message = back,
+                // The round is over, and with it the task; it was woken once too often.
+                Err(mpsc::TrySendError::Disconnected(_)) if gone == self.to.len() => return,
+                Err(mpsc::TrySendError::Disconnected(back)) => (message, gone) = (back, gone + 1),
+            }
+        }
+    }
+}
+
+/// A tensor that was read.
+type Looked = (Arc<Origin>, Found);
+
+/// One thread of a round.
+struct Player<'a> {
+    device: &'a Device,
+    index: usize,
+    random: Rng,
+    inbox: Receiver<Message>,
+    others: Vec<SyncSender<Message>>,
+    /// Threads that still operate, and tasks of all threads that have not ended. Nobody leaves before, since a task may be
+    /// sent to anybody.
+    tasks: &'a AtomicU64,
+    /// Nobody else names these, so they may be changed in place.
+    own: Vec<Known>,
+    shared: Vec<Arc<Known>>,
+    looked: Vec<Looked>,
+    tally: Tally,
+}
+
+impl Player<'_> {
+    fn play(&mut self, operations: usize) -> Result<()> {
+        let stream = Stream::current(self.device)?;
+        self.shared.push(Arc::new(Known::freeze(self.device, self.random.u32(..), 3)?));
+        for _ in 0..operations {
+            let salt = self.random.u32(..);
+            // A refusal can only come from the validator, when a protection is out.
+            let through = if self.random.u8(..16) == 0 { stream.or_busy() } else { stream.clone() };
+            match self.operate(salt, &through) {
+                Ok(()) => {}
+                Err(Error::Busy) => self.tally.busy += 1,
+                Err(error) => self.tally.fail(error),
+            }
+            self.tally.operations += 1;
+            self.share(&stream)?;
+            self.receive(&stream)?;
+            self.let_go();
+            match self.random.u32(..4096) {
+                0..64 => stream.flush()?,
+                64..96 => self.start_task(&stream, salt),
+                96..98 => self.device.synchronize()?,
+                98..100 => stream.synchronize()?,
+                // Few cores would otherwise run one thread after the other.
+                100..356 => std::thread::yield_now(),
+                _ => {}
+            }
+        }
+        self.leave(&stream)?;
+        let own: Vec<_> = self.own.drain(..).collect();
+        own.iter().for_each(|known| self.look(known));
+        let shared: Vec<_> = self.shared.drain(..).collect();
+        shared.iter().for_each(|known| self.look(known));
+        Ok(())
+    }
+
+    /// Helps with the tasks until nobody needs this thread any more.
+    fn leave(&mut self, stream: &Stream) -> Result<()> {
+        self.tasks.fetch_sub(1, Ordering::Release);
+        while self.tasks.load(Ordering::Acquire) > 0 {
+            self.receive(stream)?;
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// One operation, on tensors of its own and on tensors that others sent.
+    fn operate(&mut self, salt: u32, stream: &Stream) -> Result<()> {
+        let a = &self.shared[self.random.usize(..self.shared.len())];
+        let b = &self.shared[self.random.usize(..self.shared.len())];
+        let made = match self.random.u8(..16) {
+            0..2 => Known::upload(self.device, salt, 7)?,
+            2 => Known::fill(stream, salt)?,
+            3 => a.copy(stream)?,
+            // Half of these fail, and with them whatever comes to depend on them.
+            4 if salt.is_multiple_of(64) => a.odd_copy(stream)?,
+            4..9 => a.combine(b, salt, stream)?,
+            _ if self.own.is_empty() => Known::fill(stream, salt)?,
+            _ => {
+                let at = self.random.usize(..self.own.len());
+                return self.own[at].advance(salt, stream);
+            }
+        };
+        self.own.push(made);
+        Ok(())
+    }
+
+    /// Sends a tensor, from then on nobody's alone, or an event. A full inbox keeps nobody waiting.
+    fn share(&mut self, stream: &Stream) -> Result<()> {
+        let choice = self.random.u8(..32);
+        let to = self.random.usize(..self.others.len());
+        if choice < 8 && !self.own.is_empty() {
+            let known = Arc::new(self.own.swap_remove(self.random.usize(..self.own.len())));
+            let _ = self.others[to].try_send(Message::Tensor(Arc::clone(&known)));
+            self.shared.push(known);
+        } else if choice == 8 {
+            let timed = self.random.bool();
+            let event = if timed { stream.record_timed_event()? } else { stream.record_event() };
+            let _ = self.others[to].try_send(Message::Event(event));
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, stream: &Stream) -> Result<()> {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.tally.received += 1;
+            match message {
+                Message::Tensor(known) => self.shared.push(known),
+                Message::Task(task) => self.poll(&task),
+                Message::Event(event) => match self.random.u8(..8) {
+                    0 => event.synchronize(Some(Duration::from_secs(3600)))?,
+                    1 => while !event.query() {},
+                    _ => stream.wait(&event)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what it has too much of, some of it looked at. Whoever lets go of a tensor last frees it.
+    fn let_go(&mut self) {
+        while self.own.len() > 8 {
+            let known = self.own.swap_remove(self.random.usize(..self.own.len()));
+            if self.random.u8(..4) == 0 {
+                self.look(&known);
+            }
+        }
+        while self.shared.len() > 16 {
+            let known = self.shared.swap_remove(self.random.usize(1..self.shared.len()));
+            if self.random.u8(..4) == 0 {
+                self.look(&known);
+            }
+        }
+    }
+
+    fn look(&mut self, known: &Known) {
+        self.looked.push((Arc::clone(&known.origin), known.look()));
+    }
+
+    /// Starts a task that goes on wherever it is woken, on this thread's stream.
+    fn start_task(&mut self, stream: &Stream, salt: u32) {
+        let device = self.device.clone();
+        let shared = Arc::clone(&self.shared[self.random.usize(..self.shared.len())]);
+        let home = stream.clone();
+        let body = stream.attach(async move { chain(&device, &home, &shared, salt).await.unwrap_or_default() });
+        self.tasks.fetch_add(1, Ordering::Relaxed);
+        let body = Mutex::new(Some((Box::pin(body) as Pin<Box<_>>, self.index)));
+        let task = Arc::new(Task { body, next: AtomicU64::new(u64::from(salt)), to: self.others.clone() });
+        self.poll(&task);
+    }
+
+    fn poll(&mut self, task: &Arc<Task>) {
+        let waker = Waker::from(Arc::clone(task));
+        // Held while it is polled: a task that is woken meanwhile waits here for the poll to end.
+        let mut body = task.body.lock().unwrap_or_else(PoisonError::into_inner);
+        // Woken more often than it had to be.
+        let Some((future, last)) = body.as_mut() else { return };
+        self.tally.hops += u64::from(*last != self.index);
+        *last = self.index;
+        if let std::task::Poll::Ready(looked) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            *body = None;
+            self.tally.tasks += 1;
+            self.looked.extend(looked);
+            self.tasks.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+/// The body of a task: operations on the stream that it is attached to, whatever thread it is on, and waits between them.
+async fn chain(device: &Device, home: &Stream, shared: &Known, salt: u32) -> Result<Vec<Looked>> {
+    let mut known = shared.copy(&Stream::current(device)?)?;
+    for step in 0..3 {
+        let stream = Stream::current(device)?;
+        assert_eq!(stream.id(), home.id(), "a task lost its stream");
+        known.advance(salt + step, &stream)?;
+        match step {
+            0 => stream.record_event().finished().await?,
+            1 => device.finished().await?,
+            _ => stream.wait_async(&home.record_event()).await?,
+        }
+    }
+    let bytes = known.storage.read_async(0, BYTES as usize).await;
+    let looked = found(bytes.map(|bytes| known.is(&bytes)));
+    Ok(vec![(Arc::clone(&known.origin), looked)])
+}
+
+/// What runs.
+#[derive(Clone, Copy)]
+struct Mix {
+    threads: usize,
+    seed: u64,
+}
+
+/// One round of operations, judged. `refused` names the lists that the device did not take.
+fn round(device: &Device, Mix { threads, seed }: Mix, refused: impl FnOnce() -> HashSet<ListId>) -> Tally {
     // So that the first thread is not done before the last has started.
-    let start = Barrier::new(THREADS);
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::sync_channel(64)).unzip();
-    std::thread::scope(|scope| {
-        for (thread, inbox) in receivers.into_iter().enumerate() {
-            let (senders, tally, start) = (&senders, &tally, &start);
-            let random = Random(seed ^ (thread as u64) << 32);
+    let start = Barrier::new(threads);
+    let tasks = AtomicU64::new(threads as u64);
+    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::sync_channel(INBOX)).unzip();
+    let players = inboxes.into_iter().enumerate().map(|(index, inbox)| Player {
+        device,
+        index,
+        random: Rng::with_seed(seed ^ (index as u64) << 32),
+        inbox,
+        others: senders.clone(),
+        tasks: &tasks,
+        own: Vec::new(),
+        shared: Vec::new(),
+        looked: Vec::new(),
+        tally: Tally::default(),
+    });
+    let played: Vec<_> = std::thread::scope(|scope| {
+        let start = &start;
+        let handles = players.map(|mut player| {
             scope.spawn(move || {
                 start.wait();
-                chain(device, random, operations / THREADS, &inbox, senders, tally);
-            });
-        }
+                if let Err(error) = player.play(ROUND / threads) {
+                    player.tally.fail(error);
+                }
+                // What was sent and never received is let go of here, with the others still at work.
+                (player.looked, player.tally)
+            })
+        });
+        let handles: Vec<_> = handles.collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
+    let refused = refused();
+    let mut tally = Tally::default();
+    for (looked, of_player) in &played {
+        tally.add(of_player);
+        for (origin, found) in looked {
+            let failures = origin.failures(&refused);
+            tally.checked += 1;
+            tally.broken += u64::from(!failures.is_empty());
+            match found {
+                Found::Right if failures.is_empty() => {}
+                Found::Failed(list) if failures.contains(list) => {}
+                Found::Error => tally.errors += 1,
+                _ => tally.wrong += 1,
+            }
+        }
+    }
     tally
 }
 
-fn chain(
-    device: &Device,
-    mut random: Random,
-    operations: usize,
-    inbox: &mpsc::Receiver<Arc<Known>>,
-    others: &[mpsc::SyncSender<Arc<Known>>],
-    tally: &Tally,
-) {
-    let stream = Stream::current(device).unwrap();
-    let frozen = Known::freeze(device, random.next() as u32, 3).unwrap();
-    let mut shared = vec![Arc::new(frozen)];
-    let mut own = Vec::new();
-    let check = |known: &Known| {
-        tally.checked.fetch_add(1, Ordering::Relaxed);
-        tally.broken.fetch_add(known.broken.into(), Ordering::Relaxed);
-        match known.verdict() {
-            Verdict::Right => {}
-            Verdict::Wrong => drop(tally.wrong.fetch_add(1, Ordering::Relaxed)),
-            Verdict::Failed => drop(tally.failed.fetch_add(1, Ordering::Relaxed)),
-        }
-    };
-    for _ in 0..operations {
-        let salt = random.next() as u32;
-        let mut step = || -> Result<Option<Known>> {
-            let a = &shared[random.below(shared.len())];
-            let b = &shared[random.below(shared.len())];
-            Ok(Some(match random.below(16) {
-                0 => Known::upload(device, salt, 7)?,
-                1 => Known::fill(&stream, salt)?,
-                2 | 3 => a.copy(&stream)?,
-                // Half of these fail, and with them whatever comes to depend on them.
-                4 if salt.is_multiple_of(64) => a.odd_copy(&stream)?,
-                4..10 => a.combine(b, salt, &stream)?,
-                _ => return Ok(None),
-            }))
-        };
-        // A refusal can only come from the validator, when a protection is out.
-        match step() {
-            Ok(Some(made)) => own.push(made),
-            Ok(None) if own.is_empty() => own.push(Known::fill(&stream, salt).unwrap()),
-            Ok(None) => {
-                let at = random.below(own.len());
-                own[at].advance(salt, &stream).unwrap();
-            }
-            Err(_) => drop(tally.failed.fetch_add(1, Ordering::Relaxed)),
-        }
-        tally.operations.fetch_add(1, Ordering::Relaxed);
-        if random.below(4) == 0 && !own.is_empty() {
-            // From here on it is shared, and nobody can write it any more.
-            let known = Arc::new(own.swap_remove(random.below(own.len())));
-            // A full inbox keeps nobody waiting: the tensor is then shared with fewer.
-            let _ = others[random.below(others.len())].try_send(Arc::clone(&known));
-            shared.push(known);
-        }
-        let before = shared.len();
-        shared.extend(inbox.try_iter());
-        tally.received.fetch_add((shared.len() - before) as u64, Ordering::Relaxed);
-        if random.below(16) == 0 {
-            // Few cores would otherwise run one thread after the other.
-            std::thread::yield_now();
-        }
-        while own.len() > 8 {
-            let known = own.swap_remove(random.below(own.len()));
-            if random.below(4) == 0 {
-                check(&known);
-            }
-        }
-        while shared.len() > 16 {
-            let known = shared.swap_remove(1 + random.below(shared.len() - 1));
-            if random.below(4) == 0 {
-                check(&known);
-            }
-        }
-        if random.below(64) == 0 {
-            stream.flush().unwrap();
-        }
-    }
-    own.iter().for_each(check);
-    shared.iter().for_each(|known| check(known));
+/// The lists that a device refused so far.
+fn refused(device: &Device, faulty: &Faulty) -> HashSet<ListId> {
+    let streams: std::collections::HashMap<_, _> =
+        device.core.streams().map(|stream| (stream.timeline.id(), stream.index)).collect();
+    let list = |(timeline, value)| Some((*streams.get(&timeline)?, value));
+    faulty.refused().into_iter().filter_map(list).collect()
 }
 
-/// A mock behind a validator behind a device that can be made to fail.
+/// A device that can be made to fail, in front of another.
 struct Doubles {
     device: Device,
     faulty: Arc<Faulty>,
-    validated: Arc<Validated>,
 }
 
-fn doubles(seed: u64, plan: Plan) -> Doubles {
-    let mock = MockDevice::new(MockConfig { seed, queues: 3, ..MockConfig::default() });
-    let validated = Validated::new(mock);
-    let faulty = Faulty::new(Arc::<Validated>::clone(&validated), plan);
-    let device = Device::new(Arc::<Faulty>::clone(&faulty), config()).unwrap();
-    Doubles { device, faulty, validated }
+impl Doubles {
+    fn new(inner: Arc<dyn thalweg_hal::Device>, plan: Plan, config: Config) -> Self {
+        let faulty = Faulty::new(inner, plan);
+        Self { device: Device::new(Arc::<Faulty>::clone(&faulty), config).unwrap(), faulty }
+    }
+
+    fn round(&self, mix: Mix) -> Tally {
+        round(&self.device, mix, || refused(&self.device, &self.faulty))
+    }
 }
 
-fn config() -> Config {
-    // Short lists, so that streams flush each other all the time.
-    Config::default().pool_streams(STREAMS).list_commands(24)
+fn mock(seed: u64) -> Arc<MockDevice> {
+    MockDevice::new(MockConfig { seed, queues: 3, ..MockConfig::default() })
+}
+
+/// Short lists, so that streams flush each other all the time.
+fn config(streams: usize) -> Config {
+    Config::default().pool_streams(streams).list_commands(24)
 }
 
 fn assert_clean(device: &Device, tally: &Tally, seed: u64) {
-    let tally_text = format!("seed {seed}: {tally:?}");
-    assert_eq!(tally.wrong.load(Ordering::Relaxed), 0, "{tally_text}");
-    assert_eq!(tally.failed.load(Ordering::Relaxed), 0, "{tally_text}");
-    assert!(tally.received.load(Ordering::Relaxed) > tally.operations.load(Ordering::Relaxed) / 50, "{tally_text}");
-    let (checked, broken) = (tally.checked.load(Ordering::Relaxed), tally.broken.load(Ordering::Relaxed));
-    assert!(broken > 0 && broken < checked, "{tally_text}");
-    assert!(checked > tally.operations.load(Ordering::Relaxed) / 10, "{tally_text}");
+    let text = format!("seed {seed}: {tally:?}");
+    assert_eq!((tally.wrong, tally.errors), (0, 0), "{text}");
+    assert!(tally.received > tally.operations / 50 && tally.tasks > 0, "{text}");
+    assert!(tally.broken > 0 && tally.broken < tally.checked, "{text}");
+    assert!(tally.checked > tally.operations / 10, "{text}");
     let memory = device.memory();
     assert_eq!((memory.live, memory.frozen), (0, 0), "seed {seed}: {memory:?}");
 }
 
+/// 2, 8, 40 and 128 threads on 32 streams, one submission in a hundred refused. For half a minute; with
+/// `THALWEG_STRESS_OPERATIONS`, as many operations for each number of threads.
+fn mix(open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
+    let operations = std::env::var("THALWEG_STRESS_OPERATIONS").ok();
+    let operations: Option<u64> = operations.map(|operations| operations.parse().unwrap());
+    let share = Duration::from_secs(30) / 4;
+    for threads in [2, 8, 40, 128] {
+        let seed = fresh_seed();
+        println!("{threads} threads, seed {seed}");
+        let mut random = Rng::with_seed(seed);
+        let plan = || Plan { submissions: Strike::Share(0.01), ..Plan::default() };
+        let start = Instant::now();
+        let mut all = Tally::default();
+        while operations.map_or(start.elapsed() < share, |operations| all.operations < operations) {
+            // A device each round, so that what it remembers of refusals is the round's.
+            let seed = random.u64(..);
+            let doubles = Doubles::new(open(seed), Plan { seed, ..plan() }, config(32));
+            let tally = doubles.round(Mix { threads, seed });
+            assert_clean(&doubles.device, &tally, seed);
+            assert!(doubles.faulty.counts().submissions > 0);
+            all.add(&tally);
+            doubles.device.close(Duration::from_secs(60)).unwrap();
+        }
+        let Tally { operations, checked, broken, tasks, hops, busy, .. } = all;
+        println!(
+            "  {operations} operations, {checked} tensors checked, {broken} of them failed as they had to, {tasks} tasks with \
+             {hops} hops, {busy} calls busy; 0 wrong; {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+    }
+}
+
 #[test]
-fn stress_sharing_on_the_mock() {
-    for round in 0..20 {
-        let seed = Random::fresh_seed().wrapping_add(round);
+fn stress_mix_on_the_cpu() {
+    mix(|_| thalweg_cpu::CpuDevice::open().unwrap());
+}
+
+#[test]
+fn stress_mix_on_the_mock() {
+    mix(|seed| mock(seed));
+}
+
+/// 16 threads on 4 streams, under the validator.
+fn sharing(inner: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>, rounds: usize) {
+    for _ in 0..rounds {
+        let seed = fresh_seed();
         println!("seed {seed}");
-        let doubles = doubles(seed, Plan::default());
-        let tally = chains(&doubles.device, seed, 100_000);
-        let report = doubles.validated.report();
+        let validated = Validated::new(inner(seed));
+        let doubles = Doubles::new(Arc::<Validated>::clone(&validated), Plan::default(), config(4));
+        let mut tally = Tally::default();
+        for round in 0..5 {
+            tally.add(&doubles.round(Mix { threads: 16, seed: seed.wrapping_add(round) }));
+        }
+        let report = validated.report();
         assert_eq!(report.violations, 0, "seed {seed}: {report:?}");
         assert!(report.submissions > 0);
         assert_clean(&doubles.device, &tally, seed);
@@ -173,73 +449,160 @@ fn stress_sharing_on_the_mock() {
 }
 
 #[test]
-fn stress_sharing_on_the_cpu() {
-    let seed = Random::fresh_seed();
-    println!("seed {seed}");
-    let device = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), config()).unwrap();
-    let tally = chains(&device, seed, 100_000);
-    assert_clean(&device, &tally, seed);
+fn stress_sharing_on_the_mock_under_the_validator() {
+    sharing(|seed| mock(seed), 10);
 }
 
 #[test]
 fn stress_sharing_on_the_cpu_under_the_validator() {
-    let seed = Random::fresh_seed();
-    println!("seed {seed}");
-    let validated = Validated::new(thalweg_cpu::CpuDevice::with_workers(3).unwrap());
-    let device = Device::new(Arc::<Validated>::clone(&validated), config()).unwrap();
-    let tally = chains(&device, seed, 100_000);
-    let report = validated.report();
-    assert_eq!(report.violations, 0, "seed {seed}: {report:?}");
-    assert_clean(&device, &tally, seed);
+    sharing(|_| thalweg_cpu::CpuDevice::with_workers(3).unwrap(), 2);
 }
 
-/// Runs the chains with a protection taken out until somebody notices. Whether one run shows it depends on how the
-/// threads fall; ten in a row without it mean that nobody needs the protection, or that nothing tests it.
-fn noticed_within_ten(plan: &Plan, run: impl Fn(u64, Plan) -> bool) -> bool {
-    (0..10).map(|round| plan.seed.wrapping_add(round)).any(|seed| run(seed, Plan { seed, ..plan.clone() }))
+/// Runs rounds with a protection taken out until somebody notices. Whether one round shows it depends on how the threads
+/// fall; ten without it mean that nobody needs the protection, or that nothing tests it.
+fn noticed_within_ten(plan: &Plan, run: impl Fn(Mix, Plan) -> bool) -> bool {
+    (0..10).map(|round| plan.seed.wrapping_add(round)).any(|seed| {
+        let mix = Mix { threads: 16, seed };
+        run(mix, Plan { seed, ..plan.clone() })
+    })
 }
 
 /// Takes one protection out and asserts that the values and the validator both notice.
 fn assert_noticed(plan: Plan, prepare: impl Fn(&Device), struck: impl Fn(&Faulty) -> bool) {
     println!("seed {}", plan.seed);
     // With no validator in between, what is missing reaches the values.
-    let in_values = noticed_within_ten(&plan, |seed, plan| {
-        let mock = MockDevice::new(MockConfig { seed, queues: 3, ..MockConfig::default() });
-        let device = Device::new(Faulty::new(mock, plan), config()).unwrap();
-        prepare(&device);
-        chains(&device, seed, 20_000).wrong.into_inner() > 0
+    let in_values = noticed_within_ten(&plan, |mix, plan| {
+        let doubles = Doubles::new(mock(mix.seed), plan, config(4));
+        prepare(&doubles.device);
+        doubles.round(mix).wrong > 0
     });
     assert!(in_values, "seed {}: every value right without the protection", plan.seed);
     // With one, a refused list is not run, so the tensors that it would have written fail instead of being wrong.
-    let by_validator = noticed_within_ten(&plan, |seed, plan| {
-        let doubles = doubles(seed, plan);
+    let by_validator = noticed_within_ten(&plan, |mix, plan| {
+        let validated = Validated::new(mock(mix.seed));
+        let doubles = Doubles::new(Arc::<Validated>::clone(&validated), plan, config(4));
         prepare(&doubles.device);
-        chains(&doubles.device, seed, 20_000);
-        struck(&doubles.faulty) && doubles.validated.report().violations > 0
+        doubles.round(mix);
+        struck(&doubles.faulty) && validated.report().violations > 0
     });
     assert!(by_validator, "seed {}: the validator was silent, or the fault never struck", plan.seed);
 }
 
+fn seeded() -> Plan {
+    Plan { seed: fresh_seed(), ..Plan::default() }
+}
+
 #[test]
 fn falsify_barriers() {
-    let plan = Plan { seed: Random::fresh_seed(), barriers: Strike::Share(0.2), ..Plan::default() };
+    let plan = Plan { barriers: Strike::Share(0.2), ..seeded() };
     assert_noticed(plan, |_| {}, |faulty| faulty.counts().barriers > 0);
 }
 
 #[test]
 fn falsify_list_start_barriers() {
-    let plan = Plan { seed: Random::fresh_seed(), start_barriers: Strike::Share(0.5), ..Plan::default() };
+    let plan = Plan { start_barriers: Strike::Share(0.5), ..seeded() };
     assert_noticed(plan, |_| {}, |faulty| faulty.counts().start_barriers > 0);
 }
 
 #[test]
 fn falsify_waits() {
-    let plan = Plan { seed: Random::fresh_seed(), waits: Strike::Always, ..Plan::default() };
+    let plan = Plan { waits: Strike::Always, ..seeded() };
     assert_noticed(plan, |_| {}, |faulty| faulty.counts().waits > 0);
 }
 
 #[test]
 fn falsify_stamps_of_freed_bytes() {
-    let plan = Plan { seed: Random::fresh_seed(), ..Plan::default() };
-    assert_noticed(plan, |device| device.core.sabotage.forget_freed_stamps(), |_| true);
+    assert_noticed(seeded(), |device| device.core.sabotage.forget_freed_stamps(), |_| true);
+}
+
+/// Without it a list waits for what nobody has submitted: on a real device for ever, here it is refused.
+#[test]
+fn falsify_the_flush_before_a_wait() {
+    let plan = seeded();
+    println!("seed {}", plan.seed);
+    let refused = |sabotage: fn(&Device)| {
+        noticed_within_ten(&plan, |mix, plan| {
+            let doubles = Doubles::new(mock(mix.seed), plan, config(4));
+            sabotage(&doubles.device);
+            doubles.round(mix);
+            !doubles.faulty.refused().is_empty()
+        })
+    };
+    assert!(refused(|device| device.core.sabotage.skip_foreign_flushes()));
+    assert!(!refused(|_| {}));
+}
+
+/// Without them a queue gets more lists than it takes: on some devices it then hangs, here it refuses.
+#[test]
+fn falsify_credits() {
+    let plan = seeded();
+    println!("seed {}", plan.seed);
+    let refused = |sabotage: fn(&Device)| {
+        noticed_within_ten(&plan, |mix, plan| {
+            let limited = MockConfig { seed: mix.seed, lists_in_flight: 2, ..MockConfig::default() };
+            let doubles = Doubles::new(MockDevice::new(limited), plan, config(4));
+            sabotage(&doubles.device);
+            doubles.round(mix);
+            !doubles.faulty.refused().is_empty()
+        })
+    };
+    assert!(refused(|device| device.core.sabotage.unlimited_credit()));
+    assert!(!refused(|_| {}));
+}
+
+/// Without them what was computed from failed data looks right to whoever reads it.
+#[test]
+fn falsify_the_edges_that_carry_errors() {
+    let plan = Plan { submissions: Strike::Share(0.01), ..seeded() };
+    println!("seed {}", plan.seed);
+    let wrong = |sabotage: fn(&Device)| {
+        noticed_within_ten(&plan, |mix, plan| {
+            let doubles = Doubles::new(mock(mix.seed), plan, config(4));
+            sabotage(&doubles.device);
+            doubles.round(mix).wrong > 0
+        })
+    };
+    assert!(wrong(|device| device.core.sabotage.drop_edges()));
+    assert!(!wrong(|_| {}));
+}
+
+/// Without a signal nobody learns that a list has run; with it everybody does.
+#[test]
+fn falsify_signals() {
+    let plan = Plan { signals: Strike::Always, ..Plan::default() };
+    let doubles = Doubles::new(mock(fresh_seed()), plan, config(4));
+    let stream = Stream::new(&doubles.device).unwrap();
+    let known = Known::fill(&stream, 1).unwrap();
+    let event = stream.record_event();
+    assert!(matches!(event.synchronize(Some(Duration::from_millis(50))), Err(Error::Timeout)));
+    assert!(!event.query());
+    doubles.faulty.release();
+    assert!(known.is_right().unwrap() && event.query());
+}
+
+/// Calls of the device that take their time keep nobody waiting who does not need what they do.
+#[test]
+fn a_slow_submit_holds_up_its_own_stream_alone() {
+    let delays = Delays { submissions: Strike::Nth(1), ..Delays::default() };
+    let doubles = Doubles::new(mock(fresh_seed()), Plan { delays, ..Plan::default() }, config(4));
+    let [slow, other] = std::array::from_fn(|_| Stream::new(&doubles.device).unwrap());
+    let held = Known::fill(&slow, 1).unwrap();
+    let event = slow.record_event();
+    std::thread::scope(|scope| {
+        let flushing = scope.spawn(|| slow.flush().unwrap());
+        while doubles.faulty.delayed() == 0 {
+            std::thread::yield_now();
+        }
+        assert!(Known::fill(&other, 2).unwrap().is_right().unwrap());
+        // Recording goes on while a list is being submitted; waiting for it has its deadline.
+        let more = Known::fill(&slow, 3).unwrap();
+        assert!(!event.query() && !slow.query());
+        assert!(matches!(event.synchronize(Some(Duration::from_millis(50))), Err(Error::Timeout)));
+        let refusing = other.or_busy();
+        assert!(matches!(refusing.wait(&event), Err(Error::Busy)));
+        assert!(matches!(held.copy(&refusing), Err(Error::Busy)));
+        doubles.faulty.release();
+        flushing.join().unwrap();
+        assert!(held.copy(&other).unwrap().is_right().unwrap() && more.is_right().unwrap());
+    });
 }

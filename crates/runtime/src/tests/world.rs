@@ -5,6 +5,8 @@
 
 use crate::{Device, Error, Operand, Result, Storage, Stream, Work};
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource};
 
 /// Words of every tensor.
@@ -72,42 +74,85 @@ pub(crate) struct Known {
     pub(crate) storage: Storage,
     start: u32,
     slope: u32,
-    /// Whether an operation that it depends on fails.
-    pub(crate) broken: bool,
+    pub(crate) origin: Arc<Origin>,
 }
 
-/// What a tensor turned out to be.
+/// A list, by its stream and the value that it signals.
+pub(crate) type ListId = (u32, u64);
+
+/// Where a tensor comes from: what must have failed if it did. Which submissions the device refuses is only known when all is
+/// over, so that is asked last.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// The list that wrote it; none if the host did.
+    list: Option<ListId>,
+    /// The operation itself fails, whatever becomes of the list.
+    fails: bool,
+    from: Vec<Arc<Origin>>,
+    failures: OnceLock<Vec<ListId>>,
+}
+
+impl Origin {
+    /// The lists in which something failed first that this tensor depends on. `refused` says which lists were not taken.
+    pub(crate) fn failures(&self, refused: &HashSet<ListId>) -> &[ListId] {
+        // Oldest first, with a stack of our own: chains of operations are long.
+        let mut stack: Vec<(&Self, bool)> = vec![(self, false)];
+        while let Some((origin, from_known)) = stack.pop() {
+            if origin.failures.get().is_some() {
+                continue;
+            }
+            if !from_known {
+                stack.push((origin, true));
+                stack.extend(origin.from.iter().map(|from| (&**from, false)));
+                continue;
+            }
+            let known = |from: &Arc<Self>| from.failures.get().cloned().unwrap_or_default();
+            let mut failures: Vec<_> = origin.from.iter().flat_map(known).collect();
+            failures.extend(origin.list.filter(|list| origin.fails || refused.contains(list)));
+            failures.sort_unstable();
+            failures.dedup();
+            origin.failures.get_or_init(|| failures);
+        }
+        self.failures.get().expect("the stack ends with this one")
+    }
+}
+
+/// What reading a tensor gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Every word as expected, or the failure that was expected.
+pub(crate) enum Found {
+    /// Every word as it must be, if nothing failed.
     Right,
-    /// Other words, or words where there should be a failure.
+    /// Other words.
     Wrong,
-    /// An error that was not expected.
-    Failed,
+    /// A failure, of this list.
+    Failed(ListId),
+    /// An error that was not to be expected.
+    Error,
 }
 
 impl Known {
     /// Written by the host.
     pub(crate) fn upload(device: &Device, start: u32, slope: u32) -> Result<Self> {
-        Ok(Self { storage: Storage::from_bytes(device, &words(start, slope))?, start, slope, broken: false })
+        let storage = Storage::from_bytes(device, &words(start, slope))?;
+        Ok(Self { storage, start, slope, origin: Arc::default() })
     }
 
     /// Written by the host, and frozen.
     pub(crate) fn freeze(device: &Device, start: u32, slope: u32) -> Result<Self> {
-        Ok(Self { storage: Storage::frozen_from_bytes(device, &words(start, slope))?, start, slope, broken: false })
+        let storage = Storage::frozen_from_bytes(device, &words(start, slope))?;
+        Ok(Self { storage, start, slope, origin: Arc::default() })
     }
 
     pub(crate) fn fill(stream: &Stream, pattern: u32) -> Result<Self> {
         let mut storage = stream.allocate(BYTES)?;
         stream.record(&Work::Fill(pattern), &[Operand::write(&mut storage)])?;
-        Ok(Self { storage, start: pattern, slope: 0, broken: false })
+        Ok(Self::made(storage, (pattern, 0), &[], false))
     }
 
     pub(crate) fn copy(&self, stream: &Stream) -> Result<Self> {
         let mut storage = stream.allocate(BYTES)?;
         stream.record(&Work::Copy, &[self.read(), Operand::write(&mut storage)])?;
-        Ok(Self { storage, start: self.start, slope: self.slope, broken: self.broken })
+        Ok(Self::made(storage, (self.start, self.slope), &[self], false))
     }
 
     pub(crate) fn combine(&self, other: &Self, salt: u32, stream: &Stream) -> Result<Self> {
@@ -118,7 +163,7 @@ impl Known {
         stream.record(&work, &[self.read(), other.read(), Operand::write(&mut storage)])?;
         let start = combined(self.start, other.start, salt);
         let slope = combined(self.slope, other.slope, 0);
-        Ok(Self { storage, start, slope, broken: self.broken || other.broken })
+        Ok(Self::made(storage, (start, slope), &[self, other], false))
     }
 
     pub(crate) fn advance(&mut self, salt: u32, stream: &Stream) -> Result<()> {
@@ -127,6 +172,7 @@ impl Known {
         let work = Work::Dispatch { pipeline: &pipeline, params, extent: [WORDS as u32, 1, 1] };
         stream.record(&work, &[Operand::update(&mut self.storage)])?;
         (self.start, self.slope) = (advanced(self.start, salt), advanced(self.slope, 0));
+        self.origin = origin(&self.storage, &[self], false);
         Ok(())
     }
 
@@ -136,24 +182,29 @@ impl Known {
         let pipeline = stream.device().pipeline(&FAIL_IF_EVEN)?;
         let work = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [WORDS as u32, 1, 1] };
         stream.record(&work, &[self.read(), Operand::write(&mut storage)])?;
-        let broken = self.broken || self.start.is_multiple_of(2);
-        Ok(Self { storage, start: self.start, slope: self.slope, broken })
+        Ok(Self::made(storage, (self.start, self.slope), &[self], self.start.is_multiple_of(2)))
+    }
+
+    fn made(storage: Storage, (start, slope): (u32, u32), from: &[&Self], fails: bool) -> Self {
+        let origin = origin(&storage, from, fails);
+        Self { storage, start, slope, origin }
     }
 
     /// Reads it.
-    pub(crate) fn verdict(&self) -> Verdict {
-        match (self.is_right(), self.broken) {
-            (Ok(true), false) | (Err(Error::Failed(_)), true) => Verdict::Right,
-            (Ok(_), _) => Verdict::Wrong,
-            (Err(_), _) => Verdict::Failed,
-        }
+    pub(crate) fn look(&self) -> Found {
+        found(self.is_right())
     }
 
     /// Whether every word is right.
     pub(crate) fn is_right(&self) -> Result<bool> {
         let mut found = vec![0; BYTES as usize];
         self.storage.read(0, &mut found)?;
-        Ok(found == words(self.start, self.slope))
+        Ok(self.is(&found))
+    }
+
+    /// Whether these are its words.
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        bytes == words(self.start, self.slope)
     }
 
     pub(crate) fn read(&self) -> Operand<'_> {
@@ -161,33 +212,30 @@ impl Known {
     }
 }
 
+/// What the result of a comparison says.
+pub(crate) fn found(right: Result<bool>) -> Found {
+    match right {
+        Ok(true) => Found::Right,
+        Ok(false) => Found::Wrong,
+        Err(Error::Failed(failure)) => Found::Failed((failure.stream, failure.value)),
+        Err(_) => Found::Error,
+    }
+}
+
+/// Where a storage comes from that an operation on `from` has just written. Nobody else can write it meanwhile.
+fn origin(storage: &Storage, from: &[&Known], fails: bool) -> Arc<Origin> {
+    let hazard = storage.hazard().expect("operations write pooled storages");
+    let list = hazard.uses.lock().writes.first().map(|write| (write.by.stream, write.by.value));
+    let from = from.iter().map(|known| Arc::clone(&known.origin)).collect();
+    Arc::new(Origin { list, fails, from, failures: OnceLock::new() })
+}
+
 fn words(start: u32, slope: u32) -> Vec<u8> {
     (0..WORDS as u32).flat_map(|i| start.wrapping_add(i.wrapping_mul(slope)).to_ne_bytes()).collect()
 }
 
-/// Numbers for tests: SplitMix64.
-#[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    /// A seed that no earlier run had, or the one in `THALWEG_SEED`.
-    pub(crate) fn fresh_seed() -> u64 {
-        if let Some(seed) = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok()) {
-            return seed;
-        }
-        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        clock.map_or(0, |clock| clock.as_nanos() as u64)
-    }
+/// A seed that no earlier run had, or the one in `THALWEG_SEED`.
+pub(crate) fn fresh_seed() -> u64 {
+    let given = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| fastrand::u64(..))
 }
