@@ -30,9 +30,9 @@ fn two_models(config: Config) {
     let directory = models.join("all-MiniLM-L6-v2");
     assert!(directory.exists(), "{} is not there: run scripts/fetch-model", directory.display());
     let seed = seed();
-    let device = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), config).unwrap();
+    let device = Device::new(thalweg_cpu::CpuDevice::open().expect("the processor"), config).expect("a device");
     let small = written(&SmallEncoder::new(seed, 2, 128));
-    let models = [directory.as_path(), small.path()].map(|path| EmbeddingModel::load(&device, path).unwrap());
+    let models = [directory.as_path(), small.path()].map(|path| EmbeddingModel::load(&device, path).expect("a model"));
 
     let mut random = Random(seed);
     let texts: Vec<String> = (0..TEXTS)
@@ -41,9 +41,9 @@ fn two_models(config: Config) {
             random.text(words)
         })
         .collect();
-    let alone = models
-        .each_ref()
-        .map(|model| texts.iter().map(|text| bits(&model.embed(&[text]).unwrap()[0].values)).collect::<Vec<_>>());
+    let alone = models.each_ref().map(|model| {
+        texts.iter().map(|text| bits(&model.embed(&[text]).expect("an embedding")[0].values)).collect::<Vec<_>>()
+    });
     let before = device.memory();
     let start = Barrier::new(THREADS);
     thread::scope(|scope| {
@@ -63,7 +63,7 @@ fn two_models(config: Config) {
                         _ => (0..1 + random.below(2)).map(|_| random.below(TEXTS)).collect(),
                     };
                     let batch: Vec<&str> = picked.iter().map(|&index| texts[index].as_str()).collect();
-                    let embeddings = models[which].embed(&batch).unwrap();
+                    let embeddings = models[which].embed(&batch).expect("embeddings");
                     assert_eq!(embeddings.len(), batch.len());
                     for (&index, embedding) in picked.iter().zip(&embeddings) {
                         assert_eq!(bits(&embedding.values), alone[which][index], "model {which}, {:?}", texts[index]);
