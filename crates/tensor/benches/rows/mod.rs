@@ -39,7 +39,7 @@ pub enum Goal {
     None,
 }
 
-/// All rows.
+/// All rows, the control first: it uses nothing of the runtime.
 pub const ROWS: &[Row] = &[
     Row {
         name: "(a lock of one's own)",
