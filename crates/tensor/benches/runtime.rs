@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     let Args { threads, row, options } = Args::parse();
     let setting = options.introduce();
     eprintln!("device   null: completes a list at submit, or never, and runs nothing\n");
-    let long_enough = Duration::from_millis(if options.quick { 8 } else { 30 });
+    let long_enough = Duration::from_millis(if options.quick { 8 } else { 20 });
     let rows: Vec<&Row> = ROWS.iter().filter(|candidate| candidate.name.contains(&row)).collect();
     let turns = rows.iter().map(|row| calibrate(row, long_enough)).collect::<Result<Vec<_>>>()?;
     // By row, number of threads, and round.
@@ -163,8 +163,7 @@ fn print(figures: &[Figure], cores: usize) {
     {
         let (threads, times) = (slow.threads, slow.nanoseconds.median / best);
         eprintln!(
-            "! with {threads} threads a lock of one's own took {times:.1} times its best: other programs used the cores, \
-                   and every figure is too high"
+            "! a lock of one's own took {times:.1} times its best (threads: {threads}): other programs used the cores, and every figure is too high"
         );
     }
     for row in ROWS.iter().filter(|row| figures.iter().any(|figure| figure.operation == row.name)) {
