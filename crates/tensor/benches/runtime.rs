@@ -163,7 +163,8 @@ fn print(figures: &[Figure], cores: usize) {
     {
         let (threads, times) = (slow.threads, slow.nanoseconds.median / best);
         eprintln!(
-            "! a lock of one's own took {times:.1} times its best (threads: {threads}): other programs used the cores, and every figure is too high"
+            "! a lock of one's own took {times:.1} times its best (threads: {threads}): other programs used the cores, and \
+             every figure is too high"
         );
     }
     for row in ROWS.iter().filter(|row| figures.iter().any(|figure| figure.operation == row.name)) {
