@@ -15,6 +15,7 @@ use measure::{Options, Result, Spread};
 use requests::{Group, TOKENS};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use thalweg_models::testing::SmallEncoder;
 use thalweg_models::{Embedding, EmbeddingModel};
@@ -31,7 +32,7 @@ struct Args {
     /// The directory of the larger model; scripts/fetch-model brings one
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/all-MiniLM-L6-v2"))]
     model: PathBuf,
-    /// Number of threads, half of them for each model
+    /// Number of threads; half of them, rounded down, for each model
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=256))]
     threads: u16,
     /// Measured seconds for each figure of a round [default: 2, with --quick 0.5]
@@ -72,8 +73,12 @@ struct Sample {
     requests_per_s: f64,
 }
 
-fn main() -> Result<()> {
-    let Args { model, threads, seconds, options } = Args::parse();
+fn main() -> ExitCode {
+    measure::end(run(Args::parse()))
+}
+
+fn run(args: Args) -> Result<()> {
+    let Args { model, threads, seconds, options } = args;
     if !model.is_dir() {
         let what = "is not a directory; run scripts/fetch-model, or name the model's with --model";
         return Err(format!("{} {what}", model.display()).into());

@@ -18,6 +18,7 @@ use measure::{Options, Result, Spread};
 use null::NullDevice;
 use rows::{Goal, ROWS, Row};
 use serde::Serialize;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,12 +51,20 @@ struct Figure {
     met: Option<bool>,
 }
 
-fn main() -> Result<()> {
-    let Args { threads, row, options } = Args::parse();
+fn main() -> ExitCode {
+    measure::end(run(Args::parse()))
+}
+
+fn run(args: Args) -> Result<()> {
+    let Args { threads, row, options } = args;
+    let rows: Vec<&Row> = ROWS.iter().filter(|candidate| candidate.name.contains(&row)).collect();
+    if rows.is_empty() {
+        let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        return Err(format!("no row's name contains {row:?}; they are {}", names.join(", ")).into());
+    }
     let setting = options.introduce();
     eprintln!("device   null: completes a list at submit, or never, and runs nothing\n");
     let long_enough = Duration::from_millis(if options.quick { 8 } else { 20 });
-    let rows: Vec<&Row> = ROWS.iter().filter(|candidate| candidate.name.contains(&row)).collect();
     let turns = rows.iter().map(|row| calibrate(row, long_enough)).collect::<Result<Vec<_>>>()?;
     // By row, number of threads, and round.
     let mut samples = vec![vec![Vec::new(); threads.len()]; rows.len()];

@@ -15,6 +15,7 @@ use measure::{Options, Result, Spread};
 use requests::{Group, TOKENS};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thalweg::EmbeddingModel;
@@ -51,8 +52,12 @@ struct Sample {
     locked: f64,
 }
 
-fn main() -> Result<()> {
-    let Args { model, threads, seconds, options } = Args::parse();
+fn main() -> ExitCode {
+    measure::end(run(Args::parse()))
+}
+
+fn run(args: Args) -> Result<()> {
+    let Args { model, threads, seconds, options } = args;
     if !model.is_dir() {
         let what = "is not a directory; run scripts/fetch-model, or name the model's with --model";
         return Err(format!("{} {what}", model.display()).into());

@@ -6,11 +6,23 @@
 use serde::Serialize;
 use std::fmt;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::thread;
 
 /// What a benchmark's parts answer.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Ends a benchmark: a failure is told on stderr, with its causes.
+pub fn end(result: Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because {cause}");
+        source = cause.source();
+    }
+    ExitCode::FAILURE
+}
 
 /// The flags of every benchmark.
 #[derive(clap::Args, Clone, Debug)]
