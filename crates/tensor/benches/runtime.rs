@@ -19,7 +19,7 @@ use null::NullDevice;
 use rows::{Goal, ROWS, Row};
 use serde::Serialize;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_runtime::{Config, Device};
@@ -124,18 +124,14 @@ fn calibrate(row: &Row, long_enough: Duration) -> Result<u64> {
 /// From the first thread's start to the last one's end, on a fresh device, warmed up.
 fn measure(row: &Row, threads: usize, turns: u64) -> Result<Duration> {
     let device = Device::new(NullDevice::new(row.completion), Config::default())?;
-    let arrived = AtomicUsize::new(0);
+    let start = Barrier::new(threads);
     let thread = || {
         let ready = (row.set_up)(&device).and_then(|mut run| {
             run(turns.div_ceil(10))?;
             Ok(run)
         });
-        // Reached also by a thread that failed: the others wait for it. Awake, because the system tends to wake sleepers
-        // on the core of whoever woke them, and they would share it. Relaxed: only the number matters.
-        arrived.fetch_add(1, Ordering::Relaxed);
-        while arrived.load(Ordering::Relaxed) < threads {
-            thread::yield_now();
-        }
+        // Reached also by a thread that failed: the others wait for it.
+        start.wait();
         let mut run = ready?;
         let begun = Instant::now();
         run(turns)?;
