@@ -14,7 +14,7 @@ test: ## Fetch the model; all tests, documentation examples, numbered examples a
 lint: ## Formatting, clippy, rustdoc, and no paths of somebody's machine; warnings are errors
 	scripts/lint
 
-bench: ## Throughput and latency of the model on this machine, at 1, 2, 8 and 32 threads
+bench: ## All measurements on this machine: the model, one operation, threads, two models (a few minutes)
 	scripts/bench
 
 loom: ## The loom models of the runtime's protocols

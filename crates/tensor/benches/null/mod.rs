@@ -1,0 +1,183 @@
+//! A device that runs nothing, so that what is measured is the runtime.
+//!
+//! A list is complete as soon as it is submitted, or never, as [`Completion`] says. The host's side is that of a real
+//! device: memory can be written and read, and who waits for a timeline sleeps and is woken.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use thalweg_hal::host::{HostMemory, HostPipeline, memory};
+use thalweg_hal::{
+    CommandFailure, Device, DeviceInfo, DeviceKind, KernelSource, Limits, Memory, Pipeline, Queue, Result, Submission,
+    Timeline, Wait, unique_id,
+};
+
+const NAME: &str = "null";
+
+/// When a submitted list is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// When `submit` returns.
+    AtSubmit,
+    /// Not as long as the device lives: what its work is to whoever asks in the meantime.
+    Never,
+}
+
+/// The device.
+#[derive(Debug)]
+pub struct NullDevice {
+    info: DeviceInfo,
+    completion: Completion,
+    bell: Arc<Bell>,
+}
+
+impl NullDevice {
+    /// A device of its own, with a gibibyte of memory.
+    pub fn new(completion: Completion) -> Arc<Self> {
+        let bytes = 1 << 30;
+        let limits = Limits { max_binding_bytes: bytes, max_allocations: 1 << 20, memory_bytes: bytes };
+        let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
+        let info = DeviceInfo { name, kind, parallelism: 1, limits, details: Vec::new() };
+        Arc::new(Self { info, completion, bell: Arc::default() })
+    }
+}
+
+impl Device for NullDevice {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn create_queue(&self) -> Result<Box<dyn Queue>> {
+        Ok(Box::new(NullQueue { completion: self.completion }))
+    }
+
+    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
+        Ok(Arc::new(NullTimeline { id: unique_id(), value: AtomicU64::new(0), bell: Arc::clone(&self.bell) }))
+    }
+
+    fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
+        Ok(Arc::new(HostPipeline::new(source)))
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        Ok(Arc::new(HostMemory::new(bytes, NAME)?))
+    }
+
+    unsafe fn read(&self, from: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
+        // SAFETY: nothing writes the range, by the caller's promise; no command of this device ever does.
+        into.copy_from_slice(unsafe { memory(&**from, NAME)?.slice(offset, into.len() as u64)? });
+        Ok(())
+    }
+
+    unsafe fn write(&self, to: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
+        // SAFETY: nothing else touches the range, by the caller's promise; no command of this device ever does.
+        unsafe { memory(&**to, NAME)?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
+        Ok(())
+    }
+
+    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
+
+    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+        self.bell.sleep_until(timeout, || watch.iter().any(|wait| wait.timeline.completed() >= wait.value));
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct NullQueue {
+    completion: Completion,
+}
+
+impl Queue for NullQueue {
+    unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
+        // Its waits name submitted work, so they are met if anything is.
+        if self.completion == Completion::AtSubmit {
+            submission.signal.timeline.signal(submission.signal.value);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct NullTimeline {
+    id: u64,
+    value: AtomicU64,
+    bell: Arc<Bell>,
+}
+
+impl Timeline for NullTimeline {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn completed(&self) -> u64 {
+        // Acquire: pairs with the Release in `signal`.
+        self.value.load(Ordering::Acquire)
+    }
+
+    fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
+        Ok(self.bell.sleep_until(timeout, || self.completed() >= value))
+    }
+
+    fn signal(&self, value: u64) {
+        // Release: pairs with the Acquire in `completed`.
+        self.value.fetch_max(value, Ordering::Release);
+        self.bell.ring();
+    }
+
+    fn take_failures(&self) -> Vec<CommandFailure> {
+        Vec::new()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Where threads sleep until a timeline moves. Ringing it while nobody sleeps costs a fence and a load.
+#[derive(Debug, Default)]
+struct Bell {
+    /// Written under `asleep`.
+    sleepers: AtomicUsize,
+    asleep: Mutex<()>,
+    rung: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        // Pairs with the fence in `sleep_until`: either this sees the sleeper, or the sleeper sees the new value.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) > 0 {
+            // Taken for a moment: a sleeper that has looked already is then asleep, and hears it.
+            drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
+            self.rung.notify_all();
+        }
+    }
+
+    /// Sleeps until `done`, or the timeout is over; says whether it is done.
+    fn sleep_until(&self, timeout: Option<Duration>, done: impl Fn() -> bool) -> bool {
+        if done() {
+            return true;
+        }
+        // A timeout too long for the clock is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the fence in `ring`.
+        fence(Ordering::SeqCst);
+        let mut is_done = done();
+        while !is_done && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            asleep = match deadline {
+                None => self.rung.wait(asleep).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.rung.wait_timeout(asleep, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            is_done = done();
+        }
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        is_done
+    }
+}

@@ -1,0 +1,205 @@
+//! What is measured: each row does one thing over and over on every thread.
+
+use crate::measure::Result;
+use crate::null::Completion;
+use std::borrow::Cow;
+use std::hint::black_box;
+use std::sync::{Mutex, PoisonError};
+use thalweg_hal::{Access, KernelSource};
+use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
+use thalweg_tensor::Tensor;
+
+/// Does the row's operation as often as it is told.
+pub type Run = Box<dyn FnMut(u64) -> Result<()>>;
+
+/// One thing to measure.
+pub struct Row {
+    /// What the operation is.
+    pub name: &'static str,
+    /// What the figure holds and does not hold.
+    pub note: &'static str,
+    /// What to reach.
+    pub goal: Goal,
+    /// When the device completes what it is given.
+    pub completion: Completion,
+    /// Operations in one turn of the loop.
+    pub operations: u64,
+    /// Sets one thread up on the device that all threads share.
+    pub set_up: fn(&Device) -> Result<Run>,
+}
+
+/// What to reach, in nanoseconds for one operation.
+pub enum Goal {
+    /// At any number of threads.
+    Flat(f64),
+    /// `one` with one thread. With more, on a core each, `factor` times that, or times what one thread was measured to
+    /// have if that is less.
+    Scaling { one: f64, factor: f64 },
+    /// A figure to know.
+    None,
+}
+
+/// All rows, the control first: it uses nothing of the runtime.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "(a lock of one's own)",
+        note: "locking and unlocking a mutex that no other thread knows: what the machine itself makes of more threads",
+        goal: Goal::None,
+        completion: Completion::AtSubmit,
+        operations: 1,
+        set_up: own_lock,
+    },
+    Row {
+        name: "append one operation",
+        note: "3 operands of 256 bytes and 32 parameter bytes on a stream of the thread's own, pipeline resolved; each \
+               operation writes what the one before wrote, so a barrier precedes it. Holds its share of sealing, \
+               submitting to the null device, waking the reaper, and settling",
+        goal: Goal::Scaling { one: 150.0, factor: 1.3 },
+        completion: Completion::AtSubmit,
+        operations: 1,
+        set_up: append,
+    },
+    Row {
+        name: "&a + &b",
+        note: "64 f32 each, output allocated and dropped; holds its share of submitting, as above",
+        goal: Goal::Flat(500.0),
+        completion: Completion::AtSubmit,
+        operations: 1,
+        set_up: add,
+    },
+    Row {
+        name: "allocate and free",
+        note: "1,024 bytes on the same stream, a hit every time",
+        goal: Goal::Flat(50.0),
+        completion: Completion::AtSubmit,
+        operations: 1,
+        set_up: allocate,
+    },
+    Row {
+        name: "event, work settled",
+        note: "record on one stream, wait on another, query",
+        goal: Goal::Flat(100.0),
+        completion: Completion::AtSubmit,
+        operations: 1,
+        set_up: event,
+    },
+    Row {
+        name: "event, work running",
+        note: "the same, with work that is submitted and does not end",
+        goal: Goal::Flat(100.0),
+        completion: Completion::Never,
+        operations: 1,
+        set_up: event,
+    },
+    Row {
+        name: "cached pipeline look-up",
+        note: "all threads ask for the same kernel",
+        goal: Goal::Flat(30.0),
+        completion: Completion::AtSubmit,
+        operations: 1,
+        set_up: look_up,
+    },
+    Row {
+        name: "hand-over between streams",
+        note: "bytes written on one stream, read on another, and written again: each hand-over submits the other stream's \
+               list and adds a wait; one thread, two streams of its own",
+        goal: Goal::None,
+        completion: Completion::AtSubmit,
+        operations: 2,
+        set_up: hand_over,
+    },
+];
+
+/// Bytes of an operand.
+const BYTES: u64 = 256;
+
+/// A kernel that the null device never runs.
+fn kernel(name: &'static str, bindings: &'static [Access], params_bytes: u32) -> KernelSource {
+    KernelSource { name: name.into(), bindings: Cow::Borrowed(bindings), params_bytes, host: |_| Ok(()) }
+}
+
+fn own_lock(_device: &Device) -> Result<Run> {
+    let count = Box::new(Mutex::new(0_u64));
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            *black_box(&count).lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        }
+        Ok(())
+    }))
+}
+
+fn append(device: &Device) -> Result<Run> {
+    let pipeline = device.pipeline(&kernel("append", &[Access::Read, Access::Read, Access::Write], 32))?;
+    let stream = Stream::new(device)?;
+    let (a, b, mut c) = (stream.allocate(BYTES)?, stream.allocate(BYTES)?, stream.allocate(BYTES)?);
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            let work = Work::Dispatch { pipeline: &pipeline, params: &[0; 32], extent: [64, 1, 1] };
+            let operands = [Operand::read(&a, 0, BYTES), Operand::read(&b, 0, BYTES), Operand::write(&mut c)];
+            stream.record(&work, &operands)?;
+        }
+        Ok(())
+    }))
+}
+
+fn add(device: &Device) -> Result<Run> {
+    let a = Tensor::full(device, 1.0_f32, &[64])?;
+    let b = Tensor::full(device, 2.0_f32, &[64])?;
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            black_box((&a + &b)?);
+        }
+        Ok(())
+    }))
+}
+
+fn allocate(device: &Device) -> Result<Run> {
+    let stream = Stream::current(device)?;
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            black_box(stream.allocate(1024)?);
+        }
+        Ok(())
+    }))
+}
+
+fn event(device: &Device) -> Result<Run> {
+    let (stream, other) = (Stream::new(device)?, Stream::new(device)?);
+    let mut bytes = stream.allocate(BYTES)?;
+    stream.record(&Work::Fill(0), &[Operand::write(&mut bytes)])?;
+    stream.flush();
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            let event = stream.record_event();
+            other.wait(&event)?;
+            black_box(event.query());
+        }
+        Ok(())
+    }))
+}
+
+fn look_up(device: &Device) -> Result<Run> {
+    let device = device.clone();
+    let source = kernel("look-up", &[Access::Write], 0);
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            black_box(device.pipeline(&source)?);
+        }
+        Ok(())
+    }))
+}
+
+fn hand_over(device: &Device) -> Result<Run> {
+    let (writer, reader) = (Stream::new(device)?, Stream::new(device)?);
+    let pass = |stream: &Stream, from: &Storage, to: &mut Storage| {
+        stream.record(&Work::Copy, &[Operand::read(from, 0, BYTES), Operand::write(to)])
+    };
+    let (source, mut shared, mut result) = (writer.allocate(BYTES)?, writer.allocate(BYTES)?, reader.allocate(BYTES)?);
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            pass(&writer, &source, &mut shared)?;
+            pass(&reader, &shared, &mut result)?;
+        }
+        Ok(())
+    }))
+}
