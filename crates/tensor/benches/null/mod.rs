@@ -4,12 +4,12 @@
 //! device: memory can be written and read, and who waits for a timeline sleeps and is woken.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    CommandFailure, Device, DeviceInfo, DeviceKind, KernelSource, Limits, Memory, Pipeline, Queue, Result, Submission,
+    Device, DeviceInfo, DeviceKind, KernelSource, Limits, Memory, Pipeline, Queue, Report, Result, Submission,
     Timeline, Wait, unique_id,
 };
 
@@ -36,9 +36,14 @@ impl NullDevice {
     /// A device of its own, with a gibibyte of memory.
     pub fn new(completion: Completion) -> Arc<Self> {
         let bytes = 1 << 30;
-        let limits = Limits { max_binding_bytes: bytes, max_allocations: 1 << 20, memory_bytes: bytes };
+        let limits = Limits {
+            max_binding_bytes: bytes,
+            max_allocations: 1 << 20,
+            memory_bytes: bytes,
+            max_lists_in_flight: u64::MAX,
+        };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
-        let info = DeviceInfo { name, kind, parallelism: 1, limits, details: Vec::new() };
+        let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: false, details: Vec::new() };
         Arc::new(Self { info, completion, bell: Arc::default() })
     }
 }
@@ -53,7 +58,8 @@ impl Device for NullDevice {
     }
 
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(NullTimeline { id: unique_id(), value: AtomicU64::new(0), bell: Arc::clone(&self.bell) }))
+        let (value, interrupted) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Arc::new(NullTimeline { id: unique_id(), value, interrupted, bell: Arc::clone(&self.bell) }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -103,6 +109,8 @@ impl Queue for NullQueue {
 struct NullTimeline {
     id: u64,
     value: AtomicU64,
+    /// Nobody may wait any more.
+    interrupted: AtomicBool,
     bell: Arc<Bell>,
 }
 
@@ -117,7 +125,15 @@ impl Timeline for NullTimeline {
     }
 
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
-        Ok(self.bell.sleep_until(timeout, || self.completed() >= value))
+        // Relaxed: it carries no data.
+        self.bell.sleep_until(timeout, || self.completed() >= value || self.interrupted.load(Ordering::Relaxed));
+        Ok(self.completed() >= value)
+    }
+
+    fn interrupt(&self) {
+        // Relaxed: as in `wait`; the bell sees to it that a sleeper looks again.
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.bell.ring();
     }
 
     fn signal(&self, value: u64) {
@@ -126,7 +142,7 @@ impl Timeline for NullTimeline {
         self.bell.ring();
     }
 
-    fn take_failures(&self) -> Vec<CommandFailure> {
+    fn take_reports(&self) -> Vec<Report> {
         Vec::new()
     }
 

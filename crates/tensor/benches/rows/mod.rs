@@ -167,7 +167,7 @@ fn event(device: &Device) -> Result<Run> {
     let (stream, other) = (Stream::new(device)?, Stream::new(device)?);
     let mut bytes = stream.allocate(BYTES)?;
     stream.record(&Work::Fill(0), &[Operand::write(&mut bytes)])?;
-    stream.flush();
+    stream.flush()?;
     Ok(Box::new(move |turns| {
         for _ in 0..turns {
             let event = stream.record_event();
