@@ -49,6 +49,8 @@ struct State {
     blocked: Vec<(u64, Arc<Lane>)>,
     /// Host threads in `wait`.
     waiters: usize,
+    /// Threads in `wait_any` that watch this timeline.
+    watchers: usize,
     /// Nobody may wait any more.
     interrupted: bool,
 }
@@ -60,12 +62,13 @@ struct Promise {
 }
 
 /// What has to be done after a value was settled, with no lock held.
+#[derive(Default)]
 #[must_use]
 pub struct Settled {
     /// Lanes whose wait is met: each has to be looked at again.
     pub lanes: SmallVec<[Arc<Lane>; 4]>,
-    rose: bool,
     waiters: bool,
+    watchers: bool,
 }
 
 impl Counter {
@@ -140,8 +143,9 @@ impl Counter {
                 reached = Some(value);
             }
         }
-        let mut settled = Settled { lanes: SmallVec::new(), rose: reached.is_some(), waiters: state.waiters > 0 };
+        let mut settled = Settled::default();
         if let Some(reached) = reached {
+            (settled.waiters, settled.watchers) = (state.waiters > 0, state.watchers > 0);
             // Release: pairs with the Acquire in `completed`. The reports are in place.
             self.completed.store(reached, Ordering::Release);
             state.blocked.retain(|(value, lane)| {
@@ -157,10 +161,10 @@ impl Counter {
 
     /// Wakes the host threads that a `settle` concerns: those that wait for this timeline, and those in `wait_any`.
     pub fn announce(&self, settled: &Settled) {
-        if settled.rose {
-            if settled.waiters {
-                self.reached.notify_all();
-            }
+        if settled.waiters {
+            self.reached.notify_all();
+        }
+        if settled.watchers {
             self.bell.ring();
         }
     }
@@ -214,7 +218,8 @@ impl Timeline for CpuTimeline {
         }
         // Release: pairs with the Acquire in `completed`.
         counter.completed.store(value, Ordering::Release);
-        let settled = Settled { lanes: SmallVec::new(), rose: true, waiters: state.waiters > 0 };
+        let (waiters, watchers) = (state.waiters > 0, state.watchers > 0);
+        let settled = Settled { lanes: SmallVec::new(), waiters, watchers };
         drop(state);
         counter.announce(&settled);
     }
@@ -235,7 +240,24 @@ impl fmt::Debug for Counter {
     }
 }
 
-/// Wakes the threads in `wait_any` whenever a timeline of the pool rises: a few threads that watch many timelines.
+/// A thread's registration with the timelines that it watches. Values rise under the same lock: one that rises before it is
+/// registered is seen when it looks, and one that rises later rings the bell.
+struct Watching(SmallVec<[Arc<Counter>; 8]>);
+
+impl Watching {
+    fn start(counters: SmallVec<[Arc<Counter>; 8]>) -> Self {
+        counters.iter().for_each(|counter| lock(&counter.state).watchers += 1);
+        Self(counters)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|counter| lock(&counter.state).watchers -= 1);
+    }
+}
+
+/// Wakes the threads in `wait_any` whenever a timeline rises that one of them watches.
 #[derive(Debug)]
 pub struct Bell {
     /// Names the pool.
@@ -250,8 +272,8 @@ impl Bell {
         Self { id: unique_id(), watchers: Mutex::new(0), rung: Condvar::new() }
     }
 
-    /// Called after a timeline rose. The lock, taken even when nobody watches, is what loses no wake-up: a watcher
-    /// either looks after it, and sees the new value, or is counted before it.
+    /// Called after a timeline rose that somebody watches. The lock loses no wake-up: a watcher either looks after it, and
+    /// sees the new value, or is counted before it.
     fn ring(&self) {
         let watchers = *lock(&self.watchers);
         if watchers > 0 {
@@ -265,11 +287,13 @@ impl Bell {
     /// # Errors
     /// [`Error::ForeignObject`] for a timeline that does not ring this bell.
     pub fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        watch.iter().try_for_each(|wait| Counter::of(&wait.timeline, self).map(drop))?;
+        let counters: SmallVec<[_; 8]> =
+            watch.iter().map(|wait| Counter::of(&wait.timeline, self)).collect::<Result<_>>()?;
         if watch.is_empty() && timeout.is_none() {
             return Ok(());
         }
         let deadline: Option<Instant> = deadline(timeout);
+        let _watching = Watching::start(counters);
         let mut watchers = lock(&self.watchers);
         while !watch.iter().any(|wait| wait.timeline.completed() >= wait.value) {
             *watchers += 1;

@@ -367,6 +367,12 @@ impl DeviceCore {
         }
     }
 
+    /// Whether a flush of a stream has been asked for and not been done.
+    pub(crate) fn is_deferred(&self, stream: u32) -> bool {
+        // Relaxed: the reaper asks for what it has left.
+        self.deferred[stream as usize / 64].load(Ordering::Relaxed) & (1 << (stream % 64)) != 0
+    }
+
     /// Whether anything is left of that.
     #[cfg(all(test, loom))]
     pub(crate) fn has_deferred(&self) -> bool {

@@ -149,6 +149,8 @@ impl Future for Finished {
         }
         let waiters = &this.event.core().stream(this.event.stream).waiters;
         waiters.leave(&mut this.ticket, this.point, context.waker());
+        // Or the task would wait for the reaper's next tick.
+        this.event.core().doorbell.ring();
         // What happened before the waker was left woke nobody.
         this.look().map_or(Poll::Pending, Poll::Ready)
     }

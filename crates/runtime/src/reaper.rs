@@ -1,21 +1,31 @@
 //! The reaper: one thread for each device, which settles finished work that nobody waits for and submits what somebody
-//! asked for without waiting. It takes no hazard, and a submit lock only if it is free.
+//! asked for without waiting. It takes no hazard, and a submitter's turn only if it is free.
+//!
+//! It rests while nothing is in flight. While something is, it looks at all streams every few milliseconds, so that submitting
+//! does not have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for.
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::thread::ThreadId;
+use std::time::Duration;
 use thalweg_hal::{Device, Error, Result, Timeline, Wait};
+
+/// How long finished work may keep its memory, and a submit that was put off wait for its turn, if nobody waits for either.
+const TICK: Duration = Duration::from_millis(2);
 
 /// Wakes the reaper. A timeline that the host signals, so that it can be waited for beside the streams'.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     timeline: Arc<dyn Timeline>,
     state: Mutex<Rings>,
+    /// The reaper looks again soon without being rung for. Written by the reaper.
+    ticking: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +39,30 @@ struct Rings {
 
 impl Doorbell {
     pub(crate) fn new(timeline: Arc<dyn Timeline>) -> Self {
-        Self { timeline, state: Mutex::default() }
+        Self { timeline, state: Mutex::default(), ticking: AtomicBool::new(false) }
+    }
+
+    /// Makes the reaper look at what was submitted before this call, sooner or later.
+    pub(crate) fn submitted(&self) {
+        // Ordered by the lock around what is in flight, which was taken to enter the list and is taken to look: either the
+        // look sees the list, or this sees that the reaper rests.
+        if !self.is_ticking() {
+            self.ring();
+        }
+    }
+
+    /// The reaper looks at everything now, and then only when it is rung for, unless it finds a reason to [`tick`](Self::tick).
+    fn rest(&self) {
+        self.ticking.store(false, Ordering::Relaxed);
+    }
+
+    /// The reaper looks again after a while by itself.
+    fn tick(&self) {
+        self.ticking.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ticking(&self) -> bool {
+        self.ticking.load(Ordering::Relaxed)
     }
 
     /// Makes the reaper look at everything that was done before this call.
@@ -41,6 +74,11 @@ impl Doorbell {
             state.count += 1;
             self.timeline.signal(state.count);
         }
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn is_rung(&self) -> bool {
+        self.state.lock().rung
     }
 
     /// What to wait for to hear the next ring. Whoever calls this looks at the streams afterwards.
@@ -93,6 +131,7 @@ fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
     loop {
         let Some(alive) = core.upgrade() else { return };
         let Round { wakers, over } = round(&alive, &mut watch);
+        let ticking = alive.doorbell.is_ticking();
         drop(alive);
         for waker in wakers {
             // A waker that panics is its executor's defect; the others are woken all the same.
@@ -101,7 +140,7 @@ fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
         if over {
             return;
         }
-        if let Err(error) = hal.wait_any(&watch, None) {
+        if let Err(error) = hal.wait_any(&watch, ticking.then_some(TICK)) {
             core.upgrade().into_iter().for_each(|alive| alive.lose(error.clone()));
         }
     }
@@ -135,12 +174,17 @@ pub(crate) fn round(core: &DeviceCore, watch: &mut Vec<Wait>) -> Round {
 /// Does what there is to do, and collects what to wait for.
 fn look(core: &DeviceCore, watch: &mut Vec<Wait>) {
     watch.push(core.doorbell.listen());
+    core.doorbell.rest();
     core.submit_deferred();
     for stream in core.streams() {
-        // Up to whatever has completed; an edge that is open settles first, and then wakes us.
+        // Up to whatever has completed; an edge that is open settles first.
         let _ = stream.retire(core, u64::MAX);
         if let Some(value) = stream.retiring.next() {
-            watch.push(Wait { timeline: Arc::clone(&stream.timeline), value });
+            core.doorbell.tick();
+            // Only where somebody waits for us; what nobody waits for is settled at the next tick.
+            if core.is_deferred(stream.index) || !stream.waiters.is_empty() {
+                watch.push(Wait { timeline: Arc::clone(&stream.timeline), value });
+            }
         }
     }
 }

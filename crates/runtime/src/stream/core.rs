@@ -126,8 +126,8 @@ impl StreamCore {
             }
         }
         drop(queue);
-        // For the reaper to watch the list, and to try again what it could not do while we had the turn.
-        core.doorbell.ring();
+        // For the reaper to settle the list, and to try again what it could not do while we had the turn.
+        core.doorbell.submitted();
         Ok(())
     }
 

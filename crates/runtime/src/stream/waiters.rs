@@ -1,9 +1,8 @@
 //! Async tasks that wait for a stream.
 //!
 //! A task leaves its waker and the point that it waits for. Only the reaper wakes, last of all that it does and with nothing
-//! locked, since a waker is the user's code (I8). It looks whenever a value settles or a list is submitted, so a waker that
-//! is left before the reaper's look is seen by it; whoever leaves one looks at the stream once more afterwards, so one that is
-//! left later is not needed.
+//! locked, since a waker is the user's code (I8). Whoever leaves a waker rings for the reaper, which then watches the stream; and
+//! looks at the stream once more afterwards, since nobody is woken for what has happened before.
 
 use crate::sync::Mutex;
 use std::task::Waker;
@@ -57,6 +56,10 @@ impl Waiters {
         let entry = at.map(|at| state.waiting.swap_remove(at));
         drop(state);
         drop(entry);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().waiting.is_empty()
     }
 
     #[cfg(all(test, loom))]

@@ -277,7 +277,7 @@ fn loom_deferred_flush() {
         let next = core.doorbell.listen();
         core.submit_deferred();
         join(others);
-        let looks_again = next.timeline.completed() >= next.value;
+        let looks_again = next.timeline.completed() >= next.value || core.doorbell.is_ticking();
         assert!(looks_again || !core.has_deferred(), "the request is forgotten");
         world.judge();
     });
@@ -419,6 +419,10 @@ fn task_against_reaper(gives_up: bool) {
         drop(finished);
     }
     reaper.join().unwrap();
+    let core = &world.device.core;
+    if core.doorbell.is_rung() {
+        reaper::round(core, &mut Vec::new()).wakers.into_iter().for_each(std::task::Waker::wake);
+    }
     if !gives_up {
         assert!(ready || woken.0.load(Ordering::Relaxed) > 0, "nobody wakes the task");
     }
@@ -435,6 +439,22 @@ fn loom_task_against_reaper() {
 #[test]
 fn loom_task_that_gives_up() {
     model(|| task_against_reaper(true));
+}
+
+/// The reaper does not rest while a list is in flight that it has not seen.
+#[test]
+fn loom_submit_against_rest() {
+    model(|| {
+        let world = World::new(1, 100);
+        let core = &world.device.core;
+        // Rings for what is recorded already, and looks.
+        core.doorbell.ring();
+        let submitter = spawn(&world, |world| world.streams[0].flush().unwrap());
+        reaper::round(core, &mut Vec::new());
+        submitter.join().unwrap();
+        let looks_again = core.doorbell.is_ticking() || core.doorbell.is_rung();
+        assert!(looks_again, "a list that nobody settles");
+    });
 }
 
 /// A device that is closed has run what was recorded, and records nothing more: against a thread that records, and the reaper
