@@ -234,7 +234,7 @@ impl Stream {
         self.core().strict.check()
     }
 
-    fn core(&self) -> &core::StreamCore {
+    pub(crate) fn core(&self) -> &core::StreamCore {
         self.device().core.stream(self.id())
     }
 

@@ -5,6 +5,8 @@ mod loom;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
+mod streams;
+#[cfg(not(loom))]
 mod stress;
 #[cfg(not(loom))]
 mod world;

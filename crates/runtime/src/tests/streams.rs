@@ -1,0 +1,285 @@
+//! What streams and events promise beyond the order of operations, one test each.
+
+use super::world::{ADVANCE, BYTES, Known, fresh_seed};
+use crate::{Config, Device, Error, MutableStorage, Operand, Result, Storage, Stream, Work};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+use thalweg_hal::faulty::{Faulty, Plan, Strike};
+use thalweg_hal::mock::{MockConfig, MockDevice};
+
+fn device(config: Config) -> Device {
+    Device::new(MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() }), config).unwrap()
+}
+
+fn faulty(plan: Plan, config: Config) -> (Device, Arc<Faulty>) {
+    let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
+    (Device::new(Arc::<Faulty>::clone(&faulty), config).unwrap(), faulty)
+}
+
+/// Runs a future on this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_thread_moves_off_a_stream_that_it_shares_when_another_is_free_and_its_own_idle() {
+    let device = device(Config::default().pool_streams(2));
+    let id = || Stream::current(&device).unwrap().id();
+    let main = id();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let spawn = || {
+            let (tell, (wait_tell, wait)) = (tell.clone(), std::sync::mpsc::channel::<()>());
+            let device = &device;
+            let handle = scope.spawn(move || {
+                tell.send(Stream::current(device).unwrap().id()).unwrap();
+                let _ = wait.recv();
+            });
+            (wait_tell, handle)
+        };
+        let (free, first) = spawn();
+        let other = told.recv().unwrap();
+        assert_ne!(other, main);
+        let (_held, _second) = spawn();
+        // Two threads on the first stream of the pool, one on the other.
+        assert_eq!(told.recv().unwrap(), main);
+        let known = Known::fill(&Stream::current(&device).unwrap(), 1).unwrap();
+        drop(free);
+        first.join().unwrap();
+        assert_eq!(id(), main, "work is recorded there");
+        assert!(known.is_right().unwrap());
+        assert_eq!(id(), other, "idle, and the other stream is free");
+        assert_eq!(device.counters().moves, 1);
+        let more = known.copy(&Stream::current(&device).unwrap()).unwrap();
+        assert!(more.is_right().unwrap());
+        assert_eq!(id(), other, "nobody shares it");
+    });
+}
+
+#[test]
+fn a_stream_stays_failed_until_reset_if_its_owner_asks() {
+    let device = device(Config::default());
+    let [strict, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    let even = Known::upload(&device, 2, 0).unwrap();
+    // Before it was asked for, a failure is nobody's but the data's.
+    drop(even.odd_copy(&strict).unwrap());
+    strict.synchronize().unwrap();
+    strict.stay_failed().unwrap();
+    let broken = even.odd_copy(&strict).unwrap();
+    let failed =
+        |result: Result<()>| matches!(result, Err(Error::Failed(failure)) if failure.operation == "fail_if_even");
+    assert!(failed(strict.synchronize()));
+    assert!(failed(Known::fill(&strict, 1).map(drop)));
+    assert!(failed(block_on(strict.finished())));
+    assert!(Known::fill(&other, 1).unwrap().is_right().unwrap(), "a stranger");
+    assert_eq!(strict.reset().unwrap().stream, strict.id());
+    assert!(strict.reset().is_none());
+    assert!(Known::fill(&strict, 1).unwrap().is_right().unwrap());
+    assert!(broken.is_right().is_err(), "the data stays failed");
+    strict.synchronize().unwrap();
+    // Recorded before the reset and run after it: that does not count either.
+    drop(even.odd_copy(&strict).unwrap());
+    strict.reset();
+    strict.synchronize().unwrap();
+    let pooled = Stream::current(&device).unwrap();
+    assert!(matches!(pooled.stay_failed(), Err(Error::PooledStream { .. })));
+    // The next owner of the slot has asked for nothing.
+    let id = strict.id();
+    drop(strict);
+    drop(broken);
+    let next = Stream::new(&device).unwrap();
+    assert_eq!(next.id(), id);
+    drop(even.odd_copy(&next).unwrap());
+    next.synchronize().unwrap();
+}
+
+#[test]
+fn a_call_that_would_wait_for_a_credit_is_busy_and_has_done_nothing() {
+    let plan = Plan { signals: Strike::Always, ..Plan::default() };
+    let (device, faulty) = faulty(plan, Config::default().lists_in_flight(1).list_commands(4));
+    let stream = Stream::new(&device).unwrap();
+    let refusing = stream.or_busy();
+    let known = Known::fill(&stream, 1).unwrap();
+    stream.flush().unwrap();
+    // The list may grow as long as it need not be submitted.
+    let mut made = vec![known];
+    let busy = loop {
+        match made[made.len() - 1].copy(&refusing) {
+            Ok(copy) => made.push(copy),
+            Err(error) => break error,
+        }
+        assert!(made.len() < 100);
+    };
+    assert!(matches!(busy, Error::Busy) && busy.is_retryable(), "{busy}");
+    assert!(matches!(refusing.flush(), Err(Error::Busy)));
+    let before = stream.core().len();
+    assert!(refusing.scope(|| Known::fill(&Stream::current(&device).unwrap(), 1)).is_err());
+    assert_eq!(stream.core().len(), before);
+    let live = device.memory().live;
+    // Waiting has its deadline, although the list cannot even be submitted.
+    let event = stream.record_event();
+    assert!(matches!(event.synchronize(Some(Duration::from_millis(20))), Err(Error::Timeout)));
+    faulty.release();
+    assert!(made.iter().all(|known| known.is_right().unwrap()));
+    assert!(made[0].copy(&refusing).unwrap().is_right().unwrap());
+    assert_eq!(device.memory().live, live);
+    assert!(device.counters().credit_waits > 0);
+}
+
+#[test]
+fn allocating_does_not_wait_where_it_was_asked_not_to() {
+    let plan = Plan { signals: Strike::Always, ..Plan::default() };
+    let (device, faulty) = faulty(plan, Config::default().memory_limit(1 << 20));
+    let stream = Stream::new(&device).unwrap();
+    let mut big = stream.allocate(900 << 10).unwrap();
+    stream.record(&Work::Fill(1), &[Operand::write(&mut big)]).unwrap();
+    drop(big);
+    // Of another size class, so that what is in use has to be given back first.
+    assert!(matches!(stream.or_busy().allocate(300 << 10), Err(Error::Busy)));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| stream.allocate(300 << 10).map(drop));
+        faulty.release();
+        waiting.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn the_time_between_events_is_the_devices() {
+    for device in
+        [device(Config::default()), Device::new(thalweg_cpu::CpuDevice::open().unwrap(), Config::default()).unwrap()]
+    {
+        let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+        let start = stream.record_timed_event().unwrap();
+        let mut known = Known::fill(&stream, 1).unwrap();
+        for salt in 0..100 {
+            known.advance(salt, &stream).unwrap();
+        }
+        let end = stream.record_timed_event().unwrap();
+        let elapsed = end.elapsed_since(&start).unwrap();
+        assert!(elapsed > Duration::ZERO && start.elapsed_since(&end).unwrap() == Duration::ZERO);
+        // Ordered after the end by a wait, so later by the clock too.
+        other.wait(&end).unwrap();
+        let later = other.record_timed_event().unwrap();
+        assert!(later.elapsed_since(&start).unwrap() >= elapsed);
+        assert!(matches!(end.elapsed_since(&stream.record_event()), Err(Error::NoTime(_))));
+        assert!(known.is_right().unwrap());
+    }
+}
+
+#[test]
+fn the_time_of_a_list_that_was_refused_is_a_failure() {
+    let (device, _faulty) = faulty(Plan { submissions: Strike::Nth(1), ..Plan::default() }, Config::default());
+    let stream = Stream::new(&device).unwrap();
+    let lost = stream.record_timed_event().unwrap();
+    let event = stream.record_timed_event().unwrap();
+    stream.flush().unwrap();
+    assert!(matches!(event.elapsed_since(&lost), Err(Error::Failed(failure)) if failure.operation == "timestamp"));
+}
+
+#[test]
+fn every_wait_has_an_async_form() {
+    let device = device(Config::default());
+    let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    block_on(stream.attach(async {
+        assert_eq!(Stream::current(&device).unwrap().id(), stream.id());
+        let known = Known::fill(&Stream::current(&device).unwrap(), 7).unwrap();
+        let event = stream.record_event();
+        other.wait_async(&event).await.unwrap();
+        let copy = known.copy(&other).unwrap();
+        assert!(copy.is(&copy.storage.read_async(0, BYTES as usize).await.unwrap()));
+        assert!(event.query() && !copy.is(&[]));
+        let more = copy.copy(&stream).unwrap();
+        stream.finished().await.unwrap();
+        device.finished().await.unwrap();
+        assert!(stream.query() && other.query() && more.is_right().unwrap());
+        let even = Known::upload(&device, 2, 0).unwrap().odd_copy(&stream).unwrap();
+        assert!(matches!(even.storage.read_async(0, 4).await, Err(Error::Failed(_))));
+        assert!(matches!(even.storage.read_async(BYTES, 1).await, Err(Error::Malformed { .. })));
+    }));
+    assert_ne!(Stream::current(&device).unwrap().id(), stream.id());
+}
+
+#[test]
+fn a_foreign_flush_is_counted_once_for_each_list() {
+    let device = device(Config::default());
+    let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    let known = Known::fill(&stream, 1).unwrap();
+    for _ in 0..5 {
+        known.copy(&other).unwrap();
+    }
+    assert_eq!(device.counters().foreign_flushes, 1);
+    assert_eq!(device.counters().lists, 1);
+}
+
+#[test]
+fn what_failed_is_forgotten_with_the_data() {
+    let device = device(Config::default());
+    let stream = Stream::new(&device).unwrap();
+    let even = Known::upload(&device, 2, 0).unwrap();
+    let broken = even.odd_copy(&stream).unwrap();
+    assert!(broken.is_right().is_err());
+    let hazard = broken.storage.hazard().unwrap().uses.lock().writes[0].clone();
+    let outcome = Arc::downgrade(&hazard.outcome);
+    assert!(hazard.result().is_err());
+    drop((hazard, broken));
+    // Whoever takes the bytes next forgets how they were written before.
+    let all: Vec<_> = (0..1000).map(|pattern| Known::fill(&stream, pattern).unwrap()).collect();
+    assert!(all.iter().all(|known| known.is_right().unwrap()));
+    assert!(outcome.upgrade().is_none());
+}
+
+#[test]
+fn parts_of_a_mutable_storage_fail_and_recover_by_themselves() {
+    let device = device(Config::default());
+    let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    let part = 512;
+    let mut whole = stream.allocate(4 * part).unwrap();
+    stream.record(&Work::Fill(1), &[Operand::write(&mut whole)]).unwrap();
+    assert!(matches!(MutableStorage::new(stream.allocate(1000).unwrap(), 100), Err(Error::Parts { .. })));
+    let frozen = Storage::frozen_from_bytes(&device, &[0; 512]).unwrap();
+    assert!(matches!(MutableStorage::new(frozen, 512), Err(Error::Frozen { .. })));
+    let cache = MutableStorage::new(whole, part).unwrap();
+    assert!(matches!(cache.read(3..5), Err(Error::NoSuchPart { parts: 4, .. })));
+    assert!(matches!(cache.write(2..2), Err(Error::NoSuchPart { .. })));
+    let look = |at: usize| -> Result<u32> {
+        let mut copy = other.allocate(part)?;
+        other.record(&Work::Copy, &[cache.read(at..at + 1)?, Operand::write(&mut copy)])?;
+        let mut word = [0; 4];
+        copy.read(part - 4, &mut word)?;
+        Ok(u32::from_ne_bytes(word))
+    };
+    // One part fails, written by a kernel that does; the others are as they were.
+    let mut even = stream.allocate(part).unwrap();
+    stream.record(&Work::Fill(2), &[Operand::write(&mut even)]).unwrap();
+    let pipeline = device.pipeline(&super::world::FAIL_IF_EVEN).unwrap();
+    let fail = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [part as u32 / 4, 1, 1] };
+    stream.record(&fail, &[Operand::read(&even, 0, part), cache.write(1..2).unwrap()]).unwrap();
+    assert!(matches!(look(1), Err(Error::Failed(_))));
+    assert_eq!((look(0).unwrap(), look(2).unwrap()), (1, 1));
+    // Changing it in place leaves it failed; writing it does not.
+    let pipeline = device.pipeline(&ADVANCE).unwrap();
+    let advance = Work::Dispatch { pipeline: &pipeline, params: &9u32.to_ne_bytes(), extent: [part as u32 / 4, 1, 1] };
+    stream.record(&advance, &[cache.update(1..2).unwrap()]).unwrap();
+    assert!(matches!(look(1), Err(Error::Failed(_))));
+    other.record(&Work::Fill(7), &[cache.write(1..2).unwrap()]).unwrap();
+    stream.record(&advance, &[cache.update(1..2).unwrap()]).unwrap();
+    assert_eq!(look(1).unwrap(), 5 * 7 + 9);
+    let aliased = stream.record(&Work::Copy, &[cache.read(0..2).unwrap(), cache.write(1..3).unwrap()]);
+    assert!(matches!(aliased, Err(Error::Aliased { written: 1, other: 0 })));
+}
