@@ -8,10 +8,10 @@
 //! 5. Release everything. If the list is long enough, submit it.
 
 use super::core::StreamCore;
-use super::recorder::{Point, Work, distinct_hazards};
+use super::recorder::{Hazards, Point, Work, distinct_hazards};
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
-use crate::hazard::{Hazard, Uses};
+use crate::hazard::Uses;
 use crate::memory::Operand;
 use crate::patience::Patience;
 use crate::sync::MutexGuard;
@@ -33,9 +33,11 @@ pub(crate) fn record(
     core.life.check_open()?;
     stream.strict.check()?;
     check(core, work, operands)?;
-    let hazards = distinct_hazards(operands)?;
-    let mut hazards = lock(&hazards, patience)?;
-    for (access, uses) in &hazards {
+    // Filled in place: they are large to move.
+    let (mut hazards, mut locked) = (Hazards::new(), SmallVec::new());
+    distinct_hazards(operands, &mut hazards)?;
+    lock(&hazards, patience, &mut locked)?;
+    for (access, uses) in &locked {
         for by in uses.before(*access).filter(|by| by.stream != stream.index) {
             flush_foreign(core, stream, (by.stream, by.value), patience)?;
         }
@@ -48,27 +50,44 @@ pub(crate) fn record(
     if recorder.closed {
         return Err(Error::Closed);
     }
-    recorder.append(work, operands, &mut hazards, core);
-    // A few commands for a device that has nothing of this stream to do, twice as many for each list that it has.
-    let enough = FEW_COMMANDS << stream.in_flight().min(16);
-    let full = recorder.len() >= core.config.list_commands.min(enough);
+    let before = recorder.len();
+    recorder.append(work, operands, &mut locked, core);
+    let after = recorder.len();
     drop(recorder);
-    drop(hazards);
-    if full && stream.flush(core, patience).is_err() {
+    drop(locked);
+    if is_enough(core, stream, before, after) && stream.flush(core, patience).is_err() {
         // The operation is recorded, whatever keeps its list from being submitted now.
         core.defer_flush(stream.index);
     }
     Ok(())
 }
 
+/// Whether a list that has grown is to be submitted: a few commands for a device that has nothing of this stream to do, twice
+/// as many for each list that it has.
+fn is_enough(core: &DeviceCore, stream: &StreamCore, before: usize, after: usize) -> bool {
+    if after >= core.config.list_commands {
+        return true;
+    }
+    // Every few commands, because asking the device takes a while.
+    if before / FEW_COMMANDS == after / FEW_COMMANDS {
+        return false;
+    }
+    // An edge that is still open means that the device has that list.
+    let _ = stream.retire(core, u64::MAX);
+    after >= FEW_COMMANDS << stream.in_flight().min(16)
+}
+
 /// Locks the hazards of an operation.
-fn lock<'a>(hazards: &[(&'a Hazard, Access)], patience: Patience) -> Result<SmallVec<[Locked<'a>; 8]>> {
-    let lock = |(hazard, access): &(&'a Hazard, Access)| match patience {
-        // Whoever has it may be waiting for the device.
-        Patience::Never => hazard.uses.try_lock().map(|uses| (*access, uses)).ok_or(Error::Busy),
-        Patience::Forever | Patience::Until(_) => Ok((*access, hazard.uses.lock())),
-    };
-    hazards.iter().map(lock).collect()
+fn lock<'a>(hazards: &Hazards<'a>, patience: Patience, locked: &mut SmallVec<[Locked<'a>; 8]>) -> Result<()> {
+    for (hazard, access, _) in hazards {
+        let uses = match patience {
+            // Whoever has it may be waiting for the device.
+            Patience::Never => hazard.uses.try_lock().ok_or(Error::Busy)?,
+            Patience::Forever | Patience::Until(_) => hazard.uses.lock(),
+        };
+        locked.push((*access, uses));
+    }
+    Ok(())
 }
 
 /// Submits what another stream has recorded up to a use, so that it may be waited for (I1).

@@ -27,6 +27,15 @@ pub(crate) struct Edge {
 /// Size of the direct-mapped table from a memory's id to its place in the open list.
 const MEMORY_SLOTS: usize = 64;
 
+/// A memory that the list signalling a value holds at an index.
+#[derive(Clone, Copy, Debug, Default)]
+struct MemorySlot {
+    memory: u64,
+    /// No list signals 0, so a slot that was never used fits none.
+    list: u64,
+    index: u32,
+}
+
 /// What an operation does with its operands.
 #[derive(Clone, Copy, Debug)]
 pub enum Work<'a> {
@@ -80,8 +89,8 @@ pub(crate) struct Recorder {
     pub(crate) closed: bool,
     /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
     ordered_after: Vec<u64>,
-    /// By the low bits of a memory's id: the id and its index in the open list. A miss costs a second entry.
-    memory_slots: [(u64, u32); MEMORY_SLOTS],
+    /// By the low bits of a memory's id: where it is in the open list. A miss costs a second entry.
+    memory_slots: [MemorySlot; MEMORY_SLOTS],
     pub(crate) heap: Heap,
 }
 
@@ -97,7 +106,7 @@ impl Recorder {
             outcome: Arc::default(),
             closed: false,
             ordered_after: Vec::new(),
-            memory_slots: [(0, 0); MEMORY_SLOTS],
+            memory_slots: [MemorySlot::default(); MEMORY_SLOTS],
             heap: Heap::new(),
         };
         recorder.begin(List::default());
@@ -110,8 +119,6 @@ impl Recorder {
         self.list = list;
         self.open += 1;
         self.barrier = 0;
-        // No memory has the id 0.
-        self.memory_slots = [(0, 0); MEMORY_SLOTS];
     }
 
     /// The last value that has something to it: the open list's, or the one before if that is still empty.
@@ -242,11 +249,11 @@ impl Recorder {
     fn memory_index(&mut self, memory: &Arc<dyn Memory>) -> u32 {
         let id = memory.id();
         let slot = &mut self.memory_slots[id as usize % MEMORY_SLOTS];
-        if slot.0 != id {
-            *slot = (id, self.list.memories.len() as u32);
+        if (slot.memory, slot.list) != (id, self.open) {
+            *slot = MemorySlot { memory: id, list: self.open, index: self.list.memories.len() as u32 };
             self.list.memories.push(Arc::clone(memory));
         }
-        slot.1
+        slot.index
     }
 
     fn pipeline_index(&mut self, pipeline: &Arc<dyn thalweg_hal::Pipeline>) -> u32 {
@@ -262,8 +269,7 @@ impl Recorder {
 ///
 /// # Errors
 /// [`Error::Aliased`] if it writes bytes that another of its operands covers too.
-pub(crate) fn distinct_hazards<'a>(operands: &[Operand<'a>]) -> Result<SmallVec<[(&'a Hazard, Access); 8]>> {
-    let mut hazards = SmallVec::<[(&Hazard, Access, usize); 8]>::new();
+pub(crate) fn distinct_hazards<'a>(operands: &[Operand<'a>], hazards: &mut Hazards<'a>) -> Result<()> {
     for (index, operand) in operands.iter().enumerate() {
         hazards.extend(operand.hazards.iter().map(|hazard| (hazard, operand.access, index)));
     }
@@ -276,5 +282,8 @@ pub(crate) fn distinct_hazards<'a>(operands: &[Operand<'a>]) -> Result<SmallVec<
         }
     }
     hazards.dedup_by_key(|(hazard, ..)| hazard.id);
-    Ok(hazards.into_iter().map(|(hazard, access, _)| (hazard, access)).collect())
+    Ok(())
 }
+
+/// Hazards with what an operation does to their bytes, and the index of the operand.
+pub(crate) type Hazards<'a> = SmallVec<[(&'a Hazard, Access, usize); 8]>;

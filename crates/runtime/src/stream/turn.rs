@@ -12,14 +12,21 @@ use std::time::Duration;
 /// One value, for one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Turn<T> {
-    /// `None` while somebody has the turn.
-    value: Mutex<Option<T>>,
+    state: Mutex<State<T>>,
     given_back: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    /// `None` while somebody has the turn.
+    value: Option<T>,
+    /// Threads that wait for it. Nobody is notified without, which would be a system call.
+    waiting: usize,
 }
 
 impl<T> Turn<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value: Mutex::new(Some(value)), given_back: Condvar::default() }
+        Self { state: Mutex::new(State { value: Some(value), waiting: 0 }), given_back: Condvar::default() }
     }
 
     /// Waits for the turn.
@@ -27,9 +34,9 @@ impl<T> Turn<T> {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) or [`Error::Busy`](crate::Error::Busy) when the patience is over.
     pub(crate) fn take(&self, patience: Patience) -> Result<Taken<'_, T>> {
-        let mut value = self.value.lock();
+        let mut state = self.state.lock();
         loop {
-            if let Some(value) = value.take() {
+            if let Some(value) = state.value.take() {
                 return Ok(Taken { value: Some(value), turn: self });
             }
             // After the look: a notification that comes with the end of the time must not be lost to the others.
@@ -37,7 +44,9 @@ impl<T> Turn<T> {
             if left == Some(Duration::ZERO) {
                 return Err(patience.over());
             }
-            value = self.given_back.wait(value, left);
+            state.waiting += 1;
+            state = self.given_back.wait(state, left);
+            state.waiting -= 1;
         }
     }
 }
@@ -66,7 +75,12 @@ impl<T> DerefMut for Taken<'_, T> {
 
 impl<T> Drop for Taken<'_, T> {
     fn drop(&mut self) {
-        *self.turn.value.lock() = self.value.take();
-        self.turn.given_back.notify_one();
+        let mut state = self.turn.state.lock();
+        state.value = self.value.take();
+        let awaited = state.waiting > 0;
+        drop(state);
+        if awaited {
+            self.turn.given_back.notify_one();
+        }
     }
 }

@@ -74,10 +74,12 @@ enum Message {
     Task(Arc<Task>),
 }
 
+type Body = Pin<Box<dyn Future<Output = Vec<Looked>> + Send>>;
+
 /// An async task. Whoever wakes it sends it on to the next thread.
 struct Task {
     /// The body, and the thread that polled it last. Taken out by whoever polls; never contended.
-    body: Mutex<Option<(Pin<Box<dyn Future<Output = Vec<Looked>> + Send>>, usize)>>,
+    body: Mutex<Option<(Body, usize)>>,
     next: AtomicU64,
     to: Vec<SyncSender<Message>>,
 }
@@ -245,7 +247,7 @@ impl Player<'_> {
         let home = stream.clone();
         let body = stream.attach(async move { chain(&device, &home, &shared, salt).await.unwrap_or_default() });
         self.tasks.fetch_add(1, Ordering::Relaxed);
-        let body = Mutex::new(Some((Box::pin(body) as Pin<Box<_>>, self.index)));
+        let body = Mutex::new(Some((Box::pin(body) as Body, self.index)));
         let task = Arc::new(Task { body, next: AtomicU64::new(u64::from(salt)), to: self.others.clone() });
         self.poll(&task);
     }
