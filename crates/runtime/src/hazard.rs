@@ -78,8 +78,14 @@ impl Uses {
     /// Enters a use. Whatever it had to come after is ordered before it already.
     pub(crate) fn stamp(&mut self, access: Access, by: Use, outcome: &Arc<Outcome>) {
         if access.writes() {
-            self.writes.clear();
-            self.writes.push(Write { by, outcome: Arc::clone(outcome) });
+            match &mut self.writes[..] {
+                // Of the same list: spares the reference counts.
+                [write] if Arc::ptr_eq(&write.outcome, outcome) => write.by = by,
+                _ => {
+                    self.writes.clear();
+                    self.writes.push(Write { by, outcome: Arc::clone(outcome) });
+                }
+            }
             self.reads.clear();
         } else if let Some(read) = self.reads.iter_mut().find(|read| read.stream == by.stream) {
             *read = by;

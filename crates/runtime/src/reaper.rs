@@ -1,11 +1,12 @@
 //! The reaper: one thread for each device, which settles finished work that nobody waits for and submits what somebody
 //! asked for without waiting. It takes no hazard, and a submitter's turn only if it is free.
 //!
-//! It rests while nothing is in flight. While something is, it looks at all streams every few milliseconds, so that submitting
-//! does not have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for.
+//! It rests while nothing is submitted. Otherwise it looks at all streams every few milliseconds, so that submitting does not
+//! have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for.
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
+use crate::stream::core::StreamCore;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -127,7 +128,7 @@ impl Reaper {
 }
 
 fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
-    let mut watch = Vec::new();
+    let mut watch = Watch::default();
     loop {
         let Some(alive) = core.upgrade() else { return };
         let Round { wakers, over } = round(&alive, &mut watch);
@@ -140,7 +141,7 @@ fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
         if over {
             return;
         }
-        if let Err(error) = hal.wait_any(&watch, ticking.then_some(TICK)) {
+        if let Err(error) = hal.wait_any(&watch.waits, ticking.then_some(TICK)) {
             core.upgrade().into_iter().for_each(|alive| alive.lose(error.clone()));
         }
     }
@@ -154,9 +155,18 @@ pub(crate) struct Round {
     over: bool,
 }
 
-/// One look at all streams. What to wait for before the next is left in `watch`.
-pub(crate) fn round(core: &DeviceCore, watch: &mut Vec<Wait>) -> Round {
-    watch.clear();
+/// What the reaper keeps from one look to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// What to wait for before the next.
+    waits: Vec<Wait>,
+    /// How many lists had been submitted.
+    submitted: u64,
+}
+
+/// One look at all streams.
+pub(crate) fn round(core: &DeviceCore, watch: &mut Watch) -> Round {
+    watch.waits.clear();
     // A backend that panics has broken its contract: nobody may wait for it any more.
     if catch_unwind(AssertUnwindSafe(|| look(core, watch))).is_err() {
         core.lose(Error::DeviceLost { device: core.hal.info().name.clone() });
@@ -172,8 +182,8 @@ pub(crate) fn round(core: &DeviceCore, watch: &mut Vec<Wait>) -> Round {
 }
 
 /// Does what there is to do, and collects what to wait for.
-fn look(core: &DeviceCore, watch: &mut Vec<Wait>) {
-    watch.push(core.doorbell.listen());
+fn look(core: &DeviceCore, watch: &mut Watch) {
+    watch.waits.push(core.doorbell.listen());
     core.doorbell.rest();
     core.submit_deferred();
     for stream in core.streams() {
@@ -183,8 +193,13 @@ fn look(core: &DeviceCore, watch: &mut Vec<Wait>) {
             core.doorbell.tick();
             // Only where somebody waits for us; what nobody waits for is settled at the next tick.
             if core.is_deferred(stream.index) || !stream.waiters.is_empty() {
-                watch.push(Wait { timeline: Arc::clone(&stream.timeline), value });
+                watch.waits.push(Wait { timeline: Arc::clone(&stream.timeline), value });
             }
         }
+    }
+    // Where lists are short and settle at once, the next is not far.
+    let submitted = core.streams().map(StreamCore::submitted).sum();
+    if submitted != std::mem::replace(&mut watch.submitted, submitted) {
+        core.doorbell.tick();
     }
 }

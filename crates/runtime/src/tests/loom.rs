@@ -5,7 +5,7 @@
 //! deadlocks.
 
 use crate::patience::Patience;
-use crate::reaper;
+use crate::reaper::{self, Watch};
 use crate::stream::pool::Pool;
 use crate::stream::turn::Turn;
 use crate::{Config, Device, Event, Operand, Storage, Stream, Work};
@@ -409,7 +409,7 @@ fn task_against_reaper(gives_up: bool) {
         let core = &world.device.core;
         let timeline = &core.stream(world.streams[0].id()).timeline;
         SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
-        reaper::round(core, &mut Vec::new()).wakers.into_iter().for_each(std::task::Waker::wake);
+        reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     });
     let woken = Arc::new(Woken::default());
     let waker = Arc::clone(&woken).into();
@@ -421,7 +421,7 @@ fn task_against_reaper(gives_up: bool) {
     reaper.join().unwrap();
     let core = &world.device.core;
     if core.doorbell.is_rung() {
-        reaper::round(core, &mut Vec::new()).wakers.into_iter().for_each(std::task::Waker::wake);
+        reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     }
     if !gives_up {
         assert!(ready || woken.0.load(Ordering::Relaxed) > 0, "nobody wakes the task");
@@ -450,7 +450,7 @@ fn loom_submit_against_rest() {
         // Rings for what is recorded already, and looks.
         core.doorbell.ring();
         let submitter = spawn(&world, |world| world.streams[0].flush().unwrap());
-        reaper::round(core, &mut Vec::new());
+        reaper::round(core, &mut Watch::default());
         submitter.join().unwrap();
         let looks_again = core.doorbell.is_ticking() || core.doorbell.is_rung();
         assert!(looks_again, "a list that nobody settles");
@@ -472,7 +472,7 @@ fn loom_deferred_flush_against_close() {
             assert!(matches!(recorded, Ok(()) | Err(crate::Error::Closed)), "{recorded:?}");
             world.device.core.defer_flush(world.streams[0].id());
         });
-        let reaper = spawn(&world, |world| drop(reaper::round(&world.device.core, &mut Vec::new())));
+        let reaper = spawn(&world, |world| drop(reaper::round(&world.device.core, &mut Watch::default())));
         world.device.core.close(Patience::Forever, true).unwrap();
         join([recorder, reaper]);
         let stream = world.device.core.stream(world.streams[0].id());

@@ -58,8 +58,8 @@ impl Device for NullDevice {
     }
 
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        let (value, interrupted) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Arc::new(NullTimeline { id: unique_id(), value, interrupted, bell: Arc::clone(&self.bell) }))
+        let (value, interrupted, watchers) = (AtomicU64::new(0), AtomicBool::new(false), AtomicUsize::new(0));
+        Ok(Arc::new(NullTimeline { id: unique_id(), value, interrupted, watchers, bell: Arc::clone(&self.bell) }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -85,7 +85,14 @@ impl Device for NullDevice {
     unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+        let watched = || watch.iter().filter_map(|wait| wait.timeline.as_any().downcast_ref::<NullTimeline>());
+        for timeline in watched() {
+            timeline.watchers.fetch_add(1, Ordering::Relaxed);
+        }
         self.bell.sleep_until(timeout, || watch.iter().any(|wait| wait.timeline.completed() >= wait.value));
+        for timeline in watched() {
+            timeline.watchers.fetch_sub(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 }
@@ -111,6 +118,8 @@ struct NullTimeline {
     value: AtomicU64,
     /// Nobody may wait any more.
     interrupted: AtomicBool,
+    /// Threads that sleep until it moves, or are about to.
+    watchers: AtomicUsize,
     bell: Arc<Bell>,
 }
 
@@ -125,8 +134,10 @@ impl Timeline for NullTimeline {
     }
 
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
         // Relaxed: it carries no data.
         self.bell.sleep_until(timeout, || self.completed() >= value || self.interrupted.load(Ordering::Relaxed));
+        self.watchers.fetch_sub(1, Ordering::Relaxed);
         Ok(self.completed() >= value)
     }
 
@@ -139,7 +150,11 @@ impl Timeline for NullTimeline {
     fn signal(&self, value: u64) {
         // Release: pairs with the Acquire in `completed`.
         self.value.fetch_max(value, Ordering::Release);
-        self.bell.ring();
+        // Pairs with the fence in `sleep_until`: either this sees the sleeper, or the sleeper sees the new value.
+        fence(Ordering::SeqCst);
+        if self.watchers.load(Ordering::Relaxed) > 0 {
+            self.bell.ring();
+        }
     }
 
     fn take_reports(&self) -> Vec<Report> {
@@ -151,39 +166,28 @@ impl Timeline for NullTimeline {
     }
 }
 
-/// Where threads sleep until a timeline moves. Ringing it while nobody sleeps costs a fence and a load.
+/// Where threads sleep until a timeline moves that they watch.
 #[derive(Debug, Default)]
 struct Bell {
-    /// Written under `asleep`.
-    sleepers: AtomicUsize,
     asleep: Mutex<()>,
     rung: Condvar,
 }
 
 impl Bell {
     fn ring(&self) {
-        // Pairs with the fence in `sleep_until`: either this sees the sleeper, or the sleeper sees the new value.
-        fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::Relaxed) > 0 {
-            // Taken for a moment: a sleeper that has looked already is then asleep, and hears it.
-            drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
-            self.rung.notify_all();
-        }
+        // Taken for a moment: a sleeper that has looked already is then asleep, and hears it.
+        drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
+        self.rung.notify_all();
     }
 
-    /// Sleeps until `done`, or the timeout is over; says whether it is done.
-    fn sleep_until(&self, timeout: Option<Duration>, done: impl Fn() -> bool) -> bool {
-        if done() {
-            return true;
-        }
+    /// Sleeps until `done`, or the timeout is over. The caller has entered itself as a watcher.
+    fn sleep_until(&self, timeout: Option<Duration>, done: impl Fn() -> bool) {
+        // Pairs with the fence in `signal`.
+        fence(Ordering::SeqCst);
         // A timeout too long for the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sleepers.fetch_add(1, Ordering::Relaxed);
-        // Pairs with the fence in `ring`.
-        fence(Ordering::SeqCst);
-        let mut is_done = done();
-        while !is_done && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        while !done() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             asleep = match deadline {
                 None => self.rung.wait(asleep).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -191,9 +195,6 @@ impl Bell {
                     self.rung.wait_timeout(asleep, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            is_done = done();
         }
-        self.sleepers.fetch_sub(1, Ordering::Relaxed);
-        is_done
     }
 }
