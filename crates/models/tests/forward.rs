@@ -184,3 +184,29 @@ fn models_are_shared_between_threads() {
     shared::<EmbeddingModel>();
     shared::<Error>();
 }
+
+#[test]
+fn a_closed_device_is_asked_before_anything_else() {
+    let encoder = SmallEncoder::new(7, 1, 16);
+    let directory = written(&encoder);
+    let device = cpu();
+    let model = EmbeddingModel::load(&device, directory.path()).expect("a good model");
+    let tokens = model.tokenize(&["the river flows"]).expect("tokens");
+    device.close(std::time::Duration::from_secs(60)).expect("all has run");
+    let closed = |error: Error| {
+        let closed = matches!(error, Error::Tensor(thalweg_tensor::Error::Runtime(thalweg_runtime::Error::Closed)));
+        assert!(closed, "{error}");
+    };
+    closed(model.embed(&["the river flows"]).unwrap_err());
+    closed(model.tokenize(&["the river flows"]).unwrap_err());
+    closed(model.embed_tokens(&tokens).unwrap_err());
+    // Before the tokens are looked at, which this model would refuse.
+    closed(model.embed_tokens(&[Tokens::from_ids([])]).unwrap_err());
+    // Nothing is waited for, so the first poll is the last.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut future = std::pin::pin!(model.embed_async(&["the river flows"]));
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(result) => closed(result.unwrap_err()),
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}

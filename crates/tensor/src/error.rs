@@ -68,8 +68,8 @@ pub enum Error {
     },
     /// Only memory that nobody else can name may change: here a clone or a view names it too.
     #[error(
-        "{operation}: the tensor shares its memory with a clone or a view, which would change too; drop the others first, \
-         or use the operator that makes a new tensor"
+        "{operation}: the tensor shares its memory with a clone or a view, which would change too; drop the others \
+         first, or use the operator that makes a new tensor"
     )]
     Shared {
         /// The operator.
@@ -77,8 +77,8 @@ pub enum Error {
     },
     /// Only elements that lie one after the other can be changed in place.
     #[error(
-        "{operation}: the elements of this view of shape {shape:?} do not lie one after the other; make it contiguous first, \
-         or use the operator that makes a new tensor"
+        "{operation}: the elements of this view of shape {shape:?} do not lie one after the other; make it contiguous \
+         first, or use the operator that makes a new tensor"
     )]
     Strided {
         /// The operator.

@@ -1,7 +1,8 @@
 //! Tensors on a Thalweg device, and the operators on them.
 //!
-//! A [`Tensor`] is a value: an operator reads its operands and makes a new tensor, or, with `_in_place` in its name, changes
-//! one that shares its memory with nobody. A [`MutableTensor`] is a place that any number of threads read and change.
+//! A [`Tensor`] is a value: an operator reads its operands and makes a new tensor, or, with `_in_place` in its name,
+//! changes one that shares its memory with nobody. A [`MutableTensor`] is a place that any number of threads read and
+//! change.
 //!
 //! Any thread may use any tensor at any
 //! time; an operator is recorded on the calling thread's current stream and returns at once. [`Tensor::to_vec`] waits.

@@ -11,17 +11,17 @@ use thalweg_hal::BINDING_ALIGNMENT;
 use thalweg_kernels::elementwise::Binary;
 use thalweg_runtime::{Device, MutableStorage, Operand, Stream, Work};
 
-/// Rows on a device that any thread may change at any time, on any stream: for caches that grow in place. Cloning shares
-/// the memory.
+/// Rows on a device that any thread may change at any time, on any stream: for caches that grow in place. Cloning
+/// shares the memory.
 ///
-/// A [`Tensor`] is a value; this is a place, and what [`read`](Self::read) sees depends on when it was called. The rows (the
-/// entries of axis 0) are divided into *parts* of one length, and every operation is atomic for each part that it touches:
-/// additions from many threads lose nothing, and no read sees half of one. An operation on several parts is one operation,
-/// which others see as a whole too. Operations on different parts do not wait for each other. Calls return at once, as a
-/// tensor's operators do.
+/// A [`Tensor`] is a value; this is a place, and what [`read`](Self::read) sees depends on when it was called. The
+/// rows (the entries of axis 0) are divided into *parts* of one length, and every operation is atomic for each part
+/// that it touches: additions from many threads lose nothing, and no read sees half of one. An operation on several
+/// parts is one operation, which others see as a whole too. Operations on different parts do not wait for each other.
+/// Calls return at once, as a tensor's operators do.
 ///
-/// If an operation fails on the device, the parts that it wrote stay failed until they are [written](Self::write) again, and
-/// whoever reads them is told.
+/// If an operation fails on the device, the parts that it wrote stay failed until they are [written](Self::write)
+/// again, and whoever reads them is told.
 ///
 /// ```
 /// # use thalweg_tensor::{MutableTensor, Result, Tensor};
@@ -87,8 +87,8 @@ impl MutableTensor {
         self.binary(Binary::Add, row, rows)
     }
 
-    /// Each row from `row` on becomes `itself op rows`, where `rows` are whole parts: a view, perhaps, that repeats one value
-    /// ([`Tensor::broadcast_to`]). Integers wrap. No rows change nothing.
+    /// Each row from `row` on becomes `itself op rows`, where `rows` are whole parts: a view, perhaps, that repeats
+    /// one value ([`Tensor::broadcast_to`]). Integers wrap. No rows change nothing.
     ///
     /// # Errors
     /// As for [`write`](Self::write). An integer division by zero fails when the data is read.
@@ -98,8 +98,8 @@ impl MutableTensor {
         Ok(ops::change_with(operation, rows, &stream, (self.storage.update(parts)?, 0, rows.elements()))?)
     }
 
-    /// A copy of some rows, made on the device: a value, which later changes do not reach. Any rows; those of a part are
-    /// as one moment had them, and so are those of all parts that are read.
+    /// A copy of some rows, made on the device: a value, which later changes do not reach. Any rows; those of a part
+    /// are as one moment had them, and so are those of all parts that are read.
     ///
     /// # Errors
     /// [`Error::Rows`] if they are not there, or that there is no memory.

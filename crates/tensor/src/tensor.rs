@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 
-/// An array on a device. Cloning shares the memory, and shared memory never changes: what changes a tensor in place needs
-/// `&mut`, and that no clone or view of it is left.
+/// An array on a device. Cloning shares the memory, and shared memory never changes: what changes a tensor in place
+/// needs `&mut`, and that no clone or view of it is left.
 #[derive(Clone)]
 pub struct Tensor {
     pub(crate) storage: Arc<Storage>,
@@ -83,8 +83,8 @@ impl Tensor {
         Ok(values)
     }
 
-    /// As [`to_vec`](Self::to_vec), for async tasks: keeps no thread waiting. A view that has to be made contiguous is copied
-    /// on the stream that is current at the first poll; see [`Stream::attach`].
+    /// As [`to_vec`](Self::to_vec), for async tasks: keeps no thread waiting. A view that has to be made contiguous
+    /// is copied on the stream that is current at the first poll; see [`Stream::attach`].
     ///
     /// # Errors
     /// As for [`to_vec`](Self::to_vec).

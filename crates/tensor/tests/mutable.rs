@@ -1,5 +1,5 @@
-//! Mutable tensors: additions from many threads, snapshots that are never torn, failures that stay where they are, and what
-//! happens to the bytes afterwards.
+//! Mutable tensors: additions from many threads, snapshots that are never torn, failures that stay where they are,
+//! and what happens to the bytes afterwards.
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 

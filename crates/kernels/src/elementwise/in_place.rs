@@ -41,15 +41,15 @@ pub struct UnaryInPlaceParams {
 macro_rules! binary_in_place_kernel {
     ($name:ident, $on:ident, $element:ty) => {
         kernel! {
-            #[doc = concat!("`target[first..][shape] = target[first..][shape] op b[view]`, all ", stringify!($element), ".")]
+            #[doc = concat!("`target[first..] = target[first..] op b[view]`, in `shape`, all ", stringify!($element), ".")]
             ///
             /// | binding | access | contents |
             /// |---|---|---|
             /// | 0 | read | b |
             /// | 1 | read and write | the target; what changes is contiguous |
             ///
-            /// Parameters: [`BinaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's binding,
-            /// whether it changes or not.
+            /// Parameters: [`BinaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's
+            /// binding, whether it changes or not.
             $name, $on: BinaryInPlace<$element>
         }
     };
@@ -89,8 +89,8 @@ kernel! {
     /// |---|---|---|
     /// | 0 | read and write | the target |
     ///
-    /// Parameters: [`UnaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's binding, whether
-    /// it changes or not.
+    /// Parameters: [`UnaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's binding,
+    /// whether it changes or not.
     UNARY_IN_PLACE, unary_in_place_on: UnaryInPlace
 }
 

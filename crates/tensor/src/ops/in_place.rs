@@ -29,14 +29,30 @@ pub(crate) fn change_with(
 }
 
 impl Tensor {
-    /// `self = self op other`, element by element, in this tensor's own memory. `other` broadcasts to this tensor's shape.
-    /// Integers wrap.
+    /// `self = self op other`, element by element, in this tensor's own memory. `other` broadcasts to this tensor's
+    /// shape. Integers wrap.
+    ///
+    /// ```
+    /// # use thalweg_tensor::{Result, Tensor};
+    /// fn grow(sum: &mut Tensor, more: &Tensor) -> Result<()> {
+    ///     sum.add_in_place(more)
+    /// }
+    /// ```
+    ///
+    /// What others can see does not change, so a shared reference is not enough; this does not compile:
+    ///
+    /// ```compile_fail,E0596
+    /// # use thalweg_tensor::{Result, Tensor};
+    /// fn grow(sum: &Tensor, more: &Tensor) -> Result<()> {
+    ///     sum.add_in_place(more)
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Shared`] while a clone or a view shares the memory, [`Error::Strided`] if this is a view whose elements do not
-    /// lie one after the other, the runtime's `Frozen` for frozen tensors; if `other` does not broadcast to this shape
-    /// or has another type. Nothing has changed then. An integer division by zero fails when the data is read, all
-    /// of it.
+    /// [`Error::Shared`] while a clone or a view shares the memory, [`Error::Strided`] if this is a view whose
+    /// elements do not lie one after the other, the runtime's `Frozen` for frozen tensors; if `other` does not
+    /// broadcast to this shape or has another type. Nothing has changed then. An integer division by zero fails when
+    /// the data is read, all of it.
     pub fn binary_in_place(&mut self, operation: Binary, other: &Self) -> Result<()> {
         other.expect_dtype("binary_in_place", "the second operand", self.dtype)?;
         let layout = other.layout.broadcast_to("binary_in_place", "the second operand", self.shape())?;
@@ -61,8 +77,8 @@ impl Tensor {
         })
     }
 
-    /// Every element becomes `value`, in this tensor's own memory; also in a view whose elements do not lie one after the
-    /// other. What was there before does not matter, even if the work that made it failed.
+    /// Every element becomes `value`, in this tensor's own memory; also in a view whose elements do not lie one after
+    /// the other. What was there before does not matter, even if the work that made it failed.
     ///
     /// # Errors
     /// [`Error::Shared`] while a clone or a view shares the memory, the runtime's `Frozen` for frozen tensors; if
