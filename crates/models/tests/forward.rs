@@ -210,3 +210,27 @@ fn a_closed_device_is_asked_before_anything_else() {
         std::task::Poll::Pending => panic!("it waits"),
     }
 }
+
+#[test]
+fn an_async_call_has_the_same_bits() {
+    let mut random = Random(seed());
+    let model = loaded(&SmallEncoder::new(random.below(1 << 30) as u64, 2, 32));
+    let own: Vec<String> = texts(&mut random);
+    let expected = model.embed(&borrowed(&own)).expect("embeddings");
+    let device = model.device();
+    let stream = thalweg_runtime::Stream::new(device).expect("a stream");
+    let own = borrowed(&own);
+    let mut future = std::pin::pin!(stream.attach(model.embed_async(&own)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let embeddings = loop {
+        if let std::task::Poll::Ready(result) = future.as_mut().poll(&mut context) {
+            break result.expect("embeddings");
+        }
+        // In place of an executor: what it waits for has run when this returns.
+        stream.synchronize().expect("the device answers");
+    };
+    assert_eq!(embeddings.len(), expected.len());
+    for (given, expected) in embeddings.iter().zip(&expected) {
+        assert_eq!((given.tokens, bits(&given.values)), (expected.tokens, bits(&expected.values)));
+    }
+}
