@@ -44,7 +44,8 @@ pub struct MutableTensor {
 
 impl MutableTensor {
     /// Zeros, of at least one element, in parts of `rows_per_part` rows. A part's bytes are a multiple of 256, and the
-    /// rows a multiple of a part's; or there is one part.
+    /// rows a multiple of a part's; or there is one part. An operation takes a lock for each part that it touches, so
+    /// parts are best about as large as what is written at once.
     ///
     /// # Errors
     /// [`Error::Parts`] for parts that are not so; if the shape is empty or too large, or there is no memory.

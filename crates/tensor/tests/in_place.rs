@@ -9,7 +9,7 @@ use common::disguise::disguised;
 use common::{Random, benches, check, cpu};
 use proptest::prelude::*;
 use std::sync::mpsc;
-use thalweg_runtime::Device;
+use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{Binary, Element, Error, Result, Tensor, Unary};
 
 /// A tensor of its own memory, plain or a view of a part of it whose other handles are gone.
@@ -223,6 +223,21 @@ fn a_failure_in_place_stays_until_the_tensor_is_filled() {
         assert_eq!(x.to_vec::<u32>().unwrap(), [24; 5]);
         bench.finish();
     }
+}
+
+#[test]
+fn no_memory_is_taken() {
+    let limit = Config::default().memory_limit(1 << 20);
+    let device = &Device::new(thalweg_cpu::CpuDevice::open().unwrap(), limit).unwrap();
+    // More than half of what there is, so a second one of the size has no room.
+    let mut x = Tensor::full(device, 2.0f32, &[160 << 10]).unwrap();
+    let one = Tensor::full(device, 1.0f32, &[]).unwrap();
+    assert!(matches!(x.add(&one), Err(Error::Runtime(thalweg_runtime::Error::OutOfMemory(_)))));
+    x.add_in_place(&one).unwrap();
+    x.unary_in_place(Unary::Neg).unwrap();
+    assert_eq!(x.to_vec::<f32>().unwrap(), vec![-3.0; 160 << 10]);
+    x.fill(5.0f32).unwrap();
+    assert_eq!(x.to_vec::<f32>().unwrap(), vec![5.0; 160 << 10]);
 }
 
 /// Tensors go round between threads; each is changed by whoever has it, in place if nobody else has kept a clone.

@@ -78,7 +78,8 @@ impl Tensor {
     }
 
     /// Every element becomes `value`, in this tensor's own memory; also in a view whose elements do not lie one after
-    /// the other. What was there before does not matter, even if the work that made it failed.
+    /// the other. What was there before does not matter, even if the work that made it failed. Of a view, costs a pass
+    /// over the whole memory that it is a view of.
     ///
     /// # Errors
     /// [`Error::Shared`] while a clone or a view shares the memory, the runtime's `Frozen` for frozen tensors; if
