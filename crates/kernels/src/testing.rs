@@ -6,10 +6,11 @@ use std::sync::Arc;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
 use thalweg_hal::{Access, Binding, Command, Error, KernelSource, Limits, List, Memory, Span};
 
-/// Runs a kernel whose last binding is its one output, and returns that output.
+/// Runs a kernel whose last binding is its one output, and returns that output. It starts out as NaN, or -1, in every
+/// element.
 ///
 /// The dispatch passes [`List::check`] and goes through [`execute`], as on the CPU backend: once for each of `parts`,
-/// which together are all items. The output starts out as NaN, or -1, in every element.
+/// which together are all items.
 ///
 /// # Errors
 /// If the list is malformed or the kernel fails.
@@ -21,7 +22,35 @@ pub fn run<P: Pod, T: Pod>(
     items: u32,
     parts: &[Range<u32>],
 ) -> Result<Vec<T>, Error> {
-    let output_bytes = output_elements * size_of::<T>();
+    let output = vec![0xff; output_elements * size_of::<T>()];
+    dispatch(source, params, inputs, (Access::Write, &output), items, parts)
+}
+
+/// As [`run`], for a kernel that changes its last binding in place: `target` is what it holds before.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_in_place<P: Pod, T: Pod>(
+    source: &KernelSource,
+    params: &P,
+    inputs: &[&[u8]],
+    target: &[T],
+    parts: &[Range<u32>],
+) -> Result<Vec<T>, Error> {
+    let target = (Access::ReadWrite, bytemuck::cast_slice(target));
+    let items = parts.iter().map(|part| part.end).max().unwrap_or(0);
+    dispatch(source, params, inputs, target, items, parts)
+}
+
+/// Runs a kernel and returns its last binding, which starts out as given.
+fn dispatch<P: Pod, T: Pod>(
+    source: &KernelSource,
+    params: &P,
+    inputs: &[&[u8]],
+    (access, output): (Access, &[u8]),
+    items: u32,
+    parts: &[Range<u32>],
+) -> Result<Vec<T>, Error> {
     let mut list = List::default();
     list.pipelines.push(Arc::new(HostPipeline::new(source)));
     list.params.extend_from_slice(bytemuck::bytes_of(params));
@@ -42,7 +71,7 @@ pub fn run<P: Pod, T: Pod>(
     for bytes in inputs {
         bind(Access::Read, bytes)?;
     }
-    bind(Access::Write, &vec![0xff; output_bytes])?;
+    bind(access, output)?;
     let bindings = Span { start: 0, len: list.bindings.len() as u32 };
     let params = Span { start: 0, len: size_of::<P>() as u32 };
     list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [items, 1, 1] });
@@ -53,10 +82,10 @@ pub fn run<P: Pod, T: Pod>(
         // SAFETY: one thread, one part after the other.
         unsafe { execute(&list, &list.commands[0], part.clone(), "test")? };
     }
-    let output: &dyn Memory = &**list.memories.last().ok_or(Error::Injected("no binding"))?;
-    let output = thalweg_hal::host::memory(output, "test")?;
+    let memory: &dyn Memory = &**list.memories.last().ok_or(Error::Injected("no binding"))?;
+    let memory = thalweg_hal::host::memory(memory, "test")?;
     // SAFETY: nothing writes any more.
-    let bytes = unsafe { output.slice(0, output_bytes as u64)? };
+    let bytes = unsafe { memory.slice(0, output.len() as u64)? };
     Ok(bytemuck::cast_slice(bytes).to_vec())
 }
 

@@ -11,7 +11,7 @@ use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 use std::path::Path;
 use thalweg_runtime::Device;
-use thalweg_tensor::Pooling;
+use thalweg_tensor::{Pooling, Tensor};
 
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
 ///
@@ -72,9 +72,22 @@ impl EmbeddingModel {
     /// Blocks until the device is done. The cost grows with the real tokens: nothing is padded.
     ///
     /// # Errors
-    /// If the tokenizer or the device fails; then no text of the call is embedded.
+    /// If the tokenizer or the device fails, the device is lost or closed, or the process is a forked child; then no
+    /// text of the call is embedded.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
         self.embed_tokens(&self.tokenize(texts)?)
+    }
+
+    /// As [`embed`](Self::embed), for async tasks: the device keeps no thread waiting. Tokenising and recording are
+    /// work of the task that polls: long texts are better tokenised where blocking is allowed, and handed to
+    /// [`embed_tokens_async`](Self::embed_tokens_async).
+    ///
+    /// Records on the stream that is current at each poll; see [`Stream::attach`](thalweg_runtime::Stream::attach).
+    ///
+    /// # Errors
+    /// As for [`embed`](Self::embed).
+    pub async fn embed_async(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
+        self.embed_tokens_async(&self.tokenize(texts)?).await
     }
 
     /// The tokens of the texts, in their order, special ones included, cut to [`max_tokens`](Self::max_tokens).
@@ -82,8 +95,10 @@ impl EmbeddingModel {
     /// Runs on the calling thread alone. Time and memory grow with the whole text, also with the part that is cut off.
     ///
     /// # Errors
-    /// If the tokenizer fails.
+    /// If the tokenizer fails, the device is lost or closed, or the process is a forked child.
     pub fn tokenize(&self, texts: &[&str]) -> Result<Vec<Tokens>> {
+        // First of all: in a forked child a lock of the tokenizer may be held for ever.
+        self.check_device()?;
         texts.iter().enumerate().map(|(index, text)| self.tokenizer.tokenize(text, index)).collect()
     }
 
@@ -93,17 +108,28 @@ impl EmbeddingModel {
     ///
     /// # Errors
     /// If a sequence is empty or longer than [`max_tokens`](Self::max_tokens), if an id is not in the model's tables,
-    /// or if the device fails; then no sequence of the call is embedded.
+    /// or if the device fails, is lost or is closed, or the process is a forked child; then no sequence of the call is
+    /// embedded.
     pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
         self.check(tokens)?;
         let mut embeddings = Vec::with_capacity(tokens.len());
         for pass in passes(tokens, TOKENS_PER_PASS) {
-            let values = self.run(pass)?;
-            let rows = values.chunks_exact(self.width());
-            debug_assert_eq!(rows.len(), pass.len());
-            embeddings.extend(
-                pass.iter().zip(rows).map(|(tokens, row)| Embedding { tokens: tokens.len(), values: row.to_vec() }),
-            );
+            let values = self.record(pass)?.to_vec()?;
+            embeddings.extend(self.cut(pass, &values));
+        }
+        Ok(embeddings)
+    }
+
+    /// As [`embed_tokens`](Self::embed_tokens), for async tasks; see [`embed_async`](Self::embed_async).
+    ///
+    /// # Errors
+    /// As for [`embed_tokens`](Self::embed_tokens).
+    pub async fn embed_tokens_async(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
+        self.check(tokens)?;
+        let mut embeddings = Vec::with_capacity(tokens.len());
+        for pass in passes(tokens, TOKENS_PER_PASS) {
+            let values = self.record(pass)?.to_vec_async().await?;
+            embeddings.extend(self.cut(pass, &values));
         }
         Ok(embeddings)
     }
@@ -123,17 +149,29 @@ impl EmbeddingModel {
         &self.device
     }
 
-    /// Computes one pass: `[sequences, width]`, row-major.
-    fn run(&self, sequences: &[Tokens]) -> Result<Vec<f32>> {
+    /// Records one pass: `[sequences, width]`.
+    fn record(&self, sequences: &[Tokens]) -> Result<Tensor> {
         let batch = PackedBatch::new(&self.device, sequences)?;
         let vectors = self.encoder.forward(&batch)?;
         let pooled = vectors.pool(&batch.offsets, self.pooling)?;
-        let embeddings = if self.normalize { pooled.normalize()? } else { pooled };
-        Ok(embeddings.to_vec()?)
+        Ok(if self.normalize { pooled.normalize()? } else { pooled })
     }
 
-    /// Everything that a kernel takes on trust about its ids.
+    /// The embeddings in the values of a pass.
+    fn cut<'a>(&self, sequences: &'a [Tokens], values: &'a [f32]) -> impl Iterator<Item = Embedding> + use<'a> {
+        let rows = values.chunks_exact(self.width());
+        debug_assert_eq!(rows.len(), sequences.len());
+        sequences.iter().zip(rows).map(|(tokens, row)| Embedding { tokens: tokens.len(), values: row.to_vec() })
+    }
+
+    /// Whether the device takes work. Asked before anything else is done, or locked.
+    fn check_device(&self) -> Result<()> {
+        Ok(self.device.check().map_err(thalweg_tensor::Error::from)?)
+    }
+
+    /// The device, and everything that a kernel takes on trust about its ids.
     fn check(&self, tokens: &[Tokens]) -> Result<()> {
+        self.check_device()?;
         for (sequence, tokens) in tokens.iter().enumerate() {
             if tokens.is_empty() || tokens.len() > self.max_tokens {
                 return Err(Error::SequenceLength { sequence, tokens: tokens.len(), limit: self.max_tokens });

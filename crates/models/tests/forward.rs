@@ -184,3 +184,53 @@ fn models_are_shared_between_threads() {
     shared::<EmbeddingModel>();
     shared::<Error>();
 }
+
+#[test]
+fn a_closed_device_is_asked_before_anything_else() {
+    let encoder = SmallEncoder::new(7, 1, 16);
+    let directory = written(&encoder);
+    let device = cpu();
+    let model = EmbeddingModel::load(&device, directory.path()).expect("a good model");
+    let tokens = model.tokenize(&["the river flows"]).expect("tokens");
+    device.close(std::time::Duration::from_secs(60)).expect("all has run");
+    let closed = |error: Error| {
+        let closed = matches!(error, Error::Tensor(thalweg_tensor::Error::Runtime(thalweg_runtime::Error::Closed)));
+        assert!(closed, "{error}");
+    };
+    closed(model.embed(&["the river flows"]).unwrap_err());
+    closed(model.tokenize(&["the river flows"]).unwrap_err());
+    closed(model.embed_tokens(&tokens).unwrap_err());
+    // Before the tokens are looked at, which this model would refuse.
+    closed(model.embed_tokens(&[Tokens::from_ids([])]).unwrap_err());
+    // Nothing is waited for, so the first poll is the last.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut future = std::pin::pin!(model.embed_async(&["the river flows"]));
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(result) => closed(result.unwrap_err()),
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
+#[test]
+fn an_async_call_has_the_same_bits() {
+    let mut random = Random(seed());
+    let model = loaded(&SmallEncoder::new(random.below(1 << 30) as u64, 2, 32));
+    let own: Vec<String> = texts(&mut random);
+    let expected = model.embed(&borrowed(&own)).expect("embeddings");
+    let device = model.device();
+    let stream = thalweg_runtime::Stream::new(device).expect("a stream");
+    let own = borrowed(&own);
+    let mut future = std::pin::pin!(stream.attach(model.embed_async(&own)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let embeddings = loop {
+        if let std::task::Poll::Ready(result) = future.as_mut().poll(&mut context) {
+            break result.expect("embeddings");
+        }
+        // In place of an executor: what it waits for has run when this returns.
+        stream.synchronize().expect("the device answers");
+    };
+    assert_eq!(embeddings.len(), expected.len());
+    for (given, expected) in embeddings.iter().zip(&expected) {
+        assert_eq!((given.tokens, bits(&given.values)), (expected.tokens, bits(&expected.values)));
+    }
+}

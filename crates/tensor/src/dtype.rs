@@ -56,7 +56,7 @@ impl fmt::Display for DType {
 ///     tensor.to_vec::<f64>()
 /// }
 /// ```
-pub trait Element: Pod + sealed::Sealed {
+pub trait Element: Pod + Send + Sync + sealed::Sealed {
     /// Its element type.
     const DTYPE: DType;
 }

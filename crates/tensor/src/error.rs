@@ -66,6 +66,53 @@ pub enum Error {
         /// The tensor's shape.
         shape: Vec<usize>,
     },
+    /// Only memory that nobody else can name may change: here a clone or a view names it too.
+    #[error(
+        "{operation}: the tensor shares its memory with a clone or a view, which would change too; drop the others \
+         first, or use the operator that makes a new tensor"
+    )]
+    Shared {
+        /// The operator.
+        operation: &'static str,
+    },
+    /// Only elements that lie one after the other can be changed in place.
+    #[error(
+        "{operation}: the elements of this view of shape {shape:?} do not lie one after the other; make it contiguous \
+         first, or use the operator that makes a new tensor"
+    )]
+    Strided {
+        /// The operator.
+        operation: &'static str,
+        /// The shape of the view.
+        shape: Vec<usize>,
+    },
+    /// A mutable tensor cannot be divided into such parts.
+    #[error(
+        "{rows} rows of {row_bytes} bytes cannot be divided into parts of {rows_per_part}: a part is a multiple of \
+         {multiple} rows, so that it starts at a multiple of 256 bytes, and divides the rows evenly, or is all of them"
+    )]
+    Parts {
+        /// The length of axis 0.
+        rows: usize,
+        /// The length of a row.
+        row_bytes: usize,
+        /// The rows of a part that were asked for.
+        rows_per_part: usize,
+        /// The fewest rows that are a multiple of 256 bytes.
+        multiple: usize,
+    },
+    /// Rows of a mutable tensor that are not there, or are not whole parts.
+    #[error("{operation}: rows {}..{} of {rows} asked for; expected {expected}", asked.start, asked.end)]
+    Rows {
+        /// The operator.
+        operation: &'static str,
+        /// What was asked for.
+        asked: std::ops::Range<usize>,
+        /// How many rows there are.
+        rows: usize,
+        /// What would do.
+        expected: String,
+    },
 }
 
 impl Error {

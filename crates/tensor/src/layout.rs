@@ -55,13 +55,13 @@ impl Layout {
     }
 
     /// The same elements seen with a larger shape: axes of length 1, and missing leading ones, are repeated.
-    pub(crate) fn broadcast_to(&self, operation: &'static str, shape: &[usize]) -> Result<Self> {
+    pub(crate) fn broadcast_to(&self, operation: &'static str, what: &'static str, shape: &[usize]) -> Result<Self> {
         let target = Self::contiguous(operation, shape)?;
         let missing = shape.len().checked_sub(self.shape.len());
         let fits = |missing: usize| self.shape.iter().zip(&shape[missing..]).all(|(from, to)| from == to || *from == 1);
         let Some(missing) = missing.filter(|missing| fits(*missing)) else {
             let (given, expected) = (self.shape.to_vec(), format!("one that broadcasts to {shape:?}"));
-            return Err(Error::Shape { operation, what: "the operand", given, expected });
+            return Err(Error::Shape { operation, what, given, expected });
         };
         let mut strides = Axes::from_elem(0, missing);
         let own = self.shape.iter().zip(&self.strides).zip(&shape[missing..]);

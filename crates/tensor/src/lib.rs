@@ -1,6 +1,10 @@
 //! Tensors on a Thalweg device, and the operators on them.
 //!
-//! A [`Tensor`] is a value: an operator reads its operands and makes a new tensor. Any thread may use any tensor at any
+//! A [`Tensor`] is a value: an operator reads its operands and makes a new tensor, or, with `_in_place` in its name,
+//! changes one that shares its memory with nobody. A [`MutableTensor`] is a place that any number of threads read and
+//! change.
+//!
+//! Any thread may use any tensor at any
 //! time; an operator is recorded on the calling thread's current stream and returns at once. [`Tensor::to_vec`] waits.
 //!
 //! Views (`reshape`, `permute`, `narrow`, `broadcast_to`) share their tensor's memory and cost nothing on the device.
@@ -10,6 +14,7 @@
 mod dtype;
 mod error;
 mod layout;
+mod mutable;
 mod ops;
 mod tensor;
 mod view;
@@ -17,6 +22,7 @@ mod view;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use layout::MAX_RANK;
+pub use mutable::MutableTensor;
 pub use ops::PackedMatrix;
 pub use tensor::Tensor;
 pub use thalweg_kernels::elementwise::{Binary, Unary};

@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 
-/// An array on a device. Cloning shares the memory; no operation changes it afterwards.
+/// An array on a device. Cloning shares the memory, and shared memory never changes: what changes a tensor in place
+/// needs `&mut`, and that no clone or view of it is left.
 #[derive(Clone)]
 pub struct Tensor {
     pub(crate) storage: Arc<Storage>,
@@ -31,9 +32,8 @@ impl Tensor {
     /// If the shape is too large or there is no memory.
     pub fn full<T: Element>(device: &Device, value: T, shape: &[usize]) -> Result<Self> {
         let layout = Layout::contiguous("full", shape)?;
-        let pattern = bytemuck::pod_read_unaligned::<u32>(bytemuck::bytes_of(&value));
         Self::make(device, layout, T::DTYPE, |stream, storage| {
-            stream.record(&Work::Fill(pattern), &[Operand::write(storage)])
+            stream.record(&Work::Fill(pattern(value)), &[Operand::write(storage)])
         })
     }
 
@@ -76,13 +76,24 @@ impl Tensor {
     /// # Errors
     /// If that work failed, or `T` is not the tensor's element type.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        if T::DTYPE != self.dtype {
-            let expected = T::DTYPE.name();
-            return Err(Error::DType { operation: "to_vec", what: "the tensor", given: self.dtype, expected });
-        }
+        self.expect_dtype("to_vec", "the tensor", T::DTYPE)?;
         let tensor = self.contiguous()?;
         let mut values = vec![T::zeroed(); tensor.elements()];
         tensor.storage.read(tensor.byte_offset(), bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+
+    /// As [`to_vec`](Self::to_vec), for async tasks: keeps no thread waiting. A view that has to be made contiguous
+    /// is copied on the stream that is current at the first poll; see [`Stream::attach`].
+    ///
+    /// # Errors
+    /// As for [`to_vec`](Self::to_vec).
+    pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
+        self.expect_dtype("to_vec_async", "the tensor", T::DTYPE)?;
+        let tensor = self.contiguous()?;
+        let mut values = vec![T::zeroed(); tensor.elements()];
+        let bytes = tensor.storage.read_async(tensor.byte_offset(), size_of_val(&values[..])).await?;
+        bytemuck::cast_slice_mut(&mut values).copy_from_slice(&bytes);
         Ok(values)
     }
 
@@ -125,6 +136,11 @@ impl Tensor {
         }
         Ok(Self { storage: Arc::new(storage), layout, dtype })
     }
+}
+
+/// The bits of a value, as the device fills memory with them.
+pub(crate) fn pattern<T: Element>(value: T) -> u32 {
+    bytemuck::pod_read_unaligned(bytemuck::bytes_of(&value))
 }
 
 fn filled_layout<T>(operation: &'static str, data: &[T], shape: &[usize]) -> Result<Layout> {

@@ -5,7 +5,7 @@ use crate::ops;
 use crate::{Error, Result, Tensor};
 
 impl Tensor {
-    fn with_layout(&self, layout: Layout) -> Self {
+    pub(crate) fn with_layout(&self, layout: Layout) -> Self {
         Self { storage: self.storage.clone(), layout, dtype: self.dtype }
     }
 
@@ -79,7 +79,7 @@ impl Tensor {
     /// # Errors
     /// If another axis would change, or the shape is too large.
     pub fn broadcast_to(&self, shape: &[usize]) -> Result<Self> {
-        Ok(self.with_layout(self.layout.broadcast_to("broadcast_to", shape)?))
+        Ok(self.with_layout(self.layout.broadcast_to("broadcast_to", "the operand", shape)?))
     }
 
     /// The same values one after the other: this tensor if they lie so, else a copy.

@@ -38,7 +38,8 @@
 //!
 //! - A [`Device`] is a handle: clone it freely. [`open`] makes one, [`devices`] says which there are.
 //! - A [`Tensor`] is a value. Operations read their operands and make a new tensor; they record their work and return
-//!   at once. [`Tensor::to_vec`] waits for the result.
+//!   at once. [`Tensor::to_vec`] waits for the result; [`Tensor::to_vec_async`] is for async tasks.
+//! - A [`MutableTensor`] is a place: rows that any thread reads and changes, for caches that grow.
 //! - A [`Stream`] is an order of operations. Each thread has one without asking. What one stream writes and another
 //!   reads is ordered by the library; an [`Event`] orders or times what data alone does not.
 //! - An [`EmbeddingModel`] is shared by reference between threads.
@@ -58,7 +59,11 @@ mod model;
 pub use device::{DeviceReport, devices, open, open_with};
 pub use error::{Error, Result};
 pub use model::EmbeddingModel;
-pub use thalweg_hal::Limits;
-pub use thalweg_models::{Embedding, Tokens};
-pub use thalweg_runtime::{Config, Device, Event, MemoryStats, Stream};
-pub use thalweg_tensor::{Activation, DType, Element, PackedMatrix, Pooling, Tensor};
+pub use thalweg_hal::{Error as DeviceError, Limits};
+pub use thalweg_models::{Embedding, Error as ModelError, Tokens};
+pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Stream};
+pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory};
+pub use thalweg_tensor::{
+    Activation, Binary, DType, Element, Error as TensorError, MutableTensor, PackedMatrix, Pooling, Reduction, Tensor,
+    Unary,
+};

@@ -26,15 +26,26 @@ impl EmbeddingModel {
     /// is done; its cost grows with the real tokens, because nothing is padded.
     ///
     /// # Errors
-    /// If the tokenizer or the device fails; then no text of the call is embedded.
+    /// If the tokenizer or the device fails, the device is lost or closed, or the process is a forked child; then no
+    /// text of the call is embedded.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
         Ok(self.encoder.embed(texts)?)
+    }
+
+    /// As [`embed`](Self::embed), for async tasks on any executor: the device keeps no thread waiting. Tokenising and
+    /// recording are work of the task that polls: where that is too much, call [`tokenize`](Self::tokenize) where
+    /// blocking is allowed, and then [`embed_tokens_async`](Self::embed_tokens_async).
+    ///
+    /// # Errors
+    /// As for [`embed`](Self::embed).
+    pub async fn embed_async(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
+        Ok(self.encoder.embed_async(texts).await?)
     }
 
     /// The first half of [`embed`](Self::embed): the tokens of the texts, cut to [`max_tokens`](Self::max_tokens).
     ///
     /// # Errors
-    /// If the tokenizer fails.
+    /// If the tokenizer fails, the device is lost or closed, or the process is a forked child.
     pub fn tokenize(&self, texts: &[&str]) -> Result<Vec<Tokens>> {
         Ok(self.encoder.tokenize(texts)?)
     }
@@ -42,10 +53,18 @@ impl EmbeddingModel {
     /// The second half of [`embed`](Self::embed): the embeddings of the sequences, in their order.
     ///
     /// # Errors
-    /// If a sequence is empty or too long, an id is not in the model's tables, or the device fails; then no sequence of
-    /// the call is embedded.
+    /// If a sequence is empty or too long, an id is not in the model's tables, or the device fails, is lost or is
+    /// closed, or the process is a forked child; then no sequence of the call is embedded.
     pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
         Ok(self.encoder.embed_tokens(tokens)?)
+    }
+
+    /// As [`embed_tokens`](Self::embed_tokens), for async tasks; see [`embed_async`](Self::embed_async).
+    ///
+    /// # Errors
+    /// As for [`embed_tokens`](Self::embed_tokens).
+    pub async fn embed_tokens_async(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
+        Ok(self.encoder.embed_tokens_async(tokens).await?)
     }
 
     /// The most tokens of a text, special ones included.

@@ -29,6 +29,34 @@ pub enum Binary {
 impl Binary {
     /// Every operation.
     pub const ALL: [Self; 6] = [Self::Add, Self::Sub, Self::Mul, Self::Div, Self::Max, Self::Min];
+
+    /// `out = a op b` on three slices of one length, whose first element is number `start` of the output.
+    #[inline(always)]
+    pub(super) fn apply<T: Number>(self, a: &[T], b: &[T], out: &mut [T], start: usize) -> Outcome {
+        // Each arm is a loop of its own, which the compiler turns into vectors.
+        macro_rules! each {
+            ($function:expr) => {
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *out = $function(*a, *b);
+                }
+            };
+        }
+        match self {
+            Self::Add => each!(T::add),
+            Self::Sub => each!(T::sub),
+            Self::Mul => each!(T::mul),
+            Self::Div => {
+                if let Some(at) = b.iter().position(|b| b.is_no_divisor()) {
+                    let message = format!("integer division by 0 at element {} of the output", start + at);
+                    return Err(KernelFailure::new(message));
+                }
+                each!(T::div);
+            }
+            Self::Max => each!(T::max),
+            Self::Min => each!(T::min),
+        }
+        Ok(())
+    }
 }
 
 impl TryFrom<u32> for Binary {
@@ -77,7 +105,7 @@ binary_kernel!(BINARY_U32, binary_u32_on, "u32", Kind<u32>);
 struct Kind<T>(PhantomData<T>);
 
 /// Elements gathered at once when an operand is not contiguous.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 
 impl<T: Number> Kernel for Kind<T> {
     const NAME: &'static str = T::NAME;
@@ -97,45 +125,19 @@ impl<T: Number> Kernel for Kind<T> {
         for out in out.chunks_mut(BLOCK) {
             let a = a.block(start, &mut a_buffer[..out.len()]);
             let b = b.block(start, &mut b_buffer[..out.len()]);
-            apply(operation, a, b, out).map_err(|at| {
-                KernelFailure::new(format!("integer division by 0 at element {} of the output", start + at))
-            })?;
+            operation.apply(a, b, out, start)?;
             start += out.len();
         }
         Ok(())
     }
 }
 
-/// The operation on three slices of one length; the index of a division by zero if there is one.
-#[inline(always)]
-fn apply<T: Number>(operation: Binary, a: &[T], b: &[T], out: &mut [T]) -> Result<(), usize> {
-    // Each arm is a loop of its own, which the compiler turns into vectors.
-    macro_rules! each {
-        ($function:expr) => {
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out = $function(*a, *b);
-            }
-        };
-    }
-    match operation {
-        Binary::Add => each!(T::add),
-        Binary::Sub => each!(T::sub),
-        Binary::Mul => each!(T::mul),
-        Binary::Div => {
-            if let Some(at) = b.iter().position(|b| b.is_no_divisor()) {
-                return Err(at);
-            }
-            each!(T::div);
-        }
-        Binary::Max => each!(T::max),
-        Binary::Min => each!(T::min),
-    }
-    Ok(())
-}
-
 /// What the operations mean for a type.
-trait Number: Pod {
+pub(super) trait Number: Pod {
+    /// The name of the kernel.
     const NAME: &'static str;
+    /// The name of its form in place.
+    const NAME_IN_PLACE: &'static str;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -151,7 +153,8 @@ macro_rules! number {
      $add:expr, $sub:expr, $mul:expr, $div:expr, $max:expr, $min:expr, $is_no_divisor:expr) => {
 #[rustfmt::skip]
         impl Number for $type {
-            const NAME: &'static str = $name;
+            const NAME: &'static str = concat!("binary_", $name);
+            const NAME_IN_PLACE: &'static str = concat!("binary_", $name, "_in_place");
             #[inline(always)] fn add(self, $b: Self) -> Self { let $a = self; $add }
             #[inline(always)] fn sub(self, $b: Self) -> Self { let $a = self; $sub }
             #[inline(always)] fn mul(self, $b: Self) -> Self { let $a = self; $mul }
@@ -164,7 +167,7 @@ macro_rules! number {
 }
 number!(
     f32,
-    "binary_f32",
+    "f32",
     a,
     b,
     a + b,
@@ -195,5 +198,5 @@ macro_rules! integer {
         );
     };
 }
-integer!(i32, "binary_i32");
-integer!(u32, "binary_u32");
+integer!(i32, "i32");
+integer!(u32, "u32");

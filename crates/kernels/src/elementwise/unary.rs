@@ -54,6 +54,18 @@ impl Unary {
         Self::Erf,
     ];
 
+    /// `out = op(from)` on two slices of one length.
+    #[inline(always)]
+    pub(super) fn map<S: Simd>(self, simd: S, from: &[f32], out: &mut [f32]) {
+        for (from, out) in from.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
+            if out.len() == S::LANES {
+                simd.store(self.apply(simd, simd.load(from)), out);
+            } else {
+                simd.store_partial(self.apply(simd, simd.load_partial(from, 1.0)), out);
+            }
+        }
+    }
+
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, v: S::V) -> S::V {
         match self {
@@ -134,13 +146,7 @@ impl Kernel for Map {
         let mut buffer = [0.0; BLOCK];
         for out in out.chunks_mut(BLOCK) {
             let from = from.block(start, &mut buffer[..out.len()]);
-            for (from, out) in from.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
-                if out.len() == S::LANES {
-                    simd.store(operation.apply(simd, simd.load(from)), out);
-                } else {
-                    simd.store_partial(operation.apply(simd, simd.load_partial(from, 1.0)), out);
-                }
-            }
+            operation.map(simd, from, out);
             start += out.len();
         }
         Ok(())

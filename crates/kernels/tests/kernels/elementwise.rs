@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use thalweg_hal::KernelSource;
 use thalweg_kernels::Isa;
 use thalweg_kernels::elementwise::{
-    Binary, BinaryParams, CopyParams, Shape, Unary, UnaryParams, View, binary_f32_on, binary_i32_on, binary_u32_on,
-    copy_on, reference, unary_on,
+    Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Shape, Unary, UnaryInPlaceParams, UnaryParams, View,
+    binary_f32_in_place_on, binary_f32_on, binary_i32_in_place_on, binary_i32_on, binary_u32_in_place_on,
+    binary_u32_on, copy_on, reference, unary_in_place_on, unary_on,
 };
-use thalweg_kernels::testing::{Random, assert_close, run};
+use thalweg_kernels::testing::{Random, assert_close, run, run_in_place};
 
 /// A view of the shape: contiguous, or permuted, broadcast and with gaps; and the elements it needs.
 fn view(random: &mut Random, shape: Shape) -> (View, usize) {
@@ -78,6 +79,47 @@ fn word(random: &mut Random) -> u32 {
     }
 }
 
+/// A target for an operation in place, and what it is afterwards: the elements from `first` on are in turn `f` of
+/// themselves and the next of `others`. Those around them stay.
+fn target<T: Copy, U: Copy>(
+    random: &mut Random,
+    others: &[U],
+    value: impl Fn(&mut Random) -> T,
+    f: impl Fn(T, U) -> T,
+) -> (Vec<T>, u32, Vec<T>) {
+    let first = [0, random.below(600)][random.below(2) as usize];
+    let after = [0, random.below(600)][random.below(2) as usize];
+    let before: Vec<T> = (0..first as usize + others.len() + after as usize).map(|_| value(random)).collect();
+    let mut expected = before.clone();
+    expected[first as usize..].iter_mut().zip(others).for_each(|(a, b)| *a = f(*a, *b));
+    (before, first, expected)
+}
+
+/// A binary operation in place, whole and in parts, compared through `bits`.
+fn binary_in_place<T: Pod>(
+    kernel: impl Fn(Isa) -> KernelSource,
+    random: &mut Random,
+    operation: Binary,
+    value: impl Fn(&mut Random) -> T,
+    f: impl Fn(Binary, T, T) -> T,
+    bits: impl Fn(&T) -> u32,
+) {
+    let bits = |values: &[T]| values.iter().map(&bits).collect::<Vec<_>>();
+    let shape = shape(random);
+    let (view, len) = view(random, shape);
+    let b: Vec<T> = (0..len).map(|_| value(random)).collect();
+    let others = reference::copy(&b, view, shape);
+    let (before, first, expected) = target(random, &others, &value, |a, b| f(operation, a, b));
+    let params = BinaryInPlaceParams { operation: operation as u32, first, shape, b: view };
+    let items = before.len() as u32;
+    for source in Isa::supported().map(kernel) {
+        for parts in [vec![0..items], random.parts(items)] {
+            let after = run_in_place(&source, &params, &[raw(&b)], &before, &parts).unwrap();
+            assert_eq!(bits(&after), bits(&expected), "{} {operation:?} in {parts:?}", source.name);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(cases(128))]
 
@@ -117,6 +159,41 @@ proptest! {
         for isa in Isa::supported() {
             let out = checked(&unary_on(isa), &params, &[raw(&x)], n as usize, n, &mut random);
             assert_close(&out, &expected, 1e-6);
+        }
+    }
+
+    #[test]
+    fn binary_in_place_of_every_type(seed: u64, operation in prop::sample::select(Binary::ALL.to_vec())) {
+        let mut random = Random::new(seed);
+        let random = &mut random;
+        let rounded = |operation, a, b| reference::binary_f32(operation, a, b) as f32;
+        binary_in_place(binary_f32_in_place_on, random, operation, Random::unit, rounded, |v| v.to_bits());
+        let signed = |random: &mut Random| word(random) as i32;
+        binary_in_place(binary_i32_in_place_on, random, operation, signed, reference::binary_i32, |v| *v as u32);
+        binary_in_place(binary_u32_in_place_on, random, operation, word, reference::binary_u32, |v| *v);
+    }
+
+    #[test]
+    fn unary_in_place(seed: u64, operation in prop::sample::select(Unary::ALL.to_vec())) {
+        let mut random = Random::new(seed);
+        let elements = 1 + random.below(1200);
+        let (before, first, expected) = target(
+            &mut random,
+            &vec![(); elements as usize],
+            |random| 4.0 * f64::from(random.unit()),
+            |a, ()| reference::unary(operation, a as f32),
+        );
+        let before: Vec<f32> = before.into_iter().map(|v| v as f32).collect();
+        let params = UnaryInPlaceParams { operation: operation as u32, first, elements };
+        let items = before.len() as u32;
+        for isa in Isa::supported() {
+            for parts in [vec![0..items], random.parts(items)] {
+                let after = run_in_place(&unary_in_place_on(isa), &params, &[], &before, &parts).unwrap();
+                for (at, (after, expected)) in (0..).zip(after.iter().zip(&expected)) {
+                    let tolerance = if (first..first + elements).contains(&at) { 1e-6 } else { 0.0 };
+                    assert_close(&[*after], &[*expected], tolerance);
+                }
+            }
         }
     }
 
@@ -180,4 +257,27 @@ fn refuses_parameters_that_contradict_the_bindings() {
     let far = View { offset: u32::MAX, strides: [u32::MAX; 6] };
     assert!(fails(BinaryParams { b: far, ..good }, 12).contains("the second operand"));
     assert!(fails(BinaryParams { shape: [0; 6], ..good }, 12).contains("extent"));
+}
+
+#[test]
+fn in_place_refuses_parameters_that_contradict_the_bindings() {
+    let isa = thalweg_kernels::isa();
+    let b = [0u32; 4];
+    let (shape, view) = ([1, 1, 1, 1, 1, 4], View::contiguous([1, 1, 1, 1, 1, 4]));
+    let good = BinaryInPlaceParams { operation: Binary::Div as u32, first: 3, shape, b: view };
+    let fails = |params: BinaryInPlaceParams| {
+        let target = [1u32; 9];
+        let result = run_in_place(&binary_u32_in_place_on(isa), &params, &[raw(&b)], &target, &[0..9]);
+        result.unwrap_err().to_string()
+    };
+    assert!(fails(good).contains("integer division by 0 at element 0 of the output"));
+    assert!(fails(BinaryInPlaceParams { operation: 6, ..good }).contains("binary operation 6"));
+    let far = fails(BinaryInPlaceParams { first: 6, ..good });
+    assert!(far.contains("elements 6 to 10 are to change, the target has 9"), "{far}");
+    assert!(fails(BinaryInPlaceParams { first: u32::MAX, shape: [u32::MAX; 6], ..good }).contains("second operand"));
+    let outside = View { offset: 1, ..view };
+    assert!(fails(BinaryInPlaceParams { b: outside, ..good }).contains("reaches element 4, the binding has 4"));
+    let unary = UnaryInPlaceParams { operation: 0, first: 1, elements: u32::MAX };
+    let result = run_in_place(&unary_in_place_on(isa), &unary, &[], &[1.0f32; 9], &[0..9]);
+    assert!(result.unwrap_err().to_string().contains("the target has 9"));
 }

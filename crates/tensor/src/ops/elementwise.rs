@@ -1,15 +1,27 @@
 //! Element by element. All operands may be any views.
 
-use super::dispatch;
+use super::{dispatch, record};
 use crate::layout::{Layout, broadcast};
 use crate::{DType, Error, Result, Tensor};
 use thalweg_kernels::elementwise::{self as kernels, Binary, BinaryParams, CopyParams, Unary, UnaryParams};
+use thalweg_runtime::{Device, Operand, Stream};
 
 pub(super) fn copy(tensor: &Tensor) -> Result<Tensor> {
     let layout = Layout::contiguous("contiguous", tensor.shape())?;
-    let params = CopyParams { shape: layout.kernel_shape(), from: tensor.layout.view() };
-    let elements = layout.elements();
-    dispatch(&kernels::COPY, &[tensor.whole()], tensor.device(), (layout, tensor.dtype), &params, elements)
+    copy_from(tensor.device(), tensor.whole(), &tensor.layout, (layout, tensor.dtype))
+}
+
+/// A new tensor of the elements of `from` that lie as `view` says.
+pub(crate) fn copy_from(device: &Device, from: Operand<'_>, view: &Layout, output: (Layout, DType)) -> Result<Tensor> {
+    let params = CopyParams { shape: output.0.kernel_shape(), from: view.view() };
+    let elements = output.0.elements();
+    dispatch(&kernels::COPY, &[from], device, output, &params, elements)
+}
+
+/// Copies the elements of `from` to `to`, which takes as many.
+pub(crate) fn copy_into(from: &Tensor, stream: &Stream, to: Operand<'_>) -> thalweg_runtime::Result<()> {
+    let params = CopyParams { shape: from.layout.kernel_shape(), from: from.layout.view() };
+    record(stream, &kernels::COPY, &[from.whole()], to, &params, from.elements())
 }
 
 impl Tensor {
@@ -26,8 +38,8 @@ impl Tensor {
         let params = BinaryParams {
             operation: operation as u32,
             shape: layout.kernel_shape(),
-            a: self.layout.broadcast_to("binary", &layout.shape)?.view(),
-            b: other.layout.broadcast_to("binary", &layout.shape)?.view(),
+            a: self.layout.broadcast_to("binary", "the first operand", &layout.shape)?.view(),
+            b: other.layout.broadcast_to("binary", "the second operand", &layout.shape)?.view(),
         };
         let source = match self.dtype {
             DType::F32 => &kernels::BINARY_F32,
@@ -53,7 +65,7 @@ impl Tensor {
 }
 
 macro_rules! operators {
-    ($($trait:ident, $method:ident, $binary:ident, $sign:literal;)*) => {
+    ($($trait:ident, $method:ident, $in_place:ident, $binary:ident, $sign:literal;)*) => {
         $(
             impl Tensor {
                 #[doc = concat!("`self ", $sign, " other`; see [`binary`](Self::binary).")]
@@ -63,6 +75,14 @@ macro_rules! operators {
                 #[allow(clippy::should_implement_trait)] // the trait is there too, for references
                 pub fn $method(&self, other: &Self) -> Result<Self> {
                     self.binary(Binary::$binary, other)
+                }
+
+                #[doc = concat!("`self = self ", $sign, " other`; see [`binary_in_place`](Self::binary_in_place).")]
+                ///
+                /// # Errors
+                /// As for [`binary_in_place`](Self::binary_in_place).
+                pub fn $in_place(&mut self, other: &Self) -> Result<()> {
+                    self.binary_in_place(Binary::$binary, other)
                 }
             }
 
@@ -77,8 +97,8 @@ macro_rules! operators {
     };
 }
 operators! {
-    Add, add, Add, "+";
-    Sub, sub, Sub, "-";
-    Mul, mul, Mul, "*";
-    Div, div, Div, "/";
+    Add, add, add_in_place, Add, "+";
+    Sub, sub, sub_in_place, Sub, "-";
+    Mul, mul, mul_in_place, Mul, "*";
+    Div, div, div_in_place, Div, "/";
 }

@@ -2,16 +2,19 @@
 
 mod elementwise;
 mod encoder;
+mod in_place;
 mod matmul;
 mod rows;
 
+pub(crate) use elementwise::{copy_from, copy_into};
 pub use encoder::PackedMatrix;
+pub(crate) use in_place::change_with;
 
 use crate::layout::Layout;
 use crate::{DType, Error, Result, Tensor};
 use bytemuck::Pod;
 use thalweg_hal::{BINDING_ALIGNMENT, KernelSource};
-use thalweg_runtime::{Operand, Work};
+use thalweg_runtime::{Device, Operand, Stream, Work};
 
 /// A contiguous copy.
 pub(crate) fn copy(tensor: &Tensor) -> Result<Tensor> {
@@ -22,21 +25,33 @@ pub(crate) fn copy(tensor: &Tensor) -> Result<Tensor> {
 fn dispatch(
     source: &KernelSource,
     inputs: &[Operand<'_>],
-    device: &thalweg_runtime::Device,
+    device: &Device,
     output: (Layout, DType),
     params: &impl Pod,
     items: usize,
 ) -> Result<Tensor> {
     let (layout, dtype) = output;
     Tensor::make(device, layout, dtype, |stream, storage| {
-        let pipeline = device.pipeline(source)?;
-        // `Layout` keeps counts within u32.
-        let extent = [items as u32, 1, 1];
-        let work = Work::Dispatch { pipeline: &pipeline, params: bytemuck::bytes_of(params), extent };
-        let mut operands = smallvec::SmallVec::<[Operand<'_>; 8]>::from_slice(inputs);
-        operands.push(Operand::write(storage));
-        stream.record(&work, &operands)
+        record(stream, source, inputs, Operand::write(storage), params, items)
     })
+}
+
+/// Records a kernel whose last operand is the one that it writes.
+fn record(
+    stream: &Stream,
+    source: &KernelSource,
+    inputs: &[Operand<'_>],
+    output: Operand<'_>,
+    params: &impl Pod,
+    items: usize,
+) -> thalweg_runtime::Result<()> {
+    let pipeline = stream.device().pipeline(source)?;
+    // `Layout` keeps counts within u32.
+    let extent = [items as u32, 1, 1];
+    let work = Work::Dispatch { pipeline: &pipeline, params: bytemuck::bytes_of(params), extent };
+    let mut operands = smallvec::SmallVec::<[Operand<'_>; 8]>::from_slice(inputs);
+    operands.push(output);
+    stream.record(&work, &operands)
 }
 
 impl Tensor {
@@ -51,7 +66,7 @@ impl Tensor {
         Operand::read(&self.storage, self.byte_offset(), bytes)
     }
 
-    fn expect_dtype(&self, operation: &'static str, what: &'static str, dtype: DType) -> Result<()> {
+    pub(crate) fn expect_dtype(&self, operation: &'static str, what: &'static str, dtype: DType) -> Result<()> {
         if self.dtype == dtype {
             return Ok(());
         }

@@ -40,14 +40,25 @@ pub fn cpu() -> Device {
 /// The mock behind the validator: it runs commands in any order that the barriers allow, and memory that is free holds
 /// NaN. The seed also decides how many operations make a list.
 pub fn mock(seed: u64) -> Bench {
+    mock_with(seed, Config::default())
+}
+
+fn mock_with(seed: u64, config: Config) -> Bench {
     let validated = Validated::new(MockDevice::new(MockConfig { seed, ..MockConfig::default() }));
-    let config = Config::default().list_commands(1 + (seed % 9) as usize);
+    let config = config.list_commands(1 + (seed % 9) as usize);
     Bench { device: Device::new(validated.clone(), config).unwrap(), validated: Some(validated) }
 }
 
 /// Every device.
 pub fn benches(seed: u64) -> [Bench; 2] {
     [Bench { device: cpu(), validated: None }, mock(seed)]
+}
+
+/// Every device, with a pool of this many streams, and nobody else on it.
+pub fn pools(seed: u64, streams: usize) -> [Bench; 2] {
+    let config = Config::default().pool_streams(streams);
+    let cpu = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), config).unwrap();
+    [Bench { device: cpu, validated: None }, mock_with(seed, config)]
 }
 
 /// Runs a test on every device, with random cases. A case that fails is made smaller, printed, and kept beside `file`.

@@ -1,0 +1,137 @@
+//! The same operations on memory that changes: the first operand is replaced by the result.
+//!
+//! The elements that change lie one after the other, anywhere in their binding; the rest of it keeps its values. An
+//! operation takes a block of the old values aside and then does what its ordinary form does.
+
+use super::binary::{BLOCK, Binary, Number};
+use super::unary::Unary;
+use super::view::{Operand, Shape, View, elements};
+use crate::kernel::{Kernel, Outcome, expect_len, kernel};
+use crate::simd::Simd;
+use bytemuck::{Pod, Zeroable};
+use std::marker::PhantomData;
+use thalweg_hal::{Access, HostCall, KernelFailure};
+
+/// Parameters of the binary kernels in place.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct BinaryInPlaceParams {
+    /// A [`Binary`], as `u32`.
+    pub operation: u32,
+    /// The first element of the target that changes.
+    pub first: u32,
+    /// The shape of what changes.
+    pub shape: Shape,
+    /// Where the second operand's elements lie.
+    pub b: View,
+}
+
+/// Parameters of [`UNARY_IN_PLACE`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct UnaryInPlaceParams {
+    /// A [`Unary`], as `u32`.
+    pub operation: u32,
+    /// The first element of the target that changes.
+    pub first: u32,
+    /// How many do.
+    pub elements: u32,
+}
+
+macro_rules! binary_in_place_kernel {
+    ($name:ident, $on:ident, $element:ty) => {
+        kernel! {
+            #[doc = concat!("`target[first..] = target[first..] op b[view]`, in `shape`, all ", stringify!($element), ".")]
+            ///
+            /// | binding | access | contents |
+            /// |---|---|---|
+            /// | 0 | read | b |
+            /// | 1 | read and write | the target; what changes is contiguous |
+            ///
+            /// Parameters: [`BinaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's
+            /// binding, whether it changes or not.
+            $name, $on: BinaryInPlace<$element>
+        }
+    };
+}
+binary_in_place_kernel!(BINARY_F32_IN_PLACE, binary_f32_in_place_on, f32);
+binary_in_place_kernel!(BINARY_I32_IN_PLACE, binary_i32_in_place_on, i32);
+binary_in_place_kernel!(BINARY_U32_IN_PLACE, binary_u32_in_place_on, u32);
+
+struct BinaryInPlace<T>(PhantomData<T>);
+
+impl<T: Number> Kernel for BinaryInPlace<T> {
+    const NAME: &'static str = T::NAME_IN_PLACE;
+    const BINDINGS: &'static [Access] = &[Access::Read, Access::ReadWrite];
+    type Params = BinaryInPlaceParams;
+
+    #[inline(always)]
+    fn run<S: Simd>(_: S, params: BinaryInPlaceParams, call: &mut HostCall<'_>) -> Outcome {
+        let operation = Binary::try_from(params.operation)?;
+        let b = Operand::new("the second operand", params.b, params.shape, call.inputs.get::<T>(0)?)?;
+        let (mut start, target) = changing::<T>(call, 1, params.first, elements(params.shape))?;
+        let (mut a_buffer, mut b_buffer) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
+        for target in target.chunks_mut(BLOCK) {
+            let a = &mut a_buffer[..target.len()];
+            a.copy_from_slice(target);
+            let b = b.block(start, &mut b_buffer[..target.len()]);
+            operation.apply(a, b, target, start)?;
+            start += target.len();
+        }
+        Ok(())
+    }
+}
+
+kernel! {
+    /// `target[first..first + elements] = op(target[first..first + elements])`, f32.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read and write | the target |
+    ///
+    /// Parameters: [`UnaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's binding,
+    /// whether it changes or not.
+    UNARY_IN_PLACE, unary_in_place_on: UnaryInPlace
+}
+
+struct UnaryInPlace;
+
+impl Kernel for UnaryInPlace {
+    const NAME: &'static str = "unary_in_place";
+    const BINDINGS: &'static [Access] = &[Access::ReadWrite];
+    type Params = UnaryInPlaceParams;
+
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, params: UnaryInPlaceParams, call: &mut HostCall<'_>) -> Outcome {
+        let operation = Unary::try_from(params.operation)?;
+        let (_, target) = changing::<f32>(call, 0, params.first, params.elements.into())?;
+        let mut buffer = [0.0; BLOCK];
+        for target in target.chunks_mut(BLOCK) {
+            let from = &mut buffer[..target.len()];
+            from.copy_from_slice(target);
+            operation.map(simd, from, target);
+        }
+        Ok(())
+    }
+}
+
+/// The elements of the call's part of a binding that change, and how many of those that do come before them.
+fn changing<'c, T: Pod>(
+    call: &'c mut HostCall<'_>,
+    binding: usize,
+    first: u32,
+    elements: u128,
+) -> Outcome<(usize, &'c mut [T])> {
+    let extent = call.extent[0];
+    let end = u128::from(first).saturating_add(elements);
+    if end > u128::from(extent) {
+        let message = format!("elements {first} to {end} are to change, the target has {extent}");
+        return Err(KernelFailure::new(message));
+    }
+    let (items, first, end) = (call.items.start as usize..call.items.end as usize, first as usize, end as usize);
+    let target = call.outputs.get::<T>(binding)?;
+    expect_len("the part of the target", target.len(), &[items.len()])?;
+    let inside = |at: usize| at.clamp(items.start, items.end);
+    let (from, to) = (inside(first), inside(end));
+    Ok((from.saturating_sub(first), &mut target[from - items.start..to - items.start]))
+}

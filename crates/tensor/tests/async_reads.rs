@@ -1,0 +1,61 @@
+//! Reading from async tasks.
+
+#![allow(clippy::unwrap_used)] // a failed step is a failed test
+
+mod common;
+
+use common::array::{Array, shapes};
+use common::disguise::disguised;
+use common::{Random, benches, check};
+use proptest::prelude::*;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use thalweg_runtime::Stream;
+use thalweg_tensor::{Binary, Error, Tensor};
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn every_tensor_reads_as_it_does_from_a_thread() {
+    check(file!(), 60, (shapes(1500), any::<u64>()), |device, (shape, seed)| {
+        let random = &mut Random::new(*seed);
+        let array = Array::new(shape, |_| random.bits() as i32);
+        let tensor = disguised(device, &array, random.bits());
+        let stream = Stream::new(device).unwrap();
+        assert_eq!(block_on(stream.attach(tensor.to_vec_async::<i32>())).unwrap(), array.values);
+        let sum = tensor.add(&tensor).unwrap();
+        let expected: Vec<_> = array.values.iter().map(|v| v.wrapping_mul(2)).collect();
+        assert_eq!(block_on(sum.to_vec_async::<i32>()).unwrap(), expected);
+    });
+}
+
+#[test]
+fn a_failure_reaches_the_task_and_a_wrong_type_is_refused() {
+    for bench in benches(Random::new(9).bits()) {
+        let x = Tensor::full(&bench.device, 4u32, &[3]).unwrap();
+        let failed = x.binary(Binary::Div, &Tensor::zeros::<u32>(&bench.device, &[]).unwrap()).unwrap();
+        let error = block_on(failed.to_vec_async::<u32>()).unwrap_err();
+        assert!(matches!(error, Error::Runtime(thalweg_runtime::Error::Failed(_))), "{error}");
+        let error = block_on(x.to_vec_async::<f32>()).unwrap_err();
+        assert!(matches!(error, Error::DType { operation: "to_vec_async", .. }), "{error}");
+        assert_eq!(block_on(x.to_vec_async::<u32>()).unwrap(), [4; 3]);
+        bench.finish();
+    }
+}
