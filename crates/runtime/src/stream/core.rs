@@ -24,6 +24,7 @@ use crate::memory::heap::Returns;
 use crate::patience::Patience;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{Command, List, Queue, Submission, Timeline, Wait};
@@ -143,7 +144,7 @@ impl StreamCore {
         let limit = core.config.lists_in_flight;
         #[cfg(test)]
         let limit = if core.sabotage.gives_unlimited_credit() { u64::MAX } else { limit };
-        if self.in_flight() >= limit {
+        if self.in_flight() >= limit && !matches!(patience, Patience::Never) {
             self.counters.credit_waits.fetch_add(1, Ordering::Relaxed);
         }
         while self.in_flight() >= limit {
@@ -167,22 +168,25 @@ impl StreamCore {
         #[cfg(test)]
         let edges = if core.sabotage.drops_edges() { Vec::new() } else { edges };
         self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, outcome, refused: None });
-        // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
-        // use that an operand's hazard knows (I2, I5, I6); waits name submitted values only, since foreign uses are
-        // flushed before they are recorded (I1); operands were checked against their storages.
-        let taken = unsafe { queue.submit(Submission { list: &list, waits: &waits, signal: &signal }) };
-        if let Err(error) = taken {
+        let mut submit = |list: &Arc<List>| {
+            let submission = Submission { list, waits: &waits, signal: &signal };
+            // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
+            // use that an operand's hazard knows (I2, I5, I6); waits name submitted values only, since foreign uses are
+            // flushed before they are recorded (I1); operands were checked against their storages. An empty list touches
+            // nothing.
+            let taken = catch_unwind(AssertUnwindSafe(|| unsafe { queue.submit(submission) }));
+            // A backend that panics has broken its contract.
+            let lost = || thalweg_hal::Error::DeviceLost { device: core.hal.info().name.clone() };
+            taken.unwrap_or_else(|_| Err(lost()))
+        };
+        if let Err(error) = submit(&list) {
             self.retiring.refuse(value, Arc::new(error));
             let empty = Arc::new(List { commands: vec![Command::Barrier], ..List::default() });
-            let mut submit = || {
-                // SAFETY: as above; the list touches nothing.
-                unsafe { queue.submit(Submission { list: &empty, waits: &waits, signal: &signal }) }
-            };
-            let mut taken = submit();
+            let mut taken = submit(&empty);
             for _ in 1..ATTEMPTS {
                 match taken {
                     // Whatever it lacked, it may have by now.
-                    Err(error) if !matches!(error, thalweg_hal::Error::DeviceLost { .. }) => taken = submit(),
+                    Err(error) if !matches!(error, thalweg_hal::Error::DeviceLost { .. }) => taken = submit(&empty),
                     _ => break,
                 }
             }

@@ -347,11 +347,21 @@ fn an_idle_device_gets_work_after_a_few_commands() {
     assert!(lists[5] > 3 * lists[0] && lists[5] <= 256, "{lists:?}");
 }
 
-/// A device that makes no queue while told not to.
+/// A device that makes no queue while told not to, and whose queues may panic.
 #[derive(Debug)]
 struct Reluctant {
     inner: Arc<MockDevice>,
     refuses: std::sync::atomic::AtomicBool,
+    panics: bool,
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl thalweg_hal::Queue for Panics {
+    unsafe fn submit(&mut self, _: thalweg_hal::Submission<'_>) -> thalweg_hal::Result<()> {
+        panic!("on purpose");
+    }
 }
 
 impl thalweg_hal::Device for Reluctant {
@@ -362,7 +372,7 @@ impl thalweg_hal::Device for Reluctant {
         if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(thalweg_hal::Error::Injected("no queue"));
         }
-        self.inner.create_queue()
+        if self.panics { Ok(Box::new(Panics)) } else { self.inner.create_queue() }
     }
     fn create_timeline(&self) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Timeline>> {
         self.inner.create_timeline()
@@ -401,7 +411,7 @@ impl thalweg_hal::Device for Reluctant {
 #[test]
 fn a_stream_that_could_not_be_made_harms_nobody() {
     let refuses = std::sync::atomic::AtomicBool::new(true);
-    let hal = Arc::new(Reluctant { inner: MockDevice::new(MockConfig::default()), refuses });
+    let hal = Arc::new(Reluctant { inner: MockDevice::new(MockConfig::default()), refuses, panics: false });
     let device = Device::new(Arc::<Reluctant>::clone(&hal), Config::default().pool_streams(2)).unwrap();
     let refused = || std::thread::scope(|scope| scope.spawn(|| Stream::current(&device).is_err()).join().unwrap());
     // An odd number: places that were kept would make the other stream the least loaded.
@@ -474,4 +484,16 @@ fn pipelines_are_their_devices_own_and_their_names_unique() {
     assert!(matches!(device.pipeline(&namesake), Err(Error::Malformed { .. })));
     let greedy = thalweg_hal::KernelSource { name: "greedy".into(), params_bytes: 1 << 20, ..COMBINE.clone() };
     assert!(matches!(device.pipeline(&greedy), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn a_backend_that_panics_in_a_submit_is_lost_and_nobody_waits_for_it() {
+    let hal = Reluctant { inner: MockDevice::new(MockConfig::default()), refuses: false.into(), panics: true };
+    let device = Device::new(Arc::new(hal), Config::default()).unwrap();
+    let [stream, other] = streams(&device);
+    let known = Known::fill(&stream, 1).unwrap();
+    assert!(matches!(stream.flush(), Ok(()) | Err(Error::Device(_))));
+    assert!(matches!(known.is_right(), Err(Error::Device(thalweg_hal::Error::DeviceLost { .. }))));
+    assert!(matches!(Known::fill(&other, 1), Err(Error::Device(_))));
+    assert!(stream.query());
 }
