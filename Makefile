@@ -20,8 +20,8 @@ bench: ## All measurements on this machine: the model, one operation, threads, t
 loom: ## The loom models of the runtime's protocols
 	scripts/loom
 
-stress: ## The stress tests alone, with their output
-	cargo test --workspace --release stress_ -- --nocapture
+stress: ## The stress tests' long form: a million operations for each number of threads, on the CPU and on the mock
+	THALWEG_STRESS_OPERATIONS=$${THALWEG_STRESS_OPERATIONS:-1000000} cargo test --workspace --release stress_ -- --nocapture --test-threads 1
 
 sanitize: ## ThreadSanitizer over the runtime, the CPU backend and the HAL (a few minutes)
 	scripts/sanitize thread

@@ -13,9 +13,10 @@
 //!   topological order of the waits: there is no cycle, and the device never waits for the host.
 //! - **I2** Stamping is atomic for an operation, not for an operand: the hazards of all its blocks are locked together,
 //!   in the order of their ids, from the first look to the stamp.
-//! - **I3** A stream has two locks for its way forward: the submitter orders seal, encode and commit; the recorder is
-//!   held to append, or to swap the list out. Order: hazards by id, submitter, recorder.
-//! - **I4** A hazard has a lock of its own.
+//! - **I3** A stream has two locks for its way forward: the submitter, a turn that can be waited for with a deadline, orders
+//!   seal, encode and commit; the recorder is held to append, or to swap the list out. Order: hazards by id, submitter,
+//!   recorder.
+//! - **I4** A hazard has a lock of its own. It is the block's, or a part's of a [`MutableStorage`].
 //! - **I5** Stamps belong to bytes. A freed block keeps its uses, and whoever gets its bytes next starts with them.
 //! - **I6** Every list starts with a barrier, which orders it after its stream's previous list. Inside a list there is a
 //!   barrier where bytes are used twice in one epoch and one of the two uses writes.
@@ -27,12 +28,24 @@
 //!
 //! Lists are shared by strangers, so failure is a command's, not a list's. A failed command keeps no other from running;
 //! those that read what it wrote fail with the same error when their list settles. Inside a list that follows from the
-//! bindings, between lists from edges that the recorder keeps. Reading a tensor tells the failure; nothing else does.
+//! bindings, between lists from edges that the recorder keeps. Reading a tensor tells the failure; nothing else does, except
+//! a stream whose owner asked it to [stay failed](Stream::stay_failed).
+//!
+//! # Waiting
+//!
+//! What can wait has three forms. A thread waits as long as it takes, or until a deadline ([`Event::synchronize`]). A task
+//! awaits a future ([`Event::finished`] and the others), on any executor, and keeps its stream from thread to thread with
+//! [`Stream::attach`]. And a handle made by [`Stream::or_busy`] never waits: its calls answer [`Error::Busy`] and leave no
+//! trace. Queries and drops never block; they leave what is to be done to the reaper.
 //!
 //! # Shutdown
 //!
 //! Dropping never waits. Storages return their block; a thread's end and a stream's drop have the reaper submit what was
 //! recorded. When the last handle is gone, the reaper ends; lists in flight own what they use and run to their end.
+//!
+//! [`Device::close`] ends a device for everybody and says whether everything has run. At the exit of the process, what is on
+//! a device is waited for, for two seconds, and our thread leaves the driver before the driver is torn down. In a forked
+//! child every call answers [`thalweg_hal::Error::ForkedChild`] before it takes a lock, and what is dropped there is leaked.
 
 mod config;
 mod device;
