@@ -96,7 +96,7 @@ pub trait Device: Send + Sync + fmt::Debug {
 /// ```
 /// # use thalweg_hal::{Queue, Result, Submission};
 /// fn submit(queue: &mut dyn Queue, submission: Submission<'_>) -> Result<()> {
-///     // SAFETY: ...
+///     // SAFETY: passed on to whoever recorded it.
 ///     unsafe { queue.submit(submission) }
 /// }
 /// ```

@@ -61,6 +61,14 @@ fn threads_that_want_one_kernel_at_once_compile_it_once() {
 }
 
 #[test]
+fn a_kernel_that_did_not_compile_is_tried_again() {
+    let (device, faulty) = faulty(Plan { pipelines: Strike::Nth(1), ..Plan::default() });
+    assert!(matches!(device.pipeline(&COMBINE), Err(Error::Device(_))));
+    device.pipeline(&COMBINE).unwrap();
+    assert_eq!(faulty.counts().pipelines, 1);
+}
+
+#[test]
 fn a_slow_compile_holds_up_nobody_who_wants_another_kernel() {
     let delays = Delays { pipelines: Strike::Nth(1), ..Delays::default() };
     let (device, faulty) = faulty(Plan { delays, ..Plan::default() });
