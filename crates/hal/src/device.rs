@@ -90,6 +90,25 @@ pub trait Device: Send + Sync + fmt::Debug {
 /// Several queues may share one hardware queue. A list with a wait that is not met then holds up the lists behind it,
 /// which is why a wait must name submitted work: otherwise the list that would signal could be stuck behind the one
 /// that waits.
+///
+/// Whoever submits answers for the order of what is submitted:
+///
+/// ```
+/// # use thalweg_hal::{Queue, Result, Submission};
+/// fn submit(queue: &mut dyn Queue, submission: Submission<'_>) -> Result<()> {
+///     // SAFETY: passed on to whoever recorded it.
+///     unsafe { queue.submit(submission) }
+/// }
+/// ```
+///
+/// Safe code cannot:
+///
+/// ```compile_fail,E0133
+/// # use thalweg_hal::{Queue, Result, Submission};
+/// fn submit(queue: &mut dyn Queue, submission: Submission<'_>) -> Result<()> {
+///     queue.submit(submission)
+/// }
+/// ```
 pub trait Queue: Send + fmt::Debug {
     /// Hands over a list. Returns once the device has it, not when it has run.
     ///

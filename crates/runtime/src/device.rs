@@ -20,6 +20,24 @@ use thalweg_hal::{DeviceInfo, KernelSource};
 
 /// A device that any number of threads use at once. Cloning the handle is cheap; the device is closed when the last
 /// handle, stream, event and tensor of it is dropped.
+///
+/// What it is can be asked:
+///
+/// ```
+/// # use thalweg_runtime::Device;
+/// fn name(device: &Device) -> &str {
+///     &device.info().name
+/// }
+/// ```
+///
+/// What it is made of, the driver's queues among it, is nobody's to touch:
+///
+/// ```compile_fail,E0616
+/// # use thalweg_runtime::Device;
+/// fn name(device: &Device) -> &str {
+///     &device.core.hal.info().name
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Device {
     pub(crate) core: Arc<DeviceCore>,

@@ -13,8 +13,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A position in a stream: everything recorded before it. A value, never reset and never reused, so there is nothing
-/// to race on. Made by [`Stream::record_event`](crate::Stream::record_event), so one that was never recorded does not
-/// exist.
+/// to race on. Made by [`Stream::record_event`](crate::Stream::record_event):
+///
+/// ```
+/// # use thalweg_runtime::{Event, Stream};
+/// fn event(stream: &Stream) -> Event {
+///     stream.record_event()
+/// }
+/// ```
+///
+/// So one that was never recorded does not exist:
+///
+/// ```compile_fail,E0277
+/// # use thalweg_runtime::{Event, Stream};
+/// fn event(_: &Stream) -> Event {
+///     Default::default()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Keeps the device, and the stream if it is the stream's own.

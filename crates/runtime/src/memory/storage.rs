@@ -16,6 +16,22 @@ use thalweg_hal::{Access, Memory};
 ///
 /// Reading needs `&Storage`, on any stream and any thread; writing needs `&mut Storage`. Dropping it returns the block
 /// to the stream that it came from, at once and without waiting: what still uses the bytes is remembered with them.
+///
+/// ```
+/// # use thalweg_runtime::{Operand, Storage};
+/// fn to_write(storage: &mut Storage) -> Operand<'_> {
+///     Operand::write(&mut *storage)
+/// }
+/// ```
+///
+/// Bytes that somebody else may be reading cannot be written:
+///
+/// ```compile_fail,E0596
+/// # use thalweg_runtime::{Operand, Storage};
+/// fn to_write(storage: &Storage) -> Operand<'_> {
+///     Operand::write(&mut *storage)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Storage {
     lease: Arc<Lease>,
@@ -186,6 +202,28 @@ impl Drop for Storage {
 ///
 /// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written. The one
 /// exception is [`MutableStorage`](super::MutableStorage).
+///
+/// ```
+/// # use thalweg_runtime::{Operand, Result, Storage, Stream, Work};
+/// fn fill(stream: &Stream, mut storage: Storage) -> Result<()> {
+///     let operand = Operand::write(&mut storage);
+///     stream.record(&Work::Fill(0), &[operand])?;
+///     drop(storage);
+///     Ok(())
+/// }
+/// ```
+///
+/// It does not outlive its storage:
+///
+/// ```compile_fail,E0505
+/// # use thalweg_runtime::{Operand, Result, Storage, Stream, Work};
+/// fn fill(stream: &Stream, mut storage: Storage) -> Result<()> {
+///     let operand = Operand::write(&mut storage);
+///     drop(storage);
+///     stream.record(&Work::Fill(0), &[operand])?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     pub(crate) storage: &'a Storage,

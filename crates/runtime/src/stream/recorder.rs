@@ -37,6 +37,28 @@ struct MemorySlot {
 }
 
 /// What an operation does with its operands.
+///
+/// A kernel is compiled before the operation that runs it is recorded:
+///
+/// ```
+/// # use thalweg_runtime::{Device, Operand, Result, Stream, Work};
+/// # use thalweg_hal::KernelSource;
+/// fn run(device: &Device, stream: &Stream, kernel: &KernelSource, operands: &[Operand<'_>]) -> Result<()> {
+///     let pipeline = &device.pipeline(kernel)?;
+///     stream.record(&Work::Dispatch { pipeline, params: &[], extent: [1; 3] }, operands)
+/// }
+/// ```
+///
+/// Never on the way:
+///
+/// ```compile_fail,E0308
+/// # use thalweg_runtime::{Device, Operand, Result, Stream, Work};
+/// # use thalweg_hal::KernelSource;
+/// fn run(device: &Device, stream: &Stream, kernel: &KernelSource, operands: &[Operand<'_>]) -> Result<()> {
+///     let pipeline = kernel;
+///     stream.record(&Work::Dispatch { pipeline, params: &[], extent: [1; 3] }, operands)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Work<'a> {
     /// Runs a kernel; see [`Command::Dispatch`].

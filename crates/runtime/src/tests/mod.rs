@@ -1,5 +1,7 @@
 //! Tests that need the inside of the runtime.
 
+#[cfg(not(loom))]
+mod audit;
 #[cfg(loom)]
 mod loom;
 #[cfg(not(loom))]
