@@ -11,7 +11,7 @@ use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::reaper::{self, Doorbell, Reaper};
 use crate::stream::core::StreamCore;
-use crate::stream::pool::{MAX_STREAMS, Pool};
+use crate::stream::pool::{self, MAX_STREAMS, Pool};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -108,7 +108,10 @@ impl Device {
     /// there can be, or what the device says.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         life::check_fork()?;
-        self.core.pipelines.get(&self.core, source)
+        match pool::known(self) {
+            Some(stream) => self.core.stream(stream).pipelines.get(&self.core, &self.core.pipelines, source),
+            None => self.core.pipelines.get(&self.core, source),
+        }
     }
 
     /// What the device's streams have done so far.

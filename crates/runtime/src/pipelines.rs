@@ -1,8 +1,12 @@
 //! Compiled kernels, one compile for each.
+//!
+//! Each stream remembers those that were asked for on it, so that a look-up, and the reference counts of what it finds, are
+//! shared with no other stream.
 
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -20,6 +24,59 @@ impl Pipeline {
     /// The kernel's declaration.
     pub fn source(&self) -> &KernelSource {
         self.hal.source()
+    }
+
+    /// The pipeline for a kernel of its name, if that is declared as this is.
+    fn fitting(&self, source: &KernelSource) -> Result<Self> {
+        let known = self.source();
+        if known.name != source.name || known.bindings != source.bindings || known.params_bytes != source.params_bytes {
+            let what = "another kernel of this name is in use; kernels need names of their own";
+            return Err(Error::Malformed { operation: source.name.clone().into_owned(), what });
+        }
+        Ok(self.clone())
+    }
+}
+
+/// How many pipelines a stream remembers.
+const REMEMBERED: usize = 64;
+
+/// The pipelines that were asked for on a stream, as far as there is room: each stays where its kernel's address led, and
+/// another that is led there is looked up in the device's map each time.
+#[derive(Debug)]
+pub(crate) struct Remembered([OnceLock<Pipeline>; REMEMBERED]);
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self([const { OnceLock::new() }; REMEMBERED])
+    }
+}
+
+impl Remembered {
+    /// The pipeline, from here or from the device's map.
+    pub(crate) fn get(&self, core: &DeviceCore, pipelines: &Pipelines, source: &KernelSource) -> Result<Pipeline> {
+        // The address only says where to look. What is there is compared whole.
+        let slot = &self.0[(std::ptr::from_ref(source).addr() / size_of::<KernelSource>()) % REMEMBERED];
+        if let Some(pipeline) = slot.get().filter(|pipeline| pipeline.source().name == source.name) {
+            return pipeline.fitting(source);
+        }
+        let pipeline = pipelines.get(core, source)?;
+        let own = Pipeline { hal: Arc::new(Counted(pipeline.hal)), device: core.id };
+        // Somebody else may have been faster, or have another kernel there.
+        Ok(if slot.get().is_none() { slot.get_or_init(|| own).fitting(source)? } else { own })
+    }
+}
+
+/// A pipeline under a reference count of its own.
+#[derive(Debug)]
+struct Counted(Arc<dyn thalweg_hal::Pipeline>);
+
+impl thalweg_hal::Pipeline for Counted {
+    fn source(&self) -> &KernelSource {
+        self.0.source()
+    }
+    /// The backend's own pipeline.
+    fn as_any(&self) -> &dyn Any {
+        self.0.as_any()
     }
 }
 
@@ -44,12 +101,7 @@ impl Pipelines {
             Some(pipeline) => pipeline,
             None => entry.compile(core, source)?,
         };
-        let known = pipeline.source();
-        if known.bindings != source.bindings || known.params_bytes != source.params_bytes {
-            let what = "another kernel of this name is in use; kernels need names of their own";
-            return Err(Error::Malformed { operation: source.name.clone().into_owned(), what });
-        }
-        Ok(pipeline.clone())
+        pipeline.fitting(source)
     }
 
     fn entry(&self, source: &KernelSource) -> Arc<Entry> {

@@ -22,6 +22,7 @@ use crate::device::DeviceCore;
 use crate::error::{Error, Result};
 use crate::memory::heap::Returns;
 use crate::patience::Patience;
+use crate::pipelines::Remembered;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,6 +54,7 @@ pub(crate) struct StreamCore {
     pub(crate) strict: Strict,
     pub(crate) waiters: Waiters,
     pub(crate) counters: StreamCounters,
+    pub(crate) pipelines: Remembered,
     pub(crate) returns: Mutex<Returns>,
 }
 
@@ -68,6 +70,7 @@ impl StreamCore {
             strict: Strict::default(),
             waiters: Waiters::default(),
             counters: StreamCounters::default(),
+            pipelines: Remembered::default(),
             returns: Mutex::new(Returns::default()),
         }
     }

@@ -179,6 +179,17 @@ pub(crate) fn current(device: &Device) -> Result<Stream> {
     }
 }
 
+/// The stream that this thread records on, if it has one.
+pub(crate) fn known(device: &Device) -> Option<u32> {
+    let known = HINTS.try_with(|hints| {
+        let hints = hints.borrow();
+        let scoped = hints.scopes.iter().rev().find(|stream| Arc::ptr_eq(&stream.device().core, &device.core));
+        let pooled = || hints.pooled.iter().find(|hint| hint.is_of(device)).map(|hint| hint.stream);
+        scoped.map(Stream::id).or_else(pooled)
+    });
+    known.ok().flatten()
+}
+
 /// The thread's lease, or one of a stream that nobody uses if the thread shares its own and that is idle: then nothing can be
 /// overtaken.
 fn relocated(device: &Device, lease: Arc<Lease>) -> Result<Arc<Lease>> {

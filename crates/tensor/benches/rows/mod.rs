@@ -129,8 +129,9 @@ fn own_lock(_device: &Device) -> Result<Run> {
 }
 
 fn append(device: &Device) -> Result<Run> {
-    let pipeline = device.pipeline(&kernel("append", &[Access::Read, Access::Read, Access::Write], 32))?;
     let stream = Stream::new(device)?;
+    let source = kernel("append", &[Access::Read, Access::Read, Access::Write], 32);
+    let pipeline = stream.scope(|| device.pipeline(&source))?;
     let (a, b, mut c) = (stream.allocate(BYTES)?, stream.allocate(BYTES)?, stream.allocate(BYTES)?);
     Ok(Box::new(move |turns| {
         for _ in 0..turns {
@@ -181,11 +182,15 @@ fn event(device: &Device) -> Result<Run> {
 fn look_up(device: &Device) -> Result<Run> {
     let device = device.clone();
     let source = kernel("look-up", &[Access::Write], 0);
+    // As on a thread that records.
+    let stream = Stream::new(&device)?;
     Ok(Box::new(move |turns| {
-        for _ in 0..turns {
-            black_box(device.pipeline(&source)?);
-        }
-        Ok(())
+        stream.scope(|| {
+            for _ in 0..turns {
+                black_box(device.pipeline(&source)?);
+            }
+            Ok(())
+        })
     }))
 }
 
