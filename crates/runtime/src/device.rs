@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use thalweg_hal::{DeviceInfo, KernelSource};
+use thalweg_hal::{DeviceInfo, KernelSource, Wait};
 
 /// A device that any number of threads use at once. Cloning the handle is cheap; the device is closed when the last
 /// handle, stream, event and tensor of it is dropped.
@@ -387,5 +387,13 @@ impl Drop for DeviceCore {
     fn drop(&mut self) {
         // Wakes the reaper, which then finds the device gone. What is in flight runs on; its lists own what they use.
         self.doorbell.ring();
+        let reaper = self.reaper.lock().take();
+        if let Some(reaper) = reaper {
+            let last = |stream: &StreamCore| Wait { timeline: Arc::clone(&stream.timeline), value: stream.submitted() };
+            exit::leave(
+                self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect(),
+                reaper,
+            );
+        }
     }
 }

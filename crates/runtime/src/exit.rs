@@ -1,14 +1,17 @@
 //! The end of the process: what is on a device is waited for before its driver goes.
 //!
 //! A driver's own handlers for the exit were registered when it was loaded, before any device was opened, and so before ours;
-//! handlers run the last first. So our threads have left the driver when it is torn down.
+//! handlers run the last first. So our threads have left the driver when it is torn down. That goes for devices that are gone,
+//! too: dropping the last handle of one waits neither for what it runs nor for its thread.
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
+use crate::reaper::Reaper;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use thalweg_hal::Wait;
 
 /// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody would
 /// watch a program that hangs.
@@ -16,6 +19,31 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The devices that may be open. (Not through `sync`: it is no part of the protocols, and a `static`.)
 static DEVICES: Mutex<Vec<Weak<DeviceCore>>> = Mutex::new(Vec::new());
+
+/// What devices that are gone have left. Likewise.
+static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
+
+/// What is still there of a device whose last handle has been dropped.
+struct Left {
+    /// Its last lists, stream by stream.
+    lists: Vec<Wait>,
+    /// Its thread, which has been told to end.
+    reaper: Reaper,
+}
+
+impl Left {
+    fn is_over(&self) -> bool {
+        self.reaper.has_ended() && self.lists.iter().all(|list| list.timeline.completed() >= list.value)
+    }
+
+    fn wait(&self, patience: Patience) {
+        for Wait { timeline, value } in &self.lists {
+            // What keeps it from ending is not told to anybody: see `at_exit`.
+            let _ = timeline.wait(*value, patience.left());
+        }
+        self.reaper.join(patience);
+    }
+}
 
 /// Has the devices closed at the exit. Called when the driver has been loaded.
 pub(crate) fn watch() {
@@ -37,6 +65,16 @@ pub(crate) fn enter(core: &Arc<DeviceCore>) {
     devices.push(Arc::downgrade(core));
 }
 
+/// Enters what a device leaves. Forgets what others have left that is over by now, so that there are no more of them than
+/// there are devices that have not come to their end.
+pub(crate) fn leave(lists: Vec<Wait>, reaper: Reaper) {
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    let over: Vec<Left> = left.extract_if(.., |left| left.is_over()).collect();
+    left.push(Left { lists, reaper });
+    drop(left);
+    drop(over); // with nothing locked: it may be the last that holds a driver's objects
+}
+
 extern "C" fn at_exit() {
     // A forked child has none of the threads that could be waited for.
     if thalweg_hal::process::forked() {
@@ -51,4 +89,6 @@ extern "C" fn at_exit() {
         // Other threads may still use it.
         std::mem::forget(device);
     }
+    let left = std::mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner));
+    let _ = catch_unwind(AssertUnwindSafe(|| left.iter().for_each(|left| left.wait(patience))));
 }
