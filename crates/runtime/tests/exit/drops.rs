@@ -1,11 +1,10 @@
 //! Everything is dropped, in any order and by any thread, while the device works.
 
 use crate::Case;
-use crate::program::{BYTES, Double, Known, Program, block_on, is_closed, work};
+use crate::program::{BYTES, Double, Known, Program, is_closed, step};
 use std::any::Any;
-use std::future::poll_fn;
 use std::sync::{Arc, mpsc};
-use std::task::Poll;
+use std::task::{Context, Waker};
 use std::thread;
 use thalweg_runtime::{MutableStorage, Stream};
 
@@ -30,7 +29,7 @@ fn drops_in_any_order(program: &Program) {
             }
             let (event, timed) = (stream.record_event(), current.record_timed_event().unwrap());
             let mut finished = Box::pin(event.finished());
-            block_on(poll_fn(|context| Poll::Ready(drop(finished.as_mut().poll(context)))));
+            let _ = finished.as_mut().poll(&mut Context::from_waker(Waker::noop())); // ready or not
             let mutable = MutableStorage::new(stream.allocate(BYTES).unwrap(), BYTES).unwrap();
             known.advance(random.u32(..), &stream).unwrap();
             things.push(Box::new((mutable, event)));
@@ -41,9 +40,12 @@ fn drops_in_any_order(program: &Program) {
             things.push(Box::new((stream, known)));
             things.push(Box::new(Arc::new(weights)));
         }
-        let (worker, random) = (device.clone(), program.random(1 + round));
+        let (worker, mut random_there) = (device.clone(), program.random(1 + round));
+        let mut known = Known::upload(&device, &mut random).unwrap();
+        let weights = Known::frozen(&device, &mut random).unwrap();
         let work = move || {
-            let (_known, end) = work(&worker, random, |round| round < 20);
+            let mut step = || step(&worker, &mut random_there, &mut known, &weights);
+            let end = (0..20).try_for_each(|_| step());
             assert!(end.is_ok() || is_closed(&end), "{end:?}"); // the process may end first
         };
         things.push(Box::new(thread::spawn(work)));
