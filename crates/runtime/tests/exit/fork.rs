@@ -163,6 +163,13 @@ fn forked_from_busy_threads(program: &Program) {
     let fill = Known::fill(&shared, 1).unwrap();
     shared.flush().unwrap();
     let pending = shared.record_event();
+    // So many that whoever takes a waker back holds the lock for a while.
+    let wait = |_| {
+        let mut waiting = Box::pin(pending.finished());
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        waiting
+    };
+    let crowd: Vec<_> = (0..10_000).map(wait).collect();
     let over = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
     for thread in 0..4 {
@@ -202,6 +209,7 @@ fn forked_from_busy_threads(program: &Program) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     faulty.release();
     fill.check().unwrap();
+    drop(crowd);
     program.done();
 }
 
