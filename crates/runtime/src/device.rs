@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use thalweg_hal::{DeviceInfo, KernelSource};
+use thalweg_hal::{DeviceInfo, KernelSource, Wait};
 
 /// A device that any number of threads use at once. Cloning the handle is cheap; the device is closed when the last
 /// handle, stream, event and tensor of it is dropped.
@@ -182,7 +182,7 @@ impl Device {
     /// [`Error::Unfinished`] if the timeout was over first, or that the device is lost. It is closed all the same.
     pub fn close(&self, timeout: Duration) -> Result<()> {
         life::check_fork()?;
-        self.core.close(Patience::of(Some(timeout)), true).inspect_err(|_| {
+        self.core.close(Patience::of(Some(timeout))).inspect_err(|_| {
             // Lists that have not run name memory that the device may still write.
             std::mem::forget(Arc::clone(&self.core));
         })
@@ -307,13 +307,13 @@ impl DeviceCore {
         last.into_iter().try_for_each(|(stream, value)| self.wait(stream, value, Patience::Forever))
     }
 
-    /// Ends everything. What was recorded is submitted first, or left where it is.
+    /// Ends everything.
     ///
     /// 1. Nothing is recorded any more: a flag, and each recorder's own, so that what is in a list by now is known.
-    /// 2. The lists run, until the patience is over.
+    /// 2. The lists are submitted and run, until the patience is over. So nobody else has anything left to submit.
     /// 3. Nobody waits any more: a flag, and whoever is waiting is woken and finds it.
     /// 4. The reaper wakes the tasks that wait, and ends.
-    pub(crate) fn close(&self, patience: Patience, submit: bool) -> Result<()> {
+    pub(crate) fn close(&self, patience: Patience) -> Result<()> {
         self.life.begin_closing();
         // SeqCst: pairs with the fence in `open_stream`.
         fence(Ordering::SeqCst);
@@ -321,9 +321,7 @@ impl DeviceCore {
         for stream in self.streams() {
             let mut recorder = stream.recorder.lock();
             recorder.closed = true;
-            let recorded = recorder.last();
-            drop(recorder);
-            last.push((stream, if submit { recorded } else { stream.submitted() }));
+            last.push((stream, recorder.last()));
         }
         // All submitted before any is waited for. What is not submitted, or not waited for, in time is counted below.
         last.iter().for_each(|(stream, value)| drop(stream.flush_to(self, *value, patience)));
@@ -414,5 +412,11 @@ impl Drop for DeviceCore {
     fn drop(&mut self) {
         // Wakes the reaper, which then finds the device gone. What is in flight runs on; its lists own what they use.
         self.doorbell.ring();
+        #[cfg(not(loom))] // models have neither, and nothing of theirs may be in a `static`
+        {
+            let last = |stream: &StreamCore| Wait { timeline: Arc::clone(&stream.timeline), value: stream.submitted() };
+            let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
+            exit::leave(self, lists, self.reaper.lock().take());
+        }
     }
 }

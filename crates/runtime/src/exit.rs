@@ -1,21 +1,60 @@
 //! The end of the process: what is on a device is waited for before its driver goes.
 //!
 //! A driver's own handlers for the exit were registered when it was loaded, before any device was opened, and so before ours;
-//! handlers run the last first. So our threads have left the driver when it is torn down.
+//! handlers run the last first. So our threads have left the driver when it is torn down. That goes for devices that are gone,
+//! too: dropping the last handle of one waits neither for what it runs nor for its thread.
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
+use crate::reaper::Reaper;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use thalweg_hal::Wait;
 
 /// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody would
 /// watch a program that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The devices that may be open. (Not through `sync`: it is no part of the protocols, and a `static`.)
-static DEVICES: Mutex<Vec<Weak<DeviceCore>>> = Mutex::new(Vec::new());
+/// The devices that the exit has to do with. (Not through `sync`: it is no part of the protocols, and a `static`.)
+static DEVICES: Mutex<Devices> = Mutex::new(Devices { open: Vec::new(), left: Vec::new() });
+/// Notified when one moves from `open` to `left`.
+static LEAVING: Condvar = Condvar::new();
+
+struct Devices {
+    /// Those that can be used, and those whose last handle is being dropped at this moment.
+    open: Vec<Weak<DeviceCore>>,
+    /// What others have left.
+    left: Vec<Left>,
+}
+
+fn devices() -> MutexGuard<'static, Devices> {
+    DEVICES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is still there of a device whose last handle has been dropped.
+struct Left {
+    /// Its last lists, stream by stream.
+    lists: Vec<Wait>,
+    /// Its thread, which has been told to end; `None` if that has been waited for.
+    reaper: Option<Reaper>,
+}
+
+impl Left {
+    fn is_over(&self) -> bool {
+        self.reaper.as_ref().is_none_or(Reaper::has_ended)
+            && self.lists.iter().all(|list| list.timeline.completed() >= list.value)
+    }
+
+    fn wait(&self, patience: Patience) {
+        for Wait { timeline, value } in &self.lists {
+            // What keeps it from ending is not told to anybody: see `at_exit`.
+            let _ = timeline.wait(*value, patience.left());
+        }
+        self.reaper.iter().for_each(|reaper| reaper.join(patience));
+    }
+}
 
 /// Has the devices closed at the exit. Called when the driver has been loaded.
 pub(crate) fn watch() {
@@ -32,9 +71,19 @@ pub(crate) fn watch() {
 
 /// Enters an open device.
 pub(crate) fn enter(core: &Arc<DeviceCore>) {
-    let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
-    devices.retain(|device| device.strong_count() > 0);
-    devices.push(Arc::downgrade(core));
+    devices().open.push(Arc::downgrade(core));
+}
+
+/// Enters what a device leaves that is being dropped. Forgets what others have left that is over by now, so that there are no
+/// more of them than there are devices that have not come to their end.
+pub(crate) fn leave(core: &DeviceCore, lists: Vec<Wait>, reaper: Option<Reaper>) {
+    let mut devices = devices();
+    devices.open.retain(|device| !std::ptr::eq(device.as_ptr(), core));
+    let over: Vec<Left> = devices.left.extract_if(.., |left| left.is_over()).collect();
+    devices.left.push(Left { lists, reaper });
+    drop(devices);
+    LEAVING.notify_all();
+    drop(over); // with nothing locked: it may be the last that holds a driver's objects
 }
 
 extern "C" fn at_exit() {
@@ -43,12 +92,21 @@ extern "C" fn at_exit() {
         return;
     }
     let patience = Patience::of(Some(PATIENCE));
-    let devices = std::mem::take(&mut *DEVICES.lock().unwrap_or_else(PoisonError::into_inner));
-    for device in devices.iter().filter_map(Weak::upgrade) {
-        // Nobody is left to be told: not of a panic, which must not leave this function, nor of what has not run. What was
-        // recorded and not submitted has nobody to read it.
-        let _ = catch_unwind(AssertUnwindSafe(|| device.close(patience, false)));
+    let open: Vec<_> = devices().open.iter().filter_map(Weak::upgrade).collect();
+    for device in open {
+        // Nobody is left to be told: not of a panic, which must not leave this function, nor of what has not run.
+        let _ = catch_unwind(AssertUnwindSafe(|| device.close(patience)));
         // Other threads may still use it.
         std::mem::forget(device);
     }
+    let left = wait_for_leaving(patience);
+    let _ = catch_unwind(AssertUnwindSafe(|| left.iter().for_each(|left| left.wait(patience))));
+}
+
+/// What the devices have left that are gone, once those have left that other threads are dropping.
+fn wait_for_leaving(patience: Patience) -> Vec<Left> {
+    let is_leaving = |devices: &mut Devices| devices.open.iter().any(|device| device.strong_count() == 0);
+    let left = patience.left().unwrap_or(PATIENCE);
+    let waited = LEAVING.wait_timeout_while(devices(), left, is_leaving);
+    std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.left)
 }

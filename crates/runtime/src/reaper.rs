@@ -10,7 +10,7 @@ use crate::stream::core::StreamCore;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::thread::ThreadId;
@@ -97,6 +97,8 @@ pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
     let (running, ended) = std::sync::mpsc::channel::<std::convert::Infallible>();
     let body = move || {
         let _running = running;
+        // Dropped before that: whoever waits for the end may be about to unload the driver.
+        let hal = hal;
         run(&weak, &*hal);
     };
     let thread = std::thread::Builder::new().name("thalweg-reaper".into()).spawn(body);
@@ -106,7 +108,7 @@ pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
     Ok(())
 }
 
-/// The thread, for whoever closes the device.
+/// The thread, for whoever waits for its end.
 #[derive(Debug)]
 pub(crate) struct Reaper {
     thread: ThreadId,
@@ -124,6 +126,11 @@ impl Reaper {
                 Some(left) => self.ended.recv_timeout(left),
             };
         }
+    }
+
+    /// Whether it has ended. Does not wait.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
     }
 }
 

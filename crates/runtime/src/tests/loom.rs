@@ -473,7 +473,7 @@ fn loom_deferred_flush_against_close() {
             world.device.core.defer_flush(world.streams[0].id());
         });
         let reaper = spawn(&world, |world| drop(reaper::round(&world.device.core, &mut Watch::default())));
-        world.device.core.close(Patience::Forever, true).unwrap();
+        world.device.core.close(Patience::Forever).unwrap();
         join([recorder, reaper]);
         let stream = world.device.core.stream(world.streams[0].id());
         assert!(stream.is_idle(), "something was recorded and never ran");

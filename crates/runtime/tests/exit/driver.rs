@@ -1,0 +1,241 @@
+//! A driver that minds how it is left.
+//!
+//! Like a real one it registers a handler for the exit when it is loaded, and after that it must not be in use: no list may be
+//! unfinished, and no thread of the runtime inside a call. In a forked child it must not be called at all, and nothing of it
+//! be freed. It complains on stderr, which fails the case.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use thalweg_hal::{
+    Device, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Report, Result, Submission, Timeline, Wait,
+};
+
+/// A device of the driver.
+#[derive(Debug)]
+pub struct Driver {
+    inner: Arc<dyn Device>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Threads in `wait_any`, where the runtime's own is nearly all the time.
+    waiting: AtomicUsize,
+    /// Threads in `submit`.
+    submitting: AtomicUsize,
+    /// Whatever is not finished when somebody looks: what every list signals.
+    signals: Mutex<Vec<Wait>>,
+}
+
+/// Those that have been loaded.
+static DEVICES: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
+static TORN_DOWN: AtomicBool = AtomicBool::new(false);
+
+/// The process that loaded the driver.
+fn owner() -> u32 {
+    static OWNER: OnceLock<u32> = OnceLock::new();
+    *OWNER.get_or_init(std::process::id)
+}
+
+impl Driver {
+    /// Loads the driver, if this is its first device.
+    pub fn load(inner: Arc<dyn Device>) -> Arc<Self> {
+        static LOADED: AtomicBool = AtomicBool::new(false);
+        owner();
+        if !LOADED.swap(true, SeqCst) {
+            // SAFETY: the handler does not unwind, short of a closed stderr.
+            assert_eq!(unsafe { libc::atexit(tear_down) }, 0);
+        }
+        let shared = Arc::<Shared>::default();
+        DEVICES.lock().unwrap().push(Arc::clone(&shared));
+        Arc::new(Self { inner, shared })
+    }
+}
+
+extern "C" fn tear_down() {
+    TORN_DOWN.store(true, SeqCst);
+    if std::process::id() != owner() {
+        return; // a forked child has neither threads nor lists
+    }
+    for device in &*DEVICES.lock().unwrap() {
+        let (waiting, submitting) = (device.waiting.load(SeqCst), device.submitting.load(SeqCst));
+        let signals = device.signals.lock().unwrap();
+        let unfinished = signals.iter().filter(|signal| signal.timeline.completed() < signal.value).count();
+        if (waiting, submitting, unfinished) != (0, 0, 0) {
+            eprintln!(
+                "torn down with {waiting} threads waiting, {submitting} submitting, {unfinished} lists unfinished"
+            );
+        }
+    }
+}
+
+/// Complains if the driver may not be called here.
+fn called(what: &str) {
+    if std::process::id() != owner() {
+        eprintln!("a forked child: {what}");
+    }
+}
+
+/// The same for what the runtime may not do once the process ends.
+fn used(what: &str) {
+    called(what);
+    if TORN_DOWN.load(SeqCst) {
+        eprintln!("torn down, then: {what}");
+    }
+}
+
+/// Counts a thread for as long as it is there.
+struct Inside<'a>(&'a AtomicUsize);
+
+impl<'a> Inside<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Device for Driver {
+    fn info(&self) -> &DeviceInfo {
+        self.inner.info()
+    }
+
+    fn create_queue(&self) -> Result<Box<dyn Queue>> {
+        called("create_queue");
+        Ok(Box::new(DriverQueue { inner: self.inner.create_queue()?, shared: Arc::clone(&self.shared) }))
+    }
+
+    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
+        called("create_timeline");
+        Ok(Arc::new(DriverTimeline(self.inner.create_timeline()?)))
+    }
+
+    fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
+        called("create_pipeline");
+        self.inner.create_pipeline(source)
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        called("allocate");
+        Ok(Arc::new(DriverMemory(self.inner.allocate(bytes)?)))
+    }
+
+    unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
+        called("read");
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.read(memory, offset, into) }
+    }
+
+    unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
+        called("write");
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.write(memory, offset, from) }
+    }
+
+    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
+        called("discard");
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.discard(memory, offset, bytes) }
+    }
+
+    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+        used("wait_any");
+        let _inside = Inside::new(&self.shared.waiting);
+        let watch: Vec<Wait> = watch.iter().map(inner).collect();
+        self.inner.wait_any(&watch, timeout)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        called("the device is dropped");
+    }
+}
+
+#[derive(Debug)]
+struct DriverQueue {
+    inner: Box<dyn Queue>,
+    shared: Arc<Shared>,
+}
+
+impl Queue for DriverQueue {
+    unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
+        used("submit");
+        let _inside = Inside::new(&self.shared.submitting);
+        let Submission { list, waits, signal } = submission;
+        let (waits, signal): (Vec<Wait>, Wait) = (waits.iter().map(inner).collect(), inner(signal));
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.submit(Submission { list, waits: &waits, signal: &signal }) }?;
+        let mut signals = self.shared.signals.lock().unwrap();
+        signals.retain(|other| other.timeline.id() != signal.timeline.id());
+        signals.push(signal); // values of one timeline are reached in order
+        Ok(())
+    }
+}
+
+/// As the device inside understands it.
+fn inner(wait: &Wait) -> Wait {
+    let timeline = wait.timeline.as_any().downcast_ref::<DriverTimeline>().unwrap();
+    Wait { timeline: Arc::clone(&timeline.0), value: wait.value }
+}
+
+#[derive(Debug)]
+struct DriverTimeline(Arc<dyn Timeline>);
+
+impl Timeline for DriverTimeline {
+    fn id(&self) -> u64 {
+        self.0.id()
+    }
+    fn completed(&self) -> u64 {
+        called("completed");
+        self.0.completed()
+    }
+    fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
+        called("wait");
+        self.0.wait(value, timeout)
+    }
+    fn interrupt(&self) {
+        called("interrupt");
+        self.0.interrupt();
+    }
+    fn signal(&self, value: u64) {
+        called("signal");
+        self.0.signal(value);
+    }
+    fn take_reports(&self) -> Vec<Report> {
+        called("take_reports");
+        self.0.take_reports()
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[derive(Debug)]
+struct DriverMemory(Arc<dyn Memory>);
+
+impl Memory for DriverMemory {
+    fn id(&self) -> u64 {
+        self.0.id()
+    }
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+    /// The memory inside, which is what runs commands.
+    fn as_any(&self) -> &dyn Any {
+        self.0.as_any()
+    }
+}
+
+impl Drop for DriverMemory {
+    fn drop(&mut self) {
+        called("memory is freed");
+    }
+}
