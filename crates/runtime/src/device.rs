@@ -399,8 +399,8 @@ impl Drop for DeviceCore {
     fn drop(&mut self) {
         // Wakes the reaper, which then finds the device gone. What is in flight runs on; its lists own what they use.
         self.doorbell.ring();
-        #[cfg(not(loom))] // models have neither, and nothing of theirs may be in a `static`
-        {
+        // Models have neither lists to wait for nor a thread, and nothing of theirs may be in a `static`.
+        if cfg!(not(loom)) {
             let last = |stream: &StreamCore| Wait { timeline: Arc::clone(&stream.timeline), value: stream.submitted() };
             let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
             exit::leave(self, lists, self.reaper.lock().take());
