@@ -72,6 +72,7 @@ impl Device {
             doorbell: Doorbell::new(hal.create_timeline()?),
             deferred: (0..MAX_STREAMS / 64).map(|_| AtomicU64::new(0)).collect(),
             life: Life::new(),
+            unfinished: OnceLock::new(),
             reaper: Mutex::new(None),
             #[cfg(test)]
             sabotage: Default::default(),
@@ -256,6 +257,8 @@ pub(crate) struct DeviceCore {
     /// A bit for each stream that somebody wants flushed without waiting for it. Set by anyone, cleared by the reaper.
     deferred: Box<[AtomicU64]>,
     pub(crate) life: Life,
+    /// How many lists had not run when the device was closed. Written once, by the first who closed it.
+    unfinished: OnceLock<u64>,
     /// `None` in models that have none.
     pub(crate) reaper: Mutex<Option<Reaper>>,
     #[cfg(test)]
@@ -313,7 +316,12 @@ impl DeviceCore {
     /// 2. The lists are submitted and run, until the patience is over. So nobody else has anything left to submit.
     /// 3. Nobody waits any more: a flag, and whoever is waiting is woken and finds it.
     /// 4. The reaper wakes the tasks that wait, and ends.
+    ///
+    /// A device that is closed is left alone: whoever closes it again gets the same answer, and nothing is submitted.
     pub(crate) fn close(&self, patience: Patience) -> Result<()> {
+        if let Some(lists) = self.unfinished.get() {
+            return self.closed(*lists);
+        }
         self.life.begin_closing();
         // SeqCst: pairs with the fence in `open_stream`.
         fence(Ordering::SeqCst);
@@ -333,6 +341,12 @@ impl DeviceCore {
         if let Some(reaper) = reaper {
             reaper.join(patience);
         }
+        // Of two who close it at once, the first to get here says how it ended.
+        self.closed(*self.unfinished.get_or_init(|| lists))
+    }
+
+    /// What whoever closed the device is told.
+    fn closed(&self, lists: u64) -> Result<()> {
         if self.life.is_lost() {
             return self.life.check_waits();
         }
@@ -412,8 +426,8 @@ impl Drop for DeviceCore {
     fn drop(&mut self) {
         // Wakes the reaper, which then finds the device gone. What is in flight runs on; its lists own what they use.
         self.doorbell.ring();
-        #[cfg(not(loom))] // models have neither, and nothing of theirs may be in a `static`
-        {
+        // Models have neither lists to wait for nor a thread, and nothing of theirs may be in a `static`.
+        if cfg!(not(loom)) {
             let last = |stream: &StreamCore| Wait { timeline: Arc::clone(&stream.timeline), value: stream.submitted() };
             let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
             exit::leave(self, lists, self.reaper.lock().take());
