@@ -118,6 +118,7 @@ impl Storage {
     /// As for [`read`](Self::read).
     pub async fn read_async(&self, offset: u64, bytes: usize) -> Result<Vec<u8>> {
         self.check_range(offset, bytes)?;
+        life::check_fork()?; // before the lock in `writes`
         for write in self.writes() {
             Event::new(Arc::clone(&self.lease), write.by.stream, write.by.value).finished().await?;
             write.result()?;

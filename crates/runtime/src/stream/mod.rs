@@ -182,7 +182,11 @@ impl Stream {
         let point = event.point(core)?;
         if point.0 != self.id() {
             record::flush_foreign(core, self.core(), point, self.patience())?;
-            self.core().recorder.lock().wait_for(point, core);
+            let mut recorder = self.core().recorder.lock();
+            if recorder.closed {
+                return Err(Error::Closed);
+            }
+            recorder.wait_for(point, core);
         }
         Ok(())
     }

@@ -234,6 +234,7 @@ fn forked_while_locks_are_held(program: &Program) {
     join(fork(move || {
         let (known, from, to, event, device) = held;
         refused(known.check());
+        refused(block_on(known.check_async()));
         refused(to.allocate(BYTES));
         refused(from.flush());
         refused(from.synchronize());
