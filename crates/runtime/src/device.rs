@@ -12,7 +12,6 @@ use crate::pipelines::{Pipeline, Pipelines};
 use crate::reaper::{self, Doorbell, Reaper};
 use crate::stream::core::StreamCore;
 use crate::stream::pool::{self, MAX_STREAMS, Pool};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -73,7 +72,7 @@ impl Device {
             deferred: (0..MAX_STREAMS / 64).map(|_| AtomicU64::new(0)).collect(),
             life: Life::new(),
             unfinished: OnceLock::new(),
-            reaper: Mutex::new(None),
+            reaper: OnceLock::new(),
             #[cfg(test)]
             sabotage: Default::default(),
             config,
@@ -260,7 +259,7 @@ pub(crate) struct DeviceCore {
     /// How many lists had not run when the device was closed. Written once, by the first who closed it.
     unfinished: OnceLock<u64>,
     /// `None` in models that have none.
-    pub(crate) reaper: Mutex<Option<Reaper>>,
+    pub(crate) reaper: OnceLock<Reaper>,
     #[cfg(test)]
     pub(crate) sabotage: crate::tests::Sabotage,
 }
@@ -320,6 +319,9 @@ impl DeviceCore {
     /// A device that is closed is left alone: whoever closes it again gets the same answer, and nothing is submitted.
     pub(crate) fn close(&self, patience: Patience) -> Result<()> {
         if let Some(lists) = self.unfinished.get() {
+            if let Some(reaper) = self.reaper.get() {
+                reaper.join(patience);
+            }
             return self.closed(*lists);
         }
         self.life.begin_closing();
@@ -337,8 +339,7 @@ impl DeviceCore {
         let lists = last.iter().map(|(stream, value)| value.saturating_sub(stream.settled())).sum();
         self.life.end();
         self.wake_waiting();
-        let reaper = self.reaper.lock().take();
-        if let Some(reaper) = reaper {
+        if let Some(reaper) = self.reaper.get() {
             reaper.join(patience);
         }
         // Of two who close it at once, the first to get here says how it ended.
@@ -430,7 +431,8 @@ impl Drop for DeviceCore {
         if cfg!(not(loom)) {
             let last = |stream: &StreamCore| Wait { timeline: Arc::clone(&stream.timeline), value: stream.submitted() };
             let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
-            exit::leave(self, lists, self.reaper.lock().take());
+            let reaper = self.reaper.take();
+            exit::leave(self, lists, reaper);
         }
     }
 }

@@ -104,7 +104,8 @@ pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
     let thread = std::thread::Builder::new().name("thalweg-reaper".into()).spawn(body);
     let refused = |source| Error::Thread { device: core.hal.info().name.clone(), source: Arc::new(source) };
     let thread = thread.map_err(refused)?.thread().id();
-    *core.reaper.lock() = Some(Reaper { thread, ended });
+    let entered = core.reaper.set(Reaper { thread, ended: Mutex::new(ended) });
+    debug_assert!(entered.is_ok(), "a device is started once");
     Ok(())
 }
 
@@ -112,7 +113,8 @@ pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Reaper {
     thread: ThreadId,
-    ended: Receiver<std::convert::Infallible>,
+    /// Held by one of those who wait for the end.
+    ended: Mutex<Receiver<std::convert::Infallible>>,
 }
 
 impl Reaper {
@@ -120,17 +122,19 @@ impl Reaper {
     pub(crate) fn join(&self, patience: Patience) {
         // A waker may close the device.
         if self.thread != std::thread::current().id() {
+            // Whoever else waits here waits for the same, and has a patience of its own.
+            let ended = self.ended.lock();
             // Both answers are errors: that it has ended, and that the time is over.
             let _ = match patience.left() {
-                None => self.ended.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(left) => self.ended.recv_timeout(left),
+                None => ended.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(left) => ended.recv_timeout(left),
             };
         }
     }
 
     /// Whether it has ended. Does not wait.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
+        self.ended.try_lock().is_some_and(|ended| ended.try_recv() == Err(TryRecvError::Disconnected))
     }
 }
 
