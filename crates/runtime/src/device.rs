@@ -285,6 +285,7 @@ impl DeviceCore {
             fence(Ordering::SeqCst);
             if self.life.check_open().is_err() {
                 self.stream(index).recorder.lock().closed = true;
+                self.stream(index).timeline.interrupt();
             }
         }
         Ok(())
@@ -337,13 +338,14 @@ impl DeviceCore {
         last.iter().for_each(|(stream, value)| drop(stream.flush_to(self, *value, patience)));
         last.iter().for_each(|(stream, value)| drop(stream.wait(self, *value, patience)));
         let lists = last.iter().map(|(stream, value)| value.saturating_sub(stream.settled())).sum();
+        // Of two who close it at once, the first to get here says how it ended.
+        let lists = *self.unfinished.get_or_init(|| lists);
         self.life.end();
         self.wake_waiting();
         if let Some(reaper) = self.reaper.get() {
             reaper.join(patience);
         }
-        // Of two who close it at once, the first to get here says how it ended.
-        self.closed(*self.unfinished.get_or_init(|| lists))
+        self.closed(lists)
     }
 
     /// What whoever closed the device is told.
@@ -393,8 +395,8 @@ impl DeviceCore {
             for bit in (0..64).filter(|bit| wanted & (1 << bit) != 0) {
                 let stream = self.streams[word * 64 + bit].get();
                 if stream.is_some_and(|stream| stream.flush(self, Patience::Never).is_err()) {
-                    // Somebody is submitting there, and rings when done; or there is no credit, and a list that settles,
-                    // which the reaper watches, gives one. Relaxed: only the reaper reads it.
+                    // Somebody is submitting there, or there is no credit: the reaper ticks until it has done it.
+                    // Relaxed: only the reaper reads it.
                     bits.fetch_or(1 << bit, Ordering::Relaxed);
                 }
             }
@@ -419,6 +421,8 @@ impl DeviceCore {
         let device = self.hal.info().name.clone();
         let error = if error.is_retryable() { thalweg_hal::Error::DeviceLost { device } } else { error };
         self.life.lose(error);
+        // SeqCst: pairs with the fence in `open_stream`, as in `close`.
+        fence(Ordering::SeqCst);
         self.wake_waiting();
     }
 }
@@ -431,6 +435,9 @@ impl Drop for DeviceCore {
         if cfg!(not(loom)) {
             let last = |stream: &StreamCore| Wait { timeline: Arc::clone(&stream.timeline), value: stream.submitted() };
             let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
+            // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
+            self.streams = Box::default();
+            self.pipelines = Pipelines::default();
             let reaper = self.reaper.take();
             exit::leave(self, lists, reaper);
         }

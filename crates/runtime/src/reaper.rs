@@ -7,13 +7,14 @@
 use crate::device::DeviceCore;
 use crate::patience::Patience;
 use crate::stream::core::StreamCore;
+use crate::stream::turn::Turn;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::thread::ThreadId;
 use std::time::Duration;
 use thalweg_hal::{Device, Error, Result, Timeline, Wait};
 
@@ -90,21 +91,27 @@ impl Doorbell {
     }
 }
 
+thread_local! {
+    /// The device whose reaper this thread is. Without a destructor, so that the exit's handler may ask.
+    static REAPER_OF: Cell<u64> = const { Cell::new(0) };
+}
+
 /// Starts the reaper. It holds the device only while it works, and ends when the device is gone, lost or closed.
 pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
-    let (weak, hal) = (Arc::downgrade(core), Arc::clone(&core.hal));
+    let (weak, hal, id) = (Arc::downgrade(core), Arc::clone(&core.hal), core.id);
     // Nothing is ever sent: that the sender is dropped says that the reaper has ended.
     let (running, ended) = std::sync::mpsc::channel::<std::convert::Infallible>();
     let body = move || {
         let _running = running;
+        REAPER_OF.set(id);
         // Dropped before that: whoever waits for the end may be about to unload the driver.
         let hal = hal;
         run(&weak, &*hal);
     };
     let thread = std::thread::Builder::new().name("thalweg-reaper".into()).spawn(body);
     let refused = |source| Error::Thread { device: core.hal.info().name.clone(), source: Arc::new(source) };
-    let thread = thread.map_err(refused)?.thread().id();
-    let entered = core.reaper.set(Reaper { thread, ended: Mutex::new(ended) });
+    thread.map_err(refused)?;
+    let entered = core.reaper.set(Reaper { device: core.id, ended: Turn::new(ended) });
     debug_assert!(entered.is_ok(), "a device is started once");
     Ok(())
 }
@@ -112,18 +119,19 @@ pub(crate) fn start(core: &Arc<DeviceCore>) -> Result<()> {
 /// The thread, for whoever waits for its end.
 #[derive(Debug)]
 pub(crate) struct Reaper {
-    thread: ThreadId,
-    /// Held by one of those who wait for the end.
-    ended: Mutex<Receiver<std::convert::Infallible>>,
+    /// The [`DeviceCore::id`] of its device.
+    device: u64,
+    /// With one of those who wait for the end.
+    ended: Turn<Receiver<std::convert::Infallible>>,
 }
 
 impl Reaper {
     /// Waits until it has ended, if the patience lasts. It has been told to.
     pub(crate) fn join(&self, patience: Patience) {
         // A waker may close the device.
-        if self.thread != std::thread::current().id() {
+        if REAPER_OF.get() != self.device {
             // Whoever else waits here waits for the same, and has a patience of its own.
-            let ended = self.ended.lock();
+            let Ok(ended) = self.ended.take(patience) else { return };
             // Both answers are errors: that it has ended, and that the time is over.
             let _ = match patience.left() {
                 None => ended.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -134,7 +142,8 @@ impl Reaper {
 
     /// Whether it has ended. Does not wait.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.try_lock().is_some_and(|ended| ended.try_recv() == Err(TryRecvError::Disconnected))
+        let ended = self.ended.take(Patience::Never);
+        ended.is_ok_and(|ended| ended.try_recv() == Err(TryRecvError::Disconnected))
     }
 }
 
@@ -200,6 +209,10 @@ fn look(core: &DeviceCore, watch: &mut Watch) {
     for stream in core.streams() {
         // Up to whatever has completed; an edge that is open settles first.
         let _ = stream.retire(core, u64::MAX);
+        if core.is_deferred(stream.index) {
+            // What kept it from being submitted may be over by now, and then nothing else would call us.
+            core.doorbell.tick();
+        }
         if let Some(value) = stream.retiring.next() {
             core.doorbell.tick();
             // Only where somebody waits for us; what nobody waits for is settled at the next tick.

@@ -7,6 +7,7 @@ use super::storage::Storage;
 use crate::device::{DeviceCore, Lease};
 use crate::error::{Error, OutOfMemory, Result};
 use crate::patience::Patience;
+use smallvec::SmallVec;
 use std::convert::Infallible;
 use std::sync::Arc;
 use thalweg_hal::{BINDING_ALIGNMENT, Memory};
@@ -65,7 +66,16 @@ fn grow<T>(core: &DeviceCore, bytes: u64, patience: Patience, look: impl Fn() ->
         match attempt {
             0 => {}
             1 => core.trim(),
-            _ if matches!(patience, Patience::Never) => return Err(Error::Busy),
+            _ if matches!(patience, Patience::Never) => {
+                // Trying again helps only if something is still to run; and it is to run.
+                let busy: SmallVec<[u32; 8]> =
+                    core.streams().filter(|stream| !stream.is_idle()).map(|stream| stream.index).collect();
+                if busy.is_empty() {
+                    break;
+                }
+                busy.into_iter().for_each(|stream| core.defer_flush(stream));
+                return Err(Error::Busy);
+            }
             _ => {
                 core.drain()?;
                 core.trim();
@@ -87,12 +97,12 @@ fn grow<T>(core: &DeviceCore, bytes: u64, patience: Patience, look: impl Fn() ->
 }
 
 /// Memory of its own for bytes that will never change: no block, no uses.
-pub(crate) fn freeze(lease: &Arc<Lease>, bytes: &[u8]) -> Result<Storage> {
+pub(crate) fn freeze(lease: &Arc<Lease>, bytes: &[u8], patience: Patience) -> Result<Storage> {
     let core = &*lease.device.core;
     core.life.check_open()?;
     let len = bytes.len() as u64;
     let rounded = len.max(1).next_multiple_of(BINDING_ALIGNMENT);
-    let Grown::Memory(memory) = grow(core, rounded, Patience::Forever, || None::<Infallible>)?;
+    let Grown::Memory(memory) = grow(core, rounded, patience, || None::<Infallible>)?;
     core.budget.count_frozen(rounded as i64);
     let storage = Storage::frozen(Arc::clone(lease), memory, len, rounded);
     // SAFETY: the memory is new; no command can name it yet.

@@ -76,7 +76,8 @@ impl Storage {
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn frozen_from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
-        super::freeze(&Stream::current(device)?.lease, data)
+        let stream = Stream::current(device)?;
+        super::freeze(&stream.lease, data, stream.patience())
     }
 
     /// The length in bytes.
@@ -112,7 +113,8 @@ impl Storage {
         Ok(())
     }
 
-    /// As [`read`](Self::read), for async tasks: gives the bytes when they are there, and keeps no thread waiting.
+    /// As [`read`](Self::read), for async tasks: gives the bytes when they are there. Keeps no thread waiting for the work; only
+    /// if another thread is recording on these bytes at that moment, for as long as that takes.
     ///
     /// # Errors
     /// As for [`read`](Self::read).

@@ -108,7 +108,8 @@ impl StreamCore {
     pub(crate) fn in_flight(&self) -> u64 {
         // In this order: what settles in between makes the answer too small, never negative.
         let settled = self.settled();
-        self.submitted() - settled
+        // A list may settle before whoever submits it has published that.
+        self.submitted().saturating_sub(settled)
     }
 
     /// Makes sure that everything up to `value` is submitted. Waits, as long as the patience lasts, for somebody else's
@@ -132,7 +133,7 @@ impl StreamCore {
             }
         }
         drop(queue);
-        // For the reaper to settle the list, and to try again what it could not do while we had the turn.
+        // For the reaper to settle the list. What it could not submit while somebody had the turn it tries again by itself.
         core.doorbell.submitted();
         Ok(())
     }

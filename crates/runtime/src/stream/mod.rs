@@ -97,8 +97,8 @@ impl Stream {
             return Err(Error::PooledStream { stream: self.id() });
         }
         life::check_fork()?;
-        let last = self.core().recorder.lock().last();
-        self.core().strict.restart(Some(last));
+        let next = self.core().recorder.lock().next();
+        self.core().strict.restart(Some(next));
         Ok(())
     }
 
@@ -108,8 +108,8 @@ impl Stream {
         if life::forked() {
             return None;
         }
-        let last = self.core().recorder.lock().last();
-        self.core().strict.reset(last)
+        let next = self.core().recorder.lock().next();
+        self.core().strict.reset(next)
     }
 
     /// The device.
@@ -167,8 +167,11 @@ impl Stream {
         if recorder.closed {
             return Err(Error::Closed);
         }
+        let before = recorder.len();
         let (value, command, outcome) = recorder.append_timestamp();
+        let after = recorder.len();
         drop(recorder);
+        record::hand_over(&self.device().core, self.core(), before, after, self.patience());
         Ok(Event::timed(Arc::clone(&self.lease), self.id(), value, command, outcome))
     }
 
@@ -242,7 +245,7 @@ impl Stream {
         self.device().core.stream(self.id())
     }
 
-    fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Patience {
         if self.refuses { Patience::Never } else { Patience::Forever }
     }
 }

@@ -55,11 +55,16 @@ pub(crate) fn record(
     let after = recorder.len();
     drop(recorder);
     drop(locked);
+    hand_over(core, stream, before, after, patience);
+    Ok(())
+}
+
+/// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being submitted
+/// now.
+pub(crate) fn hand_over(core: &DeviceCore, stream: &StreamCore, before: usize, after: usize, patience: Patience) {
     if is_enough(core, stream, before, after) && stream.flush(core, patience).is_err() {
-        // The operation is recorded, whatever keeps its list from being submitted now.
         core.defer_flush(stream.index);
     }
-    Ok(())
 }
 
 /// Whether a list that has grown is to be submitted: a few commands for a device that has nothing of this stream to do, twice

@@ -137,8 +137,8 @@ impl StreamCore {
         let reported = queue.reported.partition_point(|report| report.value <= front.value);
         let own = queue.reported.drain(..reported).filter(|report| report.value == front.value);
         let told = told(self.index, &front, own);
-        if let Some((_, first)) = told.failures.first() {
-            self.strict.fail(front.value, first);
+        if !told.failures.is_empty() {
+            self.strict.fail(front.value, &told.failures);
         }
         front.outcome.enter(told);
         // Release: pairs with the Acquire in `settled`.

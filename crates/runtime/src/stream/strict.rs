@@ -4,6 +4,9 @@ use crate::error::{Error, Failure, Result};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
+/// A command's place on its stream: the value of its list, and its index there.
+pub(crate) type Position = (u64, u32);
+
 /// The first failure of a stream that stays failed.
 #[derive(Debug, Default)]
 pub(crate) struct Strict {
@@ -14,14 +17,14 @@ pub(crate) struct Strict {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Failures of later lists count; of none, if there is no such value.
-    since: Option<u64>,
+    /// Failures of commands from there on count; of none, if it is not set.
+    since: Option<Position>,
     first: Option<Failure>,
 }
 
 impl Strict {
-    /// Failures of lists after `since` count from now on, or none. Forgets the one there is, and gives it back.
-    pub(crate) fn restart(&self, since: Option<u64>) -> Option<Failure> {
+    /// Failures of commands from `since` on count from now on, or none. Forgets the one there is, and gives it back.
+    pub(crate) fn restart(&self, since: Option<Position>) -> Option<Failure> {
         let mut state = self.state.lock();
         // Relaxed, here and below: whoever waited for a list and asks then has synchronised by that.
         self.failed.store(false, Ordering::Relaxed);
@@ -30,15 +33,16 @@ impl Strict {
     }
 
     /// Starts anew if the stream stays failed at all; see [`restart`](Self::restart).
-    pub(crate) fn reset(&self, last: u64) -> Option<Failure> {
-        let since = self.state.lock().since.map(|_| last);
+    pub(crate) fn reset(&self, next: Position) -> Option<Failure> {
+        let since = self.state.lock().since.map(|_| next);
         self.restart(since)
     }
 
-    /// A command of the list has failed.
-    pub(crate) fn fail(&self, value: u64, failure: &Failure) {
+    /// Commands of the list have failed.
+    pub(crate) fn fail(&self, value: u64, failures: &[(u32, Failure)]) {
         let mut state = self.state.lock();
-        if state.since.is_some_and(|since| value > since) && state.first.is_none() {
+        let Some(since) = state.since.filter(|_| state.first.is_none()) else { return };
+        if let Some((_, failure)) = failures.iter().find(|(command, _)| (value, *command) >= since) {
             state.first = Some(failure.clone());
             self.failed.store(true, Ordering::Relaxed);
         }

@@ -97,6 +97,17 @@ fn a_stream_stays_failed_until_reset_if_its_owner_asks() {
     drop(even.odd_copy(&strict).unwrap());
     strict.reset();
     strict.synchronize().unwrap();
+    // Among commands of one list, those count that were recorded after the call.
+    drop(Known::fill(&strict, 1).unwrap());
+    drop(even.odd_copy(&strict).unwrap());
+    strict.reset();
+    drop(Known::fill(&strict, 1).unwrap());
+    strict.synchronize().unwrap();
+    drop(Known::fill(&strict, 1).unwrap());
+    strict.reset();
+    drop(even.odd_copy(&strict).unwrap());
+    assert!(failed(strict.synchronize()));
+    strict.reset();
     let pooled = Stream::current(&device).unwrap();
     assert!(matches!(pooled.stay_failed(), Err(Error::PooledStream { .. })));
     // The next owner of the slot has asked for nothing.
@@ -157,6 +168,40 @@ fn allocating_does_not_wait_where_it_was_asked_not_to() {
         faulty.release();
         waiting.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn trying_again_ends_where_memory_is_short() {
+    let device = device(Config::default().memory_limit(1 << 20));
+    let stream = Stream::new(&device).unwrap();
+    let refusing = stream.or_busy();
+    let mut big = stream.allocate(900 << 10).unwrap();
+    stream.record(&Work::Fill(1), &[Operand::write(&mut big)]).unwrap();
+    drop(big);
+    // Nobody else submits what is in the way.
+    let got = loop {
+        match refusing.allocate(300 << 10) {
+            Err(Error::Busy) => std::thread::yield_now(),
+            got => break got.unwrap(),
+        }
+    };
+    // And with everything idle, waiting is no use.
+    stream.synchronize().unwrap();
+    assert!(matches!(refusing.allocate(900 << 10), Err(Error::OutOfMemory(_))));
+    assert!(matches!(
+        refusing.scope(|| Storage::frozen_from_bytes(&device, &[0; 900 << 10]).map(drop)),
+        Err(Error::OutOfMemory(_))
+    ));
+    drop(got);
+}
+
+#[test]
+fn timed_events_alone_are_handed_over_too() {
+    let device = device(Config::default());
+    let stream = Stream::new(&device).unwrap();
+    let events: Vec<_> = (0..1000).map(|_| stream.record_timed_event().unwrap()).collect();
+    assert!(device.counters().lists > 2 && stream.core().len() <= 256);
+    assert!(events.windows(2).all(|pair| pair[1].elapsed_since(&pair[0]).is_ok()));
 }
 
 #[test]
