@@ -319,12 +319,15 @@ impl DeviceCore {
     ///
     /// A device that is closed is left alone: whoever closes it again gets the same answer, and nothing is submitted.
     pub(crate) fn close(&self, patience: Patience) -> Result<()> {
-        if let Some(lists) = self.unfinished.get() {
-            if let Some(reaper) = self.reaper.get() {
-                reaper.join(patience);
-            }
-            return self.closed(*lists);
+        let lists = self.unfinished.get().copied().unwrap_or_else(|| self.run_out(patience));
+        if let Some(reaper) = self.reaper.get() {
+            reaper.join(patience);
         }
+        self.closed(lists)
+    }
+
+    /// All of that but the last, and how many lists have not run.
+    fn run_out(&self, patience: Patience) -> u64 {
         self.life.begin_closing();
         // SeqCst: pairs with the fence in `open_stream`.
         fence(Ordering::SeqCst);
@@ -342,10 +345,7 @@ impl DeviceCore {
         let lists = *self.unfinished.get_or_init(|| lists);
         self.life.end();
         self.wake_waiting();
-        if let Some(reaper) = self.reaper.get() {
-            reaper.join(patience);
-        }
-        self.closed(lists)
+        lists
     }
 
     /// What whoever closed the device is told.

@@ -106,9 +106,9 @@ impl StreamCore {
 
     /// Lists that are submitted and not settled.
     pub(crate) fn in_flight(&self) -> u64 {
-        // In this order: what settles in between makes the answer too small, never negative.
         let settled = self.settled();
-        // A list may settle before whoever submits it has published that.
+        // In this order, what settles in between makes the answer too large, which is the safe side. A list may also settle
+        // before whoever submits it has published that.
         self.submitted().saturating_sub(settled)
     }
 
@@ -170,9 +170,9 @@ impl StreamCore {
         let waits = device_waits(core, &waits);
         let signal = Wait { timeline: Arc::clone(&self.timeline), value };
         let list = Arc::new(list);
-        // In flight before it is submitted, so that whoever sees the signal finds the list.
         #[cfg(test)]
         let edges = if core.sabotage.drops_edges() { Vec::new() } else { edges };
+        // In flight before it is submitted, so that whoever sees the signal finds the list.
         self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, outcome, refused: None });
         let mut submit = |list: &Arc<List>| {
             let submission = Submission { list, waits: &waits, signal: &signal };

@@ -1,6 +1,6 @@
 //! Defects that runtimes of this kind have had, one test each, where no other test would see them. `docs/audit.md` says which.
 
-use super::world::{ADVANCE, BYTES, COMBINE, Known, fresh_seed};
+use super::world::{ADVANCE, BYTES, COMBINE, Known, faulty, fresh_seed, mock, streams};
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
 use fastrand::Rng;
 use std::cell::Cell;
@@ -16,19 +16,6 @@ use thalweg_hal::mock::{MockConfig, MockDevice};
 /// Longer than anything here takes; what would hang fails instead.
 const LONG: Duration = Duration::from_secs(60);
 
-fn mock(config: MockConfig) -> Device {
-    Device::new(MockDevice::new(config), Config::default()).unwrap()
-}
-
-fn faulty(plan: Plan) -> (Device, Arc<Faulty>) {
-    let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
-    (Device::new(Arc::<Faulty>::clone(&faulty), Config::default()).unwrap(), faulty)
-}
-
-fn streams<const N: usize>(device: &Device) -> [Stream; N] {
-    std::array::from_fn(|_| Stream::new(device).unwrap())
-}
-
 /// Until so many calls of the device are held up.
 fn await_delayed(faulty: &Faulty, calls: u64) {
     while faulty.delayed() < calls {
@@ -41,7 +28,7 @@ fn threads_that_want_one_kernel_at_once_compile_it_once() {
     const THREADS: usize = 8;
     // The first compilation takes its time; a second would fail.
     let delays = Delays { pipelines: Strike::Nth(1), ..Delays::default() };
-    let (device, faulty) = faulty(Plan { pipelines: Strike::Every(2), delays, ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { pipelines: Strike::Every(2), delays, ..Plan::default() });
     let start = Barrier::new(THREADS);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -62,7 +49,7 @@ fn threads_that_want_one_kernel_at_once_compile_it_once() {
 
 #[test]
 fn a_kernel_that_did_not_compile_is_tried_again() {
-    let (device, faulty) = faulty(Plan { pipelines: Strike::Nth(1), ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { pipelines: Strike::Nth(1), ..Plan::default() });
     assert!(matches!(device.pipeline(&COMBINE), Err(Error::Device(_))));
     device.pipeline(&COMBINE).unwrap();
     assert_eq!(faulty.counts().pipelines, 1);
@@ -71,7 +58,7 @@ fn a_kernel_that_did_not_compile_is_tried_again() {
 #[test]
 fn a_slow_compile_holds_up_nobody_who_wants_another_kernel() {
     let delays = Delays { pipelines: Strike::Nth(1), ..Delays::default() };
-    let (device, faulty) = faulty(Plan { delays, ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { delays, ..Plan::default() });
     std::thread::scope(|scope| {
         let compiling = scope.spawn(|| drop(device.pipeline(&COMBINE).unwrap()));
         await_delayed(&faulty, 1);
@@ -87,7 +74,7 @@ fn a_slow_compile_holds_up_nobody_who_wants_another_kernel() {
 
 #[test]
 fn a_slow_driver_allocation_holds_up_nobody_who_needs_none() {
-    let (device, faulty) = faulty(Plan::default());
+    let (device, faulty) = faulty(Config::default(), Plan::default());
     let [stream, other] = streams(&device);
     let mut known = Known::fill(&stream, 7).unwrap();
     let delays = Delays { allocations: Strike::Nth(1), ..Delays::default() };
@@ -106,7 +93,7 @@ fn a_slow_driver_allocation_holds_up_nobody_who_needs_none() {
 
 #[test]
 fn a_wait_for_the_device_keeps_nobody_else_waiting() {
-    let (device, faulty) = faulty(Plan { signals: Strike::Nth(1), ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Nth(1), ..Plan::default() });
     let [held, other] = streams(&device);
     let first = Known::fill(&held, 1).unwrap();
     let event = held.record_event();
@@ -148,7 +135,7 @@ impl Wake for Busybody {
 
 #[test]
 fn a_waker_may_record_wait_and_read() {
-    let (device, faulty) = faulty(Plan { signals: Strike::Nth(1), ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Nth(1), ..Plan::default() });
     let [stream] = streams(&device);
     let known = Known::fill(&stream, 1).unwrap();
     stream.flush().unwrap();
@@ -205,7 +192,7 @@ fn an_attached_future_has_its_stream_on_every_thread() {
 
 #[test]
 fn a_stream_that_is_taken_again_starts_clean() {
-    let (device, faulty) = faulty(Plan::default());
+    let (device, faulty) = faulty(Config::default(), Plan::default());
     let [first, bystander] = streams(&device);
     let id = first.id();
     first.stay_failed().unwrap();
@@ -361,7 +348,7 @@ fn operations_of_a_list(stream: &Stream) -> usize {
 
 #[test]
 fn lists_are_short_again_when_the_device_is_idle_again() {
-    let (device, faulty) = faulty(Plan { signals: Strike::Always, ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let first = operations_of_a_list(&stream);
     let loaded = [(); 3].map(|()| operations_of_a_list(&stream))[2];

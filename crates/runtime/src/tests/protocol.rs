@@ -1,24 +1,11 @@
 //! Single promises of the runtime, one test each.
 
-use super::world::{BYTES, Known};
+use super::world::{BYTES, Known, faulty, mock, streams};
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
-
-fn mock(config: MockConfig) -> Device {
-    Device::new(MockDevice::new(config), Config::default()).unwrap()
-}
-
-fn faulty(plan: Plan) -> (Device, Arc<Faulty>) {
-    let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
-    (Device::new(Arc::<Faulty>::clone(&faulty), Config::default()).unwrap(), faulty)
-}
-
-fn streams<const N: usize>(device: &Device) -> [Stream; N] {
-    std::array::from_fn(|_| Stream::new(device).unwrap())
-}
 
 #[test]
 fn a_failing_kernel_fails_what_depends_on_it_and_nothing_else() {
@@ -58,7 +45,7 @@ fn overwriting_failed_data_is_not_failing() {
 
 #[test]
 fn a_refused_submission_uses_up_its_value_and_the_stream_goes_on() {
-    let (device, faulty) = faulty(Plan { submissions: Strike::Nth(2), ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { submissions: Strike::Nth(2), ..Plan::default() });
     let [stream, other] = streams(&device);
     let first = Known::fill(&stream, 1).unwrap();
     stream.flush().unwrap();
@@ -77,7 +64,7 @@ fn a_refused_submission_uses_up_its_value_and_the_stream_goes_on() {
 
 #[test]
 fn a_lost_device_answers_everybody_and_hangs_nobody() {
-    let (device, faulty) = faulty(Plan::default());
+    let (device, faulty) = faulty(Config::default(), Plan::default());
     let [stream] = streams(&device);
     let known = Known::fill(&stream, 1).unwrap();
     std::thread::scope(|scope| {
@@ -110,7 +97,7 @@ fn an_event_completes_when_its_work_has_and_asking_ends() {
 
 #[test]
 fn waiting_for_an_event_has_a_deadline() {
-    let (device, faulty) = faulty(Plan { signals: Strike::Always, ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let _known = Known::fill(&stream, 1).unwrap();
     let event = stream.record_event();
@@ -328,7 +315,7 @@ fn no_more_lists_are_in_flight_than_the_device_takes() {
 
 #[test]
 fn an_idle_device_gets_work_after_a_few_commands() {
-    let (device, _faulty) = faulty(Plan { signals: Strike::Always, ..Plan::default() });
+    let (device, _faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let mut lengths = Vec::new();
     let mut known = Known::fill(&stream, 1).unwrap();
@@ -430,7 +417,7 @@ fn a_stream_that_could_not_be_made_harms_nobody() {
 
 #[test]
 fn asking_a_lost_device_ends() {
-    let (device, faulty) = faulty(Plan { signals: Strike::Always, ..Plan::default() });
+    let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let _known = Known::fill(&stream, 1).unwrap();
     let event = stream.record_event();

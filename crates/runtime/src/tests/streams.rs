@@ -1,22 +1,17 @@
 //! What streams and events promise beyond the order of operations, one test each.
 
-use super::world::{ADVANCE, BYTES, Known, fresh_seed};
+use super::world::{ADVANCE, BYTES, Known, faulty, fresh_seed, streams};
 use crate::{Config, Device, Error, MutableStorage, Operand, Result, Storage, Stream, Work};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
+use thalweg_hal::faulty::{Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 
 fn device(config: Config) -> Device {
     Device::new(MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() }), config).unwrap()
-}
-
-fn faulty(plan: Plan, config: Config) -> (Device, Arc<Faulty>) {
-    let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
-    (Device::new(Arc::<Faulty>::clone(&faulty), config).unwrap(), faulty)
 }
 
 /// Runs a future on this thread.
@@ -75,7 +70,7 @@ fn a_thread_moves_off_a_stream_that_it_shares_when_another_is_free_and_its_own_i
 #[test]
 fn a_stream_stays_failed_until_reset_if_its_owner_asks() {
     let device = device(Config::default());
-    let [strict, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    let [strict, other] = streams(&device);
     let even = Known::upload(&device, 2, 0).unwrap();
     // Before it was asked for, a failure is nobody's but the data's.
     drop(even.odd_copy(&strict).unwrap());
@@ -123,7 +118,7 @@ fn a_stream_stays_failed_until_reset_if_its_owner_asks() {
 #[test]
 fn a_call_that_would_wait_for_a_credit_is_busy_and_has_done_nothing() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
-    let (device, faulty) = faulty(plan, Config::default().lists_in_flight(1).list_commands(4));
+    let (device, faulty) = faulty(Config::default().lists_in_flight(1).list_commands(4), plan);
     let stream = Stream::new(&device).unwrap();
     let refusing = stream.or_busy();
     let known = Known::fill(&stream, 1).unwrap();
@@ -156,7 +151,7 @@ fn a_call_that_would_wait_for_a_credit_is_busy_and_has_done_nothing() {
 #[test]
 fn allocating_does_not_wait_where_it_was_asked_not_to() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
-    let (device, faulty) = faulty(plan, Config::default().memory_limit(1 << 20));
+    let (device, faulty) = faulty(Config::default().memory_limit(1 << 20), plan);
     let stream = Stream::new(&device).unwrap();
     let mut big = stream.allocate(900 << 10).unwrap();
     stream.record(&Work::Fill(1), &[Operand::write(&mut big)]).unwrap();
@@ -209,7 +204,7 @@ fn the_time_between_events_is_the_devices() {
     for device in
         [device(Config::default()), Device::new(thalweg_cpu::CpuDevice::open().unwrap(), Config::default()).unwrap()]
     {
-        let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+        let [stream, other] = streams(&device);
         let start = stream.record_timed_event().unwrap();
         let mut known = Known::fill(&stream, 1).unwrap();
         for salt in 0..100 {
@@ -229,7 +224,7 @@ fn the_time_between_events_is_the_devices() {
 
 #[test]
 fn the_time_of_a_list_that_was_refused_is_a_failure() {
-    let (device, _faulty) = faulty(Plan { submissions: Strike::Nth(1), ..Plan::default() }, Config::default());
+    let (device, _faulty) = faulty(Config::default(), Plan { submissions: Strike::Nth(1), ..Plan::default() });
     let stream = Stream::new(&device).unwrap();
     let lost = stream.record_timed_event().unwrap();
     let event = stream.record_timed_event().unwrap();
@@ -240,7 +235,7 @@ fn the_time_of_a_list_that_was_refused_is_a_failure() {
 #[test]
 fn every_wait_has_an_async_form() {
     let device = device(Config::default());
-    let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    let [stream, other] = streams(&device);
     block_on(stream.attach(async {
         assert_eq!(Stream::current(&device).unwrap().id(), stream.id());
         let known = Known::fill(&Stream::current(&device).unwrap(), 7).unwrap();
@@ -263,7 +258,7 @@ fn every_wait_has_an_async_form() {
 #[test]
 fn a_foreign_flush_is_counted_once_for_each_list() {
     let device = device(Config::default());
-    let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    let [stream, other] = streams(&device);
     let known = Known::fill(&stream, 1).unwrap();
     for _ in 0..5 {
         known.copy(&other).unwrap();
@@ -292,7 +287,7 @@ fn what_failed_is_forgotten_with_the_data() {
 #[test]
 fn parts_of_a_mutable_storage_fail_and_recover_by_themselves() {
     let device = device(Config::default());
-    let [stream, other] = std::array::from_fn(|_| Stream::new(&device).unwrap());
+    let [stream, other] = streams(&device);
     let part = 512;
     let mut whole = stream.allocate(4 * part).unwrap();
     stream.record(&Work::Fill(1), &[Operand::write(&mut whole)]).unwrap();

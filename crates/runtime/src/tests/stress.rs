@@ -517,55 +517,49 @@ fn falsify_stamps_of_freed_bytes() {
     assert_noticed(seeded(), |device| device.core.sabotage.forget_freed_stamps(), |_| true);
 }
 
+/// Asserts that somebody notices when a protection above the HAL's seam is taken out, and that nobody does otherwise.
+fn assert_noticed_alone(
+    plan: Plan,
+    device: MockConfig,
+    sabotage: impl Fn(&Device),
+    notices: impl Fn(&Doubles, &Tally) -> bool,
+) {
+    println!("seed {}", plan.seed);
+    let noticed = |sabotage: &dyn Fn(&Device)| {
+        noticed_within_ten(&plan, |mix, plan| {
+            let mock = MockDevice::new(MockConfig { seed: mix.seed, ..device });
+            let doubles = Doubles::new(mock, plan, config(4));
+            sabotage(&doubles.device);
+            let tally = doubles.round(mix);
+            notices(&doubles, &tally)
+        })
+    };
+    assert!(noticed(&sabotage), "seed {}: nobody needs the protection", plan.seed);
+    assert!(!noticed(&|_| {}), "seed {}: noticed with the protection in place", plan.seed);
+}
+
 /// Without it a list waits for what nobody has submitted: on a real device for ever, here it is refused.
 #[test]
 fn falsify_the_flush_before_a_wait() {
-    let plan = seeded();
-    println!("seed {}", plan.seed);
-    let refused = |sabotage: fn(&Device)| {
-        noticed_within_ten(&plan, |mix, plan| {
-            let doubles = Doubles::new(mock(mix.seed), plan, config(4));
-            sabotage(&doubles.device);
-            doubles.round(mix);
-            !doubles.faulty.refused().is_empty()
-        })
-    };
-    assert!(refused(|device| device.core.sabotage.skip_foreign_flushes()));
-    assert!(!refused(|_| {}));
+    let sabotage = |device: &Device| device.core.sabotage.skip_foreign_flushes();
+    let notices = |doubles: &Doubles, _: &Tally| !doubles.faulty.refused().is_empty();
+    assert_noticed_alone(seeded(), MockConfig::default(), sabotage, notices);
 }
 
 /// Without them a queue gets more lists than it takes: on some devices it then hangs, here it refuses.
 #[test]
 fn falsify_credits() {
-    let plan = seeded();
-    println!("seed {}", plan.seed);
-    let refused = |sabotage: fn(&Device)| {
-        noticed_within_ten(&plan, |mix, plan| {
-            let limited = MockConfig { seed: mix.seed, lists_in_flight: 2, ..MockConfig::default() };
-            let doubles = Doubles::new(MockDevice::new(limited), plan, config(4));
-            sabotage(&doubles.device);
-            doubles.round(mix);
-            !doubles.faulty.refused().is_empty()
-        })
-    };
-    assert!(refused(|device| device.core.sabotage.unlimited_credit()));
-    assert!(!refused(|_| {}));
+    let sabotage = |device: &Device| device.core.sabotage.unlimited_credit();
+    let notices = |doubles: &Doubles, _: &Tally| !doubles.faulty.refused().is_empty();
+    assert_noticed_alone(seeded(), MockConfig { lists_in_flight: 2, ..MockConfig::default() }, sabotage, notices);
 }
 
 /// Without them what was computed from failed data looks right to whoever reads it.
 #[test]
 fn falsify_the_edges_that_carry_errors() {
     let plan = Plan { submissions: Strike::Share(0.01), ..seeded() };
-    println!("seed {}", plan.seed);
-    let wrong = |sabotage: fn(&Device)| {
-        noticed_within_ten(&plan, |mix, plan| {
-            let doubles = Doubles::new(mock(mix.seed), plan, config(4));
-            sabotage(&doubles.device);
-            doubles.round(mix).wrong > 0
-        })
-    };
-    assert!(wrong(|device| device.core.sabotage.drop_edges()));
-    assert!(!wrong(|_| {}));
+    let sabotage = |device: &Device| device.core.sabotage.drop_edges();
+    assert_noticed_alone(plan, MockConfig::default(), sabotage, |_, tally| tally.wrong > 0);
 }
 
 /// Without a signal nobody learns that a list has run; with it everybody does.

@@ -3,10 +3,12 @@
 //! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations below keep it one,
 //! so the host knows what each tensor must hold from two numbers, and a stale or foreign word shows.
 
-use crate::{Device, Error, Operand, Result, Storage, Stream, Work};
+use crate::{Config, Device, Error, Operand, Result, Storage, Stream, Work};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
+use thalweg_hal::faulty::{Faulty, Plan};
+use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource};
 
 /// Words of every tensor.
@@ -232,6 +234,22 @@ fn origin(storage: &Storage, from: &[&Known], fails: bool) -> Arc<Origin> {
 
 fn words(start: u32, slope: u32) -> Vec<u8> {
     (0..WORDS as u32).flat_map(|i| start.wrapping_add(i.wrapping_mul(slope)).to_ne_bytes()).collect()
+}
+
+/// A device on the mock.
+pub(crate) fn mock(config: MockConfig) -> Device {
+    Device::new(MockDevice::new(config), Config::default()).unwrap()
+}
+
+/// A device on the mock that can be made to fail.
+pub(crate) fn faulty(config: Config, plan: Plan) -> (Device, Arc<Faulty>) {
+    let faulty = Faulty::new(MockDevice::new(MockConfig::default()), plan);
+    (Device::new(Arc::<Faulty>::clone(&faulty), config).unwrap(), faulty)
+}
+
+/// Streams of one's own.
+pub(crate) fn streams<const N: usize>(device: &Device) -> [Stream; N] {
+    std::array::from_fn(|_| Stream::new(device).unwrap())
 }
 
 /// A seed that no earlier run had, or the one in `THALWEG_SEED`.
