@@ -18,13 +18,14 @@ fn churn() -> KernelSource {
         name: "churn".into(),
         bindings: Cow::Borrowed(&[Access::ReadWrite]),
         params_bytes: 4,
-        host: |call| {
+        wgsl: None,
+        host: Some(|call| {
             let rounds: u32 = call.params()?;
             for x in call.outputs.get::<u32>(0)? {
                 *x = (0..rounds).fold(*x, |x, _| (x ^ (x >> 15)).wrapping_mul(0x2c1b_3c6d));
             }
             Ok(())
-        },
+        }),
     }
 }
 

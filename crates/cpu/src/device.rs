@@ -87,7 +87,7 @@ impl Device for CpuDevice {
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
-        Ok(Arc::new(HostPipeline::new(source)))
+        Ok(Arc::new(HostPipeline::new(source, crate::NAME)?))
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

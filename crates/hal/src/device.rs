@@ -217,6 +217,11 @@ pub trait Pipeline: Send + Sync + fmt::Debug {
     /// The kernel's declaration.
     fn source(&self) -> &KernelSource;
 
+    /// Whether the device can run a dispatch of this extent and these parameters: whether it has as many workgroups.
+    fn accepts(&self, _extent: [u32; 3], _params: &[u8]) -> bool {
+        true
+    }
+
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
 }
@@ -245,6 +250,12 @@ pub struct DeviceInfo {
 pub enum DeviceKind {
     /// The processor that this program runs on.
     Cpu,
+    /// A graphics processor with memory of its own.
+    Gpu,
+    /// A graphics processor that shares the host's memory.
+    IntegratedGpu,
+    /// A driver that computes on the processor what a GPU would compute: for tests.
+    SoftwareGpu,
     /// A double for tests.
     Mock,
 }

@@ -33,6 +33,34 @@ pub enum Error {
         /// What the kernel said.
         failure: KernelFailure,
     },
+    /// The device cannot run the kernel: it has only a form for devices of another sort.
+    #[error("{device}: kernel `{kernel}` has no {form}, which is what this device runs")]
+    NoForm {
+        /// The device's name.
+        device: String,
+        /// The kernel's name.
+        kernel: String,
+        /// "host function" or "WGSL".
+        form: &'static str,
+    },
+    /// A kernel does not compile, or does not declare what it says it declares.
+    #[error("kernel `{kernel}` does not compile: {message}")]
+    Compile {
+        /// The kernel's name.
+        kernel: String,
+        /// What is wrong, and where: line and column, if it is in the source.
+        message: std::sync::Arc<str>,
+    },
+    /// The driver refused a call for a reason of its own.
+    #[error("{device}: {call} failed: {message}")]
+    Driver {
+        /// The device's name.
+        device: String,
+        /// The driver's function.
+        call: &'static str,
+        /// What the driver said.
+        message: String,
+    },
     /// A submission or a host access breaks the contract of the HAL.
     #[error("{0}")]
     Invalid(#[from] Violation),

@@ -111,8 +111,15 @@ pub struct HostPipeline(KernelSource);
 
 impl HostPipeline {
     /// "Compiles" a kernel.
-    pub fn new(source: &KernelSource) -> Self {
-        Self(source.clone())
+    ///
+    /// # Errors
+    /// [`Error::NoForm`] if it has no host function; `device` is the device's name.
+    pub fn new(source: &KernelSource, device: &str) -> Result<Self> {
+        if source.host.is_none() {
+            let (device, kernel) = (device.to_owned(), source.name.clone().into_owned());
+            return Err(Error::NoForm { device, kernel, form: "host function" });
+        }
+        Ok(Self(source.clone()))
     }
 }
 
@@ -178,6 +185,12 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
         }
         Command::Dispatch { pipeline, params, extent, .. } => {
             let source = list.pipelines[*pipeline as usize].source();
+            let no_form = || Error::NoForm {
+                device: device.to_owned(),
+                kernel: source.name.clone().into_owned(),
+                form: "host function",
+            };
+            let host = source.host.ok_or_else(no_form)?;
             let mut inputs = HostInputs { slots: smallvec::smallvec![None; bindings.len()] };
             let mut outputs = HostOutputs { slots: bindings.iter().map(|_| None).collect() };
             for (at, binding) in bindings.iter().enumerate() {
@@ -195,7 +208,7 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
             }
             let mut call = HostCall { items, extent: *extent, params: &list.params[params.range()], inputs, outputs };
             // A kernel that panics leaves half-written outputs behind, which its failure says are not to be used.
-            let result = catch_unwind(AssertUnwindSafe(|| (source.host)(&mut call))).unwrap_or_else(|panic| {
+            let result = catch_unwind(AssertUnwindSafe(|| host(&mut call))).unwrap_or_else(|panic| {
                 let message = panic_message(&*panic);
                 // Dropping a payload may panic again, and here nobody would catch it.
                 std::mem::forget(panic);

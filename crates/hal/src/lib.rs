@@ -37,6 +37,8 @@ mod kernel;
 mod list;
 pub mod mock;
 pub mod process;
+#[cfg(any(feature = "spirv", feature = "msl"))]
+pub mod shader;
 pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};
@@ -45,5 +47,5 @@ pub use device::{
     Queue, Report, Reported, Submission, Timeline, Wait, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
-pub use kernel::{HostCall, HostFn, HostInputs, HostOutputs, KernelSource};
+pub use kernel::{Bounds, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl};
 pub use list::{List, PARAMETER_ALIGNMENT};

@@ -74,9 +74,15 @@ impl List {
                 if !(params.start as usize).is_multiple_of(PARAMETER_ALIGNMENT) {
                     return Err(malformed("parameters not aligned to 16 bytes"));
                 }
+                // A kernel's form for GPUs writes what it wants of its bindings.
                 let items = u64::from(extent[0]);
-                if bindings.iter().any(|b| b.access.writes() && (items == 0 || b.bytes % items != 0)) {
+                if source.host.is_some()
+                    && bindings.iter().any(|b| b.access.writes() && (items == 0 || b.bytes % items != 0))
+                {
                     return Err(malformed("a written binding does not divide by the extent"));
+                }
+                if !pipeline.accepts(*extent, &self.params[params.range()]) {
+                    return Err(malformed("more workgroups than the device has"));
                 }
             }
             Command::Copy { .. } => match bindings {

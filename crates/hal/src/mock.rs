@@ -125,7 +125,7 @@ impl Device for MockDevice {
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
-        Ok(Arc::new(host::HostPipeline::new(source)))
+        Ok(Arc::new(host::HostPipeline::new(source, "mock")?))
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

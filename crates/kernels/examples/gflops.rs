@@ -28,7 +28,7 @@ struct Work {
 impl Work {
     fn new<P: Pod>(source: &KernelSource, params: &P, rows: u32) -> Self {
         let mut list = List::default();
-        list.pipelines.push(Arc::new(HostPipeline::new(source)));
+        list.pipelines.push(Arc::new(HostPipeline::new(source, "host").expect("it has a host function")));
         list.params.extend_from_slice(bytemuck::bytes_of(params));
         Self { list, rows }
     }

@@ -4,7 +4,7 @@ use crate::Isa;
 use crate::simd::{Simd, Task};
 use bytemuck::Pod;
 use std::borrow::Cow;
-use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource, MAX_PARAMETER_BYTES};
+use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource, MAX_PARAMETER_BYTES, Wgsl};
 
 /// What every function that runs a kernel returns.
 pub(crate) type Outcome<T = ()> = Result<T, KernelFailure>;
@@ -17,6 +17,8 @@ pub(crate) trait Kernel {
     const BINDINGS: &'static [Access];
     /// The parameter struct.
     type Params: Pod;
+    /// The form for GPUs.
+    const WGSL: Option<Wgsl> = None;
 
     /// Computes `call.items`. Implementations are `#[inline(always)]`, so that they are compiled with the instructions.
     fn run<S: Simd>(simd: S, params: Self::Params, call: &mut HostCall<'_>) -> Outcome;
@@ -64,7 +66,8 @@ const fn with_host<K: Kernel>(host: thalweg_hal::HostFn) -> KernelSource {
         name: Cow::Borrowed(K::NAME),
         bindings: Cow::Borrowed(K::BINDINGS),
         params_bytes: size_of::<K::Params>() as u32,
-        host,
+        wgsl: K::WGSL,
+        host: Some(host),
     }
 }
 

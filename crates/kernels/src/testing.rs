@@ -52,7 +52,7 @@ fn dispatch<P: Pod, T: Pod>(
     parts: &[Range<u32>],
 ) -> Result<Vec<T>, Error> {
     let mut list = List::default();
-    list.pipelines.push(Arc::new(HostPipeline::new(source)));
+    list.pipelines.push(Arc::new(HostPipeline::new(source, "test")?));
     list.params.extend_from_slice(bytemuck::bytes_of(params));
     let mut bind = |access, bytes: &[u8]| -> Result<(), Error> {
         // Longer than the binding, as a block of an allocator is.

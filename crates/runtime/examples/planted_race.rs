@@ -13,10 +13,11 @@ static ADD_ONE: KernelSource = KernelSource {
     name: Cow::Borrowed("add_one"),
     bindings: Cow::Borrowed(&[Access::ReadWrite]),
     params_bytes: 0,
-    host: |call| {
+    wgsl: None,
+    host: Some(|call| {
         call.outputs.get::<u32>(0)?.iter_mut().for_each(|x| *x = x.wrapping_add(1));
         Ok(())
-    },
+    }),
 };
 
 fn main() -> Result<()> {

@@ -29,11 +29,29 @@ impl Pipeline {
     /// The pipeline for a kernel of its name, if that is declared as this is.
     fn fitting(&self, source: &KernelSource) -> Result<Self> {
         let known = self.source();
-        if known.name != source.name || known.bindings != source.bindings || known.params_bytes != source.params_bytes {
+        if known.name != source.name
+            || known.bindings != source.bindings
+            || known.params_bytes != source.params_bytes
+            || !same_form(known, source)
+        {
             let what = "another kernel of this name is in use; kernels need names of their own";
             return Err(Error::Malformed { operation: source.name.clone().into_owned(), what });
         }
         Ok(self.clone())
+    }
+}
+
+/// Whether two kernels are the same on a GPU. Texts are compared by address first: a look-up has the one that was compiled.
+fn same_form(a: &KernelSource, b: &KernelSource) -> bool {
+    match (&a.wgsl, &b.wgsl) {
+        (None, None) => true,
+        (Some(a), Some(b)) => {
+            (std::ptr::eq(&*a.source, &*b.source) || a.source == b.source)
+                && a.entry == b.entry
+                && a.overrides == b.overrides
+                && a.bounds == b.bounds
+        }
+        _ => false,
     }
 }
 
@@ -74,6 +92,9 @@ struct Counted(Arc<dyn thalweg_hal::Pipeline>);
 impl thalweg_hal::Pipeline for Counted {
     fn source(&self) -> &KernelSource {
         self.0.source()
+    }
+    fn accepts(&self, extent: [u32; 3], params: &[u8]) -> bool {
+        self.0.accepts(extent, params)
     }
     /// The backend's own pipeline.
     fn as_any(&self) -> &dyn Any {

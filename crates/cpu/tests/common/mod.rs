@@ -19,7 +19,7 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub const CELL: u64 = 256;
 
 pub fn kernel(name: &'static str, bindings: &'static [Access], params_bytes: u32, host: HostFn) -> KernelSource {
-    KernelSource { name: name.into(), bindings: Cow::Borrowed(bindings), params_bytes, host }
+    KernelSource { name: name.into(), bindings: Cow::Borrowed(bindings), params_bytes, wgsl: None, host: Some(host) }
 }
 
 /// `x = x * factor + y` over u32, in place; parameters: factor. An order of two such steps can be told from the other.

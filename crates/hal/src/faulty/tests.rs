@@ -181,14 +181,15 @@ fn failing() -> KernelSource {
         name: Cow::Borrowed("failing"),
         bindings: Cow::Borrowed(&[]),
         params_bytes: 0,
-        host: |_| Err(KernelFailure::new("as asked")),
+        wgsl: None,
+        host: Some(|_| Err(KernelFailure::new("as asked"))),
     }
 }
 
 fn failing_list() -> Arc<List> {
     let none = Span { start: 0, len: 0 };
     let command = Command::Dispatch { pipeline: 0, bindings: none, params: none, extent: [1, 1, 1] };
-    let pipelines: Vec<Arc<dyn crate::Pipeline>> = vec![Arc::new(HostPipeline::new(&failing()))];
+    let pipelines: Vec<Arc<dyn crate::Pipeline>> = vec![Arc::new(HostPipeline::new(&failing(), "test").unwrap())];
     Arc::new(List { commands: vec![command], pipelines, ..List::default() })
 }
 

@@ -13,7 +13,8 @@ static TWICE_PLUS: KernelSource = KernelSource {
     name: Cow::Borrowed("twice_plus"),
     bindings: Cow::Borrowed(&[Access::Read, Access::ReadWrite]),
     params_bytes: 0,
-    host: twice_plus,
+    wgsl: None,
+    host: Some(twice_plus),
 };
 
 fn twice_plus(call: &mut HostCall<'_>) -> Result<(), KernelFailure> {
@@ -26,7 +27,8 @@ static FAILS: KernelSource = KernelSource {
     name: Cow::Borrowed("fails"),
     bindings: Cow::Borrowed(&[Access::Write]),
     params_bytes: 0,
-    host: |_| panic!("on purpose"),
+    wgsl: None,
+    host: Some(|_| panic!("on purpose")),
 };
 
 /// In place of an operation.

@@ -135,10 +135,15 @@ fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result
             if params.len() != source.params_bytes as usize {
                 return malformed("wrong number of parameter bytes");
             }
-            let uneven =
-                |operand: &Operand<'_>| operand.access.writes() && !operand.bytes.is_multiple_of(u64::from(extent[0]));
+            // On the host, an item has its own part of what is written.
+            let uneven = |operand: &Operand<'_>| {
+                source.host.is_some() && operand.access.writes() && !operand.bytes.is_multiple_of(u64::from(extent[0]))
+            };
             if extent.contains(&0) || operands.iter().any(uneven) {
                 return malformed("written operands do not divide evenly by the extent");
+            }
+            if !pipeline.hal.accepts(*extent, params) {
+                return malformed("the extent needs more workgroups than the device has");
             }
         }
         Work::Copy => match operands {

@@ -68,7 +68,7 @@ impl thalweg_hal::Device for Silent {
         }))
     }
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
-        Ok(Arc::new(HostPipeline::new(source)))
+        Ok(Arc::new(HostPipeline::new(source, "null")?))
     }
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
         Ok(Arc::new(HostMemory::new(bytes, "silent")?))
@@ -129,7 +129,8 @@ static COMBINE: KernelSource = KernelSource {
     name: Cow::Borrowed("combine"),
     bindings: Cow::Borrowed(&[Access::Read, Access::ReadWrite]),
     params_bytes: 0,
-    host: |_| Ok(()),
+    wgsl: None,
+    host: Some(|_| Ok(())),
 };
 
 const BYTES: u64 = 4;

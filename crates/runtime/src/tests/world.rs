@@ -20,14 +20,15 @@ pub(crate) static COMBINE: KernelSource = KernelSource {
     name: Cow::Borrowed("combine"),
     bindings: Cow::Borrowed(&[Access::Read, Access::Read, Access::Write]),
     params_bytes: 4,
-    host: |call| {
+    wgsl: None,
+    host: Some(|call| {
         let salt = call.params::<u32>()?;
         let (a, b) = (part(call, 0)?, part(call, 1)?);
         for ((out, a), b) in call.outputs.get::<u32>(2)?.iter_mut().zip(a).zip(b) {
             *out = combined(*a, *b, salt);
         }
         Ok(())
-    },
+    }),
 };
 
 /// x = 5 x + salt, in place
@@ -35,11 +36,12 @@ pub(crate) static ADVANCE: KernelSource = KernelSource {
     name: Cow::Borrowed("advance"),
     bindings: Cow::Borrowed(&[Access::ReadWrite]),
     params_bytes: 4,
-    host: |call| {
+    wgsl: None,
+    host: Some(|call| {
         let salt = call.params::<u32>()?;
         call.outputs.get::<u32>(0)?.iter_mut().for_each(|x| *x = advanced(*x, salt));
         Ok(())
-    },
+    }),
 };
 
 /// Fails if the first word is even.
@@ -47,7 +49,8 @@ pub(crate) static FAIL_IF_EVEN: KernelSource = KernelSource {
     name: Cow::Borrowed("fail_if_even"),
     bindings: Cow::Borrowed(&[Access::Read, Access::Write]),
     params_bytes: 0,
-    host: |call| {
+    wgsl: None,
+    host: Some(|call| {
         let first = call.inputs.get::<u32>(0)?[0];
         if first % 2 == 0 {
             return Err(KernelFailure::new(format!("the first word is {first}, expected an odd number")));
@@ -55,7 +58,7 @@ pub(crate) static FAIL_IF_EVEN: KernelSource = KernelSource {
         let from = part(call, 0)?;
         call.outputs.get::<u32>(1)?.copy_from_slice(from);
         Ok(())
-    },
+    }),
 };
 
 fn part<'a>(call: &HostCall<'a>, index: usize) -> Result<&'a [u32], KernelFailure> {

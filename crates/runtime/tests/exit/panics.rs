@@ -18,7 +18,8 @@ static PANIC: KernelSource = KernelSource {
     name: Cow::Borrowed("panic"),
     bindings: Cow::Borrowed(&[Access::Read, Access::Write]),
     params_bytes: 0,
-    host: |_| panic!("on purpose"),
+    wgsl: None,
+    host: Some(|_| panic!("on purpose")),
 };
 
 /// Threads that must not notice.

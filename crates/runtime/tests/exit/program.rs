@@ -23,11 +23,12 @@ pub static ADVANCE: KernelSource = KernelSource {
     name: Cow::Borrowed("advance"),
     bindings: Cow::Borrowed(&[Access::ReadWrite]),
     params_bytes: 4,
-    host: |call| {
+    wgsl: None,
+    host: Some(|call| {
         let salt = call.params::<u32>()?;
         call.outputs.get::<u32>(0)?.iter_mut().for_each(|x| *x = advanced(*x, salt));
         Ok(())
-    },
+    }),
 };
 
 /// out = 31 a + 17 b
@@ -35,13 +36,14 @@ static MIX: KernelSource = KernelSource {
     name: Cow::Borrowed("mix"),
     bindings: Cow::Borrowed(&[Access::Read, Access::Read, Access::Write]),
     params_bytes: 0,
-    host: |call| {
+    wgsl: None,
+    host: Some(|call| {
         let (a, b) = (part(call, 0)?, part(call, 1)?);
         for ((out, a), b) in call.outputs.get::<u32>(2)?.iter_mut().zip(a).zip(b) {
             *out = mixed(*a, *b);
         }
         Ok(())
-    },
+    }),
 };
 
 fn part<'a>(call: &HostCall<'a>, index: usize) -> Result<&'a [u32], KernelFailure> {

@@ -63,7 +63,7 @@ impl Device for NullDevice {
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
-        Ok(Arc::new(HostPipeline::new(source)))
+        Ok(Arc::new(HostPipeline::new(source, "null")?))
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

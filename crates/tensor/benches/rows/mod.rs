@@ -115,7 +115,13 @@ const BYTES: u64 = 256;
 
 /// A kernel that the null device never runs.
 fn kernel(name: &'static str, bindings: &'static [Access], params_bytes: u32) -> KernelSource {
-    KernelSource { name: name.into(), bindings: Cow::Borrowed(bindings), params_bytes, host: |_| Ok(()) }
+    KernelSource {
+        name: name.into(),
+        bindings: Cow::Borrowed(bindings),
+        params_bytes,
+        wgsl: None,
+        host: Some(|_| Ok(())),
+    }
 }
 
 fn own_lock(_device: &Device) -> Result<Run> {

@@ -120,7 +120,7 @@ impl Device for Double {
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         self.shared.state.lock().unwrap().created += 1;
-        Ok(Arc::new(HostPipeline::new(source)))
+        Ok(Arc::new(HostPipeline::new(source, "double")?))
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

@@ -50,7 +50,8 @@ pub(crate) fn list(steps: &[Step]) -> Arc<List> {
             name: Cow::Borrowed("touch"),
             bindings: Cow::Owned(touches.iter().map(|touch| touch.1).collect()),
             params_bytes: 0,
-            host: |_| Ok(()),
+            wgsl: None,
+            host: Some(|_| Ok(())),
         };
         let bindings = Span { start: list.bindings.len() as u32, len: touches.len() as u32 };
         for (memory, access, bytes) in touches {
@@ -60,7 +61,7 @@ pub(crate) fn list(steps: &[Step]) -> Arc<List> {
             list.bindings.push(Binding { memory: index, access: *access, offset, bytes: end - offset });
         }
         let (pipeline, params) = (list.pipelines.len() as u32, Span { start: 0, len: 0 });
-        list.pipelines.push(Arc::new(HostPipeline::new(&source)));
+        list.pipelines.push(Arc::new(HostPipeline::new(&source, "rig").unwrap()));
         list.commands.push(Command::Dispatch { pipeline, bindings, params, extent: [1, 1, 1] });
     }
     Arc::new(list)

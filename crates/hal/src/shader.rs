@@ -1,0 +1,254 @@
+//! From a kernel's WGSL to what a driver takes. The only module that calls naga.
+//!
+//! A module is untrusted: it is parsed, validated, and compared with what its [`KernelSource`] says it declares. What is
+//! wrong is an [`Error::Compile`] with the line and the reason.
+
+use crate::{Access, Bounds, Error, KernelSource, MAX_BINDINGS, Result, Wgsl};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A kernel's module, checked.
+pub struct Shader<'a> {
+    source: &'a KernelSource,
+    wgsl: &'a Wgsl,
+    module: Module,
+    info: ModuleInfo,
+    size: [u32; 3],
+    fails: bool,
+    f16: bool,
+}
+
+impl<'a> Shader<'a> {
+    /// Parses and checks a kernel's WGSL. `device` is the device's name.
+    ///
+    /// # Errors
+    /// [`Error::NoForm`] if there is none; [`Error::Compile`].
+    pub fn parse(source: &'a KernelSource, device: &str) -> Result<Self> {
+        let Some(wgsl) = &source.wgsl else {
+            let (device, kernel) = (device.to_owned(), source.name.clone().into_owned());
+            return Err(Error::NoForm { device, kernel, form: "WGSL" });
+        };
+        guarded(source, || Self::parse_unguarded(source, wgsl))
+    }
+
+    fn parse_unguarded(source: &'a KernelSource, wgsl: &'a Wgsl) -> Result<Self> {
+        let mut frontend = naga::front::wgsl::Frontend::new();
+        let options = naga::front::wgsl::Options { parse_doc_comments: false, capabilities: capabilities() };
+        frontend.set_options(options);
+        let module = frontend
+            .parse(&wgsl.source)
+            .map_err(|error| compile_error(source, error.emit_to_string_with_path(&wgsl.source, &source.name)))?;
+        let info = Validator::new(ValidationFlags::all(), capabilities())
+            .validate(&module)
+            .map_err(|error| compile_error(source, error.emit_to_string_with_path(&wgsl.source, &source.name)))?;
+        let overrides = wgsl.overrides.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let entry = Some((ShaderStage::Compute, &*wgsl.entry));
+        let wrong = |message: String| compile_error(source, message);
+        if !module.entry_points.iter().any(|entry| entry.stage == ShaderStage::Compute && entry.name == wgsl.entry) {
+            return Err(wrong(format!("there is no compute entry point called `{}`", wgsl.entry)));
+        }
+        let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &overrides)
+            .map(|(module, info)| (module.into_owned(), info.into_owned()))
+            .map_err(|error| wrong(error.to_string()))?;
+        let entry = module.entry_points.iter().find(|entry| entry.name == wgsl.entry);
+        let size = entry.map_or([0; 3], |entry| entry.workgroup_size);
+        let fails = check_interface(source, &module)?;
+        let f16 = module.types.iter().any(|(_, ty)| {
+            let scalar = ty.inner.scalar();
+            scalar.is_some_and(|scalar| scalar.kind == naga::ScalarKind::Float && scalar.width == 2)
+        });
+        Ok(Self { source, wgsl, module, info, size, fails, f16 })
+    }
+
+    /// The workgroup's size.
+    pub fn workgroup_size(&self) -> [u32; 3] {
+        self.size
+    }
+
+    /// Whether the module declares the words for a failure, behind its bindings.
+    pub fn fails(&self) -> bool {
+        self.fails
+    }
+
+    /// Whether the module uses 16-bit floats.
+    pub fn uses_f16(&self) -> bool {
+        self.f16
+    }
+
+    /// SPIR-V 1.3 for Vulkan: the bindings in descriptor set 0, the parameters as push constants.
+    ///
+    /// # Errors
+    /// [`Error::Compile`] for what SPIR-V cannot say.
+    #[cfg(feature = "spirv")]
+    pub fn spirv(&self) -> Result<Vec<u32>> {
+        use naga::back::spv;
+        let options = spv::Options {
+            lang_version: (1, 3),
+            flags: spv::WriterFlags::empty(),
+            fake_missing_bindings: false,
+            binding_map: self
+                .slots()
+                .map(|slot| {
+                    (binding(slot), spv::BindingInfo { descriptor_set: 0, binding: slot, binding_array_size: None })
+                })
+                .collect(),
+            bounds_check_policies: self.policies(),
+            // Kernels write workgroup memory before they read it; those that do not are the user's.
+            zero_initialize_workgroup_memory: match self.wgsl.bounds {
+                Bounds::Clamped => spv::ZeroInitializeWorkgroupMemoryMode::Polyfill,
+                Bounds::Checked => spv::ZeroInitializeWorkgroupMemoryMode::None,
+            },
+            force_loop_bounding: self.wgsl.bounds == Bounds::Clamped,
+            ..spv::Options::default()
+        };
+        let pipeline = spv::PipelineOptions {
+            shader_stage: ShaderStage::Compute,
+            entry_point: self.wgsl.entry.clone().into_owned(),
+        };
+        guarded(self.source, || {
+            spv::write_vec(&self.module, &self.info, &options, Some(&pipeline))
+                .map_err(|error| compile_error(self.source, error.to_string()))
+        })
+    }
+
+    /// The Metal Shading Language, 2.4: binding `i` in buffer `i`, the parameters in the buffer behind the last binding (and
+    /// behind the words for a failure), the lengths of the bindings in the one after that. Also the entry point's name
+    /// in it.
+    ///
+    /// # Errors
+    /// [`Error::Compile`] for what the language cannot say.
+    #[cfg(feature = "msl")]
+    pub fn msl(&self) -> Result<(String, String)> {
+        use naga::back::msl;
+        let slot = |slot: u32| u8::try_from(slot).unwrap_or(u8::MAX); // at most MAX_BINDINGS + 2
+        let resources = self.slots().map(|at| {
+            let mutable = !matches!(self.source.bindings.get(at as usize), Some(Access::Read));
+            (binding(at), msl::BindTarget { buffer: Some(slot(at)), mutable, ..msl::BindTarget::default() })
+        });
+        let next = self.slots().len() as u32;
+        let resources = msl::EntryPointResources {
+            resources: resources.collect(),
+            immediates_buffer: Some(slot(next)),
+            sizes_buffer: Some(slot(next + 1)),
+        };
+        let options = msl::Options {
+            lang_version: (2, 4),
+            per_entry_point_map: [(self.wgsl.entry.clone().into_owned(), resources)].into_iter().collect(),
+            fake_missing_bindings: false,
+            bounds_check_policies: self.policies(),
+            zero_initialize_workgroup_memory: self.wgsl.bounds == Bounds::Clamped,
+            force_loop_bounding: self.wgsl.bounds == Bounds::Clamped,
+            ..msl::Options::default()
+        };
+        let entry_point = Some((ShaderStage::Compute, self.wgsl.entry.clone().into_owned()));
+        let pipeline = msl::PipelineOptions { entry_point, ..msl::PipelineOptions::default() };
+        let wrong = |message: String| compile_error(self.source, message);
+        guarded(self.source, || {
+            let (text, names) = msl::write_string(&self.module, &self.info, &options, &pipeline)
+                .map_err(|error| wrong(error.to_string()))?;
+            let name = names.entry_point_names.into_iter().find_map(std::result::Result::ok);
+            Ok((text, name.ok_or_else(|| wrong("the entry point cannot be written".to_owned()))?))
+        })
+    }
+
+    /// The numbers of everything that is bound.
+    fn slots(&self) -> std::ops::Range<u32> {
+        0..self.source.bindings.len() as u32 + u32::from(self.fails)
+    }
+
+    fn policies(&self) -> BoundsCheckPolicies {
+        let policy = match self.wgsl.bounds {
+            Bounds::Clamped => BoundsCheckPolicy::Restrict,
+            Bounds::Checked => BoundsCheckPolicy::Unchecked,
+        };
+        BoundsCheckPolicies { index: policy, buffer: policy, ..BoundsCheckPolicies::default() }
+    }
+}
+
+impl std::fmt::Debug for Shader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shader").field("kernel", &self.source.name).finish_non_exhaustive()
+    }
+}
+
+/// What a kernel may use.
+fn capabilities() -> Capabilities {
+    Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16
+}
+
+fn binding(slot: u32) -> naga::ResourceBinding {
+    naga::ResourceBinding { group: 0, binding: slot }
+}
+
+/// Compares what the module binds with what the kernel declares. Says whether there are words for a failure.
+fn check_interface(source: &KernelSource, module: &Module) -> Result<bool> {
+    let wrong = |message: String| Err(compile_error(source, message));
+    if source.bindings.len() > MAX_BINDINGS {
+        return wrong(format!("{} bindings; there can be {MAX_BINDINGS}", source.bindings.len()));
+    }
+    let (mut declared, mut params, mut fails) = ([false; MAX_BINDINGS], 0, false);
+    for (_, global) in module.global_variables.iter() {
+        let name = global.name.as_deref().unwrap_or("(without a name)");
+        let inner = &module.types[global.ty].inner;
+        match (global.space, global.binding) {
+            (AddressSpace::WorkGroup | AddressSpace::Private, None) => {}
+            (AddressSpace::Immediate, None) => params = inner.size(module.to_ctx()),
+            (AddressSpace::Storage { access }, Some(naga::ResourceBinding { group: 0, binding })) => {
+                let stores = access.contains(StorageAccess::STORE);
+                match source.bindings.get(binding as usize) {
+                    Some(expected) if expected.writes() == stores => declared[binding as usize] = true,
+                    Some(expected) => {
+                        let form = if expected.writes() { "storage, read_write" } else { "storage, read" };
+                        return wrong(format!(
+                            "`{name}` is binding {binding}, which the kernel declares as {expected:?}: it has to be var<{form}>"
+                        ));
+                    }
+                    None if binding as usize == source.bindings.len() && stores && is_failure(module, inner) => {
+                        fails = true
+                    }
+                    None => {
+                        let count = source.bindings.len();
+                        return wrong(format!(
+                            "`{name}` is binding {binding}; the kernel declares {count} bindings, and behind them there can only be `failure: array<atomic<u32>, 2>`"
+                        ));
+                    }
+                }
+            }
+            (space, _) => {
+                return wrong(format!(
+                    "`{name}` is in {space:?}; bindings are in @group(0) as var<storage, ..>, parameters a var<immediate>"
+                ));
+            }
+        }
+    }
+    if let Some(missing) = declared.iter().take(source.bindings.len()).position(|declared| !declared) {
+        return wrong(format!("the kernel declares binding {missing}, the module does not"));
+    }
+    if params != source.params_bytes {
+        return wrong(format!(
+            "the module's var<immediate> has {params} bytes, the kernel declares {}",
+            source.params_bytes
+        ));
+    }
+    Ok(fails)
+}
+
+/// `array<atomic<u32>, 2>`
+fn is_failure(module: &Module, inner: &TypeInner) -> bool {
+    let TypeInner::Array { base, size: naga::ArraySize::Constant(words), .. } = inner else { return false };
+    words.get() == 2 && matches!(module.types[*base].inner, TypeInner::Atomic(naga::Scalar::U32))
+}
+
+fn compile_error(source: &KernelSource, message: impl Into<std::sync::Arc<str>>) -> Error {
+    Error::Compile { kernel: source.name.clone().into_owned(), message: message.into() }
+}
+
+/// Runs a step of the compiler. It is not ours, and its input is anybody's: a panic in it is an error.
+fn guarded<T>(source: &KernelSource, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+        std::mem::forget(panic); // dropping a payload may panic again
+        Err(compile_error(source, "the compiler panicked: this is a defect of it, or of Thalweg"))
+    })
+}
