@@ -105,9 +105,7 @@ class TorchSide:
         self.each: dict[int, list[Graph]] = {}
         self.compiled: dict[str, Callable[[Tensor], Tensor]] = {}
         if self.cuda:
-            # The first capture makes the state that all later ones share. Made in inference mode, as theirs, it could
-            # not be written outside of it.
-            Graph(torch.neg, torch.zeros(1, device=self.device))
+            self._first_capture()
         self.model: PlainBert | TransformersBert = plain
         self._choose(plain, model_dir, dtype)
         for name, value in (("recompile_limit", 256), ("accumulated_recompile_limit", 1024)):
@@ -134,6 +132,13 @@ class TorchSide:
         found = ", ".join(f"{label} {rate:.0f}" for label, rate in rates.items())
         self.chosen = f"{self.model.label} (eager single requests/s: {found})"
         self.say(f"PyTorch's model: {self.chosen}")
+
+    def _first_capture(self) -> None:
+        """Makes the state that all captures share. Made in inference mode, it could not be written outside of it."""
+        try:
+            Graph(torch.neg, torch.zeros(1, device=self.device))
+        except RuntimeError as error:  # The later captures then fail in their own cells.
+            self.say(f"a first small graph: {reason(error)}")
 
     def sync(self) -> None:
         """Waits for the device."""
