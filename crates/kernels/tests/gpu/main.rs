@@ -4,6 +4,8 @@
 
 mod layout;
 mod msl;
+mod rig;
+mod run;
 mod translate;
 
 use thalweg_hal::KernelSource;
