@@ -61,7 +61,7 @@ impl Tensor {
     }
 
     /// The elements alone. The tensor is [`bindable`].
-    fn exact(&self) -> Operand<'_> {
+    pub(crate) fn exact(&self) -> Operand<'_> {
         let bytes = (self.elements() * self.dtype.bytes()) as u64;
         Operand::read(&self.storage, self.byte_offset(), bytes)
     }
@@ -104,7 +104,7 @@ impl Tensor {
 }
 
 /// The tensor as a kernel can bind it on its own: contiguous, and starting where a binding may.
-fn bindable(tensor: &Tensor) -> Result<Tensor> {
+pub(crate) fn bindable(tensor: &Tensor) -> Result<Tensor> {
     if tensor.layout.is_contiguous() && tensor.byte_offset().is_multiple_of(BINDING_ALIGNMENT) {
         Ok(tensor.clone())
     } else {
