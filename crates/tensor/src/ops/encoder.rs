@@ -104,7 +104,8 @@ impl Tensor {
         let params = linear::Params { inputs: *inputs as u32, outputs: *outputs as u32, activation: activation as u32 };
         let weight = Operand::read(storage, 0, storage.bytes());
         let operands = [x.exact(), weight, bias.exact()];
-        dispatch(&linear::LINEAR, &operands, self.device(), (layout, DType::F32), &params, n)
+        let source = linear::best(false, n, *inputs, *outputs);
+        dispatch(source, &operands, self.device(), (layout, DType::F32), &params, n)
     }
 
     /// Attention of each sequence within itself, with `heads` heads and scale `1 / sqrt(width / heads)`. Self is
@@ -130,7 +131,8 @@ impl Tensor {
         let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale };
         let (qkv, offsets) = (bindable(self)?, bindable(offsets)?);
         let operands = [qkv.exact(), offsets.exact()];
-        dispatch(&attention::ATTENTION, &operands, self.device(), (layout, DType::F32), &params, n)
+        let source = attention::best(false, head_dim);
+        dispatch(source, &operands, self.device(), (layout, DType::F32), &params, n)
     }
 
     /// Each sequence's rows to one: `[n, width]` to `[sequences, width]`, f32. `offsets` as for
