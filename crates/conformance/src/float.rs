@@ -1,0 +1,35 @@
+//! The element types that operators round to.
+
+use thalweg_tensor::Element;
+
+/// A floating-point element. Operators compute in f32 or better, and round their results to the type once.
+pub trait Float: Element + PartialEq {
+    /// What follows the operator's name in a case's.
+    const SUFFIX: &'static str;
+    /// The relative error of rounding a result of f32 to the type: half a unit in the last place of 1.
+    const ROUNDING: f64;
+    /// The absolute error that rounding a result adds where the type's numbers are no closer to each other; also what a
+    /// device may flush to 0.
+    const SMALLEST: f64;
+
+    /// The nearest value.
+    fn nearest(value: f32) -> Self;
+
+    /// The same value.
+    fn widened(self) -> f32;
+}
+
+impl Float for f32 {
+    const SUFFIX: &'static str = "f32";
+    // The tolerances of the operators have it.
+    const ROUNDING: f64 = 0.0;
+    const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+    fn nearest(value: f32) -> Self {
+        value
+    }
+
+    fn widened(self) -> f32 {
+        self
+    }
+}
