@@ -3,7 +3,7 @@
 //! A module is untrusted: it is parsed, validated, and compared with what its [`KernelSource`] says it declares. What is
 //! wrong is an [`Error::Compile`] with the line and the reason.
 
-use crate::{Access, Bounds, Error, KernelSource, MAX_BINDINGS, Result, Wgsl};
+use crate::{Bounds, Error, KernelSource, MAX_BINDINGS, Result, Wgsl};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
@@ -67,6 +67,15 @@ impl<'a> Shader<'a> {
         self.size
     }
 
+    /// The workgroup memory that the module declares, in bytes.
+    pub fn workgroup_bytes(&self) -> u32 {
+        let variables = self.module.global_variables.iter();
+        let variables = variables.filter(|(_, variable)| variable.space == AddressSpace::WorkGroup);
+        let size =
+            |(_, variable): (_, &naga::GlobalVariable)| self.module.types[variable.ty].inner.size(self.module.to_ctx());
+        variables.map(size).fold(0, u32::saturating_add)
+    }
+
     /// Whether the module declares the words for a failure, behind its bindings.
     pub fn fails(&self) -> bool {
         self.fails
@@ -124,7 +133,7 @@ impl<'a> Shader<'a> {
         use naga::back::msl;
         let slot = |slot: u32| u8::try_from(slot).unwrap_or(u8::MAX); // at most MAX_BINDINGS + 2
         let resources = self.slots().map(|at| {
-            let mutable = !matches!(self.source.bindings.get(at as usize), Some(Access::Read));
+            let mutable = !matches!(self.source.bindings.get(at as usize), Some(crate::Access::Read));
             (binding(at), msl::BindTarget { buffer: Some(slot(at)), mutable, ..msl::BindTarget::default() })
         });
         let next = self.slots().len() as u32;

@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
+use thalweg_hal::DeviceKind;
 use thalweg_hal::faulty::{Delays, Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
@@ -390,13 +391,16 @@ fn assert_clean(device: &Device, tally: &Tally, seed: u64) {
     assert_eq!((memory.live, memory.frozen), (0, 0), "seed {seed}: {memory:?}");
 }
 
-/// 2, 8, 40 and 128 threads on 32 streams, one submission in a hundred refused. For half a minute; with
+/// Fewer and more threads than streams.
+const THREADS: [usize; 4] = [2, 8, 40, 128];
+
+/// Some numbers of threads on 32 streams, one submission in a hundred refused. For half a minute; with
 /// `THALWEG_STRESS_OPERATIONS`, as many operations for each number of threads.
-fn mix(open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
+fn mix(threads: &[usize], open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
     let operations = std::env::var("THALWEG_STRESS_OPERATIONS").ok();
     let operations: Option<u64> = operations.map(|operations| operations.parse().unwrap());
     let share = Duration::from_secs(30) / 4;
-    for threads in [2, 8, 40, 128] {
+    for &threads in threads {
         let seed = fresh_seed();
         println!("{threads} threads, seed {seed}");
         let mut random = Rng::with_seed(seed);
@@ -424,12 +428,31 @@ fn mix(open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
 
 #[test]
 fn stress_mix_on_the_cpu() {
-    mix(|_| thalweg_cpu::CpuDevice::open().unwrap());
+    mix(&THREADS, |_| thalweg_cpu::CpuDevice::open().unwrap());
 }
 
 #[test]
 fn stress_mix_on_the_mock() {
-    mix(|seed| mock(seed));
+    mix(&THREADS, |seed| mock(seed));
+}
+
+/// One driver queue for all streams, or one for each, as the machine has it. 8 threads where the processor is the device.
+#[test]
+fn stress_mix_on_vulkan() {
+    let Some(device) = thalweg_vulkan::testing::device() else { return };
+    let threads: &[usize] = match thalweg_hal::Device::info(&*device).kind {
+        DeviceKind::SoftwareGpu => &[8],
+        _ => &[2, 8, 40, 128],
+    };
+    mix(threads, |_| Arc::<thalweg_vulkan::VulkanDevice>::clone(&device));
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
+#[test]
+fn stress_sharing_on_vulkan_under_the_validator() {
+    let Some(device) = thalweg_vulkan::testing::device() else { return };
+    sharing(|_| Arc::<thalweg_vulkan::VulkanDevice>::clone(&device), 1);
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
 /// 16 threads on 4 streams, under the validator.

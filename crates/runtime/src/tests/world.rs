@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use thalweg_hal::faulty::{Faulty, Plan};
 use thalweg_hal::mock::{MockConfig, MockDevice};
-use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource};
+use thalweg_hal::{Access, Bounds, Groups, HostCall, KernelFailure, KernelSource, Wgsl};
 
 /// Words of every tensor.
 pub(crate) const WORDS: usize = 96;
@@ -20,7 +20,7 @@ pub(crate) static COMBINE: KernelSource = KernelSource {
     name: Cow::Borrowed("combine"),
     bindings: Cow::Borrowed(&[Access::Read, Access::Read, Access::Write]),
     params_bytes: 4,
-    wgsl: None,
+    wgsl: wgsl(include_str!("world/combine.wgsl"), &[]),
     host: Some(|call| {
         let salt = call.params::<u32>()?;
         let (a, b) = (part(call, 0)?, part(call, 1)?);
@@ -36,7 +36,7 @@ pub(crate) static ADVANCE: KernelSource = KernelSource {
     name: Cow::Borrowed("advance"),
     bindings: Cow::Borrowed(&[Access::ReadWrite]),
     params_bytes: 4,
-    wgsl: None,
+    wgsl: wgsl(include_str!("world/advance.wgsl"), &[]),
     host: Some(|call| {
         let salt = call.params::<u32>()?;
         call.outputs.get::<u32>(0)?.iter_mut().for_each(|x| *x = advanced(*x, salt));
@@ -49,7 +49,7 @@ pub(crate) static FAIL_IF_EVEN: KernelSource = KernelSource {
     name: Cow::Borrowed("fail_if_even"),
     bindings: Cow::Borrowed(&[Access::Read, Access::Write]),
     params_bytes: 0,
-    wgsl: None,
+    wgsl: wgsl(include_str!("world/fail_if_even.wgsl"), &["the first word is even"]),
     host: Some(|call| {
         let first = call.inputs.get::<u32>(0)?[0];
         if first % 2 == 0 {
@@ -60,6 +60,17 @@ pub(crate) static FAIL_IF_EVEN: KernelSource = KernelSource {
         Ok(())
     }),
 };
+
+const fn wgsl(source: &'static str, failures: &'static [&'static str]) -> Option<Wgsl> {
+    Some(Wgsl {
+        source: Cow::Borrowed(source),
+        entry: Cow::Borrowed("main"),
+        overrides: Cow::Borrowed(&[]),
+        groups: Groups::Invocations,
+        bounds: Bounds::Clamped,
+        failures: Cow::Borrowed(failures),
+    })
+}
 
 fn part<'a>(call: &HostCall<'a>, index: usize) -> Result<&'a [u32], KernelFailure> {
     Ok(&call.inputs.get::<u32>(index)?[call.items.start as usize..call.items.end as usize])

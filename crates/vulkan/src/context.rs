@@ -1,0 +1,195 @@
+//! The logical device that everything else holds: its functions, its hardware queues, and whether it is lost.
+
+use crate::adapter::Adapter;
+use crate::cache::PipelineCache;
+use crate::sync::lock;
+use crate::timeline::Orphan;
+use crate::{NAME, driver_error};
+use ash::{khr, vk};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use thalweg_hal::{Error, Result, unique_id};
+
+/// More hardware queues than this are not asked for.
+const MAX_QUEUES: u32 = 32;
+
+/// A logical device. Destroyed when the last object of it is gone.
+pub struct Context {
+    /// Names the device: objects of another are refused.
+    pub id: u64,
+    pub device: ash::Device,
+    pub push: khr::push_descriptor::Device,
+    pub memory: vk::PhysicalDeviceMemoryProperties,
+    pub limits: vk::PhysicalDeviceLimits,
+    pub float16: bool,
+    pub waits_for_any_by_polling: bool,
+    pub family: u32,
+    /// What a timestamp's bits mean; `None` if the family has none.
+    pub timestamps: Option<Timestamps>,
+    pub queues: Vec<HardwareQueue>,
+    next_queue: AtomicUsize,
+    pub pipelines: PipelineCache,
+    /// Semaphores and lists that were dropped before the device was done with them.
+    orphans: Mutex<Vec<Orphan>>,
+    lost: AtomicBool,
+}
+
+/// A queue of the driver's, which several of ours may share.
+pub struct HardwareQueue {
+    raw: vk::Queue,
+    /// Held for one submit call. The driver does not take two at once.
+    submitting: Mutex<()>,
+}
+
+/// How the device counts time.
+#[derive(Clone, Copy, Debug)]
+pub struct Timestamps {
+    /// Which bits of a timestamp count.
+    pub mask: u64,
+    /// Nanoseconds between two counts.
+    pub period: f64,
+}
+
+impl Context {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// What it lacks, or what the driver says.
+    pub fn new(adapter: &Adapter) -> Result<Self> {
+        let unusable = |message: &str| Error::Driver {
+            device: format!("{NAME} ({})", adapter.name()),
+            call: "opening the device",
+            message: message.to_owned(),
+        };
+        if let Some(missing) = adapter.missing() {
+            return Err(unusable(missing));
+        }
+        let (family, properties) = adapter.queue_family().ok_or_else(|| unusable("it cannot compute"))?;
+        let priorities = vec![1.0; properties.queue_count.min(MAX_QUEUES) as usize];
+        let queue_info =
+            [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&priorities)];
+        let mut extensions = vec![khr::push_descriptor::NAME.as_ptr()];
+        if adapter.portability_subset {
+            // A device that has it must be opened with it.
+            extensions.push(khr::portability_subset::NAME.as_ptr());
+        }
+        let mut v11 = vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(adapter.float16);
+        let mut v12 =
+            vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true).shader_float16(adapter.float16);
+        let info = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queue_info)
+            .enabled_extension_names(&extensions)
+            .push_next(&mut v11)
+            .push_next(&mut v12);
+        let instance = &adapter.instance.raw;
+        // SAFETY: the device has these queues, extensions and features; `Adapter::examine` looked.
+        let device = unsafe { instance.create_device(adapter.raw, &info, None) };
+        let device = device.map_err(|e| driver_error("vkCreateDevice", e))?;
+        let queue = |index| HardwareQueue {
+            // SAFETY: so many queues of the family were created with the device.
+            raw: unsafe { device.get_device_queue(family, index) },
+            submitting: Mutex::new(()),
+        };
+        let queues = (0..priorities.len() as u32).map(queue).collect();
+        let bits = properties.timestamp_valid_bits;
+        let timestamps = (bits > 0).then(|| Timestamps {
+            mask: u64::MAX >> (64 - bits.min(64)),
+            period: f64::from(adapter.properties.limits.timestamp_period),
+        });
+        Ok(Self {
+            id: unique_id(),
+            push: khr::push_descriptor::Device::new(instance, &device),
+            // SAFETY: `raw` is one of the instance's devices.
+            memory: unsafe { instance.get_physical_device_memory_properties(adapter.raw) },
+            limits: adapter.properties.limits,
+            float16: adapter.float16,
+            waits_for_any_by_polling: adapter.driver.waits_for_any_by_polling,
+            family,
+            timestamps,
+            queues,
+            next_queue: AtomicUsize::new(0),
+            pipelines: PipelineCache::open(&device, &adapter.properties),
+            orphans: Mutex::default(),
+            lost: AtomicBool::new(false),
+            device,
+        })
+    }
+
+    /// The hardware queue for a new queue: one of its own as long as there are any, then in turn.
+    pub fn assign_queue(&self) -> usize {
+        // Relaxed: only the numbers matter.
+        self.next_queue.fetch_add(1, Ordering::Relaxed) % self.queues.len()
+    }
+
+    /// Submits to a hardware queue.
+    ///
+    /// # Errors
+    /// What the driver says; it has then taken nothing.
+    ///
+    /// # Safety
+    /// - What `vkQueueSubmit` asks of the submission; the command buffers, semaphores and whatever these use live until the
+    ///   device has run it.
+    pub unsafe fn submit(&self, queue: usize, info: &vk::SubmitInfo<'_>, fence: vk::Fence) -> Result<()> {
+        let queue = &self.queues[queue];
+        let submitting = lock(&queue.submitting);
+        // SAFETY: by the caller's promise; nobody else submits to the queue, by the lock.
+        let result = unsafe { self.device.queue_submit(queue.raw, std::slice::from_ref(info), fence) };
+        drop(submitting);
+        result.map_err(|error| self.error("vkQueueSubmit", error))
+    }
+
+    /// A driver's answer as an error of ours. Remembers that the device is lost.
+    pub fn error(&self, call: &'static str, error: vk::Result) -> Error {
+        if error == vk::Result::ERROR_DEVICE_LOST {
+            // Relaxed: a flag on its own; whoever misses it is told by the driver.
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        driver_error(call, error)
+    }
+
+    /// Whether the driver has said that the device is lost.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// That the device is lost.
+    pub fn check(&self) -> Result<()> {
+        if self.is_lost() { Err(Error::DeviceLost { device: NAME.to_owned() }) } else { Ok(()) }
+    }
+
+    /// Keeps what the device may still use. It is let go by a later [`bury`](Self::bury).
+    pub fn adopt(&self, orphan: Orphan) {
+        lock(&self.orphans).push(orphan);
+    }
+
+    /// Lets go of orphans that the device is done with. Called where something new is made; a device of which nothing is
+    /// ever made again after its work was dropped unfinished stays open.
+    pub fn bury(&self) {
+        let mut orphans = lock(&self.orphans);
+        if orphans.is_empty() {
+            return;
+        }
+        let (done, left) = std::mem::take(&mut *orphans).into_iter().partition(|orphan| orphan.is_done(self));
+        *orphans = left;
+        drop(orphans);
+        // With no lock held: what the lists held is dropped here.
+        let done: Vec<Orphan> = done;
+        done.into_iter().for_each(|orphan| orphan.destroy(self));
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // Orphans hold the context, so there are none.
+        self.pipelines.destroy(&self.device);
+        // SAFETY: every object of the device holds this context, so all of them are destroyed, and no call is under way.
+        unsafe { self.device.destroy_device(None) };
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
+    }
+}

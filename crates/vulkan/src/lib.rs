@@ -1,0 +1,81 @@
+//! The Vulkan backend: GPUs of every maker, and drivers that compute on the processor, for tests.
+//!
+//! # What it does
+//!
+//! A queue of the HAL's is a `VkQueue` of its own as long as the family has any, and shares one after that, under a lock
+//! around the submit call alone. A timeline is a timeline semaphore. A list becomes a command buffer, recorded anew each time
+//! from commands, push descriptors and push constants, and used again once the list has run.
+//!
+//! ```text
+//!  submit ──► slot: command buffer,  ──► vkQueueSubmit ──► device ──► semaphore ──► host waits
+//!             words for failures,         (lock)                          │
+//!             timestamps                                                  ▼
+//!                  ▲                                     whoever asks next collects what has run:
+//!                  └───────────────────────────────────  reports, then the slot, then the list
+//! ```
+//!
+//! A kernel that fails (an id outside its table, say) stores why in words that lie behind its bindings; the list's reports
+//! are read from there.
+//!
+//! # What it cannot do
+//!
+//! - Notice a missing wait where there is one `VkQueue`: lists then run in order. The mock is the device to test with.
+//! - Stop a list, or end a wait in the driver early: waits look every 10 ms whether they were interrupted.
+//! - Know that a list has run without asking. What a list holds is let go of when its timeline is next asked or dropped; a
+//!   device that is dropped while lists run stays open, with their memory, unless something new is made on it later.
+//! - [`Device::discard`](thalweg_hal::Device::discard) does nothing.
+//!
+//! # Locks
+//!
+//! | lock | guards | may be held while taking |
+//! |---|---|---|
+//! | hardware queue | the driver's queue, for one submit call | nothing |
+//! | timeline | claimed values, lists not collected, reports | nothing |
+//! | slots | one queue's free slots | nothing |
+//! | transfers | free staging slots | nothing |
+//! | orphans | what was dropped before the device was done with it | nothing |
+//! | pipeline cache | its file | nothing |
+//!
+//! No drop of a list, and no wait for the device, happens under any of them.
+//!
+//! # Environment
+//!
+//! `THALWEG_VULKAN_VALIDATION=1` turns Khronos' validation layers on; `THALWEG_CACHE_DIR` says where compiled pipelines are
+//! kept.
+
+mod adapter;
+mod cache;
+mod context;
+mod device;
+mod instance;
+mod memory;
+mod pipeline;
+mod queue;
+mod slots;
+mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod timeline;
+mod transfer;
+
+pub use adapter::{Adapter, adapters, best};
+pub use device::VulkanDevice;
+pub use instance::validation_messages;
+
+use ash::vk;
+use thalweg_hal::Error;
+
+/// The backend's name in errors.
+pub(crate) const NAME: &str = "vulkan";
+
+/// A driver's answer as an error of ours.
+fn driver_error(call: &'static str, error: vk::Result) -> Error {
+    let device = NAME.to_owned();
+    match error {
+        vk::Result::ERROR_DEVICE_LOST => Error::DeviceLost { device },
+        vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY => {
+            Error::OutOfMemory { device, bytes: 0 }
+        }
+        error => Error::Driver { device, call, message: error.to_string() },
+    }
+}

@@ -1,0 +1,255 @@
+//! Queues: a list becomes a command buffer, and the command buffer a submission.
+
+use crate::context::Context;
+use crate::memory::VulkanMemory;
+use crate::pipeline::VulkanPipeline;
+use crate::slots::{Slot, Slots};
+use crate::timeline::{Counter, Running};
+use ash::vk;
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::Arc;
+use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, Violation, unique_id};
+
+/// What our commands do, for barriers.
+const STAGES: vk::PipelineStageFlags = vk::PipelineStageFlags::from_raw(
+    vk::PipelineStageFlags::COMPUTE_SHADER.as_raw() | vk::PipelineStageFlags::TRANSFER.as_raw(),
+);
+const WRITES: vk::AccessFlags =
+    vk::AccessFlags::from_raw(vk::AccessFlags::SHADER_WRITE.as_raw() | vk::AccessFlags::TRANSFER_WRITE.as_raw());
+const READS: vk::AccessFlags =
+    vk::AccessFlags::from_raw(vk::AccessFlags::SHADER_READ.as_raw() | vk::AccessFlags::TRANSFER_READ.as_raw());
+
+/// The submitting end of a hardware queue.
+pub struct VulkanQueue {
+    id: u64,
+    context: Arc<Context>,
+    hardware: usize,
+    limits: Limits,
+    slots: Arc<Slots>,
+}
+
+impl VulkanQueue {
+    /// # Errors
+    /// What the driver says.
+    pub fn new(context: &Arc<Context>, limits: Limits) -> Result<Self> {
+        context.check()?;
+        let slots = Arc::new(Slots::new(context)?);
+        Ok(Self { id: unique_id(), context: Arc::clone(context), hardware: context.assign_queue(), limits, slots })
+    }
+}
+
+impl Queue for VulkanQueue {
+    unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
+        let Submission { list, waits, signal } = submission;
+        let context = &*self.context;
+        context.check()?;
+        list.check(&self.limits)?;
+        let mut counters = SmallVec::<[Arc<Counter>; 4]>::new();
+        let mut values = SmallVec::<[u64; 4]>::new();
+        for wait in waits {
+            let counter = Counter::of(&wait.timeline, context)?;
+            counter.check_wait(wait.value)?;
+            counters.push(Arc::clone(counter));
+            values.push(wait.value);
+        }
+        let counter = Counter::of(&signal.timeline, context)?;
+        // What earlier lists had may serve this one.
+        counter.collect();
+        let slot = self.slots.take(list)?;
+        // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
+        let commands = match unsafe { encode(context, &slot, list) } {
+            Ok(()) => [slot.commands],
+            Err(error) => {
+                self.slots.give_back(slot);
+                return Err(error);
+            }
+        };
+        let claim = match counter.claim(signal.value, self.id) {
+            Ok(claim) => claim,
+            Err(violation) => {
+                self.slots.give_back(slot);
+                return Err(violation.into());
+            }
+        };
+        let mut semaphores: SmallVec<[_; 4]> = counters.iter().map(|counter| counter.semaphore).collect();
+        if let Some(value) = claim.after {
+            semaphores.push(counter.semaphore);
+            values.push(value);
+        }
+        let stages: SmallVec<[_; 4]> = semaphores.iter().map(|_| STAGES).collect();
+        counter.enter(Running {
+            value: signal.value,
+            list: Arc::clone(list),
+            slot,
+            home: Arc::clone(&self.slots),
+            _waits: counters,
+        });
+        let (signals, raised) = ([counter.semaphore], [signal.value]);
+        let mut timelines =
+            vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values).signal_semaphore_values(&raised);
+        let info = vk::SubmitInfo::default()
+            .wait_semaphores(&semaphores)
+            .wait_dst_stage_mask(&stages)
+            .command_buffers(&commands)
+            .signal_semaphores(&signals)
+            .push_next(&mut timelines);
+        // SAFETY: the command buffer is recorded, and the value rises, by the claim. The counter holds what the list uses,
+        // the semaphores it waits for included, until it has run.
+        match unsafe { context.submit(self.hardware, &info, vk::Fence::null()) } {
+            Ok(()) => {
+                counter.submitted(signal.value);
+                Ok(())
+            }
+            Err(error) => {
+                counter.withdraw(signal.value, &claim).into_iter().for_each(Running::finish);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for VulkanQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VulkanQueue").field("hardware", &self.hardware).finish_non_exhaustive()
+    }
+}
+
+/// Records a list.
+///
+/// # Safety
+/// - The slot is not in use, and its pool is used by this thread alone.
+/// - The list passed [`List::check`].
+unsafe fn encode(context: &Context, slot: &Slot, list: &List) -> Result<()> {
+    let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+    // SAFETY: the command buffer is not in use, by the caller's promise; beginning resets it.
+    unsafe { context.device.begin_command_buffer(slot.commands, &begin) }
+        .map_err(|e| context.error("vkBeginCommandBuffer", e))?;
+    let mut encoder = Encoder { context, slot, list, bound: vk::Pipeline::null(), failing: 0, query: 0 };
+    let recorded = encoder.record();
+    // Also after an error: a command buffer that is being recorded cannot be begun again.
+    // SAFETY: it is being recorded.
+    let ended = unsafe { context.device.end_command_buffer(slot.commands) };
+    recorded?;
+    ended.map_err(|e| context.error("vkEndCommandBuffer", e))
+}
+
+struct Encoder<'a> {
+    context: &'a Context,
+    slot: &'a Slot,
+    list: &'a List,
+    bound: vk::Pipeline,
+    /// Kernels so far that can fail.
+    failing: u64,
+    /// Timestamps so far.
+    query: u32,
+}
+
+impl Encoder<'_> {
+    fn record(&mut self) -> Result<()> {
+        let (device, commands) = (&self.context.device, self.slot.commands);
+        let (pool, queries) = self.slot.queries(self.list);
+        if queries > 0 {
+            // SAFETY: the pool has so many queries, none of which is in use; here and below: the command buffer is being
+            // recorded by this thread, and everything named is the device's.
+            unsafe { device.cmd_reset_query_pool(commands, pool, 0, queries) };
+        }
+        for command in &self.list.commands {
+            match command {
+                Command::Dispatch { pipeline, bindings, params, extent } => {
+                    let pipeline = VulkanPipeline::of(&*self.list.pipelines[*pipeline as usize], self.context)?;
+                    let params = &self.list.params[params.range()];
+                    self.dispatch(pipeline, &self.list.bindings[bindings.range()], params, *extent)?;
+                }
+                Command::Copy { bindings } => {
+                    let [from, to] = &self.list.bindings[bindings.range()] else { continue }; // two, by `List::check`
+                    let copy = vk::BufferCopy::default().src_offset(from.offset).dst_offset(to.offset).size(from.bytes);
+                    let (from, to) = (self.buffer(from)?, self.buffer(to)?);
+                    // SAFETY: as above; the ranges are inside, and do not overlap.
+                    unsafe { device.cmd_copy_buffer(commands, from, to, &[copy]) };
+                }
+                Command::Fill { bindings, pattern } => {
+                    let [to] = &self.list.bindings[bindings.range()] else { continue }; // one, by `List::check`
+                    // SAFETY: as above; whole words.
+                    unsafe { device.cmd_fill_buffer(commands, self.buffer(to)?, to.offset, to.bytes, *pattern) };
+                }
+                Command::Barrier => self.barrier(STAGES, READS | WRITES),
+                Command::Timestamp if self.query < queries => {
+                    // SAFETY: as above; a query that was reset and not written yet.
+                    unsafe {
+                        let stage = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
+                        device.cmd_write_timestamp(commands, stage, pool, self.query);
+                    }
+                    self.query += 1;
+                }
+                Command::Timestamp => {}
+            }
+        }
+        // The host sees a value and then reads: results that are mapped, and the words for failures.
+        self.barrier(vk::PipelineStageFlags::HOST, vk::AccessFlags::HOST_READ);
+        Ok(())
+    }
+
+    fn dispatch(
+        &mut self,
+        pipeline: &VulkanPipeline,
+        bindings: &[Binding],
+        params: &[u8],
+        extent: [u32; 3],
+    ) -> Result<()> {
+        let (device, commands) = (&self.context.device, self.slot.commands);
+        let mut buffers = SmallVec::<[[vk::DescriptorBufferInfo; 1]; MAX_BINDINGS + 1]>::new();
+        for binding in bindings {
+            let buffer = self.buffer(binding)?;
+            buffers.push([vk::DescriptorBufferInfo { buffer, offset: binding.offset, range: binding.bytes }]);
+        }
+        if pipeline.fails() {
+            let (offset, range) = Slot::failure_words(self.context, self.failing);
+            buffers.push([vk::DescriptorBufferInfo { buffer: self.slot.failure_buffer(), offset, range }]);
+            self.failing += 1;
+        }
+        let mut writes = SmallVec::<[vk::WriteDescriptorSet<'_>; MAX_BINDINGS + 1]>::new();
+        for (binding, buffer) in (0..).zip(&buffers) {
+            let write = vk::WriteDescriptorSet::default().dst_binding(binding);
+            writes.push(write.descriptor_type(vk::DescriptorType::STORAGE_BUFFER).buffer_info(buffer));
+        }
+        let [x, y, z] = pipeline.groups(extent, params);
+        let compute = vk::PipelineBindPoint::COMPUTE;
+        // SAFETY: as in `record`; the descriptors and parameters are those of the pipeline's layout, and the number of
+        // workgroups is within the limits, by `List::check`.
+        unsafe {
+            if pipeline.raw != self.bound {
+                device.cmd_bind_pipeline(commands, compute, pipeline.raw);
+                self.bound = pipeline.raw;
+            }
+            if !writes.is_empty() {
+                self.context.push.cmd_push_descriptor_set(commands, compute, pipeline.layout, 0, &writes);
+            }
+            if !params.is_empty() {
+                device.cmd_push_constants(commands, pipeline.layout, vk::ShaderStageFlags::COMPUTE, 0, params);
+            }
+            device.cmd_dispatch(commands, x, y, z);
+        }
+        Ok(())
+    }
+
+    /// The buffer of a binding.
+    fn buffer(&self, binding: &Binding) -> Result<vk::Buffer> {
+        if binding.bytes == 0 {
+            return Err(Violation::Malformed { command: 0, what: "an empty binding" }.into());
+        }
+        let memory = &*self.list.memories[binding.memory as usize];
+        Ok(VulkanMemory::of(memory, self.context)?.buffer.raw)
+    }
+
+    /// Everything so far, before what comes.
+    fn barrier(&self, stages: vk::PipelineStageFlags, accesses: vk::AccessFlags) {
+        let barrier = [vk::MemoryBarrier::default().src_access_mask(WRITES).dst_access_mask(accesses)];
+        let none = vk::DependencyFlags::empty();
+        // SAFETY: as in `record`.
+        unsafe {
+            let commands = self.slot.commands;
+            self.context.device.cmd_pipeline_barrier(commands, STAGES, stages, none, &barrier, &[], &[]);
+        }
+    }
+}
