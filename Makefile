@@ -1,6 +1,6 @@
 # Every target is one script or one line of cargo; read them for what they do.
 
-.PHONY: help demo test lint bench loom stress sanitize check-mac
+.PHONY: help demo test lint bench bench-gpu loom stress sanitize check-mac
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ lint: ## Formatting, clippy, rustdoc, and no paths of somebody's machine; warnin
 
 bench: ## All measurements on this machine: the model, one operation, threads, two models (a few minutes)
 	scripts/bench
+
+bench-gpu: ## Thalweg beside PyTorch on one NVIDIA GPU, with what is already built (8 minutes; needs PyTorch)
+	python3 bench/gpu/compare.py
 
 loom: ## The loom models of the runtime's protocols
 	scripts/loom

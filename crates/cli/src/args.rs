@@ -76,8 +76,9 @@ pub struct EmbedArgs {
     /// How many texts each call passes (1 to 4096)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
     pub batch: u16,
-    /// Which device computes; `thalweg devices` lists them
-    #[arg(long, default_value = "cpu")]
+    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, vulkan, vulkan:INDEX; `thalweg devices`
+    /// lists them
+    #[arg(long, default_value = "auto")]
     pub device: String,
     /// Whether to show progress; auto: when standard error is a terminal and the results go elsewhere
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
@@ -117,8 +118,9 @@ pub struct BenchArgs {
     /// How long to measure each thread count, in seconds (1 to 3600)
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=MAX_SECONDS))]
     pub seconds: u16,
-    /// Which device computes; `thalweg devices` lists them
-    #[arg(long, default_value = "cpu")]
+    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, vulkan, vulkan:INDEX; `thalweg devices`
+    /// lists them
+    #[arg(long, default_value = "auto")]
     pub device: String,
     /// Print one JSON document on standard output
     #[arg(long)]
@@ -180,7 +182,7 @@ mod tests {
         let Command::Embed(embed) = Cli::parse_from(["thalweg", "embed", "--model", "m"]).command else {
             panic!("`embed` is another subcommand")
         };
-        assert_eq!((embed.threads, embed.batch, embed.device.as_str()), (1, 1, "cpu"));
+        assert_eq!((embed.threads, embed.batch, embed.device.as_str()), (1, 1, "auto"));
         assert_eq!((embed.format, embed.progress), (Format::Auto, ProgressMode::Auto));
     }
 }

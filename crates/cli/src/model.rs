@@ -14,6 +14,9 @@ use crate::error::Error;
 pub fn load(selector: &str, directory: &Path) -> Result<(Device, EmbeddingModel), Error> {
     let device = thalweg::open(selector)
         .map_err(|error| Error::Device { selector: selector.to_owned(), source: Box::new(error) })?;
+    if device.info().kind == thalweg::DeviceKind::SoftwareGpu {
+        crate::say(&format!("note: {} is a software driver, for tests; cpu is faster", device.info().name));
+    }
     let model = EmbeddingModel::load(&device, directory)
         .map_err(|error| Error::Model { directory: directory.display().to_string(), source: Box::new(error) })?;
     Ok((device, model))

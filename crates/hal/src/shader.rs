@@ -110,6 +110,7 @@ impl<'a> Shader<'a> {
                 Bounds::Checked => spv::ZeroInitializeWorkgroupMemoryMode::None,
             },
             force_loop_bounding: self.wgsl.bounds == Bounds::Clamped,
+            use_storage_input_output_16: false,
             ..spv::Options::default()
         };
         let pipeline = spv::PipelineOptions {

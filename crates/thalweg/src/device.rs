@@ -11,22 +11,79 @@ use thalweg_runtime::{Config, Device};
 
 /// The variable that has every submission checked.
 const VALIDATE: &str = "THALWEG_VALIDATE";
+/// Takes the best device that is no software driver.
+const AUTO: &str = "auto";
 
-/// A way to open a device.
+type Open = Box<dyn Fn() -> thalweg_hal::Result<Arc<dyn thalweg_hal::Device>>>;
+
+/// A device that may be opened.
 struct Candidate {
-    selector: &'static str,
+    /// What [`open`] takes.
+    selector: String,
+    /// A backend's name alone takes its first candidate.
+    backend: &'static str,
+    name: String,
     kind: DeviceKind,
-    open: fn() -> thalweg_hal::Result<Arc<dyn thalweg_hal::Device>>,
+    open: Open,
 }
 
-/// Every device that can be opened, the best first.
-const CANDIDATES: &[Candidate] =
-    &[Candidate { selector: "cpu", kind: DeviceKind::Cpu, open: || Ok(CpuDevice::open()?) }];
+/// Every device, the best first: GPUs, then the processor, then drivers that compute on the processor.
+fn candidates() -> Vec<Candidate> {
+    let cpu = Candidate {
+        selector: "cpu".to_owned(),
+        backend: "cpu",
+        name: "cpu".to_owned(),
+        kind: DeviceKind::Cpu,
+        open: Box::new(|| Ok(CpuDevice::open()?)),
+    };
+    let mut candidates = vec![cpu];
+    #[cfg(feature = "vulkan")]
+    candidates.extend(vulkan());
+    candidates.sort_by_key(|candidate| match candidate.kind {
+        DeviceKind::Gpu => 0,
+        DeviceKind::IntegratedGpu => 1,
+        DeviceKind::Cpu => 2,
+        _ => 3,
+    });
+    candidates
+}
 
-/// Opens the device with this selector; [`devices`] lists them. `"cpu"` is always there.
+/// The devices that Vulkan lists; without Vulkan, one that says why it cannot be opened.
+#[cfg(feature = "vulkan")]
+fn vulkan() -> Vec<Candidate> {
+    use thalweg_vulkan::{Adapter, VulkanDevice, adapters};
+    const BACKEND: &str = "vulkan";
+    let candidate = |(index, adapter): (usize, Adapter)| Candidate {
+        selector: format!("{BACKEND}:{index}"),
+        backend: BACKEND,
+        name: format!("{BACKEND} ({})", adapter.name()),
+        kind: adapter.kind(),
+        open: Box::new(move || Ok(VulkanDevice::open(&adapter)?)),
+    };
+    match adapters() {
+        Ok(adapters) => adapters.into_iter().enumerate().map(candidate).collect(),
+        Err(error) => vec![Candidate {
+            selector: BACKEND.to_owned(),
+            backend: BACKEND,
+            name: BACKEND.to_owned(),
+            kind: DeviceKind::SoftwareGpu, // the last in any order
+            open: Box::new(move || Err(error.clone())),
+        }],
+    }
+}
+
+/// Opens the device with this selector:
 ///
-/// Each call makes a device of its own, with its own streams and memory budget, so a program opens one and shares it.
-/// The processors' worker threads are shared by all devices of a process.
+/// | selector | takes |
+/// |---|---|
+/// | `auto` | the best device: a GPU if there is one, else the processor; never a software driver |
+/// | `cpu` | the processor; always there |
+/// | `vulkan` | the best device that Vulkan drives: a GPU, or a software driver if there is nothing else ([`DeviceInfo::kind`](thalweg_hal::DeviceInfo) says which) |
+/// | `vulkan:INDEX` | that one of Vulkan's; [`devices`] lists them |
+///
+/// Vulkan's devices are there with the feature `vulkan`. Each call makes a device of its own, with its own streams and
+/// memory budget, so a program opens one and shares it. The processors' worker threads are shared by all devices of a
+/// process.
 ///
 /// If the environment variable `THALWEG_VALIDATE` is `1`, every submission to the device is checked for missing waits
 /// and barriers, and refused if one is missing. That costs about a microsecond an operation.
@@ -43,13 +100,46 @@ pub fn open(selector: &str) -> Result<Device> {
 /// # Errors
 /// As for [`open`].
 pub fn open_with(selector: &str, config: Config) -> Result<Device> {
-    let Some(candidate) = CANDIDATES.iter().find(|candidate| candidate.selector == selector) else {
-        let expected = CANDIDATES.iter().map(|candidate| candidate.selector.to_owned()).collect();
-        return Err(Error::UnknownDevice { given: selector.to_owned(), expected });
+    let candidates = candidates();
+    let hal = if selector == AUTO {
+        choose(&candidates)?.1
+    } else {
+        let named = |candidate: &&Candidate| candidate.selector == selector || candidate.backend == selector;
+        let Some(candidate) = candidates.iter().find(named) else {
+            return Err(Error::UnknownDevice { given: selector.to_owned(), expected: selectors(&candidates) });
+        };
+        (candidate.open)()?
     };
-    let hal = (candidate.open)()?;
     let hal = if is_on(VALIDATE, env::var_os(VALIDATE))? { Validated::new(hal) } else { hal };
     Ok(Device::new(hal, config)?)
+}
+
+/// The first that can be opened and is no software driver; its index.
+fn choose(candidates: &[Candidate]) -> Result<(usize, Arc<dyn thalweg_hal::Device>)> {
+    let mut refusal = None;
+    for (index, candidate) in candidates.iter().enumerate().filter(|(_, one)| one.kind != DeviceKind::SoftwareGpu) {
+        match (candidate.open)() {
+            Ok(device) => return Ok((index, device)),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    // The processor is always among them, so there is a reason.
+    Err(refusal
+        .map_or_else(|| Error::UnknownDevice { given: AUTO.to_owned(), expected: selectors(candidates) }, Error::from))
+}
+
+/// Everything that [`open`] takes.
+fn selectors(candidates: &[Candidate]) -> Vec<String> {
+    let mut selectors = vec![AUTO.to_owned()];
+    for candidate in candidates {
+        if !selectors.iter().any(|selector| selector == candidate.backend) {
+            selectors.push(candidate.backend.to_owned());
+        }
+        if candidate.selector != candidate.backend {
+            selectors.push(candidate.selector.clone());
+        }
+    }
+    selectors
 }
 
 /// What there is to know about a device before it is used.
@@ -60,13 +150,13 @@ pub struct DeviceReport {
     pub selector: String,
     /// The name to show.
     pub name: String,
-    /// "cpu" and the like.
+    /// "cpu", "gpu", "integrated gpu" or "software".
     pub kind: String,
     /// What it can do at most; all zero if it cannot be opened.
     pub limits: Limits,
     /// Further facts for people, as name and value.
     pub details: Vec<(&'static str, String)>,
-    /// Whether it would be taken where the choice is left to the library: the first that can be opened.
+    /// Whether `auto` takes it.
     pub chosen: bool,
     /// Why it is chosen, or why not.
     pub why: String,
@@ -75,45 +165,46 @@ pub struct DeviceReport {
 /// Every device, the best first. A device that cannot be opened is listed with the reason.
 pub fn devices() -> Vec<DeviceReport> {
     let mut chosen = None;
-    CANDIDATES
-        .iter()
-        .map(|candidate| {
-            let selector = candidate.selector.to_owned();
-            let kind = kind_name(candidate.kind);
-            match (candidate.open)() {
-                Ok(device) => {
-                    let info = device.info().clone();
-                    let why = match chosen {
-                        None => "the best device that can be opened".to_owned(),
-                        Some(better) => format!("{better} is better"),
-                    };
-                    let is_chosen = chosen.is_none();
-                    chosen = chosen.or(Some(candidate.selector));
-                    let (limits, details) = (info.limits, info.details);
-                    DeviceReport { selector, name: info.name, kind, limits, details, chosen: is_chosen, why }
+    let report = |candidate: Candidate| {
+        let Candidate { selector, name, kind, open, .. } = candidate;
+        let kind_name = kind_name(kind);
+        match open() {
+            Ok(device) => {
+                let info = device.info().clone();
+                let why = match &chosen {
+                    _ if kind == DeviceKind::SoftwareGpu => {
+                        "it computes on the processor what a GPU would; taken only where it is named".to_owned()
+                    }
+                    None => "the best device that can be opened".to_owned(),
+                    Some(better) => format!("{better} is better"),
+                };
+                let is_chosen = chosen.is_none() && kind != DeviceKind::SoftwareGpu;
+                if is_chosen {
+                    chosen = Some(selector.clone());
                 }
-                Err(error) => DeviceReport {
-                    name: selector.clone(),
-                    selector,
-                    kind,
-                    limits: Limits {
-                        max_binding_bytes: 0,
-                        max_allocations: 0,
-                        memory_bytes: 0,
-                        max_lists_in_flight: 0,
-                    },
-                    details: Vec::new(),
-                    chosen: false,
-                    why: format!("it cannot be opened: {error}"),
-                },
+                let (name, kind, limits, details) = (info.name, kind_name, info.limits, info.details);
+                DeviceReport { selector, name, kind, limits, details, chosen: is_chosen, why }
             }
-        })
-        .collect()
+            Err(error) => DeviceReport {
+                selector,
+                name,
+                kind: kind_name,
+                limits: Limits { max_binding_bytes: 0, max_allocations: 0, memory_bytes: 0, max_lists_in_flight: 0 },
+                details: Vec::new(),
+                chosen: false,
+                why: format!("it cannot be opened: {error}"),
+            },
+        }
+    };
+    candidates().into_iter().map(report).collect()
 }
 
 fn kind_name(kind: DeviceKind) -> String {
     match kind {
         DeviceKind::Cpu => "cpu".to_owned(),
+        DeviceKind::Gpu => "gpu".to_owned(),
+        DeviceKind::IntegratedGpu => "integrated gpu".to_owned(),
+        DeviceKind::SoftwareGpu => "software".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }
@@ -138,20 +229,34 @@ mod tests {
     #[test]
     fn an_unknown_selector_names_the_known_ones() {
         let error = open("gpu").unwrap_err();
-        assert_eq!(error.to_string(), "no device is called \"gpu\"; expected one of cpu");
+        let text = error.to_string();
+        assert!(text.starts_with("no device is called \"gpu\"; expected one of auto, "), "{text}");
+        assert!(text.contains("cpu"), "{text}");
         assert!(!error.is_retryable());
+        assert!(matches!(open("vulkan:99"), Err(Error::UnknownDevice { .. })));
     }
 
     #[test]
-    fn one_device_is_chosen_and_all_can_be_opened() {
+    fn one_device_is_chosen_and_it_is_what_auto_takes() {
         let devices = devices();
-        assert_eq!(devices.iter().filter(|report| report.chosen).count(), 1);
-        for report in devices {
-            let device = open(&report.selector).unwrap();
-            assert_eq!(device.info().name, report.name);
-            assert_eq!(report.kind, "cpu");
-            assert!(report.limits.memory_bytes > 0 && !report.why.is_empty());
+        let chosen: Vec<_> = devices.iter().filter(|report| report.chosen).collect();
+        let [chosen] = &chosen[..] else { panic!("{devices:?}") };
+        assert_eq!(open(AUTO).unwrap().info().name, chosen.name);
+        assert_ne!(chosen.kind, "software");
+    }
+
+    #[test]
+    fn what_is_listed_opens_or_says_why_not() {
+        for report in devices() {
+            match open(&report.selector) {
+                Ok(device) => {
+                    assert_eq!(device.info().name, report.name);
+                    assert!(report.limits.memory_bytes > 0 && !report.why.is_empty());
+                }
+                Err(error) => assert_eq!(report.why, format!("it cannot be opened: {error}")),
+            }
         }
+        assert!(devices().iter().any(|report| report.selector == "cpu" && report.kind == "cpu"));
     }
 
     #[test]

@@ -51,6 +51,8 @@
 //! | variable | values | effect |
 //! |---|---|---|
 //! | `THALWEG_VALIDATE` | `0` (default), `1` | devices check every submission for missing waits and barriers |
+//! | `THALWEG_VULKAN_VALIDATION` | `0` (default), `1` | Khronos' validation layers watch every call to Vulkan |
+//! | `THALWEG_CACHE_DIR` | a directory; empty for none | where compiled pipelines are kept; default: `thalweg` in the user's cache directory |
 
 mod device;
 mod error;
@@ -59,7 +61,7 @@ mod model;
 pub use device::{DeviceReport, devices, open, open_with};
 pub use error::{Error, Result};
 pub use model::EmbeddingModel;
-pub use thalweg_hal::{Error as DeviceError, Limits};
+pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, Limits};
 pub use thalweg_models::{Embedding, Error as ModelError, Tokens};
 pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Stream};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory};

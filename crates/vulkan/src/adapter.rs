@@ -137,7 +137,12 @@ impl Adapter {
         if v12.timeline_semaphore == vk::FALSE {
             return Err("it lacks timeline semaphores".to_owned());
         }
-        self.float16 = v12.shader_float16 != vk::FALSE && v11.storage_buffer16_bit_access != vk::FALSE;
+        let features = [
+            v12.shader_float16,
+            v11.storage_buffer16_bit_access,
+            v11.uniform_and_storage_buffer16_bit_access, // naga declares both
+        ];
+        self.float16 = !features.contains(&vk::FALSE);
         self.queue_family().map(drop).ok_or_else(|| "it cannot compute".to_owned())
     }
 

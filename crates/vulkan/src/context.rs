@@ -73,7 +73,9 @@ impl Context {
             // A device that has it must be opened with it.
             extensions.push(khr::portability_subset::NAME.as_ptr());
         }
-        let mut v11 = vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(adapter.float16);
+        let mut v11 = vk::PhysicalDeviceVulkan11Features::default()
+            .storage_buffer16_bit_access(adapter.float16)
+            .uniform_and_storage_buffer16_bit_access(adapter.float16);
         let mut v12 =
             vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true).shader_float16(adapter.float16);
         let info = vk::DeviceCreateInfo::default()

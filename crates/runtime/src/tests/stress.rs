@@ -602,9 +602,22 @@ fn falsify_signals() {
 /// Calls of the device that take their time keep nobody waiting who does not need what they do.
 #[test]
 fn a_slow_submit_holds_up_its_own_stream_alone() {
+    pause_between_seal_and_commit(mock(fresh_seed()));
+}
+
+/// The same where all streams share one queue of the driver's, on the software driver: whoever submitted a wait for the list
+/// that is held would stop the queue for good.
+#[test]
+fn a_slow_submit_holds_up_its_own_stream_alone_on_vulkan() {
+    if let Some(device) = thalweg_vulkan::testing::device() {
+        pause_between_seal_and_commit(device);
+    }
+}
+
+fn pause_between_seal_and_commit(device: Arc<dyn thalweg_hal::Device>) {
     let delays = Delays { submissions: Strike::Nth(1), ..Delays::default() };
-    let doubles = Doubles::new(mock(fresh_seed()), Plan { delays, ..Plan::default() }, config(4));
-    let [slow, other] = std::array::from_fn(|_| Stream::new(&doubles.device).unwrap());
+    let doubles = Doubles::new(device, Plan { delays, ..Plan::default() }, config(4));
+    let [slow, other, dependent] = std::array::from_fn(|_| Stream::new(&doubles.device).unwrap());
     let held = Known::fill(&slow, 1).unwrap();
     let event = slow.record_event();
     std::thread::scope(|scope| {
@@ -612,6 +625,7 @@ fn a_slow_submit_holds_up_its_own_stream_alone() {
         while doubles.faulty.delayed() == 0 {
             std::thread::yield_now();
         }
+        // The list is sealed, and the device does not have it.
         assert!(Known::fill(&other, 2).unwrap().is_right().unwrap());
         // Recording goes on while a list is being submitted; waiting for it has its deadline.
         let more = Known::fill(&slow, 3).unwrap();
@@ -620,8 +634,15 @@ fn a_slow_submit_holds_up_its_own_stream_alone() {
         let refusing = other.or_busy();
         assert!(matches!(refusing.wait(&event), Err(Error::Busy)));
         assert!(matches!(held.copy(&refusing), Err(Error::Busy)));
+        // Whoever reads what the list writes waits before submitting, and holds up nobody else.
+        let reading = scope.spawn(|| held.copy(&dependent).unwrap().is_right().unwrap());
+        for round in 0..20 {
+            assert!(Known::fill(&other, round).unwrap().is_right().unwrap());
+        }
+        assert!(!reading.is_finished());
         doubles.faulty.release();
         flushing.join().unwrap();
+        assert!(reading.join().unwrap());
         assert!(held.copy(&other).unwrap().is_right().unwrap() && more.is_right().unwrap());
     });
 }

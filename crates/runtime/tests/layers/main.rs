@@ -1,0 +1,130 @@
+//! Khronos' validation layers over the recorder's barriers: one stream, on a Vulkan device, in processes of their own,
+//! because the layers read their settings once.
+//!
+//! By default the layers see hazards inside a list. Across lists they look only with their queue-submit setting, which
+//! misunderstands timelines between queues; with one stream it has nothing to misunderstand. So there it has to be silent,
+//! and has to speak when the barrier at the start of a list, or those inside, are taken out.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::borrow::Cow;
+use std::process::{Command, ExitCode};
+use thalweg_hal::faulty::{Faulty, Plan, Strike};
+use thalweg_hal::{Access, Bounds, Groups, KernelSource, Wgsl};
+use thalweg_runtime::{Config, Device, Operand, Stream, Work};
+
+/// What a child is to run.
+const CHILD: &str = "THALWEG_TEST_LAYERS";
+/// What children answer.
+const SILENT: i32 = 0;
+const MESSAGES: i32 = 3;
+const NO_DEVICE: i32 = 4;
+
+const HAZARDS: &str = "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT";
+const HAZARDS_ACROSS_LISTS: &str = "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT:\
+                                    VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT";
+
+fn main() -> ExitCode {
+    if let Ok(without) = std::env::var(CHILD) {
+        std::process::exit(one_stream(&without));
+    }
+    let trials: &[(&str, &str, &str, i32)] = &[
+        ("one_stream_is_silent_inside_lists", HAZARDS, "nothing", SILENT),
+        ("one_stream_is_silent_across_lists", HAZARDS_ACROSS_LISTS, "nothing", SILENT),
+        ("falsify_barriers_under_the_layers", HAZARDS, "barriers", MESSAGES),
+        ("falsify_list_start_barriers_under_the_layers", HAZARDS_ACROSS_LISTS, "list start barriers", MESSAGES),
+    ];
+    let trial = |&(name, enables, without, expected): &(&'static str, &'static str, &'static str, i32)| {
+        Trial::test(name, move || check(enables, without, expected))
+    };
+    libtest_mimic::run(&Arguments::from_args(), trials.iter().map(trial).collect()).exit_code()
+}
+
+/// Runs a child under the layers, and compares what it found.
+fn check(enables: &str, without: &str, expected: i32) -> Result<(), Failed> {
+    let child = Command::new(std::env::current_exe()?)
+        .env(CHILD, without)
+        .env("THALWEG_VULKAN_VALIDATION", "1")
+        .env("VK_LAYER_ENABLES", enables)
+        .output()?;
+    let said = String::from_utf8_lossy(&child.stderr).into_owned();
+    match child.status.code() {
+        Some(code) if code == expected => Ok(()),
+        Some(NO_DEVICE) if std::env::var_os("THALWEG_REQUIRE_VULKAN").is_none() => {
+            eprintln!("SKIPPED: {said}");
+            Ok(())
+        }
+        code => Err(format!("exit code {code:?}, expected {expected}:\n{said}").into()),
+    }
+}
+
+/// x = 2 x + y
+static STEP: KernelSource = KernelSource {
+    name: Cow::Borrowed("step"),
+    bindings: Cow::Borrowed(&[Access::Read, Access::ReadWrite]),
+    params_bytes: 0,
+    wgsl: Some(Wgsl {
+        source: Cow::Borrowed(
+            "@group(0) @binding(0) var<storage, read> y: array<u32>;
+             @group(0) @binding(1) var<storage, read_write> x: array<u32>;
+             @compute @workgroup_size(64)
+             fn main(@builtin(global_invocation_id) id: vec3<u32>) { x[id.x] = 2u * x[id.x] + y[id.x]; }",
+        ),
+        entry: Cow::Borrowed("main"),
+        overrides: Cow::Borrowed(&[]),
+        groups: Groups::Invocations,
+        bounds: Bounds::Clamped,
+        failures: Cow::Borrowed(&[]),
+    }),
+    host: None,
+};
+
+/// Fills, kernels and copies that depend on each other within and between short lists.
+fn one_stream(without: &str) -> i32 {
+    let adapters = match thalweg_vulkan::adapters() {
+        Ok(adapters) => adapters,
+        Err(error) => {
+            eprintln!("no Vulkan with validation layers: {error}");
+            return NO_DEVICE;
+        }
+    };
+    let Some(best) = thalweg_vulkan::best(&adapters) else {
+        eprintln!("no Vulkan device can be used: {adapters:?}");
+        return NO_DEVICE;
+    };
+    let plan = match without {
+        "barriers" => Plan { barriers: Strike::Share(0.5), ..Plan::default() },
+        "list start barriers" => Plan { start_barriers: Strike::Share(0.5), ..Plan::default() },
+        _ => Plan::default(),
+    };
+    let vulkan = thalweg_vulkan::VulkanDevice::open(&adapters[best]).expect("it was listed as usable");
+    let device = Device::new(Faulty::new(vulkan, plan), Config::default().list_commands(8)).expect("a device");
+    let right = compute(&device).expect("nothing here fails");
+    let messages = thalweg_vulkan::validation_messages();
+    if without == "nothing" {
+        assert!(right, "wrong values");
+    }
+    if messages == 0 { SILENT } else { MESSAGES }
+}
+
+/// Whether the values are right.
+fn compute(device: &Device) -> thalweg_runtime::Result<bool> {
+    const WORDS: u32 = 256;
+    let stream = Stream::current(device)?;
+    let pipeline = device.pipeline(&STEP)?;
+    let make = || stream.allocate(4 * u64::from(WORDS));
+    let (mut a, mut b, mut copied) = (make()?, make()?, make()?);
+    let (mut expected_a, mut expected_b) = (1u32, 2u32);
+    stream.record(&Work::Fill(expected_a), &[Operand::write(&mut a)])?;
+    stream.record(&Work::Fill(expected_b), &[Operand::write(&mut b)])?;
+    let step = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [WORDS, 1, 1] };
+    for _ in 0..40 {
+        stream.record(&step, &[Operand::read(&b, 0, b.bytes()), Operand::update(&mut a)])?;
+        expected_a = expected_a.wrapping_mul(2).wrapping_add(expected_b);
+        stream.record(&step, &[Operand::read(&a, 0, a.bytes()), Operand::update(&mut b)])?;
+        expected_b = expected_b.wrapping_mul(2).wrapping_add(expected_a);
+        stream.record(&Work::Copy, &[Operand::read(&b, 0, b.bytes()), Operand::write(&mut copied)])?;
+    }
+    let mut words = vec![0u32; WORDS as usize];
+    copied.read(0, bytemuck::cast_slice_mut(&mut words))?;
+    Ok(words.iter().all(|word| *word == expected_b))
+}

@@ -1,0 +1,78 @@
+//! Kernels that fail.
+
+use crate::Test;
+use crate::rig::{Builder, Line, kernel, wait, write};
+use std::sync::Arc;
+use thalweg_hal::{Access, Device, Error, KernelSource, Reported};
+use thalweg_vulkan::VulkanDevice;
+
+pub const TESTS: &[(&str, Test)] = &[
+    ("exactly_the_kernels_that_fail_are_reported", exactly_the_kernels_that_fail_are_reported),
+    ("an_empty_binding_is_refused", an_empty_binding_is_refused),
+    ("an_allocation_larger_than_the_device_is_refused", an_allocation_larger_than_the_device_is_refused),
+];
+
+/// Fails where a word is odd.
+fn picky() -> KernelSource {
+    kernel(
+        "picky",
+        &[Access::Read],
+        0,
+        "@group(0) @binding(0) var<storage, read> x: array<u32>;
+         @group(0) @binding(1) var<storage, read_write> failure: array<atomic<u32>, 2>;
+         @compute @workgroup_size(64)
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+             if id.x < arrayLength(&x) && x[id.x] % 2u == 1u {
+                 if atomicCompareExchangeWeak(&failure[0], 0u, 1u).exchanged {
+                     atomicStore(&failure[1], id.x);
+                 }
+             }
+         }",
+    )
+}
+
+fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
+    let pipeline = device.create_pipeline(&picky()).unwrap();
+    let memory = device.allocate(1 << 16).unwrap();
+    let mut line = Line::new(device);
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..10 {
+        // Which of the operands has an odd word, and where.
+        let odd: Vec<Option<u32>> = (0..40).map(|_| random.bool().then(|| random.u32(..64))).collect();
+        let mut builder = Builder::default().barrier();
+        for (operand, odd) in odd.iter().enumerate() {
+            let words: Vec<u32> = (0..64).map(|at| u32::from(*odd == Some(at))).collect();
+            let offset = 256 * operand as u64;
+            write(device, &memory, offset, &words);
+            builder = builder.dispatch(&pipeline, &[], [64, 1, 1], &[(&memory, offset, 256)]);
+        }
+        let signal = line.submit(&builder.build(), &[]);
+        wait(&signal);
+        let reports = line.timeline.take_reports();
+        let expected = odd.iter().enumerate().filter_map(|(operand, odd)| Some((1 + 2 * operand as u32, (*odd)?)));
+        let expected: Vec<_> = expected.collect();
+        assert_eq!(reports.len(), expected.len());
+        for (report, (command, at)) in reports.iter().zip(expected) {
+            assert_eq!((report.value, report.command), (signal.value, command));
+            let Reported::Failed(Error::Kernel { kernel, failure }) = &report.what else { panic!("{report:?}") };
+            assert_eq!((kernel.as_str(), failure.to_string()), ("picky", format!("the word is odd ({at})")));
+        }
+    }
+}
+
+fn an_empty_binding_is_refused(device: &Arc<VulkanDevice>) {
+    let pipeline = device.create_pipeline(&picky()).unwrap();
+    let memory = device.allocate(256).unwrap();
+    let mut line = Line::new(device);
+    let list = Builder::default().dispatch(&pipeline, &[], [1, 1, 1], &[(&memory, 0, 0)]).build();
+    let signal = thalweg_hal::Wait { timeline: Arc::clone(&line.timeline), value: 1 };
+    assert!(matches!(line.try_submit(&list, &[], &signal), Err(Error::Invalid(_))));
+    line.run(&Builder::default().build());
+}
+
+fn an_allocation_larger_than_the_device_is_refused(device: &Arc<VulkanDevice>) {
+    for bytes in [device.info().limits.memory_bytes + (1 << 30), u64::MAX / 2, u64::MAX] {
+        let refused = device.allocate(bytes);
+        assert!(matches!(refused, Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes), "{refused:?}");
+    }
+}

@@ -1,0 +1,204 @@
+//! What kernels, copies and fills do, and what is refused at compile time.
+
+use crate::Test;
+use crate::rig::{Builder, Line, advance, advanced, kernel, random, words, write};
+use std::sync::Arc;
+use thalweg_hal::{Access, Device, Error, KernelSource};
+use thalweg_vulkan::VulkanDevice;
+
+pub const TESTS: &[(&str, Test)] = &[
+    ("new_memory_is_zero", new_memory_is_zero),
+    ("what_the_host_writes_it_reads", what_the_host_writes_it_reads),
+    ("a_chain_of_commands_is_computed_in_order", a_chain_of_commands_is_computed_in_order),
+    ("an_index_out_of_bounds_stays_in_its_operand", an_index_out_of_bounds_stays_in_its_operand),
+    ("f16_is_stored_and_computed", f16_is_stored_and_computed),
+    ("a_wrong_kernel_says_where_and_why", a_wrong_kernel_says_where_and_why),
+    ("a_kernel_that_declares_something_else_is_refused", a_kernel_that_declares_something_else_is_refused),
+    ("a_kernel_that_asks_for_too_much_is_refused", a_kernel_that_asks_for_too_much_is_refused),
+    ("a_kernel_for_the_host_alone_is_refused", a_kernel_for_the_host_alone_is_refused),
+];
+
+fn new_memory_is_zero(device: &Arc<VulkanDevice>) {
+    for bytes in [256, 4096, (1 << 20) + 256] {
+        let memory = device.allocate(bytes).unwrap();
+        assert!(words(device, &memory, 0, bytes as usize / 4).iter().all(|word| *word == 0), "{bytes} bytes");
+    }
+    // Also where something was before.
+    for _ in 0..4 {
+        let memory = device.allocate(1 << 16).unwrap();
+        assert!(words(device, &memory, 0, 1 << 14).iter().all(|word| *word == 0));
+        write(device, &memory, 0, &vec![u32::MAX; 1 << 14]);
+    }
+}
+
+fn what_the_host_writes_it_reads(device: &Arc<VulkanDevice>) {
+    let mut random = random();
+    // Longer than what is staged at once.
+    let memory = device.allocate(5 << 20).unwrap();
+    for _ in 0..8 {
+        let count = random.usize(1..(1 << 20));
+        let offset = 4 * random.u64(..=((5 << 18) - count as u64));
+        let data: Vec<u32> = (0..count).map(|_| random.u32(..)).collect();
+        write(device, &memory, offset, &data);
+        assert_eq!(words(device, &memory, offset, count), data);
+    }
+    let past_the_end = (5 << 20) - 4;
+    // SAFETY: nothing else uses the memory.
+    let read = unsafe { device.read(&memory, past_the_end, &mut [0; 8]) };
+    assert!(matches!(read, Err(Error::Invalid(_))), "{read:?}");
+    // SAFETY: as above.
+    let written = unsafe { device.write(&memory, past_the_end, &[0; 8]) };
+    assert!(matches!(written, Err(Error::Invalid(_))), "{written:?}");
+}
+
+fn a_chain_of_commands_is_computed_in_order(device: &Arc<VulkanDevice>) {
+    let mut random = random();
+    let pipeline = device.create_pipeline(&advance()).unwrap();
+    let count = random.usize(1..5000);
+    let bytes = 4 * count as u64;
+    let [a, b] = [(); 2].map(|()| device.allocate(bytes + 512).unwrap());
+    let start: Vec<u32> = (0..count).map(|_| random.u32(..)).collect();
+    write(device, &a, 256, &start);
+    let salts: Vec<u32> = (0..20).map(|_| random.u32(..)).collect();
+    let mut builder = Builder::default();
+    for salt in &salts {
+        builder = builder.dispatch(&pipeline, &salt.to_ne_bytes(), [count as u32, 1, 1], &[(&a, 256, bytes)]);
+    }
+    let list = builder.copy((&a, 256, bytes), (&b, 256, bytes)).fill((&a, 256, 4), 7).build();
+    Line::new(device).run(&list);
+    let expected: Vec<u32> = start.iter().map(|x| salts.iter().fold(*x, |x, salt| advanced(x, *salt))).collect();
+    assert_eq!(words(device, &b, 256, count), expected);
+    assert_eq!(words(device, &a, 256, count)[0], 7);
+    // What lies beside the operands is untouched.
+    for memory in [&a, &b] {
+        assert!(words(device, memory, 0, 64).iter().all(|word| *word == 0));
+        assert!(words(device, memory, 256 + bytes, 64).iter().all(|word| *word == 0));
+    }
+}
+
+fn an_index_out_of_bounds_stays_in_its_operand(device: &Arc<VulkanDevice>) {
+    let source = kernel(
+        "scatter",
+        &[Access::Read, Access::ReadWrite],
+        4,
+        "@group(0) @binding(0) var<storage, read> data: array<u32>;
+         @group(0) @binding(1) var<storage, read_write> out: array<u32>;
+         var<immediate> distance: u32;
+         @compute @workgroup_size(1)
+         fn main() {
+             let far = data[distance];
+             out[distance] = 0xdeadbeefu;
+             out[distance * 7u] = far;
+         }",
+    );
+    let pipeline = device.create_pipeline(&source).unwrap();
+    // All operands in one memory, with strangers between them.
+    let memory = device.allocate(1 << 16).unwrap();
+    let mut random = random();
+    for distance in [16, 64, 128, 8191, 1 << 20, u32::MAX, u32::MAX / 7, random.u32(64..)] {
+        let before: Vec<u32> = (0..1 << 14).map(|_| random.u32(..0x1000_0000)).collect();
+        write(device, &memory, 0, &before);
+        let operands = [(&memory, 1024, 64), (&memory, 2048, 64)];
+        let list = Builder::default().dispatch(&pipeline, &distance.to_ne_bytes(), [1, 1, 1], &operands).build();
+        Line::new(device).run(&list);
+        let after = words(device, &memory, 0, 1 << 14);
+        for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+            let own = (512..528).contains(&at);
+            assert!(own || before == after, "distance {distance}: word {at} changed from {before} to {after}");
+        }
+        let read = after[512..528].iter().find(|word| **word != 0xdead_beef && !before[512..528].contains(word));
+        assert!(read.is_none_or(|word| before[256..272].contains(word)), "distance {distance}: read {read:?}");
+    }
+}
+
+fn f16_is_stored_and_computed(device: &Arc<VulkanDevice>) {
+    let source = kernel(
+        "halve",
+        &[Access::Read, Access::Write],
+        0,
+        "enable f16;
+         @group(0) @binding(0) var<storage, read> x: array<f32>;
+         @group(0) @binding(1) var<storage, read_write> out: array<f16>;
+         @compute @workgroup_size(64)
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+             if id.x < arrayLength(&x) { out[id.x] = f16(x[id.x] * 0.5); }
+         }",
+    );
+    let pipeline = match device.create_pipeline(&source) {
+        Ok(pipeline) => pipeline,
+        Err(error) => {
+            assert!(error.to_string().contains("16-bit floats"), "{error}");
+            return;
+        }
+    };
+    let memory = device.allocate(4096).unwrap();
+    let x: [f32; 7] = [1.0, -3.0, 0.0, 65504.0, 0.25, 1e-3, 2048.0];
+    write(device, &memory, 0, bytemuck::cast_slice(&x));
+    let operands = [(&memory, 0, 28), (&memory, 256, 14)];
+    Line::new(device).run(&Builder::default().dispatch(&pipeline, &[], [7, 1, 1], &operands).build());
+    let bits: Vec<u16> = bytemuck::cast_slice(&words(device, &memory, 256, 4))[..7].to_vec();
+    assert_eq!(bits, [0x3800, 0xbe00, 0, 0x77ff, 0x3000, 0x1019, 0x6400]);
+    assert_eq!(words(device, &memory, 256, 4)[3] >> 16, 0, "past the end");
+}
+
+fn refusal(device: &VulkanDevice, source: &KernelSource) -> String {
+    match device.create_pipeline(source) {
+        Err(error @ Error::Compile { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_wrong_kernel_says_where_and_why(device: &Arc<VulkanDevice>) {
+    let text = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@compute @workgroup_size(1)
+fn main() {
+    x[0] = missing + 1.0;
+}";
+    let message = refusal(device, &kernel("wrong", &[Access::Write], 0, text));
+    assert!(message.contains("`wrong`") && message.contains("wrong:4:12") && message.contains("missing"), "{message}");
+    // What parses need not be valid.
+    let text = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@compute @workgroup_size(1)
+fn main() { x[0] = 1u; }";
+    let message = refusal(device, &kernel("types", &[Access::Write], 0, text));
+    assert!(message.contains("types:3:"), "{message}");
+    for garbage in ["", "\u{0}", "fn", "@compute fn main() {", "}}}}", "enable nothing;"] {
+        refusal(device, &kernel("garbage", &[], 0, garbage));
+    }
+}
+
+fn a_kernel_that_declares_something_else_is_refused(device: &Arc<VulkanDevice>) {
+    let one = "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+        @compute @workgroup_size(1) fn main() { x[0] = 1u; }";
+    for (bindings, params_bytes, said) in [
+        (&[Access::Read][..], 0, "it has to be var<storage, read>"),
+        (&[Access::Write, Access::Read], 0, "declares binding 1"),
+        (&[], 0, "the kernel declares 0 bindings"),
+        (&[Access::Write], 8, "0 bytes, the kernel declares 8"),
+    ] {
+        let message = refusal(device, &kernel("other", bindings, params_bytes, one));
+        assert!(message.contains(said), "{message}");
+    }
+    let named = "@compute @workgroup_size(1) fn start() {}";
+    assert!(refusal(device, &kernel("entry", &[], 0, named)).contains("no compute entry point called `main`"));
+    let uniform = "@group(0) @binding(0) var<uniform> x: u32;
+        @compute @workgroup_size(1) fn main() { _ = x; }";
+    assert!(refusal(device, &kernel("uniform", &[], 0, uniform)).contains("`x` is in Uniform"));
+}
+
+fn a_kernel_that_asks_for_too_much_is_refused(device: &Arc<VulkanDevice>) {
+    let wide = "@compute @workgroup_size(64, 64) fn main() {}";
+    assert!(refusal(device, &kernel("wide", &[], 0, wide)).contains("invocations"));
+    let greedy = "var<workgroup> w: array<u32, 1048576>;
+        @compute @workgroup_size(1) fn main() { w[0] = 1u; }";
+    assert!(refusal(device, &kernel("greedy", &[], 0, greedy)).contains("bytes of workgroup memory"));
+    // And a dispatch of more workgroups than there are.
+    let one = "@compute @workgroup_size(1) fn main() {}";
+    let pipeline = device.create_pipeline(&kernel("one", &[], 0, one)).unwrap();
+    assert!(pipeline.accepts([65_535, 1, 1], &[]) && !pipeline.accepts([1, 1, u32::MAX], &[]));
+}
+
+fn a_kernel_for_the_host_alone_is_refused(device: &Arc<VulkanDevice>) {
+    let source = KernelSource { wgsl: None, host: Some(|_| Ok(())), ..advance() };
+    assert!(matches!(device.create_pipeline(&source), Err(Error::NoForm { form: "WGSL", .. })));
+}

@@ -1,0 +1,56 @@
+//! The backend on a real driver, under Khronos' validation layers where they are installed: not one message is allowed.
+//!
+//! Where there is no Vulkan at all, one line on standard error says so, and the tests that need a device are not listed.
+
+mod failures;
+mod kernels;
+mod order;
+mod rig;
+
+use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
+use std::sync::Arc;
+use thalweg_vulkan::{VulkanDevice, testing, validation_messages};
+
+/// A test on a device.
+type Test = fn(&Arc<VulkanDevice>);
+
+fn main() -> ExitCode {
+    let layers = layers_are_installed();
+    if layers {
+        // SAFETY: no other thread has been started.
+        unsafe { std::env::set_var("THALWEG_VULKAN_VALIDATION", "1") };
+    } else {
+        eprintln!(
+            "the validation layers are not installed (Debian: vulkan-validationlayers): the tests run without them"
+        );
+    }
+    let arguments = Arguments::from_args();
+    let Some(device) = testing::device() else { return ExitCode::SUCCESS };
+    let tests = [kernels::TESTS, order::TESTS, failures::TESTS].concat();
+    let trial = |(name, test): (&'static str, Test)| {
+        let device = Arc::clone(&device);
+        Trial::test(name, move || {
+            test(&device);
+            Ok(())
+        })
+    };
+    let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
+    let messages = validation_messages();
+    if messages > 0 {
+        eprintln!("{messages} messages of the validation layers, above: none is allowed");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+/// Whether the layers can be turned on, asked in a process of its own: this one's answer would be for good.
+fn layers_are_installed() -> bool {
+    const ASKED: &str = "THALWEG_TEST_ASKS_FOR_LAYERS";
+    if std::env::var_os(ASKED).is_some() {
+        std::process::exit(i32::from(thalweg_vulkan::adapters().is_err()));
+    }
+    let Ok(program) = std::env::current_exe() else { return false };
+    let mut child = std::process::Command::new(program);
+    child.env(ASKED, "1").env("THALWEG_VULKAN_VALIDATION", "1").status().is_ok_and(|status| status.success())
+}

@@ -1,0 +1,176 @@
+//! Lists by hand.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+use thalweg_hal::{
+    Access, Binding, Bounds, Command, Device, Groups, KernelSource, List, Memory, Pipeline, Queue, Result, Span,
+    Submission, Timeline, Wait, Wgsl,
+};
+use thalweg_vulkan::VulkanDevice;
+
+/// Long enough for any list here on any machine.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// A kernel of this text, whose entry point is `main`.
+pub fn kernel(
+    name: &'static str,
+    bindings: &'static [Access],
+    params_bytes: u32,
+    source: &'static str,
+) -> KernelSource {
+    let wgsl = Wgsl {
+        source: Cow::Borrowed(source),
+        entry: Cow::Borrowed("main"),
+        overrides: Cow::Borrowed(&[]),
+        groups: Groups::Invocations,
+        bounds: Bounds::Clamped,
+        failures: Cow::Borrowed(&["the word is odd"]),
+    };
+    KernelSource { name: name.into(), bindings: bindings.into(), params_bytes, wgsl: Some(wgsl), host: None }
+}
+
+/// x = 3 x + salt, in place.
+pub fn advance() -> KernelSource {
+    kernel(
+        "advance",
+        &[Access::ReadWrite],
+        4,
+        "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+         var<immediate> salt: u32;
+         @compute @workgroup_size(64)
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+             if id.x < arrayLength(&x) { x[id.x] = 3u * x[id.x] + salt; }
+         }",
+    )
+}
+
+pub fn advanced(x: u32, salt: u32) -> u32 {
+    x.wrapping_mul(3).wrapping_add(salt)
+}
+
+/// Builds a list, with a barrier after each command.
+#[derive(Default)]
+pub struct Builder(List);
+
+/// Memory, first byte, bytes.
+pub type Range<'a> = (&'a Arc<dyn Memory>, u64, u64);
+
+impl Builder {
+    pub fn dispatch(
+        mut self,
+        pipeline: &Arc<dyn Pipeline>,
+        params: &[u8],
+        extent: [u32; 3],
+        ranges: &[Range<'_>],
+    ) -> Self {
+        let accesses = pipeline.source().bindings.to_vec();
+        let bindings = self.bind(ranges.iter().copied().zip(accesses));
+        let list = &mut self.0;
+        list.pipelines.push(Arc::clone(pipeline));
+        let start = list.params.len() as u32;
+        list.params.extend_from_slice(params);
+        list.params.resize(list.params.len().next_multiple_of(16), 0);
+        let (pipeline, params) = (list.pipelines.len() as u32 - 1, Span { start, len: params.len() as u32 });
+        list.commands.extend([Command::Dispatch { pipeline, bindings, params, extent }, Command::Barrier]);
+        self
+    }
+
+    pub fn fill(mut self, range: Range<'_>, pattern: u32) -> Self {
+        let bindings = self.bind([(range, Access::Write)]);
+        self.0.commands.extend([Command::Fill { bindings, pattern }, Command::Barrier]);
+        self
+    }
+
+    pub fn copy(mut self, from: Range<'_>, to: Range<'_>) -> Self {
+        let bindings = self.bind([(from, Access::Read), (to, Access::Write)]);
+        self.0.commands.extend([Command::Copy { bindings }, Command::Barrier]);
+        self
+    }
+
+    pub fn timestamp(mut self) -> Self {
+        self.0.commands.extend([Command::Timestamp, Command::Barrier]);
+        self
+    }
+
+    /// Orders the list after the earlier ones of its queue.
+    pub fn barrier(mut self) -> Self {
+        self.0.commands.push(Command::Barrier);
+        self
+    }
+
+    pub fn build(self) -> Arc<List> {
+        Arc::new(self.0)
+    }
+
+    fn bind<'a>(&mut self, ranges: impl IntoIterator<Item = (Range<'a>, Access)>) -> Span {
+        let list = &mut self.0;
+        let start = list.bindings.len() as u32;
+        for ((memory, offset, bytes), access) in ranges {
+            list.memories.push(Arc::clone(memory));
+            list.bindings.push(Binding { memory: list.memories.len() as u32 - 1, access, offset, bytes });
+        }
+        Span { start, len: list.bindings.len() as u32 - start }
+    }
+}
+
+/// A queue with a timeline of its own.
+pub struct Line {
+    pub queue: Box<dyn Queue>,
+    pub timeline: Arc<dyn Timeline>,
+    pub value: u64,
+}
+
+impl Line {
+    pub fn new(device: &VulkanDevice) -> Self {
+        let (queue, timeline) = (device.create_queue().unwrap(), device.create_timeline().unwrap());
+        Self { queue, timeline, value: 0 }
+    }
+
+    /// Submits, and returns what to wait for.
+    pub fn submit(&mut self, list: &Arc<List>, waits: &[Wait]) -> Wait {
+        let signal = Wait { timeline: Arc::clone(&self.timeline), value: self.value + 1 };
+        self.try_submit(list, waits, &signal).unwrap();
+        self.value += 1;
+        signal
+    }
+
+    pub fn try_submit(&mut self, list: &Arc<List>, waits: &[Wait], signal: &Wait) -> Result<()> {
+        // SAFETY: the tests order every conflicting access by barriers, by waits or by the host.
+        unsafe { self.queue.submit(Submission { list, waits, signal }) }
+    }
+
+    /// Submits and waits.
+    pub fn run(&mut self, list: &Arc<List>) {
+        wait(&self.submit(list, &[]));
+    }
+}
+
+/// Blocks until the value is reached.
+pub fn wait(wait: &Wait) {
+    assert!(wait.timeline.wait(wait.value, Some(LONG)).unwrap(), "value {} was not reached", wait.value);
+}
+
+/// The words of a range that nothing writes any more.
+pub fn words(device: &VulkanDevice, memory: &Arc<dyn Memory>, offset: u64, count: usize) -> Vec<u32> {
+    let mut words = vec![0u32; count];
+    // SAFETY: whoever calls has waited for the last write.
+    unsafe { device.read(memory, offset, bytemuck::cast_slice_mut(&mut words)).unwrap() };
+    words
+}
+
+/// Writes words that nothing uses.
+pub fn write(device: &VulkanDevice, memory: &Arc<dyn Memory>, offset: u64, words: &[u32]) {
+    // SAFETY: whoever calls has waited for the last use.
+    unsafe { device.write(memory, offset, bytemuck::cast_slice(words)).unwrap() };
+}
+
+pub fn random() -> fastrand::Rng {
+    let seed = std::env::var("THALWEG_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed = seed.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        now.as_nanos() as u64
+    });
+    println!("THALWEG_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
