@@ -126,12 +126,17 @@ impl HostCall<'_> {
 }
 
 /// The read bindings of a call. Indices count *all* bindings of the kernel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HostInputs<'a> {
     pub(crate) slots: smallvec::SmallVec<[Option<&'a [u8]>; 8]>,
 }
 
 impl<'a> HostInputs<'a> {
+    /// The bytes of each binding, `None` where it is written: for a kernel that calls another.
+    pub fn new(slots: impl IntoIterator<Item = Option<&'a [u8]>>) -> Self {
+        Self { slots: slots.into_iter().collect() }
+    }
+
     /// The elements of binding `index`, whole.
     ///
     /// # Errors
@@ -148,7 +153,12 @@ pub struct HostOutputs<'a> {
     pub(crate) slots: smallvec::SmallVec<[Option<&'a mut [u8]>; 8]>,
 }
 
-impl HostOutputs<'_> {
+impl<'a> HostOutputs<'a> {
+    /// The bytes of each binding, `None` where it is read: for a kernel that calls another.
+    pub fn new(slots: impl IntoIterator<Item = Option<&'a mut [u8]>>) -> Self {
+        Self { slots: slots.into_iter().collect() }
+    }
+
     /// The part of binding `index` that belongs to the call's items.
     ///
     /// # Errors

@@ -17,8 +17,8 @@ pub(crate) trait Kernel {
     const BINDINGS: &'static [Access];
     /// The parameter struct.
     type Params: Pod;
-    /// The form for GPUs.
-    const WGSL: Option<Wgsl> = None;
+    /// The form for GPUs. Every kernel has one.
+    const WGSL: Wgsl;
 
     /// Computes `call.items`. Implementations are `#[inline(always)]`, so that they are compiled with the instructions.
     fn run<S: Simd>(simd: S, params: Self::Params, call: &mut HostCall<'_>) -> Outcome;
@@ -66,7 +66,7 @@ const fn with_host<K: Kernel>(host: thalweg_hal::HostFn) -> KernelSource {
         name: Cow::Borrowed(K::NAME),
         bindings: Cow::Borrowed(K::BINDINGS),
         params_bytes: size_of::<K::Params>() as u32,
-        wgsl: K::WGSL,
+        wgsl: Some(K::WGSL),
         host: Some(host),
     }
 }

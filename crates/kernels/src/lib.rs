@@ -19,7 +19,9 @@
 pub mod attention;
 pub mod elementwise;
 pub mod embedding;
+mod float16;
 mod gemm;
+mod gpu;
 mod isa;
 mod kernel;
 pub mod linear;

@@ -3,13 +3,15 @@
 mod head;
 pub mod reference;
 
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{checked, text, word};
 use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
 use crate::packed::check_offsets;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
 use head::{Head, Workspace};
-use thalweg_hal::{Access, HostCall};
+use thalweg_hal::{Access, Groups, HostCall, KernelSource, Wgsl};
 
 /// Parameters of [`ATTENTION`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -37,18 +39,67 @@ kernel! {
     ///
     /// Extent `[n, 1, 1]`: an item is a row of all heads. Working memory does not grow with the length of a sequence.
     /// Each call checks all offsets.
-    ATTENTION, attention_on: Attention
+    ATTENTION, attention_on: Attention<false>
+}
+
+kernel! {
+    /// [`ATTENTION`] for a `head_dim` that is a multiple of 4, for which a GPU loads four elements at once.
+    ATTENTION_WIDE, attention_wide_on: Attention<true>
+}
+
+kernel! {
+    /// [`ATTENTION`] with f16 for f32; its sums are f32.
+    ATTENTION_F16, attention_f16_on: Half<Attention<false>>
+}
+
+kernel! {
+    /// [`ATTENTION_WIDE`] with f16 for f32; its sums are f32.
+    ATTENTION_WIDE_F16, attention_wide_f16_on: Half<Attention<true>>
+}
+
+/// The form of [`ATTENTION`], or of [`ATTENTION_F16`], that suits a width of heads best.
+pub fn best(f16: bool, head_dim: usize) -> &'static KernelSource {
+    match (f16, head_dim.is_multiple_of(4)) {
+        (false, false) => &ATTENTION,
+        (false, true) => &ATTENTION_WIDE,
+        (true, false) => &ATTENTION_F16,
+        (true, true) => &ATTENTION_WIDE_F16,
+    }
 }
 
 /// Rows whose state is kept at once, for each head.
 const ROWS: usize = 256;
 
-struct Attention;
+/// Rows of one head that a workgroup has.
+const GROUP_ROWS: u32 = 16;
 
-impl Kernel for Attention {
-    const NAME: &'static str = "attention";
+fn groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
+    Groups::folded(extent[0].div_ceil(GROUP_ROWS).saturating_mul(word(params, 0)))
+}
+
+macro_rules! form {
+    ($scalar:ident, $operands:literal) => {
+        checked(
+            text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $operands, "attention.wgsl"),
+            groups,
+            &[
+                "heads and head_dim must be at least 1",
+                "head_dim must be a multiple of 4 for the wide form",
+                "the lengths of the operands contradict the parameters",
+                "the number of offsets contradicts the parameters",
+                "the offsets do not rise from 0 to the number of rows",
+            ],
+        )
+    };
+}
+
+struct Attention<const WIDE: bool>;
+
+impl<const WIDE: bool> Kernel for Attention<WIDE> {
+    const NAME: &'static str = if WIDE { "attention_wide" } else { "attention" };
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = if WIDE { form!(f32, "wide.wgsl") } else { form!(f32, "any.wgsl") };
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -87,4 +138,10 @@ impl Kernel for Attention {
         }
         Ok(())
     }
+}
+
+impl<const WIDE: bool> HalfKernel for Attention<WIDE> {
+    const NAME: &'static str = if WIDE { "attention_wide_f16" } else { "attention_f16" };
+    const INTEGERS: &'static [usize] = &[1];
+    const WGSL: Wgsl = if WIDE { form!(f16, "wide.wgsl") } else { form!(f16, "any.wgsl") };
 }

@@ -1,11 +1,13 @@
 //! Operations on two operands.
 
 use super::view::{Operand, Shape, View, elements};
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{by_256, clamped, text};
 use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
 
 /// An operation on two elements of the same type. Integers wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,24 @@ macro_rules! binary_kernel {
 binary_kernel!(BINARY_F32, binary_f32_on, "f32", Kind<f32>);
 binary_kernel!(BINARY_I32, binary_i32_on, "i32", Kind<i32>);
 binary_kernel!(BINARY_U32, binary_u32_on, "u32", Kind<u32>);
+binary_kernel!(BINARY_F16, binary_f16_on, "f16, computed in f32 and rounded once", Half<Kind<f32>>);
+
+const FAILURES: &[&str] = &[
+    "the operation is unknown, expected 0 to 5",
+    "the output's length is not that of the shape",
+    "the first operand reaches outside of its binding",
+    "the second operand reaches outside of its binding",
+    "integer division by 0",
+];
+
+impl HalfKernel for Kind<f32> {
+    const NAME: &'static str = "binary_f16";
+    const WGSL: Wgsl = clamped(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", "binary_float.wgsl", "binary.wgsl"),
+        by_256,
+        FAILURES,
+    );
+}
 
 struct Kind<T>(PhantomData<T>);
 
@@ -111,6 +131,7 @@ impl<T: Number> Kernel for Kind<T> {
     const NAME: &'static str = T::NAME;
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = BinaryParams;
+    const WGSL: Wgsl = clamped(T::ORDINARY, by_256, FAILURES);
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: BinaryParams, call: &mut HostCall<'_>) -> Outcome {
@@ -138,6 +159,10 @@ pub(super) trait Number: Pod {
     const NAME: &'static str;
     /// The name of its form in place.
     const NAME_IN_PLACE: &'static str;
+    /// The module for GPUs.
+    const ORDINARY: &'static str;
+    /// The module of its form in place.
+    const IN_PLACE: &'static str;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -149,12 +174,18 @@ pub(super) trait Number: Pod {
 }
 
 macro_rules! number {
-    ($type:ty, $name:literal, $a:ident, $b:ident,
+    ($type:ident, $name:literal, $apply:literal, $a:ident, $b:ident,
      $add:expr, $sub:expr, $mul:expr, $div:expr, $max:expr, $min:expr, $is_no_divisor:expr) => {
 #[rustfmt::skip]
         impl Number for $type {
             const NAME: &'static str = concat!("binary_", $name);
             const NAME_IN_PLACE: &'static str = concat!("binary_", $name, "_in_place");
+            const ORDINARY: &'static str = text!(
+                $type: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary.wgsl"
+            );
+            const IN_PLACE: &'static str = text!(
+                $type: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary_in_place.wgsl"
+            );
             #[inline(always)] fn add(self, $b: Self) -> Self { let $a = self; $add }
             #[inline(always)] fn sub(self, $b: Self) -> Self { let $a = self; $sub }
             #[inline(always)] fn mul(self, $b: Self) -> Self { let $a = self; $mul }
@@ -168,6 +199,7 @@ macro_rules! number {
 number!(
     f32,
     "f32",
+    "binary_float.wgsl",
     a,
     b,
     a + b,
@@ -182,10 +214,11 @@ number!(
     }
 );
 macro_rules! integer {
-    ($type:ty, $name:literal) => {
+    ($type:ident, $name:literal) => {
         number!(
             $type,
             $name,
+            "binary_integer.wgsl",
             a,
             b,
             a.wrapping_add(b),

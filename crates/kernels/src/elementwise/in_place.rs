@@ -5,12 +5,14 @@
 
 use super::binary::{BLOCK, Binary, Number};
 use super::unary::Unary;
-use super::view::{Operand, Shape, View, elements};
+use super::view::{MAX_RANK, Operand, Shape, View, elements};
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{clamped, text, word};
 use crate::kernel::{Kernel, Outcome, expect_len, kernel};
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, Groups, HostCall, KernelFailure, Wgsl};
 
 /// Parameters of the binary kernels in place.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -58,12 +60,51 @@ binary_in_place_kernel!(BINARY_F32_IN_PLACE, binary_f32_in_place_on, f32);
 binary_in_place_kernel!(BINARY_I32_IN_PLACE, binary_i32_in_place_on, i32);
 binary_in_place_kernel!(BINARY_U32_IN_PLACE, binary_u32_in_place_on, u32);
 
+kernel! {
+    /// [`BINARY_F32_IN_PLACE`] with f16 for f32.
+    BINARY_F16_IN_PLACE, binary_f16_in_place_on: Half<BinaryInPlace<f32>>
+}
+
+impl HalfKernel for BinaryInPlace<f32> {
+    const NAME: &'static str = "binary_f16_in_place";
+    const WGSL: Wgsl = clamped(
+        text!(
+            f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", "binary_float.wgsl", "binary_in_place.wgsl"
+        ),
+        binary_groups,
+        BINARY_FAILURES,
+    );
+}
+
+/// A workgroup for 256 elements that change.
+fn binary_groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
+    let elements = (2..2 + MAX_RANK).fold(1u32, |product, index| product.saturating_mul(word(params, index)));
+    changing_groups(extent, elements)
+}
+
+fn unary_groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
+    changing_groups(extent, word(params, 2))
+}
+
+/// At least one workgroup, which checks the parameters.
+fn changing_groups(extent: [u32; 3], elements: u32) -> [u32; 3] {
+    Groups::folded(std::cmp::max(std::cmp::min(extent[0], elements).div_ceil(256), 1))
+}
+
+const BINARY_FAILURES: &[&str] = &[
+    "the operation is unknown, expected 0 to 5",
+    "what is to change reaches outside of the target",
+    "the second operand reaches outside of its binding",
+    "integer division by 0",
+];
+
 struct BinaryInPlace<T>(PhantomData<T>);
 
 impl<T: Number> Kernel for BinaryInPlace<T> {
     const NAME: &'static str = T::NAME_IN_PLACE;
     const BINDINGS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     type Params = BinaryInPlaceParams;
+    const WGSL: Wgsl = clamped(T::IN_PLACE, binary_groups, BINARY_FAILURES);
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: BinaryInPlaceParams, call: &mut HostCall<'_>) -> Outcome {
@@ -94,12 +135,24 @@ kernel! {
     UNARY_IN_PLACE, unary_in_place_on: UnaryInPlace
 }
 
+kernel! {
+    /// [`UNARY_IN_PLACE`] with f16 for f32; its sums are f32.
+    ///
+    /// Parameters: [`UnaryInPlaceParams`].
+    UNARY_IN_PLACE_F16, unary_in_place_f16_on: Half<UnaryInPlace>
+}
+
 struct UnaryInPlace;
 
 impl Kernel for UnaryInPlace {
     const NAME: &'static str = "unary_in_place";
     const BINDINGS: &'static [Access] = &[Access::ReadWrite];
     type Params = UnaryInPlaceParams;
+    const WGSL: Wgsl = clamped(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "unary_in_place.wgsl"),
+        unary_groups,
+        &["the operation is unknown, expected 0 to 11", "what is to change reaches outside of the target"],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: UnaryInPlaceParams, call: &mut HostCall<'_>) -> Outcome {
@@ -113,6 +166,15 @@ impl Kernel for UnaryInPlace {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for UnaryInPlace {
+    const NAME: &'static str = "unary_in_place_f16";
+    const WGSL: Wgsl = clamped(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "unary_in_place.wgsl"),
+        unary_groups,
+        &["the operation is unknown, expected 0 to 11", "what is to change reaches outside of the target"],
+    );
 }
 
 /// The elements of the call's part of a binding that change, and how many of those that do come before them.

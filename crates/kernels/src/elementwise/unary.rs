@@ -1,10 +1,12 @@
 //! Operations on one operand.
 
 use super::view::{Operand, Shape, View, elements};
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{by_256, clamped, text};
 use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
 use crate::simd::{Simd, math};
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
 
 /// An operation on one f32. NaN stays NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,11 @@ kernel! {
     UNARY, unary_on: Map
 }
 
+kernel! {
+    /// [`UNARY`] with f16 for f32; its sums are f32.
+    UNARY_F16, unary_f16_on: Half<Map>
+}
+
 /// Elements gathered at once when the operand is not contiguous.
 const BLOCK: usize = 256;
 
@@ -134,6 +141,15 @@ impl Kernel for Map {
     const NAME: &'static str = "unary";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = UnaryParams;
+    const WGSL: Wgsl = clamped(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "../wgsl/view.wgsl", "unary.wgsl"),
+        by_256,
+        &[
+            "the operation is unknown, expected 0 to 11",
+            "the output's length is not that of the shape",
+            "the operand reaches outside of its binding",
+        ],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: UnaryParams, call: &mut HostCall<'_>) -> Outcome {
@@ -151,4 +167,17 @@ impl Kernel for Map {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for Map {
+    const NAME: &'static str = "unary_f16";
+    const WGSL: Wgsl = clamped(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "../wgsl/view.wgsl", "unary.wgsl"),
+        by_256,
+        &[
+            "the operation is unknown, expected 0 to 11",
+            "the output's length is not that of the shape",
+            "the operand reaches outside of its binding",
+        ],
+    );
 }

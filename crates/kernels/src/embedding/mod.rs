@@ -2,10 +2,12 @@
 
 pub mod reference;
 
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{checked, one_each, text};
 use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
 
 /// Parameters of [`EMBEDDING`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -28,6 +30,11 @@ kernel! {
     ///
     /// Extent `[n, 1, 1]`: an item is a row of the output.
     EMBEDDING, embedding_on: Embedding
+}
+
+kernel! {
+    /// [`EMBEDDING`] with f16 for f32; its sums are f32.
+    EMBEDDING_F16, embedding_f16_on: Half<Embedding>
 }
 
 /// Parameters of [`EMBED_SUM`].
@@ -60,6 +67,13 @@ kernel! {
     ///
     /// Parameters: [`SumParams`]. Extent `[n, 1, 1]`: an item is a row of the output.
     EMBED_SUM, embed_sum_on: EmbedSum
+}
+
+kernel! {
+    /// [`EMBED_SUM`] with f16 for f32; its sums are f32.
+    ///
+    /// Parameters: [`SumParams`].
+    EMBED_SUM_F16, embed_sum_f16_on: Half<EmbedSum>
 }
 
 /// A table and the ids to look up in it.
@@ -106,6 +120,15 @@ impl Kernel for Embedding {
     const NAME: &'static str = "embedding";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "embedding.wgsl"),
+        one_each,
+        &[
+            "the width is 0, must be at least 1",
+            "the lengths of the operands contradict the parameters",
+            "an id is outside of the table",
+        ],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -121,6 +144,20 @@ impl Kernel for Embedding {
     }
 }
 
+impl HalfKernel for Embedding {
+    const NAME: &'static str = "embedding_f16";
+    const INTEGERS: &'static [usize] = &[1];
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "embedding.wgsl"),
+        one_each,
+        &[
+            "the width is 0, must be at least 1",
+            "the lengths of the operands contradict the parameters",
+            "an id is outside of the table",
+        ],
+    );
+}
+
 struct EmbedSum;
 
 impl Kernel for EmbedSum {
@@ -128,6 +165,17 @@ impl Kernel for EmbedSum {
     const BINDINGS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = SumParams;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "embed_sum.wgsl"),
+        one_each,
+        &[
+            "the width is 0, must be at least 1",
+            "the lengths of the operands contradict the parameters",
+            "a word id is outside of the table",
+            "a position id is outside of the table",
+            "a type id is outside of the table",
+        ],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: SumParams, call: &mut HostCall<'_>) -> Outcome {
@@ -147,4 +195,20 @@ impl Kernel for EmbedSum {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for EmbedSum {
+    const NAME: &'static str = "embed_sum_f16";
+    const INTEGERS: &'static [usize] = &[3, 4, 5];
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "embed_sum.wgsl"),
+        one_each,
+        &[
+            "the width is 0, must be at least 1",
+            "the lengths of the operands contradict the parameters",
+            "a word id is outside of the table",
+            "a position id is outside of the table",
+            "a type id is outside of the table",
+        ],
+    );
 }

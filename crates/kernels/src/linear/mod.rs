@@ -1,18 +1,21 @@
 //! A dense layer: `out = activation(x * weight^T + bias)`.
 
 mod activation;
+mod gpu;
 mod pack;
 pub mod reference;
 
 pub use activation::Activation;
+pub use gpu::best;
 pub use pack::{pack, packed_len};
 
+use crate::float16::{Half, HalfKernel};
 use crate::gemm::{self, DEPTH, MAX_ROWS, PANEL};
 use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
 use crate::scratch::Scratch;
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall};
+use thalweg_hal::{Access, HostCall, Wgsl};
 
 /// Parameters of [`LINEAR`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -38,19 +41,61 @@ kernel! {
     ///
     /// Extent `[n, 1, 1]`: an item is a row. Each element is the sum of its products in rising order of the input, in
     /// one accumulator, then the bias, then the activation.
-    LINEAR, linear_on: Linear
+    LINEAR, linear_on: Linear<false, false>
+}
+
+kernel! {
+    /// [`LINEAR`], arranged for few rows on a GPU. On the host the same.
+    LINEAR_FEW, linear_few_on: Linear<true, false>
+}
+
+kernel! {
+    /// [`LINEAR`] for inputs and outputs that are multiples of 4, of which a GPU loads four elements at once. On the host
+    /// the same.
+    LINEAR_WIDE, linear_wide_on: Linear<false, true>
+}
+
+kernel! {
+    /// [`LINEAR_FEW`] for inputs and outputs that are multiples of 4. On the host the same.
+    LINEAR_FEW_WIDE, linear_few_wide_on: Linear<true, true>
+}
+
+kernel! {
+    /// [`LINEAR`] with f16 for f32; its sums are f32.
+    LINEAR_F16, linear_f16_on: Half<Linear<false, false>>
+}
+
+kernel! {
+    /// [`LINEAR_FEW`] with f16 for f32; its sums are f32.
+    LINEAR_FEW_F16, linear_few_f16_on: Half<Linear<true, false>>
+}
+
+kernel! {
+    /// [`LINEAR_WIDE`] with f16 for f32; its sums are f32.
+    LINEAR_WIDE_F16, linear_wide_f16_on: Half<Linear<false, true>>
+}
+
+kernel! {
+    /// [`LINEAR_FEW_WIDE`] with f16 for f32; its sums are f32.
+    LINEAR_FEW_WIDE_F16, linear_few_wide_f16_on: Half<Linear<true, true>>
 }
 
 /// The weight is streamed from memory once for as many rows as have their x in this many bytes: what fits beside a
 /// panel in the second-level cache of all but the smallest cores.
 const X_BYTES: usize = 512 << 10;
 
-struct Linear;
+struct Linear<const FEW: bool, const WIDE: bool>;
 
-impl Kernel for Linear {
-    const NAME: &'static str = "linear";
+impl<const FEW: bool, const WIDE: bool> Kernel for Linear<FEW, WIDE> {
+    const NAME: &'static str = match (FEW, WIDE) {
+        (false, false) => "linear",
+        (true, false) => "linear_few",
+        (false, true) => "linear_wide",
+        (true, true) => "linear_few_wide",
+    };
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = gpu::form(FEW, WIDE);
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -135,4 +180,14 @@ fn finish<S: Simd>(simd: S, sums: &[f32; PANEL], bias: &[f32], activation: Activ
             simd.store_partial(activation.apply(simd, sum), out);
         }
     }
+}
+
+impl<const FEW: bool, const WIDE: bool> HalfKernel for Linear<FEW, WIDE> {
+    const NAME: &'static str = match (FEW, WIDE) {
+        (false, false) => "linear_f16",
+        (true, false) => "linear_few_f16",
+        (false, true) => "linear_wide_f16",
+        (true, true) => "linear_few_wide_f16",
+    };
+    const WGSL: Wgsl = gpu::form_f16(FEW, WIDE);
 }

@@ -2,12 +2,14 @@
 
 pub mod reference;
 
+use crate::float16::{Half, HalfKernel};
 use crate::gemm::{self, DEPTH, MAX_ROWS, PANEL};
+use crate::gpu::{checked, text, word};
 use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
 use crate::scratch::Scratch;
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, Groups, HostCall, KernelFailure, Wgsl};
 
 /// Parameters of [`MATMUL`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -82,10 +84,21 @@ kernel! {
     MATMUL, matmul_on: Matmul
 }
 
+kernel! {
+    /// [`MATMUL`] with f16 for f32; its sums are f32.
+    MATMUL_F16, matmul_f16_on: Half<Matmul>
+}
+
 /// Rows packed at once.
 const ROWS: usize = 256;
 /// Products of one element summed at once; the sum so far waits in the output.
 const PRODUCTS: usize = 512;
+
+/// A workgroup for 32 rows and 32 columns of a product.
+fn groups(_: [u32; 3], params: &[u8]) -> [u32; 3] {
+    let [batch, m, n] = [0, 1, 3].map(|index| word(params, index));
+    Groups::folded(batch.saturating_mul(m.div_ceil(32)).saturating_mul(n.div_ceil(32)))
+}
 
 struct Matmul;
 
@@ -93,6 +106,15 @@ impl Kernel for Matmul {
     const NAME: &'static str = "matmul";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "matmul.wgsl"),
+        groups,
+        &[
+            "the output's length contradicts the parameters, or m or n is 0",
+            "a reaches outside of its binding",
+            "b reaches outside of its binding",
+        ],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, p: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -117,6 +139,19 @@ impl Kernel for Matmul {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for Matmul {
+    const NAME: &'static str = "matmul_f16";
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "matmul.wgsl"),
+        groups,
+        &[
+            "the output's length contradicts the parameters, or m or n is 0",
+            "a reaches outside of its binding",
+            "b reaches outside of its binding",
+        ],
+    );
 }
 
 /// Adds the products of some rows of one matrix of the batch to `out`.

@@ -2,10 +2,12 @@
 
 pub mod reference;
 
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{checked, one_each, text};
 use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
 use crate::simd::{Simd, rows};
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall};
+use thalweg_hal::{Access, HostCall, Wgsl};
 
 /// Parameters of [`LAYER_NORM`] and [`ADD_LAYER_NORM`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -33,6 +35,11 @@ kernel! {
 }
 
 kernel! {
+    /// [`LAYER_NORM`] with f16 for f32; its sums are f32.
+    LAYER_NORM_F16, layer_norm_f16_on: Half<LayerNorm>
+}
+
+kernel! {
     /// [`LAYER_NORM`] of `x + residual`.
     ///
     /// | binding | access | contents |
@@ -47,12 +54,22 @@ kernel! {
     ADD_LAYER_NORM, add_layer_norm_on: AddLayerNorm
 }
 
+kernel! {
+    /// [`ADD_LAYER_NORM`] with f16 for f32; its sums are f32.
+    ADD_LAYER_NORM_F16, add_layer_norm_f16_on: Half<AddLayerNorm>
+}
+
 struct LayerNorm;
 
 impl Kernel for LayerNorm {
     const NAME: &'static str = "layer_norm";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "plain.wgsl", "norm.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -73,12 +90,26 @@ impl Kernel for LayerNorm {
     }
 }
 
+impl HalfKernel for LayerNorm {
+    const NAME: &'static str = "layer_norm_f16";
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "plain.wgsl", "norm.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
+}
+
 struct AddLayerNorm;
 
 impl Kernel for AddLayerNorm {
     const NAME: &'static str = "add_layer_norm";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "added.wgsl", "norm.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -102,6 +133,15 @@ impl Kernel for AddLayerNorm {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for AddLayerNorm {
+    const NAME: &'static str = "add_layer_norm_f16";
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "added.wgsl", "norm.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
 }
 
 /// Normalises one row in place.

@@ -2,11 +2,13 @@
 
 pub mod reference;
 
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{checked, one_each, text, word};
 use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, expect_positive, kernel};
 use crate::packed::check_offsets;
 use crate::simd::{Simd, rows};
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, Groups, HostCall, KernelFailure, Wgsl};
 
 /// How the rows of a sequence become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,13 @@ kernel! {
     POOL, pool_on: Pool
 }
 
+kernel! {
+    /// [`POOL`] with f16 for f32; its sums are f32.
+    ///
+    /// Parameters: [`PoolParams`].
+    POOL_F16, pool_f16_on: Half<Pool>
+}
+
 /// Parameters of [`NORMALIZE`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
@@ -82,12 +91,35 @@ kernel! {
     NORMALIZE, normalize_on: Normalize
 }
 
+kernel! {
+    /// [`NORMALIZE`] with f16 for f32; its sums are f32.
+    ///
+    /// Parameters: [`NormalizeParams`].
+    NORMALIZE_F16, normalize_f16_on: Half<Normalize>
+}
+
+/// A workgroup for 64 columns of a sequence.
+fn pool_groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
+    let width = word(params, 3);
+    Groups::folded(extent[0].saturating_mul(width.div_ceil(64).max(1)))
+}
+
 struct Pool;
 
 impl Kernel for Pool {
     const NAME: &'static str = "pool";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = PoolParams;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"),
+        pool_groups,
+        &[
+            "the width is 0, must be at least 1",
+            "the pooling is unknown, expected 0 to 2",
+            "the lengths of the operands contradict the parameters",
+            "the offsets do not rise from 0 to the number of rows",
+        ],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: PoolParams, call: &mut HostCall<'_>) -> Outcome {
@@ -128,12 +160,32 @@ impl Kernel for Pool {
     }
 }
 
+impl HalfKernel for Pool {
+    const NAME: &'static str = "pool_f16";
+    const INTEGERS: &'static [usize] = &[1];
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"),
+        pool_groups,
+        &[
+            "the width is 0, must be at least 1",
+            "the pooling is unknown, expected 0 to 2",
+            "the lengths of the operands contradict the parameters",
+            "the offsets do not rise from 0 to the number of rows",
+        ],
+    );
+}
+
 struct Normalize;
 
 impl Kernel for Normalize {
     const NAME: &'static str = "normalize";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = NormalizeParams;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: NormalizeParams, call: &mut HostCall<'_>) -> Outcome {
@@ -151,4 +203,13 @@ impl Kernel for Normalize {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for Normalize {
+    const NAME: &'static str = "normalize_f16";
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
 }

@@ -2,10 +2,12 @@
 
 pub mod reference;
 
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{checked, one_each, text};
 use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
 use crate::simd::{Simd, rows};
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
 
 /// What becomes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +59,26 @@ kernel! {
     REDUCE, reduce_on: Reduce
 }
 
+kernel! {
+    /// [`REDUCE`] with f16 for f32; its sums are f32.
+    REDUCE_F16, reduce_f16_on: Half<Reduce>
+}
+
 struct Reduce;
 
 impl Kernel for Reduce {
     const NAME: &'static str = "reduce";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"),
+        one_each,
+        &[
+            "the width is 0, must be at least 1",
+            "the reduction is unknown, expected 0 to 2",
+            "the lengths of the operands contradict the parameters",
+        ],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -83,4 +99,17 @@ impl Kernel for Reduce {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for Reduce {
+    const NAME: &'static str = "reduce_f16";
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"),
+        one_each,
+        &[
+            "the width is 0, must be at least 1",
+            "the reduction is unknown, expected 0 to 2",
+            "the lengths of the operands contradict the parameters",
+        ],
+    );
 }

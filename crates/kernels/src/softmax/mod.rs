@@ -2,10 +2,12 @@
 
 pub mod reference;
 
+use crate::float16::{Half, HalfKernel};
+use crate::gpu::{checked, one_each, text};
 use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
 use crate::simd::{Simd, math, rows};
 use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall};
+use thalweg_hal::{Access, HostCall, Wgsl};
 
 /// Parameters of [`SOFTMAX`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -28,12 +30,22 @@ kernel! {
     SOFTMAX, softmax_on: Softmax
 }
 
+kernel! {
+    /// [`SOFTMAX`] with f16 for f32; its sums are f32.
+    SOFTMAX_F16, softmax_f16_on: Half<Softmax>
+}
+
 struct Softmax;
 
 impl Kernel for Softmax {
     const NAME: &'static str = "softmax";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = Params;
+    const WGSL: Wgsl = checked(
+        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "../wgsl/math.wgsl", "softmax.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -60,4 +72,13 @@ impl Kernel for Softmax {
         }
         Ok(())
     }
+}
+
+impl HalfKernel for Softmax {
+    const NAME: &'static str = "softmax_f16";
+    const WGSL: Wgsl = checked(
+        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "../wgsl/math.wgsl", "softmax.wgsl"),
+        one_each,
+        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+    );
 }

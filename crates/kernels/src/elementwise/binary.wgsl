@@ -1,0 +1,50 @@
+// An operation on two operands, an invocation for each element. The first workgroup checks the parameters.
+struct Params {
+    operation: u32,
+    shape: array<u32, 6>,
+    a: View,
+    b: View,
+}
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> a: array<scalar>;
+@group(0) @binding(1) var<storage, read> b: array<scalar>;
+@group(0) @binding(2) var<storage, read_write> out: array<scalar>;
+@group(0) @binding(3) var<storage, read_write> failure: array<atomic<u32>, 2>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let len = arrayLength(&out);
+    if p.operation > 5u {
+        fail(0u, p.operation);
+        return;
+    }
+    let number = group.x + group.y * groups.x;
+    if number == 0u {
+        if elements(p.shape, len) != len {
+            fail(1u, 0u);
+        } else if !is_inside(p.a, p.shape, arrayLength(&a)) {
+            fail(2u, 0u);
+        } else if !is_inside(p.b, p.shape, arrayLength(&b)) {
+            fail(3u, 0u);
+        }
+    }
+    let item = number * SIZE + lid;
+    if item >= len {
+        return;
+    }
+    let first = number_of(a[locate(item, p.shape, p.a)]);
+    let second = number_of(b[locate(item, p.shape, p.b)]);
+    if !has_result(p.operation, second) {
+        fail(4u, item);
+        return;
+    }
+    out[item] = scalar(apply(p.operation, first, second));
+}
+
+fn number_of(value: scalar) -> number {
+    return number(value);
+}

@@ -1,0 +1,2 @@
+// The same type on both sides: a copy.
+alias result = scalar;

@@ -1,0 +1,2 @@
+// f32 to f16.
+alias result = f16;

@@ -1,0 +1,2 @@
+// f16 to f32.
+alias result = f32;

@@ -1,0 +1,58 @@
+// The sum of three look-ups, a workgroup for each row of the output.
+struct Params {
+    words: u32,
+    positions: u32,
+    types: u32,
+    width: u32,
+}
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> words: array<scalar>;
+@group(0) @binding(1) var<storage, read> positions: array<scalar>;
+@group(0) @binding(2) var<storage, read> types: array<scalar>;
+@group(0) @binding(3) var<storage, read> word_ids: array<u32>;
+@group(0) @binding(4) var<storage, read> position_ids: array<u32>;
+@group(0) @binding(5) var<storage, read> type_ids: array<u32>;
+@group(0) @binding(6) var<storage, read_write> out: array<scalar>;
+@group(0) @binding(7) var<storage, read_write> failure: array<atomic<u32>, 2>;
+
+@compute @workgroup_size(128)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let n = arrayLength(&word_ids);
+    if p.width == 0u {
+        fail(0u, 0u);
+        return;
+    }
+    if !is_product(arrayLength(&words), p.words, p.width) || !is_product(arrayLength(&positions), p.positions, p.width)
+        || !is_product(arrayLength(&types), p.types, p.width) || !is_product(arrayLength(&out), n, p.width)
+        || arrayLength(&position_ids) != n || arrayLength(&type_ids) != n {
+        fail(1u, 0u);
+        return;
+    }
+    let item = group.x + group.y * groups.x;
+    if item >= n {
+        return;
+    }
+    let word = word_ids[item];
+    let position = position_ids[item];
+    let kind = type_ids[item];
+    if word >= p.words {
+        fail(2u, item);
+        return;
+    }
+    if position >= p.positions {
+        fail(3u, item);
+        return;
+    }
+    if kind >= p.types {
+        fail(4u, item);
+        return;
+    }
+    for (var i = lid; i < p.width; i += 128u) {
+        let sum = f32(words[word * p.width + i]) + f32(types[kind * p.width + i]);
+        out[item * p.width + i] = scalar(sum + f32(positions[position * p.width + i]));
+    }
+}

@@ -1,0 +1,61 @@
+//! What the forms for GPUs share.
+//!
+//! A module is put together from files: `scalar` is an alias for the stored type, so that one text serves f32 and f16.
+//! Whatever is stored, sums are f32. Subgroups are not used: their size is 4 on one device and 128 on another.
+
+use std::borrow::Cow;
+use thalweg_hal::{Bounds, Groups, Wgsl};
+
+/// The text of a module, from its files. The type is that of `scalar`; `f32, f16` is f32 in a module that also uses f16.
+macro_rules! text {
+    (f16: $($file:literal),+) => {
+        concat!("enable f16;\nalias scalar = f16;\n", $(include_str!($file)),+)
+    };
+    (f32, f16: $($file:literal),+) => {
+        concat!("enable f16;\nalias scalar = f32;\n", $(include_str!($file)),+)
+    };
+    ($scalar:ident: $($file:literal),+) => {
+        concat!("alias scalar = ", stringify!($scalar), ";\n", $(include_str!($file)),+)
+    };
+}
+pub(crate) use text;
+
+/// How many workgroups a dispatch of this extent and these parameter bytes has.
+pub(crate) type Count = fn([u32; 3], &[u8]) -> [u32; 3];
+
+/// A form that checks its indices itself.
+pub(crate) const fn checked(text: &'static str, groups: Count, failures: &'static [&'static str]) -> Wgsl {
+    form(text, groups, Bounds::Checked, failures)
+}
+
+/// A form whose indices are clamped.
+pub(crate) const fn clamped(text: &'static str, groups: Count, failures: &'static [&'static str]) -> Wgsl {
+    form(text, groups, Bounds::Clamped, failures)
+}
+
+const fn form(text: &'static str, groups: Count, bounds: Bounds, failures: &'static [&'static str]) -> Wgsl {
+    Wgsl {
+        source: Cow::Borrowed(text),
+        entry: Cow::Borrowed("main"),
+        overrides: Cow::Borrowed(&[]),
+        groups: Groups::By(groups),
+        bounds,
+        failures: Cow::Borrowed(failures),
+    }
+}
+
+/// A workgroup for each item.
+pub(crate) fn one_each(extent: [u32; 3], _: &[u8]) -> [u32; 3] {
+    Groups::folded(extent[0])
+}
+
+/// A workgroup for 256 items.
+pub(crate) fn by_256(extent: [u32; 3], _: &[u8]) -> [u32; 3] {
+    Groups::folded(extent[0].div_ceil(256))
+}
+
+/// Word `index` of a parameter struct; 0 past its end.
+pub(crate) fn word(params: &[u8], index: usize) -> u32 {
+    let bytes = params.get(4 * index..).and_then(|bytes| bytes.first_chunk());
+    bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+}

@@ -1,0 +1,58 @@
+// A row to one value, a workgroup for each row.
+struct Params {
+    reduction: u32,
+    width: u32,
+}
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<scalar>;
+@group(0) @binding(1) var<storage, read_write> out: array<scalar>;
+@group(0) @binding(2) var<storage, read_write> failure: array<atomic<u32>, 2>;
+
+const MEAN: u32 = 1u;
+const MAX: u32 = 2u;
+
+@compute @workgroup_size(128)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let rows = arrayLength(&out);
+    if p.width == 0u {
+        fail(0u, 0u);
+        return;
+    }
+    if p.reduction > MAX {
+        fail(1u, p.reduction);
+        return;
+    }
+    if !is_product(arrayLength(&x), rows, p.width) {
+        fail(2u, 0u);
+        return;
+    }
+    let row = group.x + group.y * groups.x;
+    if row >= rows {
+        return;
+    }
+    let start = row * p.width;
+    var result = 0.0;
+    if p.reduction == MAX {
+        var key = 0u;
+        for (var i = lid; i < p.width; i += SIZE) {
+            key = max(key, key_of(f32(x[start + i])));
+        }
+        result = value_of(greatest(key, lid));
+    } else {
+        var sum = 0.0;
+        for (var i = lid; i < p.width; i += SIZE) {
+            sum += f32(x[start + i]);
+        }
+        result = total(sum, lid);
+        if p.reduction == MEAN {
+            result = result / f32(p.width);
+        }
+    }
+    if lid == 0u {
+        out[row] = scalar(result);
+    }
+}

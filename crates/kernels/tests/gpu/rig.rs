@@ -1,0 +1,133 @@
+//! One kernel on a device, between bytes that it must not touch.
+
+use bytemuck::Pod;
+use std::collections::HashMap;
+use std::sync::Arc;
+use thalweg_hal::{
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, Pipeline, Queue, Reported, Span, Submission,
+    Timeline, Wait,
+};
+use thalweg_kernels::testing::{run, run_in_place};
+
+/// Bytes before and behind each binding.
+const FENCE: usize = 256;
+/// What they hold: as f32 and as f16 it is NaN, so that a sum over the end shows.
+const FENCE_BYTE: u8 = 0xff;
+
+/// A device and what it has compiled.
+pub(super) struct Rig {
+    device: Arc<dyn Device>,
+    queue: Box<dyn Queue>,
+    timeline: Arc<dyn Timeline>,
+    value: u64,
+    pipelines: HashMap<String, Arc<dyn Pipeline>>,
+}
+
+/// The last binding of a kernel.
+pub(super) enum Last<'a, T> {
+    /// Written; this many elements.
+    Out(usize),
+    /// Changed.
+    Changing(&'a [T]),
+}
+
+impl Rig {
+    /// None, with a line on standard error, where there is no Vulkan device.
+    pub(super) fn new() -> Option<Self> {
+        let device: Arc<dyn Device> = thalweg_vulkan::testing::device()?;
+        let (queue, timeline) = (device.create_queue().unwrap(), device.create_timeline().unwrap());
+        Some(Self { device, queue, timeline, value: 0, pipelines: HashMap::new() })
+    }
+
+    /// What the kernel leaves in its last binding.
+    pub(super) fn run<P: Pod, T: Pod>(
+        &mut self,
+        source: &KernelSource,
+        params: &P,
+        inputs: &[&[u8]],
+        last: &Last<'_, T>,
+        items: u32,
+    ) -> Result<Vec<T>, Error> {
+        let name = source.name.clone().into_owned();
+        if !self.pipelines.contains_key(&name) {
+            self.pipelines.insert(name.clone(), self.device.create_pipeline(source)?);
+        }
+        let mut list = List::default();
+        list.pipelines.push(Arc::clone(&self.pipelines[&name]));
+        list.params.extend_from_slice(bytemuck::bytes_of(params));
+        for bytes in inputs {
+            self.bind(&mut list, Access::Read, bytes);
+        }
+        let out = match last {
+            Last::Out(elements) => vec![0xff; elements * size_of::<T>()],
+            Last::Changing(target) => bytemuck::cast_slice(target).to_vec(),
+        };
+        let access = if matches!(last, Last::Out(_)) { Access::Write } else { Access::ReadWrite };
+        self.bind(&mut list, access, &out);
+        let bindings = Span { start: 0, len: list.bindings.len() as u32 };
+        let params = Span { start: 0, len: size_of::<P>() as u32 };
+        list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [items, 1, 1] });
+        list.check(&self.device.info().limits)?;
+
+        let list = Arc::new(list);
+        self.value += 1;
+        let signal = Wait { timeline: Arc::clone(&self.timeline), value: self.value };
+        // SAFETY: one dispatch, whose bindings are memories of their own that nothing else uses; nothing to wait for.
+        unsafe { self.queue.submit(Submission { list: &list, waits: &[], signal: &signal })? };
+        assert!(self.timeline.wait(self.value, None)?);
+        for report in self.timeline.take_reports() {
+            if let Reported::Failed(error) = report.what {
+                return Err(error);
+            }
+        }
+        let mut result = Vec::new();
+        for (binding, memory) in list.bindings.iter().zip(&list.memories) {
+            let mut bytes = vec![0; memory.bytes() as usize];
+            // SAFETY: the list has run, and nothing writes any more.
+            unsafe { self.device.read(memory, 0, &mut bytes)? };
+            let end = FENCE + binding.bytes as usize;
+            let fence = bytes[..FENCE].iter().chain(&bytes[end..]);
+            assert!(fence.copied().all(|byte| byte == FENCE_BYTE), "{name} wrote outside of a binding");
+            result = bytes[FENCE..end].to_vec();
+        }
+        Ok(result.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
+    }
+
+    fn bind(&self, list: &mut List, access: Access, bytes: &[u8]) {
+        let fenced = [&[FENCE_BYTE; FENCE], bytes, &[FENCE_BYTE; FENCE]].concat();
+        let memory: Arc<dyn Memory> = self.device.allocate(fenced.len() as u64).unwrap();
+        // SAFETY: nothing else has seen the memory.
+        unsafe { self.device.write(&memory, 0, &fenced).unwrap() };
+        let (at, offset, bytes) = (list.memories.len() as u32, FENCE as u64, bytes.len() as u64);
+        list.bindings.push(Binding { memory: at, access, offset, bytes });
+        list.memories.push(memory);
+    }
+
+    /// What the kernel leaves on the device and on the host, where other tests hold it to the f64 reference. Both fail,
+    /// or neither.
+    #[track_caller]
+    pub(super) fn both<P: Pod, T: Pod>(
+        &mut self,
+        source: &KernelSource,
+        params: &P,
+        inputs: &[&[u8]],
+        last: &Last<'_, T>,
+        items: u32,
+    ) -> Option<[Vec<T>; 2]> {
+        let device = self.run(source, params, inputs, last, items);
+        let host = match last {
+            Last::Out(elements) => run(source, params, inputs, *elements, items, std::slice::from_ref(&(0..items))),
+            Last::Changing(target) => run_in_place(source, params, inputs, target, std::slice::from_ref(&(0..items))),
+        };
+        match (device, host) {
+            (Ok(device), Ok(host)) => Some([device, host]),
+            (Err(Error::Kernel { .. }), Err(Error::Kernel { .. })) => None,
+            (device, host) => panic!(
+                "{}: the device says {:?}, the host {:?}",
+                source.name,
+                device.map(|values| values.len()),
+                host.map(|values| values.len())
+            ),
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! The forms for GPUs on a real device, or on a driver that computes on the processor: random shapes and values, against
+//! the host forms, which other tests hold to the f64 references.
+
+use super::rig::{Last, Rig};
+use bytemuck::Pod;
+use half::f16;
+use thalweg_hal::KernelSource;
+use thalweg_kernels::elementwise::{
+    self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
+};
+use thalweg_kernels::linear::Activation;
+use thalweg_kernels::pool::{NormalizeParams, PoolParams, Pooling};
+use thalweg_kernels::reduce::Reduction;
+use thalweg_kernels::testing::{Random, assert_close};
+use thalweg_kernels::{attention, embedding, linear, matmul, norm, pool, reduce, softmax};
+
+/// A stored float.
+trait Float: Pod {
+    /// How far device and host may be apart.
+    const TOLERANCE: f64;
+    fn of(value: f32) -> Self;
+    fn value(self) -> f32;
+}
+
+impl Float for f32 {
+    const TOLERANCE: f64 = 2e-6;
+    fn of(value: f32) -> Self {
+        value
+    }
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+impl Float for f16 {
+    // A step, where both round to different sides.
+    const TOLERANCE: f64 = 1.1e-3;
+    fn of(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+fn floats<T: Float>(values: &[f32]) -> Vec<T> {
+    values.iter().map(|value| T::of(*value)).collect()
+}
+
+fn units<T: Float>(random: &mut Random, len: usize) -> Vec<T> {
+    floats(&random.units(len))
+}
+
+fn raw<T: Pod>(values: &[T]) -> &[u8] {
+    bytemuck::cast_slice(values)
+}
+
+/// Device and host agree, or both fail.
+#[track_caller]
+fn agree<P: Pod, T: Float>(
+    rig: &mut Rig,
+    source: &KernelSource,
+    params: &P,
+    inputs: &[&[u8]],
+    last: Last<'_, T>,
+    items: u32,
+) {
+    agree_within(rig, source, params, inputs, last, items, T::TOLERANCE);
+}
+
+#[track_caller]
+fn agree_within<P: Pod, T: Float>(
+    rig: &mut Rig,
+    source: &KernelSource,
+    params: &P,
+    inputs: &[&[u8]],
+    last: Last<'_, T>,
+    items: u32,
+    tolerance: f64,
+) {
+    let Some([device, host]) = rig.both(source, params, inputs, &last, items) else { return };
+    let device: Vec<f32> = device.into_iter().map(T::value).collect();
+    let host: Vec<f64> = host.into_iter().map(|value| f64::from(value.value())).collect();
+    assert_close(&device, &host, tolerance);
+}
+
+/// Random offsets of some sequences, and their rows.
+fn offsets(random: &mut Random, sequences: u32, longest: u32) -> (Vec<u32>, u32) {
+    let mut offsets = vec![0];
+    let mut end = 0;
+    for _ in 0..sequences {
+        end += 1 + random.below(longest);
+        offsets.push(end);
+    }
+    (offsets, end)
+}
+
+fn linear_agrees<T: Float>(rig: &mut Rig, sources: &[&'static KernelSource], step: u32, seed: u64) {
+    let mut random = Random::new(seed);
+    for case in 0..40 {
+        let n = 1 + random.below(if case % 4 == 0 { 150 } else { 20 });
+        let (inputs, outputs) = ((1 + random.below(200 / step)) * step, (1 + random.below(150 / step)) * step);
+        let x = units::<T>(&mut random, (n * inputs) as usize);
+        let weight = random.units((inputs * outputs) as usize);
+        let weight = floats::<T>(&linear::pack(&weight, outputs as usize, inputs as usize));
+        let bias = units::<T>(&mut random, outputs as usize);
+        let activation = Activation::ALL[case % 6] as u32;
+        let params = linear::Params { inputs, outputs, activation };
+        for source in sources {
+            let operands = [raw(&x), raw(&weight), raw(&bias)];
+            let last = Last::<T>::Out((n * outputs) as usize);
+            agree_within(rig, source, &params, &operands, last, n, 2.0 * T::TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn linear_runs() {
+    let Some(mut rig) = Rig::new() else { return };
+    use linear::*;
+    linear_agrees::<f32>(&mut rig, &[&LINEAR, &LINEAR_FEW], 1, 1);
+    linear_agrees::<f32>(&mut rig, &[&LINEAR_WIDE, &LINEAR_FEW_WIDE], 4, 2);
+    linear_agrees::<f16>(&mut rig, &[&LINEAR_F16, &LINEAR_FEW_F16], 1, 3);
+    linear_agrees::<f16>(&mut rig, &[&LINEAR_WIDE_F16, &LINEAR_FEW_WIDE_F16], 4, 4);
+}
+
+fn attention_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, step: u32, seed: u64) {
+    let mut random = Random::new(seed);
+    for case in 0..24 {
+        let (sequences, heads) = (1 + random.below(9), 1 + random.below(4));
+        let head_dim = (1 + random.below(if case % 4 == 0 { 300 } else { 40 } / step)) * step;
+        let (offsets, n) = offsets(&mut random, sequences, [5, 40, 100][case % 3]);
+        let mut qkv = units::<T>(&mut random, (n * 3 * heads * head_dim) as usize);
+        if case % 5 == 4 {
+            // NaN in one row: its sequence's rows become NaN, and no other.
+            let row = random.below(n) * 3 * heads * head_dim;
+            qkv[row as usize..(row + 3 * heads * head_dim) as usize].fill(T::of(f32::NAN));
+        }
+        // Scores of a few units, as models have them.
+        let params = attention::Params { heads, head_dim, sequences, scale: 6.0 / (head_dim as f32).sqrt() };
+        let last = Last::<T>::Out((n * heads * head_dim) as usize);
+        agree_within(rig, source, &params, &[raw(&qkv), raw(&offsets)], last, n, 2.0 * T::TOLERANCE);
+    }
+    for wrong in [[1, 2, 3], [0, 2, 2], [0, 3, 2], [0, 1, 4], [0, 4, 3], [0, u32::MAX, 3]] {
+        let qkv = units::<T>(&mut random, 3 * 3 * 8);
+        let params = attention::Params { heads: 2, head_dim: 4, sequences: 2, scale: 1.0 };
+        let last = Last::<T>::Out(24);
+        assert!(rig.both(source, &params, &[raw(&qkv), raw(&wrong)], &last, 3).is_none(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn attention_runs() {
+    let Some(mut rig) = Rig::new() else { return };
+    attention_agrees::<f32>(&mut rig, &attention::ATTENTION, 1, 11);
+    attention_agrees::<f32>(&mut rig, &attention::ATTENTION_WIDE, 4, 12);
+    attention_agrees::<f16>(&mut rig, &attention::ATTENTION_F16, 1, 13);
+    attention_agrees::<f16>(&mut rig, &attention::ATTENTION_WIDE_F16, 4, 14);
+}
+
+fn matmul_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, seed: u64) {
+    let mut random = Random::new(seed);
+    for case in 0..40 {
+        let [batch, m, n] = [4, 50, 50].map(|most| 1 + random.below(most));
+        let k = random.below(60);
+        let matrix = |rows: u32, columns: u32, turned: bool, offset: u32| matmul::Matrix {
+            offset,
+            batch_stride: rows * columns,
+            row_stride: if turned { 1 } else { columns },
+            column_stride: if turned { rows } else { 1 },
+        };
+        let mut a = matrix(m, k, case % 2 == 0, random.below(3));
+        if case % 5 == 0 {
+            a.batch_stride = 0;
+        }
+        let b = matrix(k, n, case % 3 == 0, random.below(3));
+        let short = u32::from(case % 7 == 6 && k > 0);
+        let left = units::<T>(&mut random, (a.offset + batch * m * k - short).max(1) as usize);
+        let right = units::<T>(&mut random, (b.offset + batch * k * n).max(1) as usize);
+        let params = matmul::Params { batch, m, k, n, a, b };
+        let last = Last::<T>::Out((batch * m * n) as usize);
+        agree(rig, source, &params, &[raw(&left), raw(&right)], last, batch * m);
+    }
+}
+
+#[test]
+fn matmul_runs() {
+    let Some(mut rig) = Rig::new() else { return };
+    matmul_agrees::<f32>(&mut rig, &matmul::MATMUL, 21);
+    matmul_agrees::<f16>(&mut rig, &matmul::MATMUL_F16, 22);
+}
+
+/// Rows with a NaN or an infinity here and there, if `odd`.
+fn rows<T: Float>(random: &mut Random, n: u32, width: u32, odd: bool) -> Vec<T> {
+    let mut x = random.units((n * width) as usize);
+    for value in &mut x {
+        *value = match random.below(60) {
+            0 if odd => f32::NAN,
+            1 if odd => f32::INFINITY,
+            2 if odd => f32::NEG_INFINITY,
+            _ => *value * 5.0 + 1.0,
+        };
+    }
+    if odd && random.below(2) == 0 {
+        x[..width as usize].fill(f32::NEG_INFINITY);
+    }
+    floats(&x)
+}
+
+struct ByRows {
+    softmax: &'static KernelSource,
+    reduce: &'static KernelSource,
+    normalize: &'static KernelSource,
+    layer_norm: &'static KernelSource,
+    add_layer_norm: &'static KernelSource,
+    pool: &'static KernelSource,
+}
+
+fn rows_agree<T: Float>(rig: &mut Rig, kernels: &ByRows, seed: u64) {
+    let mut random = Random::new(seed);
+    for case in 0..24 {
+        let (n, width) = (1 + random.below(9), 1 + random.below(500));
+        let len = (n * width) as usize;
+        let x = rows::<T>(&mut random, n, width, case % 3 == 2);
+        let softmax = softmax::Params { width };
+        agree(rig, kernels.softmax, &softmax, &[raw(&x)], Last::<T>::Out(len), n);
+        for reduction in Reduction::ALL {
+            let params = reduce::Params { reduction: reduction as u32, width };
+            // The order of the sum is another; up to 500 values of up to 6.
+            agree_within(rig, kernels.reduce, &params, &[raw(&x)], Last::<T>::Out(n as usize), n, 3.0 * T::TOLERANCE);
+        }
+        let normalize = NormalizeParams { width };
+        let mut short = x.clone();
+        short[..width as usize].fill(T::of(if case % 2 == 0 { 0.0 } else { 1e-14 }));
+        agree(rig, kernels.normalize, &normalize, &[raw(&short)], Last::<T>::Out(len), n);
+        let residual = units::<T>(&mut random, len);
+        let (weight, bias) = (units::<T>(&mut random, width as usize), units::<T>(&mut random, width as usize));
+        let params = norm::Params { width, epsilon: 1e-2 };
+        let tolerance = 10.0 * T::TOLERANCE;
+        let operands = [raw(&x), raw(&weight), raw(&bias)];
+        agree_within(rig, kernels.layer_norm, &params, &operands, Last::<T>::Out(len), n, tolerance);
+        let operands = [raw(&x), raw(&residual), raw(&weight), raw(&bias)];
+        agree_within(rig, kernels.add_layer_norm, &params, &operands, Last::<T>::Out(len), n, tolerance);
+
+        let sequences = 1 + random.below(n);
+        let (offsets, rows_of_all) = offsets(&mut random, sequences, 12);
+        let x = rows::<T>(&mut random, rows_of_all, width, case % 3 == 2);
+        for pooling in Pooling::ALL {
+            let params = PoolParams { pooling: pooling as u32, sequences, rows: rows_of_all, width };
+            let last = Last::<T>::Out((sequences * width) as usize);
+            agree(rig, kernels.pool, &params, &[raw(&x), raw(&offsets)], last, sequences);
+        }
+    }
+    let x = units::<T>(&mut random, 12);
+    let none = softmax::Params { width: 0 };
+    assert!(rig.both(kernels.softmax, &none, &[raw(&x)], &Last::<T>::Out(12), 3).is_none());
+    let unknown = reduce::Params { reduction: 3, width: 4 };
+    assert!(rig.both(kernels.reduce, &unknown, &[raw(&x)], &Last::<T>::Out(3), 3).is_none());
+    for offsets in [[1, 2, 3], [0, 2, 2], [0, 3, 2], [0, 1, 4], [0, 4, 3], [0, u32::MAX, 3]] {
+        let params = PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4 };
+        let last = Last::<T>::Out(8);
+        assert!(rig.both(kernels.pool, &params, &[raw(&x), raw(&offsets)], &last, 2).is_none(), "{offsets:?}");
+    }
+}
+
+#[test]
+fn kernels_by_rows_run() {
+    let Some(mut rig) = Rig::new() else { return };
+    let kernels = ByRows {
+        softmax: &softmax::SOFTMAX,
+        reduce: &reduce::REDUCE,
+        normalize: &pool::NORMALIZE,
+        layer_norm: &norm::LAYER_NORM,
+        add_layer_norm: &norm::ADD_LAYER_NORM,
+        pool: &pool::POOL,
+    };
+    rows_agree::<f32>(&mut rig, &kernels, 31);
+    let kernels = ByRows {
+        softmax: &softmax::SOFTMAX_F16,
+        reduce: &reduce::REDUCE_F16,
+        normalize: &pool::NORMALIZE_F16,
+        layer_norm: &norm::LAYER_NORM_F16,
+        add_layer_norm: &norm::ADD_LAYER_NORM_F16,
+        pool: &pool::POOL_F16,
+    };
+    rows_agree::<f16>(&mut rig, &kernels, 32);
+}
+
+fn embedding_agrees<T: Float>(rig: &mut Rig, one: &KernelSource, sum: &KernelSource, seed: u64) {
+    let mut random = Random::new(seed);
+    for case in 0..24 {
+        let (n, width) = (1 + random.below(20), 1 + random.below(300));
+        let sizes = [50, 20, 2].map(|most| 1 + random.below(most));
+        let tables = sizes.map(|rows| units::<T>(&mut random, (rows * width) as usize));
+        let mut ids = sizes.map(|rows| (0..n).map(|_| random.below(rows)).collect::<Vec<_>>());
+        if case % 4 == 3 {
+            let which = case / 4 % 3;
+            ids[which][random.below(n) as usize] = sizes[which] + random.below(2) * 1000;
+        }
+        let params = embedding::Params { rows: sizes[0], width };
+        let last = || Last::<T>::Out((n * width) as usize);
+        agree(rig, one, &params, &[raw(&tables[0]), raw(&ids[0])], last(), n);
+        let params = embedding::SumParams { words: sizes[0], positions: sizes[1], types: sizes[2], width };
+        let operands = [0, 1, 2].map(|at| raw(&tables[at]));
+        let ids = [0, 1, 2].map(|at| raw(&ids[at]));
+        agree(rig, sum, &params, &[operands, ids].concat(), last(), n);
+    }
+}
+
+#[test]
+fn embedding_runs() {
+    let Some(mut rig) = Rig::new() else { return };
+    embedding_agrees::<f32>(&mut rig, &embedding::EMBEDDING, &embedding::EMBED_SUM, 41);
+    embedding_agrees::<f16>(&mut rig, &embedding::EMBEDDING_F16, &embedding::EMBED_SUM_F16, 42);
+}
+
+/// A random shape, a view of it and the elements that the view needs.
+fn view(random: &mut Random, shape: [u32; 6]) -> (View, u32) {
+    let mut view = View { offset: random.below(5), strides: [0; 6] };
+    let mut stride = 1 + random.below(2);
+    let mut axes = [0, 1, 2, 3, 4, 5];
+    if random.below(2) == 0 {
+        axes.swap(random.below(6) as usize, random.below(6) as usize);
+    }
+    for axis in axes.into_iter().rev() {
+        if random.below(5) > 0 {
+            view.strides[axis] = stride;
+            stride *= shape[axis];
+        }
+    }
+    let reach: u32 = shape.iter().zip(view.strides).map(|(length, stride)| (length - 1) * stride).sum();
+    (view, view.offset + reach + 1)
+}
+
+fn shape(random: &mut Random) -> [u32; 6] {
+    std::array::from_fn(|_| if random.below(2) == 0 { 1 } else { 1 + random.below(8) })
+}
+
+/// Whether a call is made to fail: a view that reaches one element too far.
+fn elements(random: &mut Random, len: u32) -> usize {
+    if random.below(12) == 0 && len > 1 { len as usize - 1 } else { len as usize }
+}
+
+fn elementwise_agrees<T: Float>(rig: &mut Rig, [binary, binary_in_place, unary, unary_in_place]: [&KernelSource; 4]) {
+    let mut random = Random::new(51);
+    let odd = [0.0, -0.0, 1e-30, 0.5, -0.3, 0.7, 3.0, -3.0, 9.0, -9.0, 100.0, -100.0, 6e4, f32::NAN];
+    for case in 0..60 {
+        let shape = shape(&mut random);
+        let count: u32 = shape.iter().product();
+        let (a_view, a_len) = view(&mut random, shape);
+        let (b_view, b_len) = view(&mut random, shape);
+        let (a_len, b_len) = (elements(&mut random, a_len), elements(&mut random, b_len));
+        let value = |random: &mut Random| match random.below(3) {
+            0 => odd[random.below(odd.len() as u32) as usize],
+            _ => random.unit() * 4.0,
+        };
+        let a: Vec<T> = (0..a_len).map(|_| T::of(value(&mut random))).collect();
+        let b: Vec<T> = (0..b_len).map(|_| T::of(value(&mut random))).collect();
+        let operation = case % 7; // 6 is unknown
+        assert_eq!(Binary::ALL.len(), 6);
+        let params = BinaryParams { operation, shape, a: a_view, b: b_view };
+        agree(rig, binary, &params, &[raw(&a), raw(&b)], Last::<T>::Out(count as usize), count);
+        let operation = case % 13; // 12 is unknown
+        assert_eq!(Unary::ALL.len(), 12);
+        let params = UnaryParams { operation, shape, from: a_view };
+        agree(rig, unary, &params, &[raw(&a)], Last::<T>::Out(count as usize), count);
+
+        let (first, rest) = (random.below(9), random.below(9));
+        let len = first + count + rest - u32::from(case % 9 == 8 && first + rest > 0);
+        let target: Vec<T> = (0..len).map(|_| T::of(value(&mut random))).collect();
+        let params = BinaryInPlaceParams { operation: case % 7, first, shape, b: b_view };
+        agree(rig, binary_in_place, &params, &[raw(&b)], Last::Changing(&target), len);
+        let params = UnaryInPlaceParams { operation: case % 13, first, elements: count };
+        agree(rig, unary_in_place, &params, &[], Last::Changing(&target), len);
+    }
+}
+
+#[test]
+fn elementwise_runs() {
+    let Some(mut rig) = Rig::new() else { return };
+    use elementwise::*;
+    elementwise_agrees::<f32>(&mut rig, [&BINARY_F32, &BINARY_F32_IN_PLACE, &UNARY, &UNARY_IN_PLACE]);
+    elementwise_agrees::<f16>(&mut rig, [&BINARY_F16, &BINARY_F16_IN_PLACE, &UNARY_F16, &UNARY_IN_PLACE_F16]);
+}
+
+fn integers_agree<T: Pod + Eq + std::fmt::Debug>(rig: &mut Rig, kernels: [&KernelSource; 2], of: impl Fn(u32) -> T) {
+    let mut random = Random::new(52);
+    let odd = [0, 1, u32::MAX, 1 << 31, (1 << 31) - 1, 7];
+    for case in 0..36 {
+        let n = 1 + random.below(600);
+        let shape = [1, 1, 1, 1, 1, n];
+        let some = |random: &mut Random, zero: bool| {
+            let value = if random.below(2) == 0 { odd[random.below(6) as usize] } else { random.bits() as u32 };
+            of(if value == 0 && !zero { 3 } else { value })
+        };
+        let a: Vec<T> = (0..n).map(|_| some(&mut random, true)).collect();
+        let b: Vec<T> = (0..n).map(|_| some(&mut random, case % 4 == 0)).collect();
+        let (operation, view) = (case % 6, View::contiguous(shape));
+        let params = BinaryParams { operation, shape, a: view, b: view };
+        let out = rig.both(kernels[0], &params, &[raw(&a), raw(&b)], &Last::<T>::Out(n as usize), n);
+        if let Some([device, host]) = out {
+            assert_eq!(device, host, "operation {operation}");
+        }
+        let params = BinaryInPlaceParams { operation, first: 0, shape, b: view };
+        if let Some([device, host]) = rig.both(kernels[1], &params, &[raw(&b)], &Last::Changing(&a), n) {
+            assert_eq!(device, host, "operation {operation} in place");
+        }
+    }
+}
+
+#[test]
+fn integers_run() {
+    let Some(mut rig) = Rig::new() else { return };
+    use elementwise::*;
+    integers_agree::<i32>(&mut rig, [&BINARY_I32, &BINARY_I32_IN_PLACE], |value| value as i32);
+    integers_agree::<u32>(&mut rig, [&BINARY_U32, &BINARY_U32_IN_PLACE], |value| value);
+}
+
+#[test]
+fn copies_run() {
+    let Some(mut rig) = Rig::new() else { return };
+    let mut random = Random::new(53);
+    for _ in 0..40 {
+        let shape = shape(&mut random);
+        let (from, len) = view(&mut random, shape);
+        let len = elements(&mut random, len);
+        let (params, count) = (CopyParams { shape, from }, shape.iter().product::<u32>());
+        let last = count as usize;
+        let words: Vec<u32> = (0..len).map(|_| random.bits() as u32).collect();
+        if let Some([device, host]) =
+            rig.both(&elementwise::COPY, &params, &[raw(&words)], &Last::<u32>::Out(last), count)
+        {
+            assert_eq!(device, host);
+        }
+        let halves: Vec<u16> = words.iter().map(|word| *word as u16).collect();
+        if let Some([device, host]) =
+            rig.both(&elementwise::COPY_F16, &params, &[raw(&halves)], &Last::<u16>::Out(last), count)
+        {
+            assert_eq!(device, host);
+        }
+        let wide = random.units(len);
+        agree(&mut rig, &elementwise::CAST_TO_F16, &params, &[raw(&wide)], Last::<f16>::Out(last), count);
+        let narrow = floats::<f16>(&wide);
+        agree(&mut rig, &elementwise::CAST_TO_F32, &params, &[raw(&narrow)], Last::<f32>::Out(last), count);
+    }
+}

@@ -1,0 +1,55 @@
+use super::ALL;
+use std::collections::BTreeSet;
+use thalweg_hal::KernelSource;
+use thalweg_hal::shader::Shader;
+
+/// What every device has: invocations of a workgroup, and bytes of its memory.
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_BYTES: u32 = 16 << 10;
+
+#[test]
+fn every_kernel_becomes_spirv_and_msl() {
+    let mut errors = Vec::new();
+    for source in ALL {
+        if let Err(error) = translate(source) {
+            errors.push(format!("{}: {error}", source.name));
+        }
+    }
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+}
+
+fn translate(source: &KernelSource) -> thalweg_hal::Result<()> {
+    let shader = Shader::parse(source, "test")?;
+    assert_eq!(shader.spirv()?[0], 0x0723_0203, "{}", source.name);
+    let (text, entry) = shader.msl()?;
+    assert!(text.contains(&format!("kernel void {entry}")), "{}:\n{text}", source.name);
+    assert!(shader.fails(), "{}", source.name);
+    let f16 = source.name.contains("f16") || source.name.starts_with("cast");
+    assert_eq!(shader.uses_f16(), f16, "{}", source.name);
+    Ok(())
+}
+
+#[test]
+fn every_kernel_keeps_to_what_all_devices_have() {
+    for source in ALL {
+        let shader = Shader::parse(source, "test").unwrap();
+        let size = shader.workgroup_size();
+        assert!(size.iter().product::<u32>() <= INVOCATIONS, "{}: {size:?}", source.name);
+        let text = &source.wgsl.as_ref().unwrap().source;
+        let module = super::layout::parse(source);
+        let bytes: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup)
+            .map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx()))
+            .sum();
+        assert!(bytes <= WORKGROUP_BYTES, "{}: {bytes} bytes of workgroup memory", source.name);
+        assert!(!text.contains("subgroup"), "{}", source.name);
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let names: BTreeSet<_> = ALL.iter().map(|source| &*source.name).collect();
+    assert_eq!(names.len(), ALL.len());
+}
