@@ -21,6 +21,7 @@ mod view;
 
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
+pub use half::f16;
 pub use layout::MAX_RANK;
 pub use mutable::MutableTensor;
 pub use ops::PackedMatrix;
