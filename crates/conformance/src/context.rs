@@ -86,9 +86,9 @@ pub fn close<T: Float>(
     for (index, (value, expected)) in values.iter().zip(expected).enumerate() {
         let actual = f64::from(value.widened());
         let same = actual == *expected || (actual.is_nan() && expected.is_nan());
-        // What is too great for the type is an infinity of its sign.
-        let overflow = *value == T::nearest(*expected as f32);
         let allowed = tolerance(index) + T::ROUNDING * expected.abs() + T::SMALLEST;
+        // What is too great for the type is an infinity of its sign.
+        let overflow = [allowed, -allowed].into_iter().any(|allowed| *value == T::nearest((expected + allowed) as f32));
         let distance = (actual - expected).abs();
         ensure!(
             same || overflow || distance <= allowed,

@@ -3,9 +3,14 @@
 use super::case;
 use crate::{Case, Context, Float, Outcome, close, shapes, tolerance};
 use thalweg_kernels::attention::reference;
+use thalweg_tensor::f16;
 
-pub(super) const CASES: &[Case] =
-    &[case("attention_f32", 60, attention::<f32>), case("attention_of_long_sequences_f32", 4, long::<f32>)];
+pub(super) const CASES: &[Case] = &[
+    case("attention_f32", 60, attention::<f32>),
+    case("attention_of_long_sequences_f32", 4, long::<f32>),
+    case("attention_f16", 40, attention::<f16>),
+    case("attention_of_long_sequences_f16", 2, long::<f16>),
+];
 
 fn attention<T: Float>(cx: &mut Context<'_>) -> Outcome {
     let lengths = shapes::lengths(&mut cx.random);

@@ -6,12 +6,13 @@ use crate::{Case, Context, Float, Outcome, close, equal, shapes, tolerance};
 use std::fmt::Debug;
 use thalweg_kernels::elementwise::reference;
 use thalweg_kernels::testing::Random;
-use thalweg_tensor::{Binary, Element, Result, Tensor};
+use thalweg_tensor::{Binary, Element, Result, Tensor, f16};
 
 pub(super) const CASES: &[Case] = &[
     case("binary_f32", 60, floats::<f32>),
     case("binary_i32", 60, |cx| integers(cx, signed, divisor_i32, reference::binary_i32)),
     case("binary_u32", 60, |cx| integers(cx, unsigned, divisor_u32, reference::binary_u32)),
+    case("binary_f16", 40, floats::<f16>),
 ];
 
 /// Each operation through each of the ways to call it.

@@ -4,10 +4,14 @@ use super::case;
 use crate::outcome::ensure;
 use crate::{Case, Context, Float, Outcome, close, tolerance};
 use thalweg_kernels::linear::reference;
-use thalweg_tensor::{Activation, PackedMatrix};
+use thalweg_tensor::{Activation, PackedMatrix, f16};
 
-pub(super) const CASES: &[Case] =
-    &[case("linear_f32", 60, small::<f32>), case("linear_of_many_rows_f32", 6, large::<f32>)];
+pub(super) const CASES: &[Case] = &[
+    case("linear_f32", 60, small::<f32>),
+    case("linear_of_many_rows_f32", 6, large::<f32>),
+    case("linear_f16", 40, small::<f16>),
+    case("linear_of_many_rows_f16", 4, large::<f16>),
+];
 
 /// Few rows or none, odd sizes.
 fn small<T: Float>(cx: &mut Context<'_>) -> Outcome {
@@ -29,7 +33,7 @@ fn large<T: Float>(cx: &mut Context<'_>) -> Outcome {
 fn layer<T: Float>(cx: &mut Context<'_>, [n, inputs, outputs]: [usize; 3], activation: Activation) -> Outcome {
     let x = cx.floats::<T>(&[n, inputs], 1.0)?;
     let weight: Vec<_> = (0..outputs * inputs).map(|_| T::nearest(cx.random.unit()).widened()).collect();
-    let packed = PackedMatrix::new(&cx.device, &weight, outputs, inputs)?;
+    let packed = PackedMatrix::with_dtype(&cx.device, &weight, outputs, inputs, T::DTYPE)?;
     ensure!((packed.outputs(), packed.inputs()) == (outputs, inputs), "{packed:?} of [{outputs}, {inputs}]");
     let bias = cx.floats::<T>(&[outputs], 1.0)?;
     let result = x.tensor.linear(&packed, &bias.tensor, activation)?;

@@ -6,10 +6,11 @@ use crate::array::Array;
 use crate::{Case, Context, Outcome, equal, shapes};
 use std::fmt::Debug;
 use thalweg_kernels::testing::Random;
-use thalweg_tensor::{Element, Tensor};
+use thalweg_tensor::{Element, Tensor, f16};
 
 pub(super) const CASES: &[Case] = &[
     case("fill_f32", 40, |cx| fill(cx, |random| random.unit() * 1e3)),
+    case("fill_f16", 60, |cx| fill(cx, |random| f16::from_f32(random.unit() * 1e3))),
     case("fill_u32", 40, |cx| fill(cx, |random| random.bits() as u32)),
     case("fill_i32", 40, |cx| fill(cx, |random| random.bits() as i32)),
 ];

@@ -7,13 +7,15 @@ use crate::{Case, Context, Float, Outcome, close, equal, shapes, tolerance};
 use std::fmt::Debug;
 use thalweg_kernels::elementwise::reference;
 use thalweg_kernels::testing::Random;
-use thalweg_tensor::{Binary, Element, Result, Tensor, Unary};
+use thalweg_tensor::{Binary, Element, Result, Tensor, Unary, f16};
 
 pub(super) const CASES: &[Case] = &[
     case("binary_in_place_f32", 40, floats::<f32>),
     case("binary_in_place_i32", 40, |cx| integers(cx, signed, divisor_i32, reference::binary_i32)),
     case("binary_in_place_u32", 40, |cx| integers(cx, unsigned, divisor_u32, reference::binary_u32)),
     case("unary_in_place_f32", 30, unary::<f32>),
+    case("binary_in_place_f16", 26, floats::<f16>),
+    case("unary_in_place_f16", 20, unary::<f16>),
 ];
 
 /// A tensor of its own memory, plain or a view of a part of it whose other handles are gone.

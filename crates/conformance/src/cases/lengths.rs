@@ -5,9 +5,12 @@ use crate::outcome::ensure;
 use crate::{Case, Context, Float, Outcome, shapes};
 use thalweg_kernels::testing::Random;
 use thalweg_runtime::Device;
-use thalweg_tensor::{Activation, PackedMatrix, Pooling, Result, Tensor};
+use thalweg_tensor::{Activation, PackedMatrix, Pooling, Result, Tensor, f16};
 
-pub(super) const CASES: &[Case] = &[case("a_thousand_lengths_compile_nothing_new_f32", 1, lengths::<f32>)];
+pub(super) const CASES: &[Case] = &[
+    case("a_thousand_lengths_compile_nothing_new_f32", 1, lengths::<f32>),
+    case("a_thousand_lengths_compile_nothing_new_f16", 1, lengths::<f16>),
+];
 
 const HEADS: usize = 2;
 const WIDTH: usize = 8;
@@ -27,7 +30,7 @@ impl Encoder {
             Tensor::from_slice(device, &values, shape)
         };
         let (table, bias, norm) = (tensor(&[16, WIDTH])?, tensor(&[3 * WIDTH])?, tensor(&[WIDTH])?);
-        let joined = PackedMatrix::new(device, &random.units(3 * WIDTH * WIDTH), 3 * WIDTH, WIDTH)?;
+        let joined = PackedMatrix::with_dtype(device, &random.units(3 * WIDTH * WIDTH), 3 * WIDTH, WIDTH, T::DTYPE)?;
         Ok(Self { table, joined, bias, norm })
     }
 

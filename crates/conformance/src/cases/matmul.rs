@@ -2,11 +2,15 @@
 
 use super::case;
 use crate::{Case, Context, Float, Outcome, close, tolerance};
+use thalweg_tensor::f16;
 
 pub(super) const CASES: &[Case] = &[
     case("matmul_f32", 80, small::<f32>),
     case("matmul_of_large_matrices_f32", 4, large::<f32>),
     case("matmul_of_broadcast_operands_f32", 20, broadcast::<f32>),
+    case("matmul_f16", 53, small::<f16>),
+    case("matmul_of_large_matrices_f16", 2, large::<f16>),
+    case("matmul_of_broadcast_operands_f16", 13, broadcast::<f16>),
 ];
 
 /// Any leading axes, odd sizes, none of something now and then.

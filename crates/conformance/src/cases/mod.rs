@@ -2,6 +2,7 @@
 
 mod attention;
 mod binary;
+mod cast;
 mod dense;
 mod embedding;
 mod failures;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
     let families = [
         attention::CASES,
         binary::CASES,
+        cast::CASES,
         dense::CASES,
         embedding::CASES,
         failures::CASES,

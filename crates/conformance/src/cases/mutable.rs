@@ -5,10 +5,13 @@ use crate::array::Array;
 use crate::outcome::ensure;
 use crate::{Case, Context, Outcome, equal};
 use thalweg_runtime::Stream;
-use thalweg_tensor::{Binary, DType, MutableTensor, Tensor};
+use thalweg_tensor::{Binary, DType, MutableTensor, Tensor, f16};
 
-pub(super) const CASES: &[Case] =
-    &[case("mutable_i32", 20, changes), case("mutable_additions_on_several_streams_u32", 10, additions)];
+pub(super) const CASES: &[Case] = &[
+    case("mutable_i32", 20, changes),
+    case("mutable_f16", 20, halves),
+    case("mutable_additions_on_several_streams_u32", 10, additions),
+];
 
 /// Writes, additions and maxima of whole parts, and snapshots of any rows: as of a plain array.
 fn changes(cx: &mut Context<'_>) -> Outcome {
@@ -48,6 +51,22 @@ fn changes(cx: &mut Context<'_>) -> Outcome {
         snapshots.push((cache.read(from..to)?, shape(to - from), known[from * width..to * width].to_vec()));
     }
     snapshots.iter().try_for_each(|(snapshot, shape, known)| equal("a snapshot", snapshot, shape, known))
+}
+
+/// Elements of 2 bytes, also where the last of them is half of a word.
+fn halves(cx: &mut Context<'_>) -> Outcome {
+    let (rows, width) = (cx.between(1, 9), cx.between(1, 9));
+    let cache = MutableTensor::zeros::<f16>(&cx.device, &[rows, width], rows)?;
+    equal("zeros", &cache.read(0..rows)?, &[rows, width], &vec![f16::ZERO; rows * width])?;
+    // Small integers, whose sums are exact.
+    let mut small = || Array::new(&[rows, width], |_| f16::from_f32(cx.random.below(1000) as f32));
+    let (first, second) = (small(), small());
+    let (x, y) = (cx.disguised(&first)?, cx.disguised(&second)?);
+    cache.write(0, &x)?;
+    cache.add(0, &y)?;
+    let expected: Vec<_> = first.values.iter().zip(&second.values).map(|(a, b)| a + b).collect();
+    let from = cx.between(0, rows);
+    equal("the sums", &cache.read(from..rows)?, &[rows - from, width], &expected[from * width..])
 }
 
 /// Additions from four streams lose nothing.

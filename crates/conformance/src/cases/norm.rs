@@ -4,9 +4,14 @@ use super::case;
 use super::rows::random_rows;
 use crate::{Case, Context, Float, Outcome, close, tolerance};
 use thalweg_kernels::norm::reference;
+use thalweg_tensor::f16;
 
-pub(super) const CASES: &[Case] =
-    &[case("layer_norm_f32", 60, layer_norm::<f32>), case("add_layer_norm_f32", 60, add_layer_norm::<f32>)];
+pub(super) const CASES: &[Case] = &[
+    case("layer_norm_f32", 60, layer_norm::<f32>),
+    case("add_layer_norm_f32", 60, add_layer_norm::<f32>),
+    case("layer_norm_f16", 40, layer_norm::<f16>),
+    case("add_layer_norm_f16", 40, add_layer_norm::<f16>),
+];
 
 fn layer_norm<T: Float>(cx: &mut Context<'_>) -> Outcome {
     let (x, shape, width) = random_rows::<T>(cx)?;

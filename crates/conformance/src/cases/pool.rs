@@ -3,9 +3,14 @@
 use super::case;
 use crate::{Case, Context, Float, Outcome, close, shapes, tolerance};
 use thalweg_kernels::pool::reference;
-use thalweg_tensor::Pooling;
+use thalweg_tensor::{Pooling, f16};
 
-pub(super) const CASES: &[Case] = &[case("pool_f32", 60, pool::<f32>), case("pool_with_nan_f32", 20, with_nan::<f32>)];
+pub(super) const CASES: &[Case] = &[
+    case("pool_f32", 60, pool::<f32>),
+    case("pool_with_nan_f32", 20, with_nan::<f32>),
+    case("pool_f16", 40, pool::<f16>),
+    case("pool_with_nan_f16", 13, with_nan::<f16>),
+];
 
 fn pool<T: Float>(cx: &mut Context<'_>) -> Outcome {
     let lengths = shapes::lengths(&mut cx.random);

@@ -3,7 +3,7 @@
 use super::case;
 use crate::{Case, Context, Float, Floats, Outcome, close, shapes, tolerance};
 use thalweg_kernels::{pool, reduce, softmax};
-use thalweg_tensor::{Reduction, Tensor, Unary};
+use thalweg_tensor::{Reduction, Tensor, Unary, f16};
 
 pub(super) const CASES: &[Case] = &[
     case("softmax_f32", 60, softmax::<f32>),
@@ -12,6 +12,12 @@ pub(super) const CASES: &[Case] = &[
     case("reduce_f32", 60, reduce::<f32>),
     case("reduce_with_nan_f32", 20, with_nan::<f32>),
     case("rows_of_nothing_f32", 1, nothing::<f32>),
+    case("softmax_f16", 40, softmax::<f16>),
+    case("softmax_of_infinities_and_nan_f16", 13, special::<f16>),
+    case("normalize_f16", 40, normalize::<f16>),
+    case("reduce_f16", 40, reduce::<f16>),
+    case("reduce_with_nan_f16", 13, with_nan::<f16>),
+    case("rows_of_nothing_f16", 1, nothing::<f16>),
 ];
 
 /// Rows of small, middling or large values, their shape, and their width.

@@ -3,10 +3,14 @@
 use super::case;
 use crate::{Case, Context, Float, Outcome, close, shapes, tolerance};
 use thalweg_kernels::elementwise::reference;
-use thalweg_tensor::Unary;
+use thalweg_tensor::{Unary, f16};
 
-pub(super) const CASES: &[Case] =
-    &[case("unary_f32", 50, unary::<f32>), case("unary_of_infinities_and_nan_f32", 1, special::<f32>)];
+pub(super) const CASES: &[Case] = &[
+    case("unary_f32", 50, unary::<f32>),
+    case("unary_of_infinities_and_nan_f32", 1, special::<f32>),
+    case("unary_f16", 33, unary::<f16>),
+    case("unary_of_infinities_and_nan_f16", 1, special::<f16>),
+];
 
 fn unary<T: Float>(cx: &mut Context<'_>) -> Outcome {
     let shape = shapes::shape(&mut cx.random, 1000);

@@ -7,10 +7,11 @@ use crate::{Case, Context, Outcome, equal, shapes};
 use std::fmt::Debug;
 use thalweg_kernels::testing::Random;
 use thalweg_runtime::Stream;
-use thalweg_tensor::{Element, Tensor};
+use thalweg_tensor::{Element, Tensor, f16};
 
 pub(super) const CASES: &[Case] = &[
     case("views_f32", 150, |cx| chain(cx, |at| at as f32 + 0.5)),
+    case("views_f16", 150, |cx| chain(cx, |at| f16::from_bits(at as u16))),
     case("views_u32", 150, |cx| chain(cx, |at| u32::MAX - at as u32)),
     case("views_i32", 150, |cx| chain(cx, |at| -1 - at as i32)),
     case("views_of_six_axes", 40, six_axes),

@@ -2,11 +2,10 @@
 
 mod cpu;
 mod mock;
+mod vulkan;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use thalweg_conformance::{Backend, cases, seed};
-
-static BACKENDS: [&Backend; 2] = [&mock::BACKEND, &cpu::BACKEND];
+use thalweg_conformance::{cases, seed};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -14,10 +13,16 @@ fn main() {
     if !arguments.list {
         println!("THALWEG_SEED={seed}");
     }
-    let trials = BACKENDS.into_iter().flat_map(|backend| {
-        cases::all().into_iter().map(move |case| {
+    let backends = [&mock::BACKEND, &cpu::BACKEND].into_iter().chain(vulkan::backend());
+    let trials = backends.flat_map(|backend| {
+        cases::all().into_iter().filter_map(move |case| {
             let name = format!("{}::{}", backend.name(), case.name);
-            Trial::test(name, move || backend.run(&case, seed).map_err(|failure| Failed::from(failure.to_string())))
+            if let Some(reason) = vulkan::cannot(&case).filter(|_| backend.name() == "vulkan") {
+                eprintln!("SKIPPED: {name}: {reason}");
+                return None;
+            }
+            let run = move || backend.run(&case, seed).map_err(|failure| Failed::from(failure.to_string()));
+            Some(Trial::test(name, run))
         })
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
