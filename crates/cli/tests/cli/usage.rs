@@ -33,7 +33,7 @@ fn wrong_usage_is_code_2_and_names_the_flag() {
 #[test]
 fn the_help_names_every_flag_with_its_default_and_has_examples() {
     let common =
-        ["--model", "--threads", "--batch", "--device", "[default: cpu]", "--dtype", "[default: f32]", "Examples:"];
+        ["--model", "--threads", "--batch", "--device", "[default: auto]", "--dtype", "[default: f32]", "Examples:"];
     let embed = ["--input", "--output", "[default: -]", "--format", "[default: auto]", "--progress", "[default: 1]"];
     let bench = ["--tokens", "[default: 24]", "--seconds", "[default: 3]", "[default: 1,2,8,32]", "--json"];
     for (subcommand, own) in [("embed", &embed[..]), ("bench", &bench)] {
