@@ -80,6 +80,9 @@ pub struct EmbedArgs {
     /// lists them
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// What the device computes in; f16 is for GPUs
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
     /// Whether to show progress; auto: when standard error is a terminal and the results go elsewhere
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
@@ -95,7 +98,8 @@ What is measured:
   measured time count, and every value is checked for being finite.
   requests_per_s, tokens_per_s: all threads together. p50_ms, p99_ms: time of a request, to within 1 %. tokenize_ms:
   the mean part of a request's time that is spent on tokenisation.
-  The table goes to standard error. With --json, standard output gets one document: device, model, commit, and runs.
+  The table goes to standard error. With --json, standard output gets one document: device, model, dtype,
+  commit, and runs.
 
 Examples:
   thalweg bench --model models/all-MiniLM-L6-v2
@@ -122,6 +126,9 @@ pub struct BenchArgs {
     /// lists them
     #[arg(long, default_value = "auto")]
     pub device: String,
+    /// What the device computes in; f16 is for GPUs
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
     /// Print one JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -140,6 +147,25 @@ pub struct DevicesArgs {
     /// Print one JSON document on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// What the device computes in.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// 32-bit floating point
+    F32,
+    /// 16-bit floating point: half the memory and faster on a GPU, slower on the processor
+    F16,
+}
+
+impl Dtype {
+    /// The type as the library calls it.
+    pub fn of_tensors(self) -> thalweg::DType {
+        match self {
+            Self::F32 => thalweg::DType::F32,
+            Self::F16 => thalweg::DType::F16,
+        }
+    }
 }
 
 /// How the input of `thalweg embed` is written.
@@ -179,10 +205,11 @@ mod tests {
             panic!("`bench` is another subcommand")
         };
         assert_eq!((bench.threads, bench.batch, bench.tokens, bench.seconds), (vec![1, 2, 8, 32], 1, 24, 3));
+        assert_eq!(bench.dtype, Dtype::F32);
         let Command::Embed(embed) = Cli::parse_from(["thalweg", "embed", "--model", "m"]).command else {
             panic!("`embed` is another subcommand")
         };
         assert_eq!((embed.threads, embed.batch, embed.device.as_str()), (1, 1, "auto"));
-        assert_eq!((embed.format, embed.progress), (Format::Auto, ProgressMode::Auto));
+        assert_eq!((embed.format, embed.progress, embed.dtype), (Format::Auto, ProgressMode::Auto, Dtype::F32));
     }
 }

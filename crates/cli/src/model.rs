@@ -2,22 +2,23 @@
 
 use std::path::Path;
 
-use thalweg::{Device, Embedding, EmbeddingModel};
+use thalweg::{Device, Embedding, EmbeddingModel, LoadOptions};
 
+use crate::args::Dtype;
 use crate::error::Error;
 
-/// Opens the device that `selector` names and loads the model in `directory` onto it.
+/// Opens the device that `selector` names and loads the model in `directory` onto it, to compute in `dtype`.
 ///
 /// # Errors
 ///
 /// `Device` or `Model`, with the cause.
-pub fn load(selector: &str, directory: &Path) -> Result<(Device, EmbeddingModel), Error> {
+pub fn load(selector: &str, directory: &Path, dtype: Dtype) -> Result<(Device, EmbeddingModel), Error> {
     let device = thalweg::open(selector)
         .map_err(|error| Error::Device { selector: selector.to_owned(), source: Box::new(error) })?;
     if device.info().kind == thalweg::DeviceKind::SoftwareGpu {
         crate::say(&format!("note: {} is a software driver, for tests; cpu is faster", device.info().name));
     }
-    let model = EmbeddingModel::load(&device, directory)
+    let model = EmbeddingModel::load_with(&device, directory, LoadOptions::new().dtype(dtype.of_tensors()))
         .map_err(|error| Error::Model { directory: directory.display().to_string(), source: Box::new(error) })?;
     Ok((device, model))
 }

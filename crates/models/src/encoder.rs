@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::packed::PackedBatch;
 use crate::weights::Weights;
 use thalweg_runtime::Device;
-use thalweg_tensor::{Activation, PackedMatrix, Tensor};
+use thalweg_tensor::{Activation, DType, PackedMatrix, Tensor, f16};
 
 /// The name of the word table, by which a prefix of all names is recognised.
 pub(crate) const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -58,10 +58,10 @@ struct Norm {
 
 impl Encoder {
     /// Reads the weights, converts each once to the device's form, and freezes it.
-    pub(crate) fn load(device: &Device, config: &Config, weights: &mut Weights) -> Result<Self> {
+    pub(crate) fn load(device: &Device, config: &Config, weights: &mut Weights, dtype: DType) -> Result<Self> {
         weights.check_layers(config.layers)?;
         let width = config.width;
-        let mut load = Loader { device, weights };
+        let mut load = Loader { device, weights, dtype };
         let words = load.table(WORDS, config.vocabulary, width)?;
         let positions = load.table("embeddings.position_embeddings.weight", config.positions, width)?;
         let types = load.table("embeddings.token_type_embeddings.weight", config.types, width)?;
@@ -75,7 +75,7 @@ impl Encoder {
         Ok(Self { words, positions, types, norm, layers, heads, activation, epsilon })
     }
 
-    /// A vector for each token, `[tokens, width]`. Records the work; does not wait for it.
+    /// A vector for each token, `[tokens, width]`, of the weights' type. Records the work; does not wait for it.
     pub(crate) fn forward(&self, batch: &PackedBatch) -> Result<Tensor> {
         let tables = [&self.words, &self.positions, &self.types];
         let embedded = Tensor::embed(tables, [&batch.ids, &batch.positions, &batch.types])?;
@@ -97,6 +97,11 @@ impl Encoder {
         let narrow = layer.output.apply(&wide, Activation::None)?;
         drop(wide);
         layer.output_norm.add(&narrow, &attended, self.epsilon)
+    }
+
+    /// What it computes in.
+    pub(crate) fn dtype(&self) -> DType {
+        self.words.dtype()
     }
 
     /// The length of a token's vector.
@@ -132,6 +137,8 @@ impl Norm {
 struct Loader<'a> {
     device: &'a Device,
     weights: &'a mut Weights,
+    /// What the device computes in.
+    dtype: DType,
 }
 
 impl Loader<'_> {
@@ -167,7 +174,7 @@ impl Loader<'_> {
     /// A matrix `[out, input]`, as the file has it, and its bias.
     fn dense(&mut self, name: &str, out: usize, input: usize) -> Result<Dense> {
         let weight = self.weights.read(&format!("{name}.weight"), &[out, input])?;
-        let weight = PackedMatrix::new(self.device, &weight, out, input)?;
+        let weight = PackedMatrix::with_dtype(self.device, &weight, out, input, self.dtype)?;
         Ok(Dense { weight, bias: self.vector(&format!("{name}.bias"), out)? })
     }
 
@@ -180,11 +187,17 @@ impl Loader<'_> {
             self.weights.read_into(&format!("{name}.bias"), &[width], &mut bias)?;
         }
         let out = parts.len() * width;
-        let weight = PackedMatrix::new(self.device, &weight, out, width)?;
+        let weight = PackedMatrix::with_dtype(self.device, &weight, out, width, self.dtype)?;
         Ok(Dense { weight, bias: self.frozen(&bias, &[out])? })
     }
 
     fn frozen(&self, values: &[f32], shape: &[usize]) -> Result<Tensor> {
-        Ok(Tensor::frozen_from_slice(self.device, values, shape)?)
+        Ok(match self.dtype {
+            DType::F16 => {
+                let values: Vec<_> = values.iter().map(|value| f16::from_f32(*value)).collect();
+                Tensor::frozen_from_slice(self.device, &values, shape)?
+            }
+            _ => Tensor::frozen_from_slice(self.device, values, shape)?,
+        })
     }
 }

@@ -103,7 +103,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor's elements are not of a type that is supported.
-    #[error("{}: tensor `{tensor}` has dtype {given:?}; only F32 is supported", path.display())]
+    #[error("{}: tensor `{tensor}` has dtype {given:?}; expected F32, F16 or BF16", path.display())]
     TensorDtype {
         /// The weights file.
         path: PathBuf,
@@ -123,6 +123,27 @@ pub enum Error {
         element: usize,
         /// Its value.
         given: f32,
+    },
+    /// A tensor holds a value that is finite, but not in the type that the model was to be loaded in.
+    #[error(
+        "{}: element {element} of tensor `{tensor}` is {given}, which is beyond f16's range of -65504 to 65504; load the \
+         model in f32", path.display()
+    )]
+    TensorRange {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The element's index in row-major order.
+        element: usize,
+        /// Its value.
+        given: f32,
+    },
+    /// A model was to be loaded in a type that it cannot compute in.
+    #[error("a model computes in f32 or f16; {given} was asked for")]
+    LoadDtype {
+        /// What was asked for.
+        given: thalweg_tensor::DType,
     },
     /// The weights file holds more layers than config.json asks for.
     #[error("{}: tensor `{tensor}` belongs to a layer past the {layers} that config.json asks for", path.display())]

@@ -12,6 +12,11 @@
 //! | `weights` | `model.safetensors` | nothing: every shape must be as `config` says |
 //! | `encoder` | | the operations, over sequences packed without padding (`packed`) |
 //!
+//! # Types
+//!
+//! A file's tensors are f32, f16 or bf16. The device computes in f32, or in f16 where [`LoadOptions`] says so; weights are
+//! converted once, when they are loaded, and every value has to be finite in the type that it becomes.
+//!
 //! # Untrusted files
 //!
 //! A model directory may come from anywhere. Every setting is checked where it is read, every size against the bytes
@@ -25,6 +30,7 @@ mod error;
 mod json;
 mod layout;
 mod model;
+mod options;
 mod packed;
 mod pooling;
 #[cfg(feature = "testing")]
@@ -35,4 +41,5 @@ mod weights;
 pub use embedding::Embedding;
 pub use error::{Error, Result};
 pub use model::{EmbeddingModel, TOKENS_PER_PASS};
+pub use options::LoadOptions;
 pub use tokenizer::Tokens;

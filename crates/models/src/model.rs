@@ -5,13 +5,14 @@ use crate::embedding::Embedding;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::options::LoadOptions;
 use crate::packed::{PackedBatch, passes};
 use crate::pooling;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 use std::path::Path;
 use thalweg_runtime::Device;
-use thalweg_tensor::{Pooling, Tensor};
+use thalweg_tensor::{DType, Pooling, Tensor};
 
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
 ///
@@ -37,25 +38,35 @@ pub struct EmbeddingModel {
 
 impl EmbeddingModel {
     /// Loads a model from a directory in the sentence-transformers layout: `modules.json`, and in the folders that it
-    /// names `config.json`, `model.safetensors` (f32), `tokenizer.json` and the pooling's `config.json`;
+    /// names `config.json`, `model.safetensors` (f32, f16 or bf16), `tokenizer.json` and the pooling's `config.json`;
     /// `sentence_bert_config.json` and `tokenizer_config.json` where there are any.
     ///
     /// The modules are a Transformer (`model_type` "bert"), a Pooling (mean, CLS or max) and perhaps a Normalize.
     ///
-    /// Reads the whole weights file and packs its matrices for the device. The weights are then on the device once;
+    /// The device computes in f32. Reads the whole weights file and packs its matrices for the device. The weights are then on the device once;
     /// on the way there, host memory holds at most one matrix besides.
     ///
     /// # Errors
     /// If the directory or a file is missing, unreadable, corrupt, contradicts another, or asks for something that is
     /// not supported; the error names the file. If the device has no room.
     pub fn load(device: &Device, directory: impl AsRef<Path>) -> Result<Self> {
+        Self::load_with(device, directory, LoadOptions::new())
+    }
+
+    /// As [`load`](Self::load), with settings of one's own: the type to compute in.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load); [`Error::TensorRange`], which names the tensor, if a weight is beyond what that type
+    /// holds.
+    pub fn load_with(device: &Device, directory: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
+        let dtype = options.checked_dtype()?;
         let layout = Layout::read(directory.as_ref())?;
         let config = Config::read(&layout.transformer)?;
         let text = TextConfig::read(&layout.transformer, &config)?;
         let pooling = pooling::read(&layout.pooling, config.width)?;
         let tokenizer = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
-        let mut weights = Weights::open(&layout.transformer)?;
-        let encoder = Encoder::load(device, &config, &mut weights)?;
+        let mut weights = Weights::open(&layout.transformer, dtype)?;
+        let encoder = Encoder::load(device, &config, &mut weights, dtype)?;
         Ok(Self {
             device: device.clone(),
             tokenizer,
@@ -144,16 +155,21 @@ impl EmbeddingModel {
         self.encoder.width()
     }
 
+    /// What the device computes in. Embeddings are f32 whatever it is.
+    pub fn dtype(&self) -> DType {
+        self.encoder.dtype()
+    }
+
     /// The device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Records one pass: `[sequences, width]`.
+    /// Records one pass: `[sequences, width]`, f32.
     fn record(&self, sequences: &[Tokens]) -> Result<Tensor> {
         let batch = PackedBatch::new(&self.device, sequences)?;
         let vectors = self.encoder.forward(&batch)?;
-        let pooled = vectors.pool(&batch.offsets, self.pooling)?;
+        let pooled = vectors.pool(&batch.offsets, self.pooling)?.to_dtype(DType::F32)?;
         Ok(if self.normalize { pooled.normalize()? } else { pooled })
     }
 

@@ -5,7 +5,8 @@
 //!
 //! [`EmbeddingModel::load`]: crate::EmbeddingModel::load
 
-use safetensors::Dtype;
+use half::{bf16, f16};
+pub use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use std::fs;
@@ -153,12 +154,24 @@ impl SmallEncoder {
 /// # Errors
 /// If the file cannot be written, or a shape does not fit its values.
 pub fn write_weights(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) -> io::Result<()> {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    write_weights_as(path, tensors, Dtype::F32)
+}
+
+/// As [`write_weights`], with the values rounded to f16 or bf16.
+///
+/// # Errors
+/// As for [`write_weights`], or if the type is another.
+pub fn write_weights_as(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)], dtype: Dtype) -> io::Result<()> {
+    let element = |value: &f32| match dtype {
+        Dtype::F16 => f16::from_f32(*value).to_le_bytes().to_vec(),
+        Dtype::BF16 => bf16::from_f32(*value).to_le_bytes().to_vec(),
+        _ => value.to_le_bytes().to_vec(),
+    };
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, values)| values.iter().flat_map(element).collect()).collect();
     let views = tensors
         .iter()
         .zip(&bytes)
-        .map(|((name, shape, _), bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .map(|((name, shape, _), bytes)| Ok((name, TensorView::new(dtype, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(io::Error::other)?;
     fs::write(path, safetensors::serialize(views, None).map_err(io::Error::other)?)

@@ -6,11 +6,13 @@
 
 use crate::error::{Error, Result};
 use crate::json::open_file;
+use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use thalweg_tensor::DType;
 
 /// The first bytes of the file: the header's length, as a little-endian u64.
 const LENGTH_BYTES: u64 = 8;
@@ -29,16 +31,19 @@ pub(crate) struct Weights {
     data_start: u64,
     /// [`PREFIX`] or nothing.
     prefix: &'static str,
+    /// What the values are for: all of them have to be finite in it.
+    dtype: DType,
 }
 
 impl Weights {
-    /// Opens `model.safetensors` in the transformer's folder and checks its header.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    /// Opens `model.safetensors` in the transformer's folder and checks its header. `dtype` is what will be made of the
+    /// values.
+    pub(crate) fn open(folder: &Path, dtype: DType) -> Result<Self> {
         let path = folder.join("model.safetensors");
         let (mut file, bytes) = open_file(&path)?;
         let (metadata, data_start) = read_header(&mut file, bytes, &path)?;
         let prefix = if metadata.info(&format!("{PREFIX}{}", crate::encoder::WORDS)).is_some() { PREFIX } else { "" };
-        Ok(Self { path, file, metadata, data_start, prefix })
+        Ok(Self { path, file, metadata, data_start, prefix, dtype })
     }
 
     /// Fails if there is a tensor of a layer past the first `layers`.
@@ -56,15 +61,16 @@ impl Weights {
         Ok(())
     }
 
-    /// Appends the elements of an f32 tensor of exactly this shape, in row-major order.
+    /// Appends the elements of a tensor of exactly this shape, in row-major order: f32, or f16 or bf16, each of which is a
+    /// value of f32 too.
     pub(crate) fn read_into(&mut self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
         let full_name = format!("{}{name}", self.prefix);
         let Some(info) = self.metadata.info(&full_name) else {
             return Err(Error::TensorMissing { path: self.path.clone(), tensor: full_name });
         };
-        if info.dtype != Dtype::F32 {
+        let Some(stored) = Stored::of(info.dtype) else {
             return Err(Error::TensorDtype { path: self.path.clone(), tensor: full_name, given: info.dtype });
-        }
+        };
         if info.shape != shape {
             return Err(Error::TensorShape {
                 path: self.path.clone(),
@@ -73,22 +79,29 @@ impl Weights {
                 expected: shape.to_owned(),
             });
         }
-        let (start, end) = info.data_offsets;
+        let bytes = info.data_offsets.0..info.data_offsets.1;
         let before = values.len();
-        let result = read_f32(&mut self.file, self.data_start + start as u64, (end - start) / 4, values);
+        let result = read_values(&mut self.file, self.data_start + bytes.start as u64, bytes.len(), stored, values);
         result.map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        match values[before..].iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(element) => Err(Error::TensorValue {
+        let values = &values[before..];
+        if let Some(element) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::TensorValue {
                 path: self.path.clone(),
                 tensor: full_name,
                 element,
-                given: values[before + element],
-            }),
+                given: values[element],
+            });
+        }
+        let beyond = |value: &f32| self.dtype == DType::F16 && f16::from_f32(*value).is_infinite();
+        match values.iter().position(beyond) {
+            None => Ok(()),
+            Some(element) => {
+                Err(Error::TensorRange { path: self.path.clone(), tensor: full_name, element, given: values[element] })
+            }
         }
     }
 
-    /// The elements of an f32 tensor of exactly this shape.
+    /// The elements of a tensor of exactly this shape; see [`read_into`](Self::read_into).
     pub(crate) fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let mut values = Vec::new();
         self.read_into(name, shape, &mut values)?;
@@ -127,19 +140,54 @@ fn read_header(file: &mut File, bytes: u64, path: &Path) -> Result<(Metadata, u6
     Ok((metadata, data_start))
 }
 
-/// Appends `count` little-endian f32 values from byte `start` of the file.
-fn read_f32(file: &mut File, start: u64, count: usize, values: &mut Vec<f32>) -> io::Result<()> {
+/// How a file holds the elements of a tensor.
+#[derive(Clone, Copy)]
+enum Stored {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Stored {
+    fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// Appends little-endian elements.
+    fn extend(self, values: &mut Vec<f32>, bytes: &[u8]) {
+        match self {
+            Self::F32 => values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+            Self::F16 => values.extend(bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32())),
+            Self::Bf16 => values.extend(bytes.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32())),
+        }
+    }
+}
+
+/// Appends the values in `bytes` bytes from byte `start` of the file.
+fn read_values(file: &mut File, start: u64, bytes: usize, stored: Stored, values: &mut Vec<f32>) -> io::Result<()> {
     const CHUNK: usize = 64 * 1024;
     // Not `reserve`: that would abort the process if the memory is not there.
+    let count = bytes / stored.bytes();
     values.try_reserve_exact(count).map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
     file.seek(SeekFrom::Start(start))?;
     let mut chunk = [0; CHUNK];
-    let mut left = count * size_of::<f32>();
+    let mut left = count * stored.bytes();
     while left > 0 {
         let chunk = &mut chunk[..left.min(CHUNK)];
         file.read_exact(chunk)?;
-        let (elements, _) = chunk.as_chunks::<4>();
-        values.extend(elements.iter().copied().map(f32::from_le_bytes));
+        stored.extend(values, chunk);
         left -= chunk.len();
     }
     Ok(())

@@ -140,7 +140,7 @@ fn weights_of_another_dtype() {
         let text = std::str::from_utf8(&bytes[8..end]).unwrap();
         [&header(&text.replace("F32", "I32")), &bytes[end..]].concat()
     };
-    refused_weights(as_integers, &["embeddings.word_embeddings.weight", "dtype I32", "only F32"]);
+    refused_weights(as_integers, &["embeddings.word_embeddings.weight", "dtype I32", "expected F32, F16 or BF16"]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use support::{Random, bits, cpu, seed};
-use thalweg_models::{Embedding, EmbeddingModel};
+use thalweg_models::{Embedding, EmbeddingModel, LoadOptions};
+use thalweg_tensor::DType;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -21,13 +22,38 @@ static GOLDEN: LazyLock<Vec<Golden>> = LazyLock::new(|| {
 });
 
 /// One model for all tests of the process: they share its device, as users do.
-static MODEL: LazyLock<EmbeddingModel> = LazyLock::new(|| {
+static MODEL: LazyLock<EmbeddingModel> =
+    LazyLock::new(|| EmbeddingModel::load(&cpu(), directory()).expect("the model"));
+
+fn directory() -> PathBuf {
     let models = std::env::var_os("THALWEG_MODELS")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models")), PathBuf::from);
     let directory = models.join("all-MiniLM-L6-v2");
     assert!(directory.exists(), "{} is not there: run scripts/fetch-model", directory.display());
-    EmbeddingModel::load(&cpu(), directory).expect("the model")
-});
+    directory
+}
+
+/// Every eighth text, computed in f16: the processor widens each value before it uses it, which takes a while.
+#[test]
+fn golden_in_f16() {
+    let model =
+        EmbeddingModel::load_with(&cpu(), directory(), LoadOptions::new().dtype(DType::F16)).expect("the model");
+    for golden in GOLDEN.iter().step_by(8) {
+        let embedding = model.embed(&[&golden.text]).unwrap().remove(0);
+        assert_eq!((embedding.tokens, embedding.values.len()), (golden.tokens, golden.embedding.len()));
+        let pairs = || embedding.values.iter().zip(&golden.embedding);
+        let largest = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let product = |a: &f32, b: &f32| f64::from(*a) * f64::from(*b);
+        let [ab, aa, bb] = [
+            pairs().map(|(a, b)| product(a, b)).sum::<f64>(),
+            pairs().map(|(a, _)| product(a, a)).sum(),
+            pairs().map(|(_, b)| product(b, b)).sum(),
+        ];
+        let cosine = ab / (aa * bb).sqrt();
+        println!("difference {largest:e}, cosine {cosine}");
+        assert!(largest <= 2e-3 && cosine >= 0.9999, "{largest}, cosine {cosine} in {:?}", golden.text);
+    }
+}
 
 /// Checks a text's embedding, and returns its largest absolute difference.
 fn check(golden: &Golden, embedding: &Embedding) -> f32 {

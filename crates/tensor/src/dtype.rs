@@ -1,6 +1,7 @@
 //! Element types.
 
 use bytemuck::Pod;
+use half::f16;
 use std::fmt;
 
 /// The type of a tensor's elements.
@@ -9,6 +10,9 @@ use std::fmt;
 pub enum DType {
     /// 32-bit floating point.
     F32,
+    /// 16-bit floating point, IEEE 754's binary16: half the memory, 11 bits of precision, up to 65,504. Operators compute in
+    /// f32 and round their results.
+    F16,
     /// Unsigned 32-bit integer: indices.
     U32,
     /// Signed 32-bit integer.
@@ -19,6 +23,7 @@ impl DType {
     /// Size of an element in bytes.
     pub fn bytes(self) -> usize {
         match self {
+            Self::F16 => 2,
             Self::F32 | Self::U32 | Self::I32 => 4,
         }
     }
@@ -27,6 +32,7 @@ impl DType {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::F16 => "f16",
             Self::U32 => "u32",
             Self::I32 => "i32",
         }
@@ -64,6 +70,9 @@ pub trait Element: Pod + Send + Sync + sealed::Sealed {
 impl Element for f32 {
     const DTYPE: DType = DType::F32;
 }
+impl Element for f16 {
+    const DTYPE: DType = DType::F16;
+}
 impl Element for u32 {
     const DTYPE: DType = DType::U32;
 }
@@ -74,6 +83,7 @@ impl Element for i32 {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
+    impl Sealed for half::f16 {}
     impl Sealed for u32 {}
     impl Sealed for i32 {}
 }

@@ -132,9 +132,8 @@ impl Kernel {
         let mut made = Vec::new();
         for (shape, dtype) in outputs {
             let layout = Layout::contiguous("Kernel::run", shape)?;
-            let bytes = (layout.elements() * dtype.bytes()) as u64;
-            let mut storage = stream.allocate(bytes.next_multiple_of(4))?;
-            if bytes > 0 {
+            let mut storage = stream.allocate(layout.bytes(*dtype).next_multiple_of(4))?;
+            if storage.bytes() > 0 {
                 stream.record(&Work::Fill(0), &[Operand::write(&mut storage)])?;
             }
             made.push((storage, layout, *dtype));

@@ -1,6 +1,6 @@
 //! Where a tensor's elements lie in its storage.
 
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 use smallvec::SmallVec;
 use thalweg_kernels::elementwise::View;
 
@@ -34,6 +34,11 @@ impl Layout {
 
     pub(crate) fn elements(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// The length of the elements one after the other.
+    pub(crate) fn bytes(&self, dtype: DType) -> u64 {
+        (self.elements() * dtype.bytes()) as u64
     }
 
     /// Whether the elements lie one after the other, in order.

@@ -22,6 +22,7 @@ mod view;
 
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
+pub use half::f16;
 pub use kernel::Kernel;
 pub use layout::MAX_RANK;
 pub use mutable::MutableTensor;

@@ -2,7 +2,7 @@
 
 use crate::layout::Layout;
 use crate::ops;
-use crate::tensor::pattern;
+use crate::tensor::{WORD, pattern};
 use crate::{DType, Element, Error, Result, Tensor};
 use std::fmt;
 use std::ops::Range;
@@ -63,10 +63,12 @@ impl MutableTensor {
         if !fits || (rows_per_part != rows && !rows_per_part.is_multiple_of(multiple)) {
             return Err(Error::Parts { rows, row_bytes, rows_per_part, multiple });
         }
+        // One part may end inside a word, which is filled as a whole.
+        let part_bytes = (rows_per_part * row_bytes).next_multiple_of(WORD);
         let stream = Stream::current(device)?;
-        let mut storage = stream.allocate((rows * row_bytes) as u64)?;
+        let mut storage = stream.allocate((rows / rows_per_part * part_bytes) as u64)?;
         stream.record(&Work::Fill(pattern(T::zeroed())), &[Operand::write(&mut storage)])?;
-        let storage = Arc::new(MutableStorage::new(storage, (rows_per_part * row_bytes) as u64)?);
+        let storage = Arc::new(MutableStorage::new(storage, part_bytes as u64)?);
         Ok(Self { storage, layout, dtype: T::DTYPE, rows_per_part })
     }
 
@@ -77,7 +79,7 @@ impl MutableTensor {
     pub fn write(&self, row: usize, rows: &Tensor) -> Result<()> {
         let Some(parts) = self.parts_for("write", row, rows)? else { return Ok(()) };
         let stream = Stream::current(self.device())?;
-        Ok(ops::copy_into(rows, &stream, self.storage.write(parts)?)?)
+        ops::copy_into(rows, &stream, self.storage.write(parts)?)
     }
 
     /// Adds `rows` to the rows from `row` on, which are whole parts; see [`binary`](Self::binary).
@@ -96,7 +98,8 @@ impl MutableTensor {
     pub fn binary(&self, operation: Binary, row: usize, rows: &Tensor) -> Result<()> {
         let Some(parts) = self.parts_for("binary", row, rows)? else { return Ok(()) };
         let stream = Stream::current(self.device())?;
-        Ok(ops::change_with(operation, rows, &stream, (self.storage.update(parts)?, 0, rows.elements()))?)
+        let target = self.storage.update(parts)?.first(rows.layout.bytes(rows.dtype));
+        ops::change_with(operation, rows, &stream, (target, 0, rows.elements()))
     }
 
     /// A copy of some rows, made on the device: a value, which later changes do not reach. Any rows; those of a part

@@ -22,7 +22,12 @@ impl Tensor {
     /// If `data` has another number of elements than `shape`, the shape is too large, or there is no memory.
     pub fn from_slice<T: Element>(device: &Device, data: &[T], shape: &[usize]) -> Result<Self> {
         let layout = filled_layout("from_slice", data, shape)?;
-        let storage = Storage::from_bytes(device, bytemuck::cast_slice(data))?;
+        let bytes = bytemuck::cast_slice(data);
+        let storage = if bytes.len().is_multiple_of(WORD) {
+            Storage::from_bytes(device, bytes)?
+        } else {
+            Storage::from_bytes(device, &[bytes, &[0; WORD][bytes.len() % WORD..]].concat())?
+        };
         Ok(Self { storage: Arc::new(storage), layout, dtype: T::DTYPE })
     }
 
@@ -32,8 +37,13 @@ impl Tensor {
     /// If the shape is too large or there is no memory.
     pub fn full<T: Element>(device: &Device, value: T, shape: &[usize]) -> Result<Self> {
         let layout = Layout::contiguous("full", shape)?;
-        Self::make(device, layout, T::DTYPE, |stream, storage| {
-            stream.record(&Work::Fill(pattern(value)), &[Operand::write(storage)])
+        Self::filled(device, layout, T::DTYPE, pattern(value))
+    }
+
+    /// A tensor of one repeated value, of which this is the [`pattern`].
+    pub(crate) fn filled(device: &Device, layout: Layout, dtype: DType, pattern: u32) -> Result<Self> {
+        Self::make(device, layout, dtype, |stream, storage| {
+            stream.record(&Work::Fill(pattern), &[Operand::write(storage)])
         })
     }
 
@@ -55,7 +65,7 @@ impl Tensor {
             return Ok(self.clone());
         }
         let tensor = self.contiguous()?;
-        let mut bytes = vec![0; tensor.elements() * tensor.dtype.bytes()];
+        let mut bytes = vec![0; tensor.layout.bytes(tensor.dtype) as usize];
         tensor.storage.read(tensor.byte_offset(), &mut bytes)?;
         let storage = Arc::new(Storage::frozen_from_bytes(self.device(), &bytes)?);
         Ok(Self { storage, layout: Layout { offset: 0, ..tensor.layout }, dtype: self.dtype })
@@ -130,7 +140,7 @@ impl Tensor {
         record: impl FnOnce(&Stream, &mut Storage) -> thalweg_runtime::Result<()>,
     ) -> Result<Self> {
         let stream = Stream::current(device)?;
-        let mut storage = stream.allocate((layout.elements() * dtype.bytes()) as u64)?;
+        let mut storage = stream.allocate(layout.bytes(dtype).next_multiple_of(WORD as u64))?;
         if layout.elements() > 0 {
             record(&stream, &mut storage)?;
         }
@@ -138,9 +148,14 @@ impl Tensor {
     }
 }
 
-/// The bits of a value, as the device fills memory with them.
+/// What a device fills memory with, in bytes. Storages that are not frozen are whole numbers of them; the last may be longer
+/// than its elements.
+pub(crate) const WORD: usize = 4;
+
+/// The bits of a value, as the device fills memory with them: repeated, where they are shorter than a word.
 pub(crate) fn pattern<T: Element>(value: T) -> u32 {
-    bytemuck::pod_read_unaligned(bytemuck::bytes_of(&value))
+    let bytes = bytemuck::bytes_of(&value);
+    u32::from_ne_bytes(std::array::from_fn(|at| bytes[at % bytes.len()]))
 }
 
 fn filled_layout<T>(operation: &'static str, data: &[T], shape: &[usize]) -> Result<Layout> {

@@ -4,9 +4,8 @@
 
 mod common;
 
-use common::array::{Array, shapes};
-use common::disguise::disguised;
-use common::{Random, benches, check};
+use common::array::Array;
+use common::{Random, benches, check, disguised, shapes};
 use proptest::prelude::*;
 use std::pin::pin;
 use std::sync::Arc;

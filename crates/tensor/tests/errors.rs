@@ -7,7 +7,7 @@ mod common;
 use common::{cpu, mock};
 use std::fmt::Debug;
 use thalweg_runtime::{Config, Device};
-use thalweg_tensor::{Activation, Binary, Error, PackedMatrix, Pooling, Reduction, Result, Tensor, Unary};
+use thalweg_tensor::{Activation, Binary, DType, Error, PackedMatrix, Pooling, Reduction, Result, Tensor, Unary, f16};
 
 /// The error is of this kind, and its message has these parts.
 #[track_caller]
@@ -95,6 +95,40 @@ fn element_by_element() {
     let (tall, wide) = (f32s(device, &[1 << 16, 1]), f32s(device, &[1 << 16]));
     refused(tall.mul(&wide), "too large", &["binary", "[65536, 65536]"]);
     refused(ids.unary(Unary::Neg), "dtype", &["unary", "u32", "expected f32"]);
+}
+
+#[test]
+fn mixed_floats_are_refused_and_both_are_named() {
+    let device = &cpu();
+    let half = |shape: &[usize]| Tensor::full(device, f16::ONE, shape).unwrap();
+    let (x, y, w, v) = (f32s(device, &[2, 3]), half(&[2, 3]), f32s(device, &[3]), half(&[3]));
+    let weight = |dtype| PackedMatrix::with_dtype(device, &[1.0; 12], 4, 3, dtype).unwrap();
+    let (full, packed) = (weight(DType::F32), weight(DType::F16));
+    assert_eq!((full.dtype(), packed.dtype()), (DType::F32, DType::F16));
+    let ids = u32s(device, &[1]);
+    let mut changed = half(&[2, 3]);
+    for (result, parts) in [
+        (x.add(&y), ["binary", "second operand is f16", "expected f32"]),
+        (y.mul(&x), ["binary", "second operand is f32", "expected f16"]),
+        (changed.add_in_place(&x).map(|()| changed.clone()), ["binary_in_place", "second operand is f32", "f16"]),
+        (x.matmul(&y.transpose(0, 1).unwrap()), ["matmul", "second operand is f16", "expected f32"]),
+        (y.layer_norm(&w, &v, 1e-5), ["layer_norm", "the weight is f32", "expected f16"]),
+        (x.layer_norm(&w, &v, 1e-5), ["layer_norm", "the bias is f16", "expected f32"]),
+        (x.add_layer_norm(&y, &w, &w, 1e-5), ["add_layer_norm", "the residual is f16", "expected f32"]),
+        (x.linear(&packed, &half(&[4]), Activation::None), ["linear", "the input is f32", "expected f16"]),
+        (y.linear(&full, &f32s(device, &[4]), Activation::None), ["linear", "the input is f16", "expected f32"]),
+        (y.linear(&packed, &f32s(device, &[4]), Activation::None), ["linear", "the bias is f32", "expected f16"]),
+        (Tensor::embed([&x, &y, &x], [&ids; 3]), ["embed", "positions is f16", "expected f32"]),
+    ] {
+        refused(result, "dtype", &parts);
+    }
+    refused(y.to_vec::<f32>(), "dtype", &["to_vec", "f16", "expected f32"]);
+    refused(ids.to_dtype(DType::F16), "dtype", &["to_dtype", "u32", "expected f32, to become f16"]);
+    refused(y.to_dtype(DType::I32), "dtype", &["to_dtype", "f16", "expected i32"]);
+    refused(ids.unary(Unary::Abs), "dtype", &["unary", "u32", "f32 or f16"]);
+    let integers = PackedMatrix::with_dtype(device, &[1.0; 12], 4, 3, DType::U32);
+    refused(integers, "dtype", &["PackedMatrix::new", "u32", "f32 or f16"]);
+    assert_eq!(ids.to_dtype(DType::U32).unwrap().to_vec::<u32>().unwrap(), [1]);
 }
 
 #[test]

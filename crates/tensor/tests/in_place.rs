@@ -4,9 +4,8 @@
 
 mod common;
 
-use common::array::{Array, shapes};
-use common::disguise::disguised;
-use common::{Random, benches, check, cpu};
+use common::array::Array;
+use common::{Random, benches, check, cpu, disguised, shapes};
 use proptest::prelude::*;
 use std::sync::mpsc;
 use thalweg_runtime::{Config, Device};
@@ -91,22 +90,6 @@ fn unary_in_place_gives_the_bits_of_the_ordinary_form() {
             let canonical = |v: &f32| if v.is_nan() { u32::MAX } else { v.to_bits() };
             assert!(x.iter().map(canonical).eq(ordinary.iter().map(canonical)), "{operation:?}");
         }
-    });
-}
-
-#[test]
-fn fill_gives_every_element_the_value() {
-    check(file!(), 40, (shapes(1500), any::<u64>()), |device, (shape, seed)| {
-        let random = &mut Random::new(*seed);
-        let array = Array::new(shape, |_| random.bits() as i32);
-        let mut x = unique(device, &array, random);
-        if !shape.is_empty() && random.below(2) == 0 {
-            // Also where the elements do not lie one after the other.
-            x = x.transpose(0, shape.len() - 1).unwrap();
-        }
-        let value = random.bits() as i32;
-        x.fill(value).unwrap();
-        assert_eq!(x.to_vec::<i32>().unwrap(), vec![value; array.values.len()]);
     });
 }
 

@@ -5,13 +5,11 @@
 
 mod common;
 
-use common::array::Array;
-use common::disguise::disguised;
-use common::{Bench, Random, benches, cpu, mock, pools};
+use common::{Random, benches, cpu, mock, pools};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use thalweg_runtime::{Device, Stream};
-use thalweg_tensor::{Binary, DType, Element, Error, MutableTensor, Tensor};
+use thalweg_tensor::{Binary, Element, Error, MutableTensor, Tensor};
 
 const _: () = {
     const fn shared<T: Send + Sync + Clone>() {}
@@ -22,56 +20,6 @@ fn fresh_seed() -> u64 {
     let seed = Random::new(std::process::id().into()).bits();
     println!("seed {seed}");
     seed
-}
-
-#[test]
-fn one_thread_sees_a_plain_array() {
-    let seed = fresh_seed();
-    for round in 0..20 {
-        for Bench { device, .. } in &benches(seed ^ round) {
-            let random = &mut Random::new(seed ^ round);
-            // Rows of 12 and of 256 bytes, and parts of 768, 256, 512.
-            let (inner, part): (&[usize], usize) =
-                [(&[3][..], 64), (&[16, 4], 1), (&[64], 2)][random.below(3) as usize];
-            let (rows, width) = (part * 6, inner.iter().product::<usize>());
-            let shape = |rows: usize| [&[rows], inner].concat();
-            let cache = MutableTensor::zeros::<i32>(device, &shape(rows), part).unwrap();
-            assert_eq!((cache.shape(), cache.parts(), cache.rows_per_part()), (&shape(rows)[..], 6, part));
-            assert_eq!((cache.dtype(), cache.device().info().kind), (DType::I32, device.info().kind));
-            let mut known = vec![0i32; rows * width];
-            let mut snapshots = Vec::new();
-            for _ in 0..30 {
-                let start = random.below(6) as usize * part;
-                let count = random.below((rows - start) as u32 / part as u32 + 1) as usize * part;
-                let own = Array::new(&shape(count), |_| random.bits() as i32);
-                let tensor = disguised(device, &own, random.bits());
-                let target = &mut known[start * width..(start + count) * width];
-                match random.below(3) {
-                    0 => {
-                        cache.write(start, &tensor).unwrap();
-                        target.copy_from_slice(&own.values);
-                    }
-                    1 => {
-                        cache.add(start, &tensor).unwrap();
-                        target.iter_mut().zip(&own.values).for_each(|(a, b)| *a = a.wrapping_add(*b));
-                    }
-                    _ => {
-                        cache.binary(Binary::Max, start, &tensor).unwrap();
-                        target.iter_mut().zip(&own.values).for_each(|(a, b)| *a = *(&*a).max(b));
-                    }
-                }
-                // Any rows, not whole parts alone.
-                let from = random.below(rows as u32 + 1) as usize;
-                let to = from + random.below((rows - from) as u32 + 1) as usize;
-                let snapshot = cache.read(from..to).unwrap();
-                assert_eq!(snapshot.shape(), shape(to - from));
-                snapshots.push((snapshot, known[from * width..to * width].to_vec()));
-            }
-            for (snapshot, known) in snapshots {
-                assert_eq!(snapshot.to_vec::<i32>().unwrap(), known);
-            }
-        }
-    }
 }
 
 const PARTS: usize = 5;

@@ -62,10 +62,10 @@ pub use device::{DeviceReport, devices, open, open_with};
 pub use error::{Error, Result};
 pub use model::EmbeddingModel;
 pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, HostFn, KernelFailure, Limits};
-pub use thalweg_models::{Embedding, Error as ModelError, Tokens};
+pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
 pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Stream};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory};
 pub use thalweg_tensor::{
     Activation, Binary, DType, Element, Error as TensorError, Kernel, MutableTensor, PackedMatrix, Pooling, Reduction,
-    Tensor, Unary,
+    Tensor, Unary, f16,
 };

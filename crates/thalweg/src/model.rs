@@ -1,6 +1,6 @@
 //! The embedding model as users see it.
 
-use crate::{Device, Embedding, Result, Tokens};
+use crate::{DType, Device, Embedding, LoadOptions, Result, Tokens};
 use std::path::Path;
 
 /// A sentence encoder on a device: texts in, vectors out.
@@ -20,6 +20,14 @@ impl EmbeddingModel {
     /// [`Error::Model`](crate::Error::Model), which names the file that is missing, corrupt or not supported.
     pub fn load(device: &Device, directory: impl AsRef<Path>) -> Result<Self> {
         Ok(Self { encoder: thalweg_models::EmbeddingModel::load(device, directory)? })
+    }
+
+    /// As [`load`](Self::load), with settings of one's own: computing in f16.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load), or if a weight is beyond the type's range.
+    pub fn load_with(device: &Device, directory: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
+        Ok(Self { encoder: thalweg_models::EmbeddingModel::load_with(device, directory, options)? })
     }
 
     /// The embeddings of the texts, in their order. Texts may be empty, and there may be none. Blocks until the device
@@ -75,6 +83,11 @@ impl EmbeddingModel {
     /// The number of elements of an embedding.
     pub fn width(&self) -> usize {
         self.encoder.width()
+    }
+
+    /// What the device computes in. Embeddings are f32 whatever it is.
+    pub fn dtype(&self) -> DType {
+        self.encoder.dtype()
     }
 
     /// The device that holds the weights.

@@ -27,6 +27,8 @@ use crate::model;
 struct Report {
     device: String,
     model: String,
+    /// What the device computed in: "f32" or "f16".
+    dtype: String,
     /// Of the build; "unknown" outside a git checkout.
     commit: &'static str,
     runs: Vec<Run>,
@@ -70,17 +72,18 @@ struct Tally {
 /// A device or model that cannot be opened, a request that fails or whose result is wrong, or too short a time to finish
 /// a single request in.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
-    let (device, model) = model::load(&args.device, &args.model)?;
+    let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
     let texts = Texts::new(&model, args.tokens as usize)?;
     let mut report = Report {
         device: device.info().name.clone(),
         model: args.model.display().to_string(),
+        dtype: model.dtype().to_string(),
         commit: option_env!("THALWEG_COMMIT").unwrap_or("unknown"),
         runs: Vec::new(),
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     crate::say(&format!("device  {} ({cores} cores for this process)", report.device));
-    crate::say(&format!("model   {}", report.model));
+    crate::say(&format!("model   {} in {}", report.model, report.dtype));
     crate::say(&format!("commit  {}", report.commit));
     crate::say(HEADER);
     let window = Duration::from_secs(args.seconds.into());

@@ -73,7 +73,7 @@ pub fn run(args: &EmbedArgs) -> Result<(), Error> {
     {
         return Err(Error::Usage(format!("--input and --output are the same file, {}", args.output.display())));
     }
-    let (_device, model) = model::load(&args.device, &args.model)?;
+    let (_device, model) = model::load(&args.device, &args.model, args.dtype)?;
     output.begin()?;
     let progress = Progress::new(args.progress, input.length(), output.is_terminal());
 

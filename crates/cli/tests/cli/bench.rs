@@ -18,6 +18,7 @@ fn json_is_one_document_and_the_table_is_for_people() {
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert!(report["device"].as_str().unwrap().contains("cpu"), "{report}");
     assert_eq!(report["model"], place.model().display().to_string());
+    assert_eq!(report["dtype"], "f32");
     assert!(!report["commit"].as_str().unwrap().is_empty());
     let runs = report["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
@@ -31,6 +32,9 @@ fn json_is_one_document_and_the_table_is_for_people() {
         assert!(0.0 < figure("tokenize_ms"), "{run}");
     }
     assert!(ended.stderr.contains("requests/s") && ended.stderr.lines().count() == 6, "{}", ended.stderr);
+    let half = bench(&place).flag("--threads", "1").flag("--dtype", "f16").switch("--json").run();
+    let report: Value = serde_json::from_str(&half.stdout).unwrap();
+    assert_eq!((half.code, &report["dtype"]), (Some(0), &"f16".into()), "{half:?}");
     let table = bench(&place).flag("--threads", "2").run();
     assert_eq!((table.code, table.stdout.as_str()), (Some(0), ""));
 }

@@ -255,6 +255,12 @@ impl<'a> Operand<'a> {
     pub fn update(storage: &'a mut Storage) -> Self {
         Self { access: Access::ReadWrite, ..Self::read(storage, 0, storage.bytes) }
     }
+
+    /// The first `bytes` bytes of it alone; all of it, if it has no more. What lies behind them in a storage that is
+    /// written is undefined afterwards.
+    pub fn first(self, bytes: u64) -> Self {
+        Self { bytes: self.bytes.min(bytes), ..self }
+    }
 }
 
 /// For `Storage` to be shared between threads, its uses must be under a lock; checked here once.

@@ -1,9 +1,10 @@
 //! Element by element. All operands may be any views.
 
+use super::kernels::{Operation, cast};
 use super::{dispatch, record};
 use crate::layout::{Layout, broadcast};
 use crate::{DType, Error, Result, Tensor};
-use thalweg_kernels::elementwise::{self as kernels, Binary, BinaryParams, CopyParams, Unary, UnaryParams};
+use thalweg_kernels::elementwise::{Binary, BinaryParams, CopyParams, Unary, UnaryParams};
 use thalweg_runtime::{Device, Operand, Stream};
 
 pub(super) fn copy(tensor: &Tensor) -> Result<Tensor> {
@@ -15,13 +16,16 @@ pub(super) fn copy(tensor: &Tensor) -> Result<Tensor> {
 pub(crate) fn copy_from(device: &Device, from: Operand<'_>, view: &Layout, output: (Layout, DType)) -> Result<Tensor> {
     let params = CopyParams { shape: output.0.kernel_shape(), from: view.view() };
     let elements = output.0.elements();
-    dispatch(&kernels::COPY, &[from], device, output, &params, elements)
+    let source = Operation::Copy.on(output.1, "contiguous", "the operand")?;
+    dispatch(source, &[from], device, output, &params, elements)
 }
 
-/// Copies the elements of `from` to `to`, which takes as many.
-pub(crate) fn copy_into(from: &Tensor, stream: &Stream, to: Operand<'_>) -> thalweg_runtime::Result<()> {
+/// Copies the elements of `from` to the first bytes of `to`.
+pub(crate) fn copy_into(from: &Tensor, stream: &Stream, to: Operand<'_>) -> Result<()> {
     let params = CopyParams { shape: from.layout.kernel_shape(), from: from.layout.view() };
-    record(stream, &kernels::COPY, &[from.whole()], to, &params, from.elements())
+    let source = Operation::Copy.on(from.dtype, "write", "the rows")?;
+    let to = to.first(from.layout.bytes(from.dtype));
+    Ok(record(stream, source, &[from.whole()], to, &params, from.elements())?)
 }
 
 impl Tensor {
@@ -41,26 +45,46 @@ impl Tensor {
             a: self.layout.broadcast_to("binary", "the first operand", &layout.shape)?.view(),
             b: other.layout.broadcast_to("binary", "the second operand", &layout.shape)?.view(),
         };
-        let source = match self.dtype {
-            DType::F32 => &kernels::BINARY_F32,
-            DType::U32 => &kernels::BINARY_U32,
-            DType::I32 => &kernels::BINARY_I32,
-        };
+        let source = Operation::Binary.on(self.dtype, "binary", "the first operand")?;
         let elements = layout.elements();
         dispatch(source, &[self.whole(), other.whole()], self.device(), (layout, self.dtype), &params, elements)
     }
 
-    /// A function of each element; f32.
+    /// A function of each element; f32 or f16.
     ///
     /// # Errors
-    /// If the tensor is not f32.
+    /// If the tensor is of another type.
     pub fn unary(&self, operation: Unary) -> Result<Self> {
-        self.expect_dtype("unary", "the operand", DType::F32)?;
+        let source = Operation::Unary.on(self.dtype, "unary", "the operand")?;
         let layout = Layout::contiguous("unary", self.shape())?;
         let (shape, from) = (layout.kernel_shape(), self.layout.view());
         let params = UnaryParams { operation: operation as u32, shape, from };
         let elements = layout.elements();
-        dispatch(&kernels::UNARY, &[self.whole()], self.device(), (layout, self.dtype), &params, elements)
+        dispatch(source, &[self.whole()], self.device(), (layout, self.dtype), &params, elements)
+    }
+
+    /// The same values as elements of another type, rounded to the nearest where it has fewer; this tensor if it has the
+    /// type already. Between f32 and f16; a value beyond f16's 65,504 becomes an infinity.
+    ///
+    /// # Errors
+    /// If one of the two types is an integer, and the other is not the same.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        if self.dtype == dtype {
+            return Ok(self.clone());
+        }
+        let Some(source) = cast(self.dtype, dtype) else {
+            let expected = match dtype {
+                DType::F32 => "f16, to become f32",
+                DType::F16 => "f32, to become f16",
+                DType::U32 => "u32, to stay u32",
+                DType::I32 => "i32, to stay i32",
+            };
+            return Err(Error::DType { operation: "to_dtype", what: "the operand", given: self.dtype, expected });
+        };
+        let layout = Layout::contiguous("to_dtype", self.shape())?;
+        let params = CopyParams { shape: layout.kernel_shape(), from: self.layout.view() };
+        let elements = layout.elements();
+        dispatch(source, &[self.whole()], self.device(), (layout, dtype), &params, elements)
     }
 }
 

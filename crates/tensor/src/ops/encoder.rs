@@ -1,9 +1,11 @@
 //! What a transformer encoder adds: the sequences of a batch lie packed one after the other, as the rows of a matrix,
 //! and `offsets` says where each starts. There is no padding to skip.
 
+use super::kernels::Operation;
 use super::{bindable, dispatch};
 use crate::layout::Layout;
 use crate::{Activation, DType, Error, Pooling, Result, Tensor};
+use half::f16;
 use thalweg_kernels::{attention, embedding, linear, pool};
 use thalweg_runtime::{Device, Operand, Storage};
 
@@ -13,14 +15,24 @@ pub struct PackedMatrix {
     storage: Storage,
     outputs: usize,
     inputs: usize,
+    dtype: DType,
 }
 
 impl PackedMatrix {
-    /// Packs `weight`, row-major `[outputs, inputs]`, for `x * weight^T`. Outputs are padded to a multiple of 32.
+    /// Packs `weight`, row-major `[outputs, inputs]`, for `x * weight^T` in f32. Outputs are padded to a multiple of 32.
     ///
     /// # Errors
     /// If the number of elements is another, a dimension is 0, the padded weight is too large, or there is no memory.
     pub fn new(device: &Device, weight: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
+        Self::with_dtype(device, weight, outputs, inputs, DType::F32)
+    }
+
+    /// As [`new`](Self::new), for inputs of `dtype`, f32 or f16: the weight is rounded to it once, here. What is beyond
+    /// f16's 65,504 becomes an infinity.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new), or if the type is another.
+    pub fn with_dtype(device: &Device, weight: &[f32], outputs: usize, inputs: usize, dtype: DType) -> Result<Self> {
         let shape = [outputs, inputs];
         let operation = "PackedMatrix::new";
         let expected = Layout::contiguous(operation, &shape)?.elements();
@@ -34,8 +46,16 @@ impl PackedMatrix {
         // What fits may be too large once it is padded.
         Layout::contiguous(operation, &[linear::packed_len(outputs, 1), inputs])?;
         let packed = linear::pack(weight, outputs, inputs);
-        let storage = Storage::frozen_from_bytes(device, bytemuck::cast_slice(&packed))?;
-        Ok(Self { storage, outputs, inputs })
+        let rounded: Vec<f16>;
+        let bytes = match dtype {
+            DType::F32 => bytemuck::cast_slice(&packed),
+            DType::F16 => {
+                rounded = packed.iter().map(|value| f16::from_f32(*value)).collect();
+                bytemuck::cast_slice(&rounded)
+            }
+            given => return Err(Error::DType { operation, what: "the weight", given, expected: "f32 or f16" }),
+        };
+        Ok(Self { storage: Storage::frozen_from_bytes(device, bytes)?, outputs, inputs, dtype })
     }
 
     /// Number of outputs.
@@ -47,12 +67,17 @@ impl PackedMatrix {
     pub fn inputs(&self) -> usize {
         self.inputs
     }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
 }
 
 impl Tensor {
-    /// What a BERT encoder starts from: the sum of three rows for each token, `[n, width]`, f32.
+    /// What a BERT encoder starts from: the sum of three rows for each token, `[n, width]`, f32 or f16 as the tables.
     ///
-    /// Tables are `[rows, width]`, f32; ids are `[n]`, u32. An id outside its table fails when the data is read. Without
+    /// Tables are `[rows, width]`, of one type; ids are `[n]`, u32. An id outside its table fails when the data is read. Without
     /// ids the result is empty.
     ///
     /// # Errors
@@ -60,12 +85,14 @@ impl Tensor {
     pub fn embed(tables: [&Self; 3], ids: [&Self; 3]) -> Result<Self> {
         const TABLES: [&str; 3] = ["the table of words", "the table of positions", "the table of types"];
         const IDS: [&str; 3] = ["the word ids", "the position ids", "the type ids"];
+        let dtype = tables[0].dtype;
+        let source = Operation::Embed.on(dtype, "embed", TABLES[0])?;
         let (_, width) = tables[0].expect_matrix("embed", TABLES[0])?;
         let n = ids[0].expect_list("embed", IDS[0])?;
         let mut rows = [0; 3];
         let mut operands = smallvec::SmallVec::<[Self; 8]>::new();
         for at in 0..3 {
-            tables[at].expect_dtype("embed", TABLES[at], DType::F32)?;
+            tables[at].expect_dtype("embed", TABLES[at], dtype)?;
             let (table_rows, _) = tables[at].expect_matrix("embed", TABLES[at])?;
             tables[at].expect_shape("embed", TABLES[at], &[table_rows, width])?;
             if table_rows == 0 && n > 0 {
@@ -84,39 +111,40 @@ impl Tensor {
         let [words, positions, types] = rows;
         let params = embedding::SumParams { words, positions, types, width: width as u32 };
         let inputs: smallvec::SmallVec<[_; 8]> = operands.iter().map(Self::exact).collect();
-        dispatch(&embedding::EMBED_SUM, &inputs, tables[0].device(), (layout, DType::F32), &params, n)
+        dispatch(source, &inputs, tables[0].device(), (layout, dtype), &params, n)
     }
 
     /// A dense layer: `activation(self * weight^T + bias)`; self is `[n, inputs]`, bias `[outputs]`, the result
-    /// `[n, outputs]`, f32. No rows give no rows.
+    /// `[n, outputs]`; all f32, or all f16. No rows give no rows.
     ///
     /// # Errors
     /// If a type or shape does not match.
     pub fn linear(&self, weight: &PackedMatrix, bias: &Self, activation: Activation) -> Result<Self> {
-        self.expect_dtype("linear", "the input", DType::F32)?;
-        bias.expect_dtype("linear", "the bias", DType::F32)?;
-        let PackedMatrix { storage, outputs, inputs } = weight;
+        let PackedMatrix { storage, outputs, inputs, dtype } = weight;
+        self.expect_dtype("linear", "the input", *dtype)?;
+        bias.expect_dtype("linear", "the bias", *dtype)?;
         let (n, _) = self.expect_matrix("linear", "the input")?;
         self.expect_shape("linear", "the input", &[n, *inputs])?;
         bias.expect_shape("linear", "the bias", &[*outputs])?;
         let layout = Layout::contiguous("linear", &[n, *outputs])?;
+        let operation = Operation::Linear { rows: n, inputs: *inputs, outputs: *outputs };
+        let source = operation.on(*dtype, "linear", "the input")?;
         let (x, bias) = (bindable(self)?, bindable(bias)?);
         let params = linear::Params { inputs: *inputs as u32, outputs: *outputs as u32, activation: activation as u32 };
         let weight = Operand::read(storage, 0, storage.bytes());
         let operands = [x.exact(), weight, bias.exact()];
-        let source = linear::best(false, n, *inputs, *outputs);
-        dispatch(source, &operands, self.device(), (layout, DType::F32), &params, n)
+        dispatch(source, &operands, self.device(), (layout, *dtype), &params, n)
     }
 
     /// Attention of each sequence within itself, with `heads` heads and scale `1 / sqrt(width / heads)`. Self is
-    /// `[n, 3 * width]`, f32: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising from 0 to
+    /// `[n, 3 * width]`, f32 or f16: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising from 0 to
     /// n; anything else fails when the data is read. The result is `[n, width]`. No rows and no sequences (one offset)
     /// give an empty result, for which the offset is not looked at.
     ///
     /// # Errors
     /// If a type or shape does not match, or there are fewer rows than sequences: none is empty.
     pub fn attention(&self, offsets: &Self, heads: usize) -> Result<Self> {
-        self.expect_dtype("attention", "the input", DType::F32)?;
+        self.expect_float("attention", "the input")?;
         let (n, joined) = self.expect_matrix("attention", "the input")?;
         let parts = heads.checked_mul(3).filter(|parts| *parts > 0 && joined.is_multiple_of(*parts));
         let Some(parts) = parts else {
@@ -127,28 +155,28 @@ impl Tensor {
         let sequences = offsets.expect_offsets("attention", n)?;
         let layout = Layout::contiguous("attention", &[n, joined / 3])?;
         let head_dim = joined / parts;
+        let source = Operation::Attention { head_dim }.on(self.dtype, "attention", "the input")?;
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale };
         let (qkv, offsets) = (bindable(self)?, bindable(offsets)?);
         let operands = [qkv.exact(), offsets.exact()];
-        let source = attention::best(false, head_dim);
-        dispatch(source, &operands, self.device(), (layout, DType::F32), &params, n)
+        dispatch(source, &operands, self.device(), (layout, self.dtype), &params, n)
     }
 
-    /// Each sequence's rows to one: `[n, width]` to `[sequences, width]`, f32. `offsets` as for
+    /// Each sequence's rows to one: `[n, width]` to `[sequences, width]`, f32 or f16. `offsets` as for
     /// [`attention`](Self::attention).
     ///
     /// # Errors
     /// As for [`attention`](Self::attention).
     pub fn pool(&self, offsets: &Self, pooling: Pooling) -> Result<Self> {
-        self.expect_dtype("pool", "the input", DType::F32)?;
+        let source = Operation::Pool.on(self.dtype, "pool", "the input")?;
         let (rows, width) = self.expect_matrix("pool", "the input")?;
         let sequences = offsets.expect_offsets("pool", rows)?;
         let layout = Layout::contiguous("pool", &[sequences as usize, width])?;
         let params = pool::PoolParams { pooling: pooling as u32, sequences, rows: rows as u32, width: width as u32 };
         let (x, offsets) = (bindable(self)?, bindable(offsets)?);
         let operands = [x.exact(), offsets.exact()];
-        dispatch(&pool::POOL, &operands, self.device(), (layout, DType::F32), &params, sequences as usize)
+        dispatch(source, &operands, self.device(), (layout, self.dtype), &params, sequences as usize)
     }
 
     /// The number of sequences that these offsets cut `rows` rows into, going by the shape alone.

@@ -3,11 +3,12 @@
 //! A tensor that shares its memory refuses. One that does not may still be a view, whose other handles are gone: its
 //! elements change where they are, and what lies around them nobody can see any more.
 
+use super::kernels::Operation;
 use super::record;
 use crate::tensor::pattern;
 use crate::{DType, Element, Error, Result, Tensor};
 use std::sync::Arc;
-use thalweg_kernels::elementwise::{self as kernels, Binary, BinaryInPlaceParams, Unary, UnaryInPlaceParams};
+use thalweg_kernels::elementwise::{Binary, BinaryInPlaceParams, Unary, UnaryInPlaceParams};
 use thalweg_runtime::{Operand, Storage, Stream, Work};
 
 /// Records `target[first..] = target[first..] op other`, in `other`'s shape, on a target of `items` elements.
@@ -16,16 +17,12 @@ pub(crate) fn change_with(
     other: &Tensor,
     stream: &Stream,
     (target, first, items): (Operand<'_>, usize, usize),
-) -> thalweg_runtime::Result<()> {
-    let source = match other.dtype {
-        DType::F32 => &kernels::BINARY_F32_IN_PLACE,
-        DType::U32 => &kernels::BINARY_U32_IN_PLACE,
-        DType::I32 => &kernels::BINARY_I32_IN_PLACE,
-    };
+) -> Result<()> {
+    let source = Operation::BinaryInPlace.on(other.dtype, "binary_in_place", "the second operand")?;
     let (shape, b) = (other.layout.kernel_shape(), other.layout.view());
     // `Layout` keeps counts within u32.
     let params = BinaryInPlaceParams { operation: operation as u32, first: first as u32, shape, b };
-    record(stream, source, &[other.whole()], target, &params, items)
+    Ok(record(stream, source, &[other.whole()], target, &params, items)?)
 }
 
 impl Tensor {
@@ -63,17 +60,18 @@ impl Tensor {
         })
     }
 
-    /// A function of each element in this tensor's own memory; f32.
+    /// A function of each element in this tensor's own memory; f32 or f16.
     ///
     /// # Errors
-    /// If the tensor is not f32, or as for [`binary_in_place`](Self::binary_in_place).
+    /// If the tensor is of another type, or as for [`binary_in_place`](Self::binary_in_place).
     pub fn unary_in_place(&mut self, operation: Unary) -> Result<()> {
-        self.expect_dtype("unary_in_place", "the operand", DType::F32)?;
+        let source = Operation::UnaryInPlace.on(self.dtype, "unary_in_place", "the operand")?;
+        let dtype = self.dtype;
         let (first, elements) = (self.layout.offset as u32, self.elements() as u32); // within u32, by the layout
         let params = UnaryInPlaceParams { operation: operation as u32, first, elements };
         self.change("unary_in_place", |stream, storage| {
-            let items = elements_of(storage, DType::F32);
-            record(stream, &kernels::UNARY_IN_PLACE, &[], Operand::update(storage), &params, items)
+            let items = elements_of(storage, dtype);
+            Ok(record(stream, source, &[], Operand::update(storage), &params, items)?)
         })
     }
 
@@ -87,14 +85,14 @@ impl Tensor {
     pub fn fill<T: Element>(&mut self, value: T) -> Result<()> {
         self.expect_dtype("fill", "the tensor", T::DTYPE)?;
         // All of the memory: nobody can see what is around the view.
-        self.own("fill", |stream, storage| stream.record(&Work::Fill(pattern(value)), &[Operand::write(storage)]))
+        self.own("fill", |stream, storage| Ok(stream.record(&Work::Fill(pattern(value)), &[Operand::write(storage)])?))
     }
 
     /// Records an operation on the memory, whose elements lie one after the other.
     fn change(
         &mut self,
         operation: &'static str,
-        record: impl FnOnce(&Stream, &mut Storage) -> thalweg_runtime::Result<()>,
+        record: impl FnOnce(&Stream, &mut Storage) -> Result<()>,
     ) -> Result<()> {
         if !self.layout.is_contiguous() {
             return Err(Error::Strided { operation, shape: self.shape().to_vec() });
@@ -103,11 +101,7 @@ impl Tensor {
     }
 
     /// Records an operation on the memory if it is this tensor's alone. Nothing is recorded for an empty tensor.
-    fn own(
-        &mut self,
-        operation: &'static str,
-        record: impl FnOnce(&Stream, &mut Storage) -> thalweg_runtime::Result<()>,
-    ) -> Result<()> {
+    fn own(&mut self, operation: &'static str, record: impl FnOnce(&Stream, &mut Storage) -> Result<()>) -> Result<()> {
         let empty = self.elements() == 0;
         if self.storage.is_frozen() {
             // Whoever shares it: dropping the others would not help.

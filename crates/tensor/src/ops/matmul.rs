@@ -1,20 +1,21 @@
 //! General matrix products.
 
 use super::dispatch;
+use super::kernels::Operation;
 use crate::layout::{Axes, Layout};
-use crate::{DType, Error, Result, Tensor};
-use thalweg_kernels::matmul::{MATMUL, Matrix, Params};
+use crate::{Error, Result, Tensor};
+use thalweg_kernels::matmul::{Matrix, Params};
 
 impl Tensor {
-    /// The matrix product of `[.., m, k]` and `[.., k, n]`, f32, with the same leading axes: `[.., m, n]`. Operands may be
+    /// The matrix product of `[.., m, k]` and `[.., k, n]`, both f32 or both f16, with the same leading axes: `[.., m, n]`. Operands may be
     /// views; more than one leading axis is merged, by a copy if it must be. For weights that are used again and again,
     /// [`linear`](Self::linear) is faster.
     ///
     /// # Errors
-    /// If the tensors are not f32 or the shapes do not match.
+    /// If the tensors are of another type or of two, or the shapes do not match.
     pub fn matmul(&self, other: &Self) -> Result<Self> {
-        self.expect_dtype("matmul", "the first operand", DType::F32)?;
-        other.expect_dtype("matmul", "the second operand", DType::F32)?;
+        let source = Operation::Matmul.on(self.dtype, "matmul", "the first operand")?;
+        other.expect_dtype("matmul", "the second operand", self.dtype)?;
         let [leading @ .., m, k] = self.shape() else {
             let (given, expected) = (self.shape().to_vec(), "at least two axes".to_owned());
             return Err(Error::Shape { operation: "matmul", what: "the first operand", given, expected });
@@ -41,9 +42,9 @@ impl Tensor {
         let (a_at, b_at) = (a.matrix(), b.matrix());
         let params = Params { batch: count(batch), m: count(*m), k: count(*k), n: count(n), a: a_at, b: b_at };
         if *k == 0 {
-            return Self::zeros::<f32>(self.device(), &shape);
+            return Self::filled(self.device(), layout, self.dtype, 0);
         }
-        dispatch(&MATMUL, &[a.whole(), b.whole()], self.device(), (layout, DType::F32), &params, batch * m)
+        dispatch(source, &[a.whole(), b.whole()], self.device(), (layout, self.dtype), &params, batch * m)
     }
 
     /// This as three axes, whose leading ones are merged.

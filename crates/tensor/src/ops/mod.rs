@@ -3,6 +3,7 @@
 mod elementwise;
 mod encoder;
 mod in_place;
+mod kernels;
 mod matmul;
 mod rows;
 
@@ -31,8 +32,9 @@ fn dispatch(
     items: usize,
 ) -> Result<Tensor> {
     let (layout, dtype) = output;
+    let bytes = layout.bytes(dtype);
     Tensor::make(device, layout, dtype, |stream, storage| {
-        record(stream, source, inputs, Operand::write(storage), params, items)
+        record(stream, source, inputs, Operand::write(storage).first(bytes), params, items)
     })
 }
 
@@ -62,8 +64,7 @@ impl Tensor {
 
     /// The elements alone. The tensor is [`bindable`].
     pub(crate) fn exact(&self) -> Operand<'_> {
-        let bytes = (self.elements() * self.dtype.bytes()) as u64;
-        Operand::read(&self.storage, self.byte_offset(), bytes)
+        Operand::read(&self.storage, self.byte_offset(), self.layout.bytes(self.dtype))
     }
 
     pub(crate) fn expect_dtype(&self, operation: &'static str, what: &'static str, dtype: DType) -> Result<()> {
@@ -71,6 +72,14 @@ impl Tensor {
             return Ok(());
         }
         Err(Error::DType { operation, what, given: self.dtype, expected: dtype.name() })
+    }
+
+    /// Fails unless the elements are floating-point numbers.
+    fn expect_float(&self, operation: &'static str, what: &'static str) -> Result<()> {
+        match self.dtype {
+            DType::F32 | DType::F16 => Ok(()),
+            given => Err(Error::DType { operation, what, given, expected: "f32 or f16" }),
+        }
     }
 
     fn expect_shape(&self, operation: &'static str, what: &'static str, shape: &[usize]) -> Result<()> {

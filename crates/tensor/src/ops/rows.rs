@@ -1,34 +1,34 @@
 //! Along the last axis. Views are made contiguous first. Where the result has the operand's shape, an empty operand has an
 //! empty result, also if it is the last axis that is empty.
 
+use super::kernels::Operation;
 use super::{bindable, dispatch};
 use crate::layout::Layout;
-use crate::{DType, Error, Result, Tensor};
+use crate::{Error, Result, Tensor};
 use bytemuck::Pod;
-use thalweg_hal::KernelSource;
 use thalweg_kernels::reduce::Reduction;
 use thalweg_kernels::{norm, pool, reduce, softmax};
 
 impl Tensor {
-    /// Softmax over the last axis, f32. A row of nothing but -inf becomes NaN.
+    /// Softmax over the last axis, f32 or f16. A row of nothing but -inf becomes NaN.
     ///
     /// # Errors
-    /// If the tensor is not f32 or has no axis.
+    /// If the tensor is of another type or has no axis.
     pub fn softmax(&self) -> Result<Self> {
         let width = self.row_width("softmax")?;
-        self.by_rows("softmax", &softmax::SOFTMAX, &[], &softmax::Params { width })
+        self.by_rows("softmax", Operation::Softmax, &[], &softmax::Params { width })
     }
 
-    /// Rows scaled to Euclidean length 1, or left 0, f32: `x / max(|x|, 1e-12)`.
+    /// Rows scaled to Euclidean length 1, or left 0, f32 or f16: `x / max(|x|, 1e-12)`.
     ///
     /// # Errors
-    /// If the tensor is not f32 or has no axis.
+    /// If the tensor is of another type or has no axis.
     pub fn normalize(&self) -> Result<Self> {
         let width = self.row_width("normalize")?;
-        self.by_rows("normalize", &pool::NORMALIZE, &[], &pool::NormalizeParams { width })
+        self.by_rows("normalize", Operation::Normalize, &[], &pool::NormalizeParams { width })
     }
 
-    /// Layer normalisation over the last axis, f32; `weight` and `bias` are `[width]`.
+    /// Layer normalisation over the last axis, f32 or f16; `weight` and `bias` are `[width]`, of the same type.
     ///
     /// # Errors
     /// If a type or shape does not match.
@@ -37,7 +37,7 @@ impl Tensor {
         weight.expect_shape("layer_norm", "the weight", &[width as usize])?;
         bias.expect_shape("layer_norm", "the bias", &[width as usize])?;
         let others = &[(weight, "the weight"), (bias, "the bias")];
-        self.by_rows("layer_norm", &norm::LAYER_NORM, others, &norm::Params { width, epsilon })
+        self.by_rows("layer_norm", Operation::LayerNorm, others, &norm::Params { width, epsilon })
     }
 
     /// Layer normalisation of the sum with `residual`, which has this tensor's shape, in one pass.
@@ -50,13 +50,13 @@ impl Tensor {
         weight.expect_shape("add_layer_norm", "the weight", &[width as usize])?;
         bias.expect_shape("add_layer_norm", "the bias", &[width as usize])?;
         let others = &[(residual, "the residual"), (weight, "the weight"), (bias, "the bias")];
-        self.by_rows("add_layer_norm", &norm::ADD_LAYER_NORM, others, &norm::Params { width, epsilon })
+        self.by_rows("add_layer_norm", Operation::AddLayerNorm, others, &norm::Params { width, epsilon })
     }
 
-    /// The last axis reduced to one value and left out, f32.
+    /// The last axis reduced to one value and left out, f32 or f16.
     ///
     /// # Errors
-    /// If the tensor is not f32, or has no axis or an empty last one.
+    /// If the tensor is of another type, or has no axis or an empty last one.
     pub fn reduce(&self, reduction: Reduction) -> Result<Self> {
         let width = self.row_width("reduce")?;
         if width == 0 {
@@ -67,12 +67,13 @@ impl Tensor {
         let params = reduce::Params { reduction: reduction as u32, width };
         let items = layout.elements();
         let x = bindable(self)?;
-        dispatch(&reduce::REDUCE, &[x.exact()], self.device(), (layout, DType::F32), &params, items)
+        let source = Operation::Reduce.on(self.dtype, "reduce", "the operand")?;
+        dispatch(source, &[x.exact()], self.device(), (layout, self.dtype), &params, items)
     }
 
-    /// The length of the last axis of an f32 tensor.
+    /// The length of the last axis of a floating-point tensor.
     fn row_width(&self, operation: &'static str) -> Result<u32> {
-        self.expect_dtype(operation, "the operand", DType::F32)?;
+        self.expect_float(operation, "the operand")?;
         match self.shape().last() {
             Some(width) => Ok(*width as u32), // within u32, by the layout
             None => {
@@ -86,7 +87,7 @@ impl Tensor {
     fn by_rows(
         &self,
         operation: &'static str,
-        source: &KernelSource,
+        kernel: Operation,
         others: &[(&Self, &'static str)],
         params: &impl Pod,
     ) -> Result<Self> {
@@ -94,11 +95,12 @@ impl Tensor {
         let mut operands = smallvec::SmallVec::<[Self; 4]>::new();
         operands.push(bindable(self)?);
         for (operand, what) in others {
-            operand.expect_dtype(operation, what, DType::F32)?;
+            operand.expect_dtype(operation, what, self.dtype)?;
             operands.push(bindable(operand)?);
         }
         let inputs: smallvec::SmallVec<[_; 4]> = operands.iter().map(Self::exact).collect();
         let rows = self.shape().split_last().map_or(1, |(_, rows)| rows.iter().product());
-        dispatch(source, &inputs, self.device(), (layout, DType::F32), params, rows)
+        let source = kernel.on(self.dtype, operation, "the operand")?;
+        dispatch(source, &inputs, self.device(), (layout, self.dtype), params, rows)
     }
 }

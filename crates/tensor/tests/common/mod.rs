@@ -1,10 +1,13 @@
-//! The devices that every case runs on, the plain arrays that tensors are compared with, and tensors in disguise.
+//! The devices that every case runs on, random cases, and the conformance suite's arrays and disguises.
 
-#![allow(dead_code, clippy::unwrap_used)] // each test program uses its part; a failed step is a failed test
+#![allow(dead_code, unused_imports, clippy::unwrap_used)] // each test program uses its part; a failed step is a failed test
 
-pub mod array;
-pub mod disguise;
+/// Arrays on the host.
+pub use thalweg_conformance::array;
+/// Numbers from a seed.
+pub use thalweg_kernels::testing::Random;
 
+use array::Array;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner};
 use std::fmt::Debug;
@@ -12,9 +15,7 @@ use std::sync::{Arc, OnceLock};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_runtime::{Config, Device};
-
-/// Half a unit in the last place of 1: the relative error of one rounded f32 operation.
-pub const ROUNDING: f64 = 5.960_464_477_539_063e-8;
+use thalweg_tensor::{Element, Tensor};
 
 /// A device to test on, and what has to hold once a case is over.
 pub struct Bench {
@@ -86,19 +87,22 @@ where
     }
 }
 
-/// Panics unless each value is as far from what is expected as `tolerance` says, or nearer.
-#[track_caller]
-pub fn assert_within(actual: &[f32], expected: &[f64], tolerance: impl Fn(usize) -> f64) {
-    assert_eq!(actual.len(), expected.len(), "number of values");
-    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-        let distance = (f64::from(*actual) - expected).abs();
-        let tolerance = tolerance(index);
-        assert!(
-            distance <= tolerance,
-            "value {index} is {actual}, expected {expected}: {distance:e} apart, at most {tolerance:e}"
-        );
-    }
+/// Shapes of 0 to 6 axes, some of length 0 and many of length 1, of at most `most` elements.
+pub fn shapes(most: usize) -> impl Strategy<Value = Vec<usize>> {
+    let axis = prop_oneof![1 => Just(0), 6 => Just(1), 20 => 2..=6usize, 3 => 7..=300usize];
+    proptest::collection::vec(axis, 0..=6).prop_map(move |mut shape| {
+        let mut elements = 1;
+        for axis in &mut shape {
+            if elements * (*axis).max(1) > most {
+                *axis = 1;
+            }
+            elements *= (*axis).max(1);
+        }
+        shape
+    })
 }
 
-/// Numbers from a seed.
-pub use thalweg_kernels::testing::Random;
+/// A tensor of these values that is, perhaps, a view, frozen, or written on another stream.
+pub fn disguised<T: Element>(device: &Device, array: &Array<T>, seed: u64) -> Tensor {
+    thalweg_conformance::disguise::disguised(device, array, seed).unwrap()
+}

@@ -1,11 +1,11 @@
 //! Arrays on the host, indexed one element at a time: what views and operators are compared with.
 
-use proptest::prelude::*;
-
 /// Elements in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array<T> {
+    /// The lengths of the axes, outermost first.
     pub shape: Vec<usize>,
+    /// The elements.
     pub values: Vec<T>,
 }
 
@@ -17,20 +17,24 @@ pub fn indices(shape: &[usize]) -> Vec<Vec<usize>> {
 }
 
 impl<T: Copy> Array<T> {
+    /// The elements that `value` makes of their positions.
     pub fn new(shape: &[usize], mut value: impl FnMut(usize) -> T) -> Self {
         let values = (0..shape.iter().product()).map(&mut value).collect();
         Self { shape: shape.to_vec(), values }
     }
 
+    /// The elements that `value` makes of their indices.
     pub fn from_indices(shape: &[usize], value: impl Fn(&[usize]) -> T) -> Self {
         Self { shape: shape.to_vec(), values: indices(shape).iter().map(|index| value(index)).collect() }
     }
 
+    /// The element at an index. Panics if there is none.
     pub fn at(&self, index: &[usize]) -> T {
         assert_eq!(index.len(), self.shape.len());
         self.values[index.iter().zip(&self.shape).fold(0, |at, (i, length)| at * length + i)]
     }
 
+    /// As the tensor's function of the name.
     pub fn permute(&self, order: &[usize]) -> Self {
         let shape: Vec<_> = order.iter().map(|axis| self.shape[*axis]).collect();
         Self::from_indices(&shape, |index| {
@@ -40,6 +44,7 @@ impl<T: Copy> Array<T> {
         })
     }
 
+    /// As the tensor's function of the name.
     pub fn narrow(&self, axis: usize, start: usize, len: usize) -> Self {
         let mut shape = self.shape.clone();
         shape[axis] = len;
@@ -50,6 +55,7 @@ impl<T: Copy> Array<T> {
         })
     }
 
+    /// As the tensor's function of the name.
     pub fn reshape(&self, shape: &[usize]) -> Self {
         assert_eq!(self.values.len(), shape.iter().product());
         Self { shape: shape.to_vec(), values: self.values.clone() }
@@ -64,19 +70,4 @@ impl<T: Copy> Array<T> {
             self.at(&own)
         })
     }
-}
-
-/// Shapes of 0 to 6 axes, some of length 0 and many of length 1, of at most `most` elements.
-pub fn shapes(most: usize) -> impl Strategy<Value = Vec<usize>> {
-    let axis = prop_oneof![1 => Just(0), 6 => Just(1), 20 => 2..=6usize, 3 => 7..=300usize];
-    proptest::collection::vec(axis, 0..=6).prop_map(move |mut shape| {
-        let mut elements = 1;
-        for axis in &mut shape {
-            if elements * (*axis).max(1) > most {
-                *axis = 1;
-            }
-            elements *= (*axis).max(1);
-        }
-        shape
-    })
 }

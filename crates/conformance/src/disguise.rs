@@ -1,23 +1,27 @@
 //! The same values in another place: tensors whose layout an operator must see through.
 
-use super::Random;
-use super::array::Array;
+use crate::array::Array;
+use crate::shapes::shuffled;
+use thalweg_kernels::testing::Random;
 use thalweg_runtime::{Device, Stream};
-use thalweg_tensor::{Element, Tensor};
+use thalweg_tensor::{Element, Result, Tensor};
 
 /// A tensor of these values: plain, frozen, behind others at an offset that a binding may have or may not have, inside of a
 /// larger tensor, with its axes stored in another order, or several of these, as the seed decides. It is made on this
 /// thread's stream or another.
-pub fn disguised<T: Element>(device: &Device, array: &Array<T>, seed: u64) -> Tensor {
+///
+/// # Errors
+/// If there is no memory.
+pub fn disguised<T: Element>(device: &Device, array: &Array<T>, seed: u64) -> Result<Tensor> {
     let random = &mut Random::new(seed);
     if random.below(4) > 0 {
         return hidden(device, array, random);
     }
-    let other = Stream::new(device).unwrap();
+    let other = Stream::new(device)?;
     other.scope(|| hidden(device, array, random))
 }
 
-fn hidden<T: Element>(device: &Device, array: &Array<T>, random: &mut Random) -> Tensor {
+fn hidden<T: Element>(device: &Device, array: &Array<T>, random: &mut Random) -> Result<Tensor> {
     let rank = array.shape.len();
     let order = match random.below(3) {
         0 => shuffled(rank, random),
@@ -35,19 +39,19 @@ fn hidden<T: Element>(device: &Device, array: &Array<T>, random: &mut Random) ->
         let inside = own.filter(|own| own.iter().zip(&stored.shape).all(|(i, n)| i < n));
         inside.map_or(T::zeroed(), |own| stored.at(&own))
     });
-    let mut tensor = placed(device, &outer, random).reshape(&shape).unwrap();
+    let mut tensor = placed(device, &outer, random)?.reshape(&shape)?;
     for (axis, (before, _)) in margins.iter().enumerate() {
-        tensor = tensor.narrow(axis, *before, stored.shape[axis]).unwrap();
+        tensor = tensor.narrow(axis, *before, stored.shape[axis])?;
     }
     let mut back = vec![0; rank];
     order.iter().enumerate().for_each(|(at, axis)| back[*axis] = at);
-    let tensor = tensor.permute(&back).unwrap();
+    let tensor = tensor.permute(&back)?;
     assert_eq!(tensor.shape(), array.shape);
-    tensor
+    Ok(tensor)
 }
 
 /// The values on one axis.
-fn placed<T: Element>(device: &Device, array: &Array<T>, random: &mut Random) -> Tensor {
+fn placed<T: Element>(device: &Device, array: &Array<T>, random: &mut Random) -> Result<Tensor> {
     let elements = array.values.len();
     // In elements: bindings start at multiples of 64.
     let before = [0, 64, 128, random.below(200) as usize][random.below(4) as usize];
@@ -62,12 +66,5 @@ fn placed<T: Element>(device: &Device, array: &Array<T>, random: &mut Random) ->
             .and_then(|tensor| tensor.narrow(1, 1, 1))
             .and_then(|tensor| tensor.reshape(&[values.len()])),
     };
-    all.unwrap().narrow(0, before, elements).unwrap()
-}
-
-/// The axes in a random order.
-pub fn shuffled(rank: usize, random: &mut Random) -> Vec<usize> {
-    let mut order: Vec<_> = (0..rank).collect();
-    (1..rank).for_each(|axis| order.swap(axis, random.below(axis as u32 + 1) as usize));
-    order
+    all?.narrow(0, before, elements)
 }

@@ -1,0 +1,47 @@
+//! The cases, a file for each family of operators.
+
+mod attention;
+mod binary;
+mod cast;
+mod dense;
+mod embedding;
+mod failures;
+mod fill;
+mod in_place;
+mod lengths;
+mod matmul;
+mod mutable;
+mod norm;
+mod pool;
+mod rows;
+mod unary;
+mod views;
+
+use crate::{Case, Context, Outcome};
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    let families = [
+        attention::CASES,
+        binary::CASES,
+        cast::CASES,
+        dense::CASES,
+        embedding::CASES,
+        failures::CASES,
+        fill::CASES,
+        in_place::CASES,
+        lengths::CASES,
+        matmul::CASES,
+        mutable::CASES,
+        norm::CASES,
+        pool::CASES,
+        rows::CASES,
+        unary::CASES,
+        views::CASES,
+    ];
+    families.concat()
+}
+
+const fn case(name: &'static str, rounds: u64, run: fn(&mut Context<'_>) -> Outcome) -> Case {
+    Case { name, rounds, run }
+}

@@ -1,0 +1,68 @@
+//! A device that counts what it compiles.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use thalweg_hal::{Device, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Result, Timeline, Wait};
+
+/// A device with a count of the pipelines that it was asked for.
+#[derive(Debug)]
+pub struct Counting {
+    inner: Arc<dyn Device>,
+    pipelines: AtomicU64,
+}
+
+impl Counting {
+    /// Wraps a device.
+    pub fn new(inner: Arc<dyn Device>) -> Arc<Self> {
+        Arc::new(Self { inner, pipelines: AtomicU64::new(0) })
+    }
+
+    /// How many pipelines have been compiled.
+    pub fn pipelines(&self) -> u64 {
+        // Relaxed: a count, of what the same thread asked for.
+        self.pipelines.load(Ordering::Relaxed)
+    }
+}
+
+impl Device for Counting {
+    fn info(&self) -> &DeviceInfo {
+        self.inner.info()
+    }
+
+    fn create_queue(&self) -> Result<Box<dyn Queue>> {
+        self.inner.create_queue()
+    }
+
+    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
+        self.inner.create_timeline()
+    }
+
+    fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
+        self.pipelines.fetch_add(1, Ordering::Relaxed);
+        self.inner.create_pipeline(source)
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        self.inner.allocate(bytes)
+    }
+
+    unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.inner.read(memory, offset, into) }
+    }
+
+    unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.inner.write(memory, offset, from) }
+    }
+
+    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.inner.discard(memory, offset, bytes) }
+    }
+
+    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+        self.inner.wait_any(watch, timeout)
+    }
+}

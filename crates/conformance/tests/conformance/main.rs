@@ -1,0 +1,29 @@
+//! Every case on every backend, `backend::case`. There is a file for each backend, which says how to open it.
+
+mod cpu;
+mod mock;
+mod vulkan;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use thalweg_conformance::{cases, seed};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let seed = seed();
+    if !arguments.list {
+        println!("THALWEG_SEED={seed}");
+    }
+    let backends = [&mock::BACKEND, &cpu::BACKEND].into_iter().chain(vulkan::backend());
+    let trials = backends.flat_map(|backend| {
+        cases::all().into_iter().filter_map(move |case| {
+            let name = format!("{}::{}", backend.name(), case.name);
+            if let Some(reason) = vulkan::cannot(&case).filter(|_| backend.name() == "vulkan") {
+                eprintln!("SKIPPED: {name}: {reason}");
+                return None;
+            }
+            let run = move || backend.run(&case, seed).map_err(|failure| Failed::from(failure.to_string()));
+            Some(Trial::test(name, run))
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}

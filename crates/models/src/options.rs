@@ -1,0 +1,49 @@
+//! How a model is to be loaded.
+
+use crate::error::{Error, Result};
+use thalweg_tensor::DType;
+
+/// Settings of a load, for [`EmbeddingModel::load_with`](crate::EmbeddingModel::load_with).
+///
+/// ```
+/// use thalweg_models::LoadOptions;
+/// use thalweg_tensor::DType;
+///
+/// let options = LoadOptions::new().dtype(DType::F16);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct LoadOptions {
+    dtype: DType,
+}
+
+impl LoadOptions {
+    /// The defaults: f32.
+    pub fn new() -> Self {
+        Self { dtype: DType::F32 }
+    }
+
+    /// What the device computes in, f32 or f16. Weights are converted once, when they are loaded; embeddings are f32 in
+    /// either case.
+    ///
+    /// In f16 weights and activations take half the memory, and a GPU is faster; values of an embedding of unit length
+    /// are off by up to 2e-3. On the processor it is slower than f32: each value is widened before it is used.
+    pub fn dtype(self, dtype: DType) -> Self {
+        Self { dtype }
+    }
+
+    /// The type, if a model can be loaded in it.
+    pub(crate) fn checked_dtype(self) -> Result<DType> {
+        match self.dtype {
+            DType::F32 | DType::F16 => Ok(self.dtype),
+            given => Err(Error::LoadDtype { given }),
+        }
+    }
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
