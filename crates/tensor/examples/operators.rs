@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 use thalweg_runtime::{Config, Device, Stream};
-use thalweg_tensor::{Activation, PackedMatrix, Pooling, Result, Tensor};
+use thalweg_tensor::{Activation, DType, PackedMatrix, Pooling, Result, Tensor};
 
 /// MiniLM's.
 const WIDTH: usize = 384;
@@ -22,30 +22,36 @@ fn main() -> Result<()> {
     println!("{}", device.info().name);
     let tokens: Vec<usize> = std::env::args().skip(1).map(|n| n.parse().expect("a number of tokens")).collect();
     let tokens = if tokens.is_empty() { vec![32, 128, 1024, 16_384] } else { tokens };
-    tokens.into_iter().try_for_each(|tokens| measure(&device, tokens))
+    for tokens in tokens {
+        for dtype in [DType::F32, DType::F16] {
+            measure(&device, tokens, dtype)?;
+        }
+    }
+    Ok(())
 }
 
-fn random(device: &Device, shape: &[usize]) -> Result<Tensor> {
+fn random(device: &Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| fastrand::f32() - 0.5).collect();
-    Tensor::from_slice(device, &values, shape)
+    Tensor::from_slice(device, &values, shape)?.to_dtype(dtype)
 }
 
-fn measure(device: &Device, tokens: usize) -> Result<()> {
+fn measure(device: &Device, tokens: usize, dtype: DType) -> Result<()> {
+    let random = |shape: &[usize]| random(device, shape, dtype);
     let matrix = |outputs: usize, inputs: usize| -> Result<(PackedMatrix, Tensor)> {
         let weight: Vec<f32> = (0..outputs * inputs).map(|_| (fastrand::f32() - 0.5) * 0.1).collect();
-        Ok((PackedMatrix::new(device, &weight, outputs, inputs)?, random(device, &[outputs])?.freeze()?))
+        Ok((PackedMatrix::with_dtype(device, &weight, outputs, inputs, dtype)?, random(&[outputs])?.freeze()?))
     };
     let (qkv, mixed) = (matrix(3 * WIDTH, WIDTH)?, matrix(WIDTH, WIDTH)?);
     let (up, down) = (matrix(WIDE, WIDTH)?, matrix(WIDTH, WIDE)?);
     let length = tokens.min(32) as u32;
     let offsets: Vec<u32> = (0..=tokens as u32 / length).map(|i| i * length).collect();
     let offsets = Tensor::from_slice(device, &offsets, &[offsets.len()])?;
-    let (gain, shift) = (random(device, &[WIDTH])?, random(device, &[WIDTH])?);
-    let (hidden, wide) = (random(device, &[tokens, WIDTH])?, random(device, &[tokens, WIDE])?);
-    let all = random(device, &[tokens, 3 * WIDTH])?;
+    let (gain, shift) = (random(&[WIDTH])?, random(&[WIDTH])?);
+    let (hidden, wide) = (random(&[tokens, WIDTH])?, random(&[tokens, WIDE])?);
+    let all = random(&[tokens, 3 * WIDTH])?;
     let dense = |x: &Tensor, (weight, bias): &(PackedMatrix, Tensor), activation| x.linear(weight, bias, activation);
     let none = Activation::None;
-    println!("{tokens} tokens:");
+    println!("{tokens} tokens, {dtype}:");
     let mut sum = Duration::ZERO;
     let mut show = |name: &str, times: u32, flops: usize, run: &dyn Fn() -> Result<Tensor>| -> Result<()> {
         let each = chain(device, run)?;

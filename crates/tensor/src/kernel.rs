@@ -138,7 +138,10 @@ impl Kernel {
             }
             made.push((storage, layout, *dtype));
         }
-        let mut targets: Vec<&mut Storage> = made.iter_mut().map(|(storage, ..)| storage).collect();
+        let mut targets = Vec::new();
+        for (storage, layout, dtype) in &mut made {
+            targets.push((storage, layout.bytes(*dtype)));
+        }
         self.record(&stream, extent, params, inputs, &mut targets)?;
         let tensor = |(storage, layout, dtype)| Tensor { storage: Arc::new(storage), layout, dtype };
         Ok(made.into_iter().map(tensor).collect())
@@ -164,8 +167,9 @@ impl Kernel {
             return Err(thalweg_runtime::Error::Frozen { operand: inputs.len() }.into());
         }
         let stream = Stream::current(target.device())?;
+        let bytes = target.layout.bytes(target.dtype);
         let storage = Arc::get_mut(&mut target.storage).ok_or(Error::Shared { operation })?;
-        self.record(&stream, extent, params, inputs, &mut [storage])
+        self.record(&stream, extent, params, inputs, &mut [(storage, bytes)])
     }
 
     fn record<P: Pod>(
@@ -174,7 +178,7 @@ impl Kernel {
         extent: [u32; 3],
         params: &P,
         inputs: &[&Tensor],
-        outputs: &mut [&mut Storage],
+        outputs: &mut [(&mut Storage, u64)],
     ) -> Result<()> {
         let pipeline = stream.device().pipeline(&self.source)?;
         let given = (inputs.len(), outputs.len());
@@ -184,7 +188,7 @@ impl Kernel {
         }
         let inputs = inputs.iter().map(|input| bindable(input)).collect::<Result<Vec<_>>>()?;
         let mut operands: Vec<_> = inputs.iter().map(Tensor::exact).collect();
-        operands.extend(outputs.iter_mut().map(|storage| Operand::update(storage)));
+        operands.extend(outputs.iter_mut().map(|(storage, bytes)| Operand::update(storage).first(*bytes)));
         let work = Work::Dispatch { pipeline: &pipeline, params: bytemuck::bytes_of(params), extent };
         Ok(stream.record(&work, &operands)?)
     }
