@@ -18,7 +18,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let best = thalweg_vulkan::best(&adapters).ok_or("no Vulkan device can be used")?;
     let device = Device::new(thalweg_vulkan::VulkanDevice::open(&adapters[best])?, Config::default())?;
     let model = EmbeddingModel::load_with(&device, directory, LoadOptions::default().dtype(dtype))?;
-    let text = "the river runs down to the sea and every stream that enters it joins the line of fastest flow along its bed".to_owned();
+    let text =
+        "the river runs down to the sea and every stream that enters it joins the line of fastest flow along its bed"
+            .to_owned();
     let names = ["tokens", "record", "wait", "read", "device"];
     let mut times = vec![Vec::new(); names.len()];
     let mut lists = 0;

@@ -141,7 +141,7 @@ fn chains_per_second(device: &Device, pipeline: &Pipeline, steps: u32, threads: 
 /// How long the host takes to read and write what the device is done with.
 fn reads(device: &Device) -> Result<()> {
     println!("bytes     read us  write us (medians of 101)");
-    for bytes in [64, 256, 512, 1536, 4096, 65536, 1 << 20] {
+    for bytes in [64, 256, 512, 1536, 4096, 16_384, 65_536, 1 << 20] {
         let storage = Storage::from_bytes(device, &vec![1; bytes])?;
         let mut into = vec![0; bytes];
         let read = median(|| storage.read(0, &mut into))?;

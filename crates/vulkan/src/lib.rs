@@ -20,7 +20,7 @@
 //! # What it cannot do
 //!
 //! - Notice a missing wait where there is one `VkQueue`: lists then run in order. The mock is the device to test with.
-//! - Stop a list, or end a wait in the driver early: waits look every 10 ms whether they were interrupted.
+//! - Stop a list, or end a wait in the driver early: waits look every millisecond whether they were interrupted.
 //! - Know that a list has run without asking. What a list holds is let go of when its timeline is next asked or dropped; a
 //!   device that is dropped while lists run stays open, with their memory, unless something new is made on it later.
 //! - [`Device::discard`](thalweg_hal::Device::discard) does nothing.
@@ -44,6 +44,7 @@
 //! kept.
 
 mod adapter;
+mod bus;
 mod cache;
 mod context;
 mod device;

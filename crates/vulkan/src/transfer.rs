@@ -1,6 +1,7 @@
 //! Copies between the host and memory that it does not see, and zeros for new memory: small submissions of our own, each
 //! waited for.
 
+use crate::bus::copy_from_device;
 use crate::context::Context;
 use crate::memory::{Buffer, Use};
 use crate::sync::lock;
@@ -13,7 +14,7 @@ const SLOTS: usize = 8;
 /// What is copied at once.
 const CHUNK: u64 = 1 << 20;
 /// Up to here, the host reads memory over the bus itself: a submission takes longer.
-const DIRECT_READ: usize = 256;
+const DIRECT_READ: usize = 16 << 10;
 
 /// The transfers of a device.
 pub struct Transfers {
@@ -55,7 +56,14 @@ impl Transfers {
         from.check_range(offset, into.len() as u64)?;
         if let Some(mapped) = from.mapped().filter(|_| from.is_cached || into.len() <= DIRECT_READ) {
             // SAFETY: the range is inside the mapping, and nobody writes it.
-            unsafe { mapped.add(offset as usize).copy_to_nonoverlapping(pointer(into), into.len()) };
+            unsafe {
+                let from_byte = mapped.add(offset as usize);
+                if from.is_cached {
+                    from_byte.copy_to_nonoverlapping(pointer(into), into.len());
+                } else {
+                    copy_from_device(from_byte, pointer(into), into.len());
+                }
+            }
             return Ok(());
         }
         for (index, into) in into.chunks_mut(CHUNK as usize).enumerate() {
