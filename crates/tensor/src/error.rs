@@ -113,6 +113,19 @@ pub enum Error {
         /// What would do.
         expected: String,
     },
+    /// A kernel of the user's own was given another number of tensors than it takes.
+    #[error(
+        "kernel `{kernel}` was given {} inputs and {} outputs; it takes {} and {}",
+        given.0, given.1, expected.0, expected.1
+    )]
+    Operands {
+        /// The kernel's name.
+        kernel: String,
+        /// Inputs and outputs given.
+        given: (usize, usize),
+        /// Inputs and outputs that it takes.
+        expected: (usize, usize),
+    },
 }
 
 impl Error {

@@ -13,6 +13,7 @@
 
 mod dtype;
 mod error;
+mod kernel;
 mod layout;
 mod mutable;
 mod ops;
@@ -22,6 +23,7 @@ mod view;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use half::f16;
+pub use kernel::Kernel;
 pub use layout::MAX_RANK;
 pub use mutable::MutableTensor;
 pub use ops::PackedMatrix;

@@ -61,11 +61,11 @@ mod model;
 pub use device::{DeviceReport, devices, open, open_with};
 pub use error::{Error, Result};
 pub use model::EmbeddingModel;
-pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, Limits};
+pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, HostFn, KernelFailure, Limits};
 pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
 pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Stream};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory};
 pub use thalweg_tensor::{
-    Activation, Binary, DType, Element, Error as TensorError, MutableTensor, PackedMatrix, Pooling, Reduction, Tensor,
-    Unary, f16,
+    Activation, Binary, DType, Element, Error as TensorError, Kernel, MutableTensor, PackedMatrix, Pooling, Reduction,
+    Tensor, Unary, f16,
 };

@@ -1,6 +1,7 @@
 // The operands for heads of any width: one element at a time.
 const WIDE: bool = false;
 @group(0) @binding(0) var<storage, read> qkv: array<scalar>;
+@group(0) @binding(1) var<storage, read> offsets: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<scalar>;
 
 fn qkv_len() -> u32 {

@@ -10,7 +10,6 @@ struct Params {
     scale: f32,
 }
 var<immediate> p: Params;
-@group(0) @binding(1) var<storage, read> offsets: array<u32>;
 @group(0) @binding(3) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
 const ROWS: u32 = 16u;

@@ -1,6 +1,7 @@
 // The operands where a head's width is a multiple of 4: four elements at a time.
 const WIDE: bool = true;
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<scalar>>;
+@group(0) @binding(1) var<storage, read> offsets: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<scalar>>;
 
 fn qkv_len() -> u32 {

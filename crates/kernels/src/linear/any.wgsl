@@ -1,6 +1,8 @@
 // The operands for any number of inputs and outputs: one element at a time.
 const WIDE: bool = false;
 @group(0) @binding(0) var<storage, read> x: array<scalar>;
+// In panels of 32 outputs, k-major, whatever the number of outputs.
+@group(0) @binding(1) var<storage, read> weight: array<vec4<scalar>>;
 @group(0) @binding(2) var<storage, read> bias: array<scalar>;
 @group(0) @binding(3) var<storage, read_write> out: array<scalar>;
 

@@ -1,11 +1,10 @@
-// A dense layer: what its forms for many rows and for few share. The weight is in panels of 32 outputs, k-major.
+// A dense layer: what its forms for many rows and for few share.
 struct Params {
     inputs: u32,
     outputs: u32,
     activation: u32,
 }
 var<immediate> p: Params;
-@group(0) @binding(1) var<storage, read> weight: array<vec4<scalar>>;
 @group(0) @binding(4) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
 // The failure's number plus 1 if the parameters contradict the bindings, else 0.

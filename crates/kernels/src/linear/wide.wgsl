@@ -1,6 +1,8 @@
 // The operands where the numbers of inputs and outputs are multiples of 4: four elements at a time.
 const WIDE: bool = true;
 @group(0) @binding(0) var<storage, read> x: array<vec4<scalar>>;
+// In panels of 32 outputs, k-major, whatever the number of outputs.
+@group(0) @binding(1) var<storage, read> weight: array<vec4<scalar>>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4<scalar>>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<scalar>>;
 

@@ -63,7 +63,7 @@ impl Tensor {
     }
 
     /// The elements alone. The tensor is [`bindable`].
-    fn exact(&self) -> Operand<'_> {
+    pub(crate) fn exact(&self) -> Operand<'_> {
         Operand::read(&self.storage, self.byte_offset(), self.layout.bytes(self.dtype))
     }
 
@@ -113,7 +113,7 @@ impl Tensor {
 }
 
 /// The tensor as a kernel can bind it on its own: contiguous, and starting where a binding may.
-fn bindable(tensor: &Tensor) -> Result<Tensor> {
+pub(crate) fn bindable(tensor: &Tensor) -> Result<Tensor> {
     if tensor.layout.is_contiguous() && tensor.byte_offset().is_multiple_of(BINDING_ALIGNMENT) {
         Ok(tensor.clone())
     } else {

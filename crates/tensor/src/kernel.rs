@@ -1,0 +1,198 @@
+//! Kernels of the user's own.
+
+use crate::layout::Layout;
+use crate::ops::bindable;
+use crate::tensor::WORD;
+use crate::{DType, Error, Result, Tensor};
+use bytemuck::Pod;
+use std::borrow::Cow;
+use std::sync::Arc;
+use thalweg_hal::{Access, Bounds, Groups, HostFn, KernelSource, Wgsl};
+use thalweg_runtime::{Device, Operand, Stream, Work};
+
+/// A kernel of your own: WGSL for GPUs, a function for the processor, or both. It runs on tensors with the safety of every
+/// other operation: on any stream, in the order of the data, and without a way to touch another tensor.
+///
+/// # The WGSL
+///
+/// Inputs are bound first, then outputs, then, if the kernel can fail, two words:
+///
+/// ```wgsl
+/// @group(0) @binding(0) var<storage, read> a: array<f32>;
+/// @group(0) @binding(1) var<storage, read_write> out: array<f32>;
+/// @group(0) @binding(2) var<storage, read_write> failure: array<atomic<u32>, 2>;
+/// var<immediate> p: Params;
+/// ```
+///
+/// An output starts as zeros. A run has an invocation for each item of its extent, rounded up to whole workgroups, so a kernel
+/// compares its `global_invocation_id` with the length of what it writes. An index past the end of an operand is clamped to
+/// it: it reads or writes a wrong element of that operand, never another tensor. A kernel that stores 1 in `failure[0]` (see
+/// [`failures`](Self::failures)) fails: whoever reads what it wrote, or what was computed from it, is told.
+///
+/// # Cost
+///
+/// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile), and kept for as long as
+/// the device; kernels are told apart by name. Make one once, and run it often.
+///
+/// ```
+/// use thalweg_tensor::{DType, Kernel, Tensor};
+///
+/// # fn main() -> thalweg_tensor::Result<()> {
+/// # let cpu = thalweg_cpu::CpuDevice::open().expect("the processor is there");
+/// # let device = thalweg_runtime::Device::new(cpu, Default::default())?;
+/// let scale = Kernel::new("scale", 1, 1).params::<f32>().host(|call| {
+///     let factor = call.params::<f32>()?;
+///     let items = call.items.start as usize..call.items.end as usize;
+///     let x = &call.inputs.get::<f32>(0)?[items];
+///     call.outputs.get::<f32>(1)?.iter_mut().zip(x).for_each(|(out, x)| *out = factor * x);
+///     Ok(())
+/// });
+/// let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0], &[3])?;
+/// let out = scale.run(&device, [3, 1, 1], &2.5f32, &[&x], &[(&[3], DType::F32)])?;
+/// assert_eq!(out[0].to_vec::<f32>()?, [2.5, 5.0, 7.5]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    source: KernelSource,
+    inputs: usize,
+}
+
+impl Kernel {
+    /// A kernel of this name that reads so many tensors and writes so many, 8 in all. It has no form yet: see
+    /// [`wgsl`](Self::wgsl) and [`host`](Self::host).
+    pub fn new(name: impl Into<String>, inputs: usize, outputs: usize) -> Self {
+        let reads = std::iter::repeat_n(Access::Read, inputs);
+        // Outputs start as zeros, and a kernel may leave some of them.
+        let bindings: Vec<_> = reads.chain(std::iter::repeat_n(Access::ReadWrite, outputs)).collect();
+        let (name, bindings) = (Cow::Owned(name.into()), Cow::Owned(bindings));
+        Self { source: KernelSource { name, bindings, params_bytes: 0, wgsl: None, host: None }, inputs }
+    }
+
+    /// The kernel takes a parameter struct, of at most 128 bytes and whole 32-bit words: `var<immediate>` in WGSL.
+    pub fn params<P: Pod>(mut self) -> Self {
+        // A type that is too large is refused when the kernel is compiled.
+        self.source.params_bytes = u32::try_from(size_of::<P>()).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// The form for GPUs: a module and the name of its compute entry point.
+    pub fn wgsl(mut self, module: impl Into<Cow<'static, str>>, entry: impl Into<Cow<'static, str>>) -> Self {
+        self.source.wgsl = Some(Wgsl {
+            source: module.into(),
+            entry: entry.into(),
+            overrides: Cow::Borrowed(&[]),
+            groups: Groups::Invocations,
+            bounds: Bounds::Clamped,
+            failures: Cow::Borrowed(&[]),
+        });
+        self
+    }
+
+    /// What the numbers mean that the WGSL stores in `failure[0]`: 1 is the first of these. What it stores in `failure[1]` is
+    /// added in brackets. Set after [`wgsl`](Self::wgsl).
+    pub fn failures(mut self, failures: &'static [&'static str]) -> Self {
+        if let Some(wgsl) = &mut self.source.wgsl {
+            wgsl.failures = Cow::Borrowed(failures);
+        }
+        self
+    }
+
+    /// The form for the processor. Its items are those of the extent's first axis: item `i` of `n` writes the `i`-th of `n`
+    /// equal parts of each output, so that several threads may share a run.
+    pub fn host(mut self, host: HostFn) -> Self {
+        self.source.host = Some(host);
+        self
+    }
+
+    /// Compiles the kernel for a device, where it is not yet compiled. May take a second on a GPU.
+    ///
+    /// # Errors
+    /// If the WGSL is wrong, with the line and the reason; if the kernel lacks the form that the device runs; if another kernel
+    /// of this name is in use.
+    pub fn compile(&self, device: &Device) -> Result<()> {
+        device.pipeline(&self.source)?;
+        Ok(())
+    }
+
+    /// Runs the kernel on the current stream, and returns its outputs. Views among the inputs are made contiguous.
+    ///
+    /// # Errors
+    /// As for [`compile`](Self::compile); if the number of operands, or the size of the parameters, is not what the kernel takes;
+    /// if an operand is empty or too large. A failure of the kernel itself is told to whoever reads the outputs.
+    pub fn run<P: Pod>(
+        &self,
+        device: &Device,
+        extent: [u32; 3],
+        params: &P,
+        inputs: &[&Tensor],
+        outputs: &[(&[usize], DType)],
+    ) -> Result<Vec<Tensor>> {
+        let stream = Stream::current(device)?;
+        let mut made = Vec::new();
+        for (shape, dtype) in outputs {
+            let layout = Layout::contiguous("Kernel::run", shape)?;
+            let bytes = layout.bytes(*dtype);
+            let mut storage = stream.allocate(bytes.next_multiple_of(WORD as u64))?;
+            if bytes > 0 {
+                stream.record(&Work::Fill(0), &[Operand::write(&mut storage)])?;
+            }
+            made.push((storage, layout, *dtype));
+        }
+        // A storage may be longer than its elements, by half of a word.
+        let targets: Vec<_> = made
+            .iter_mut()
+            .map(|(storage, layout, dtype)| Operand::update(storage).first(layout.bytes(*dtype)))
+            .collect();
+        self.record(&stream, extent, params, inputs, &targets)?;
+        let tensor = |(storage, layout, dtype)| Tensor { storage: Arc::new(storage), layout, dtype };
+        Ok(made.into_iter().map(tensor).collect())
+    }
+
+    /// Runs a kernel with one output on the current stream, which changes `target` in its own memory.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run); [`Error::Shared`] while a clone or a view shares the target's memory, [`Error::Strided`] if the
+    /// target is a view.
+    pub fn run_in_place<P: Pod>(
+        &self,
+        extent: [u32; 3],
+        params: &P,
+        inputs: &[&Tensor],
+        target: &mut Tensor,
+    ) -> Result<()> {
+        let operation = "Kernel::run_in_place";
+        if !target.layout.is_contiguous() || target.layout.offset != 0 {
+            return Err(Error::Strided { operation, shape: target.shape().to_vec() });
+        }
+        if target.storage.is_frozen() {
+            return Err(thalweg_runtime::Error::Frozen { operand: inputs.len() }.into());
+        }
+        let stream = Stream::current(target.device())?;
+        let bytes = target.layout.bytes(target.dtype);
+        let storage = Arc::get_mut(&mut target.storage).ok_or(Error::Shared { operation })?;
+        self.record(&stream, extent, params, inputs, &[Operand::update(storage).first(bytes)])
+    }
+
+    fn record<P: Pod>(
+        &self,
+        stream: &Stream,
+        extent: [u32; 3],
+        params: &P,
+        inputs: &[&Tensor],
+        outputs: &[Operand<'_>],
+    ) -> Result<()> {
+        let pipeline = stream.device().pipeline(&self.source)?;
+        let given = (inputs.len(), outputs.len());
+        let expected = (self.inputs, self.source.bindings.len() - self.inputs);
+        if given != expected {
+            return Err(Error::Operands { kernel: self.source.name.clone().into_owned(), given, expected });
+        }
+        let inputs = inputs.iter().map(|input| bindable(input)).collect::<Result<Vec<_>>>()?;
+        let mut operands: Vec<_> = inputs.iter().map(Tensor::exact).collect();
+        operands.extend_from_slice(outputs);
+        let work = Work::Dispatch { pipeline: &pipeline, params: bytemuck::bytes_of(params), extent };
+        Ok(stream.record(&work, &operands)?)
+    }
+}
