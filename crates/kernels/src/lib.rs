@@ -1,4 +1,4 @@
-//! Thalweg's compute kernels: the host form and an f64 reference of each.
+//! Thalweg's compute kernels: the host form, the form for GPUs and an f64 reference of each.
 //!
 //! A folder per family. Each has the parameter struct, a `static` [`KernelSource`](thalweg_hal::KernelSource) that says
 //! what the bindings and the extent mean, and a `reference` module in plain f64 that tests compare with.
@@ -10,6 +10,13 @@
 //! - **No panic.** Parameters are checked against the bindings; a contradiction is a
 //!   [`KernelFailure`](thalweg_hal::KernelFailure).
 //! - **No allocation in the long run.** Working memory belongs to the thread, at most 4 MiB, and is used again.
+//!
+//! # Forms for GPUs
+//!
+//! Beside each host form lies the same kernel in WGSL, in the family's folder; what they share is in `wgsl/`. They need no
+//! subgroups, at most 256 invocations a workgroup and 16 KiB of its memory. A module declares its bindings in their order,
+//! which is the order of the lengths in Metal. Kernels whose names end in `_F16` store f16 and compute in f32, on the host
+//! too. [`linear::best`] and [`attention::best`] choose between forms that compute the same.
 //!
 //! # How it is built
 //!

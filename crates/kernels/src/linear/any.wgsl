@@ -37,6 +37,10 @@ fn load_x(at: u32, end: u32) -> vec4<f32> {
     return values;
 }
 
+fn x_at(at: u32, end: u32) -> vec4<f32> {
+    return load_x(at, end);
+}
+
 // Bias and activation for up to four columns of a row, from `column` on. There is at least one.
 fn finish(row: u32, column: u32, sums: vec4<f32>) {
     let at = row * p.outputs + column;

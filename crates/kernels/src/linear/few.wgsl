@@ -34,7 +34,6 @@ fn main(
     let count = min(rows - first_row, 8u);
     let four = lid % 8u;
     let part = lid / 8u;
-    let at = first_row * p.inputs;
     var sums_0 = vec4<f32>();
     var sums_1 = vec4<f32>();
     var sums_2 = vec4<f32>();
@@ -43,35 +42,66 @@ fn main(
     var sums_5 = vec4<f32>();
     var sums_6 = vec4<f32>();
     var sums_7 = vec4<f32>();
-    for (var k = part * 4u; k < p.inputs; k += 128u) {
-        let w0 = load_weight(panel, k, four);
-        let w1 = load_weight(panel, k + 1u, four);
-        let w2 = load_weight(panel, k + 2u, four);
-        let w3 = load_weight(panel, k + 3u, four);
-        let start = at + k;
-        let end = at + p.inputs;
-        sums_0 = products(load_x(start, end), w0, w1, w2, w3, sums_0);
-        if count > 1u {
-            sums_1 = products(load_x(start + p.inputs, end + p.inputs), w0, w1, w2, w3, sums_1);
-        }
-        if count > 2u {
-            sums_2 = products(load_x(start + 2u * p.inputs, end + 2u * p.inputs), w0, w1, w2, w3, sums_2);
-        }
-        if count > 3u {
-            sums_3 = products(load_x(start + 3u * p.inputs, end + 3u * p.inputs), w0, w1, w2, w3, sums_3);
-        }
-        if count > 4u {
-            sums_4 = products(load_x(start + 4u * p.inputs, end + 4u * p.inputs), w0, w1, w2, w3, sums_4);
-        }
-        if count > 5u {
-            sums_5 = products(load_x(start + 5u * p.inputs, end + 5u * p.inputs), w0, w1, w2, w3, sums_5);
-        }
-        if count > 6u {
-            sums_6 = products(load_x(start + 6u * p.inputs, end + 6u * p.inputs), w0, w1, w2, w3, sums_6);
-        }
-        if count > 7u {
-            sums_7 = products(load_x(start + 7u * p.inputs, end + 7u * p.inputs), w0, w1, w2, w3, sums_7);
-        }
+    // Rows that are not there are read as the last, so that all loads of a step are made at once and none waits for a branch;
+    // what is made of them is not stored. A step's loads are on their way while the step before is multiplied.
+    let from_0 = (first_row + min(0u, count - 1u)) * p.inputs;
+    let from_1 = (first_row + min(1u, count - 1u)) * p.inputs;
+    let from_2 = (first_row + min(2u, count - 1u)) * p.inputs;
+    let from_3 = (first_row + min(3u, count - 1u)) * p.inputs;
+    let from_4 = (first_row + min(4u, count - 1u)) * p.inputs;
+    let from_5 = (first_row + min(5u, count - 1u)) * p.inputs;
+    let from_6 = (first_row + min(6u, count - 1u)) * p.inputs;
+    let from_7 = (first_row + min(7u, count - 1u)) * p.inputs;
+    var k = part * 4u;
+    var w0 = weight_at(panel, k, four);
+    var w1 = weight_at(panel, k + 1u, four);
+    var w2 = weight_at(panel, k + 2u, four);
+    var w3 = weight_at(panel, k + 3u, four);
+    var x_0 = x_at(from_0 + k, from_0 + p.inputs);
+    var x_1 = x_at(from_1 + k, from_1 + p.inputs);
+    var x_2 = x_at(from_2 + k, from_2 + p.inputs);
+    var x_3 = x_at(from_3 + k, from_3 + p.inputs);
+    var x_4 = x_at(from_4 + k, from_4 + p.inputs);
+    var x_5 = x_at(from_5 + k, from_5 + p.inputs);
+    var x_6 = x_at(from_6 + k, from_6 + p.inputs);
+    var x_7 = x_at(from_7 + k, from_7 + p.inputs);
+    while k < p.inputs {
+        let next = k + 128u;
+        // Past the end the last step is loaded again, for nothing.
+        let ahead = select(k, next, next < p.inputs);
+        let v0 = weight_at(panel, ahead, four);
+        let v1 = weight_at(panel, ahead + 1u, four);
+        let v2 = weight_at(panel, ahead + 2u, four);
+        let v3 = weight_at(panel, ahead + 3u, four);
+        let y_0 = x_at(from_0 + ahead, from_0 + p.inputs);
+        let y_1 = x_at(from_1 + ahead, from_1 + p.inputs);
+        let y_2 = x_at(from_2 + ahead, from_2 + p.inputs);
+        let y_3 = x_at(from_3 + ahead, from_3 + p.inputs);
+        let y_4 = x_at(from_4 + ahead, from_4 + p.inputs);
+        let y_5 = x_at(from_5 + ahead, from_5 + p.inputs);
+        let y_6 = x_at(from_6 + ahead, from_6 + p.inputs);
+        let y_7 = x_at(from_7 + ahead, from_7 + p.inputs);
+        sums_0 = products(x_0, w0, w1, w2, w3, sums_0);
+        sums_1 = products(x_1, w0, w1, w2, w3, sums_1);
+        sums_2 = products(x_2, w0, w1, w2, w3, sums_2);
+        sums_3 = products(x_3, w0, w1, w2, w3, sums_3);
+        sums_4 = products(x_4, w0, w1, w2, w3, sums_4);
+        sums_5 = products(x_5, w0, w1, w2, w3, sums_5);
+        sums_6 = products(x_6, w0, w1, w2, w3, sums_6);
+        sums_7 = products(x_7, w0, w1, w2, w3, sums_7);
+        w0 = v0;
+        w1 = v1;
+        w2 = v2;
+        w3 = v3;
+        x_0 = y_0;
+        x_1 = y_1;
+        x_2 = y_2;
+        x_3 = y_3;
+        x_4 = y_4;
+        x_5 = y_5;
+        x_6 = y_6;
+        x_7 = y_7;
+        k = next;
     }
 
     let own_row = lid / 8u;

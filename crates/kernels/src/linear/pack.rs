@@ -1,6 +1,7 @@
 //! The order in which a weight is kept.
 
 use crate::gemm::PANEL;
+use bytemuck::Pod;
 
 /// Elements of a packed weight of `outputs` rows and `inputs` columns: the rows rounded up to a multiple of 32.
 ///
@@ -14,12 +15,12 @@ pub fn packed_len(outputs: usize, inputs: usize) -> usize {
 }
 
 /// Reorders a weight, row-major `[outputs, inputs]`, into panels of 32 outputs: `[ceil(outputs / 32)][inputs][32]`,
-/// with zeros where the last panel has no output. The same on every machine.
+/// with zeros where the last panel has no output. For elements of any type. The same on every machine.
 ///
 /// # Panics
 /// If `weight` does not have `outputs * inputs` elements.
-pub fn pack(weight: &[f32], outputs: usize, inputs: usize) -> Vec<f32> {
-    let mut packed = vec![0.0; packed_len(outputs, inputs)];
+pub fn pack<T: Pod>(weight: &[T], outputs: usize, inputs: usize) -> Vec<T> {
+    let mut packed = vec![T::zeroed(); packed_len(outputs, inputs)];
     assert_eq!(Some(weight.len()), outputs.checked_mul(inputs), "a weight is row-major [outputs, inputs]");
     if inputs == 0 {
         return packed;

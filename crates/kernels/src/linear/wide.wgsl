@@ -26,6 +26,11 @@ fn load_x(at: u32, end: u32) -> vec4<f32> {
     return vec4<f32>();
 }
 
+// The same without a branch: past the end it gives the last four.
+fn x_at(at: u32, end: u32) -> vec4<f32> {
+    return vec4<f32>(x[min(at, end - 4u) / 4u]);
+}
+
 // Bias and activation for four columns of a row, from `column` on.
 fn finish(row: u32, column: u32, sums: vec4<f32>) {
     let v = sums + vec4<f32>(bias[column / 4u]);

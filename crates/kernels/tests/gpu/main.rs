@@ -6,6 +6,7 @@ mod layout;
 mod msl;
 mod rig;
 mod run;
+mod run_elementwise;
 mod translate;
 
 use thalweg_hal::KernelSource;

@@ -6,6 +6,7 @@
 mod attention;
 mod elementwise;
 mod embedding;
+mod half;
 mod linear;
 mod math;
 mod matmul;

@@ -1,0 +1,217 @@
+//! The host forms with f16 for f32, against the f64 references of the widened operands.
+
+use super::{cases, raw};
+use ::half::f16;
+use bytemuck::Pod;
+use proptest::prelude::*;
+use thalweg_hal::KernelSource;
+use thalweg_kernels::elementwise::{
+    self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
+};
+use thalweg_kernels::testing::{Random, assert_close, run, run_in_place};
+use thalweg_kernels::{attention, embedding, linear, matmul, norm, pool, reduce, softmax};
+
+/// Half a step of f16, and the error of the f32 sums.
+const ROUNDED: f64 = 5e-4;
+
+/// Random f16 values, and the same as f32.
+fn units(random: &mut Random, len: usize) -> (Vec<f16>, Vec<f32>) {
+    let narrow: Vec<f16> = random.units(len).into_iter().map(f16::from_f32).collect();
+    let wide = narrow.iter().map(|value| value.to_f32()).collect();
+    (narrow, wide)
+}
+
+/// A kernel's output agrees, and has the same bits however the dispatch is split.
+#[track_caller]
+fn agrees<P: Pod>(
+    source: &KernelSource,
+    params: &P,
+    inputs: &[&[u8]],
+    expected: &[f64],
+    items: u32,
+    random: &mut Random,
+) {
+    let whole: Vec<f16> = run(source, params, inputs, expected.len(), items, &[0..items]).unwrap();
+    let split: Vec<f16> = run(source, params, inputs, expected.len(), items, &random.parts(items)).unwrap();
+    assert_eq!(raw(&whole), raw(&split), "{}", source.name);
+    let whole: Vec<f32> = whole.into_iter().map(f16::to_f32).collect();
+    assert_close(&whole, expected, ROUNDED);
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn linear_agrees(seed: u64, n in 1u32..40, inputs in 1usize..80, outputs in 1usize..80) {
+        let mut random = Random::new(seed);
+        let ((x, wide_x), (weight, wide_weight)) =
+            (units(&mut random, n as usize * inputs), units(&mut random, inputs * outputs));
+        let (bias, wide_bias) = units(&mut random, outputs);
+        let packed = linear::pack(&weight, outputs, inputs);
+        for activation in linear::Activation::ALL {
+            let expected = linear::reference::linear(&wide_x, &wide_weight, &wide_bias, inputs, activation);
+            let activation = activation as u32;
+            let params = linear::Params { inputs: inputs as u32, outputs: outputs as u32, activation };
+            for source in [&linear::LINEAR_F16, &linear::LINEAR_FEW_F16] {
+                agrees(source, &params, &[raw(&x), raw(&packed), raw(&bias)], &expected, n, &mut random);
+            }
+        }
+    }
+
+    #[test]
+    fn attention_agrees(seed: u64, lengths in prop::collection::vec(1u32..30, 1..5), heads in 1usize..4, head_dim in 1usize..40) {
+        let mut random = Random::new(seed);
+        let mut offsets = vec![0];
+        for length in &lengths {
+            offsets.push(offsets.last().unwrap() + length);
+        }
+        let n = *offsets.last().unwrap();
+        let (qkv, wide) = units(&mut random, n as usize * 3 * heads * head_dim);
+        let expected = attention::reference::attention(&wide, &offsets, heads, head_dim, 1.0);
+        let sequences = lengths.len() as u32;
+        let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale: 1.0 };
+        for source in [&attention::ATTENTION_F16, &attention::ATTENTION_WIDE_F16] {
+            agrees(source, &params, &[raw(&qkv), raw(&offsets)], &expected, n, &mut random);
+        }
+    }
+
+    #[test]
+    fn rows_agree(seed: u64, n in 1u32..20, width in 2usize..300) {
+        let mut random = Random::new(seed);
+        let (x, wide) = units(&mut random, n as usize * width);
+        let (residual, wide_residual) = units(&mut random, n as usize * width);
+        let ((weight, wide_weight), (bias, wide_bias)) = (units(&mut random, width), units(&mut random, width));
+        let (columns, mut random) = (width as u32, random);
+        let random = &mut random;
+        let expected = softmax::reference::softmax(&wide, width);
+        agrees(&softmax::SOFTMAX_F16, &softmax::Params { width: columns }, &[raw(&x)], &expected, n, random);
+        for reduction in reduce::Reduction::ALL {
+            let expected = reduce::reference::reduce(&wide, width, reduction);
+            let params = reduce::Params { reduction: reduction as u32, width: columns };
+            agrees(&reduce::REDUCE_F16, &params, &[raw(&x)], &expected, n, random);
+        }
+        let expected = pool::reference::normalize(&wide, width);
+        let params = pool::NormalizeParams { width: columns };
+        agrees(&pool::NORMALIZE_F16, &params, &[raw(&x)], &expected, n, random);
+        let params = norm::Params { width: columns, epsilon: 1e-2 };
+        let expected = norm::reference::layer_norm(&wide, &wide_weight, &wide_bias, params.epsilon);
+        agrees(&norm::LAYER_NORM_F16, &params, &[raw(&x), raw(&weight), raw(&bias)], &expected, n, random);
+        let expected =
+            norm::reference::add_layer_norm(&wide, &wide_residual, &wide_weight, &wide_bias, params.epsilon);
+        let operands = [raw(&x), raw(&residual), raw(&weight), raw(&bias)];
+        agrees(&norm::ADD_LAYER_NORM_F16, &params, &operands, &expected, n, random);
+        let offsets = [0, n];
+        for pooling in pool::Pooling::ALL {
+            let expected = pool::reference::pool(&wide, &offsets, width, pooling);
+            let params = pool::PoolParams { pooling: pooling as u32, sequences: 1, rows: n, width: columns };
+            agrees(&pool::POOL_F16, &params, &[raw(&x), raw(&offsets)], &expected, 1, random);
+        }
+        let ids: Vec<u32> = (0..7).map(|_| random.below(n)).collect();
+        let expected = embedding::reference::embedding(&wide, width, &ids);
+        let params = embedding::Params { rows: n, width: columns };
+        agrees(&embedding::EMBEDDING_F16, &params, &[raw(&x), raw(&ids)], &expected, 7, random);
+        let expected = embedding::reference::embed_sum(&[(&wide, &ids), (&wide_residual, &ids), (&wide, &ids)], width);
+        let params = embedding::SumParams { words: n, positions: n, types: n, width: columns };
+        let operands = [raw(&x), raw(&residual), raw(&x), raw(&ids), raw(&ids), raw(&ids)];
+        agrees(&embedding::EMBED_SUM_F16, &params, &operands, &expected, 7, random);
+    }
+
+    #[test]
+    fn matmul_agrees(seed: u64, batch in 1u32..4, m in 1u32..20, k in 1u32..30, n in 1u32..20) {
+        let mut random = Random::new(seed);
+        let matrix = |rows: u32, columns: u32| matmul::Matrix {
+            offset: 0,
+            batch_stride: rows * columns,
+            row_stride: columns,
+            column_stride: 1,
+        };
+        let (a, wide_a) = units(&mut random, (batch * m * k) as usize);
+        let (b, wide_b) = units(&mut random, (batch * k * n) as usize);
+        let params = matmul::Params { batch, m, k, n, a: matrix(m, k), b: matrix(k, n) };
+        let expected = matmul::reference::matmul(&params, &wide_a, &wide_b);
+        agrees(&matmul::MATMUL_F16, &params, &[raw(&a), raw(&b)], &expected, batch * m, &mut random);
+    }
+
+    #[test]
+    fn elementwise_agrees(seed: u64, n in 1u32..600, first in 0u32..9) {
+        let mut random = Random::new(seed);
+        let ((a, wide_a), (b, wide_b)) = (units(&mut random, n as usize), units(&mut random, n as usize));
+        let shape = [1, 1, 1, 1, 1, n];
+        let view = View::contiguous(shape);
+        for operation in Binary::ALL {
+            // What is too large for f16 is infinite there, and close to its greatest number not worth a comparison.
+            let pairs = wide_a.iter().zip(&wide_b);
+            let expected: Vec<f64> =
+                pairs.map(|(a, b)| elementwise::reference::binary_f32(operation, *a, *b)).collect();
+            if expected.iter().any(|value| value.abs() > 6e4) {
+                continue;
+            }
+            let params = BinaryParams { operation: operation as u32, shape, a: view, b: view };
+            agrees(&elementwise::BINARY_F16, &params, &[raw(&a), raw(&b)], &expected, n, &mut random);
+            let target = [&vec![f16::NAN; first as usize], &a[..], &[f16::MAX]].concat();
+            let params = BinaryInPlaceParams { operation: operation as u32, first, shape, b: view };
+            let parts = random.parts(first + n + 1);
+            let source = &elementwise::BINARY_F16_IN_PLACE;
+            in_place_agrees(&run_in_place(source, &params, &[raw(&b)], &target, &parts).unwrap(), first, &expected);
+        }
+        for operation in Unary::ALL {
+            let expected: Vec<f64> =
+                wide_a.iter().map(|v| elementwise::reference::unary(operation, *v)).collect();
+            if expected.iter().any(|value| value.abs() > 6e4) {
+                continue;
+            }
+            let params = UnaryParams { operation: operation as u32, shape, from: view };
+            agrees(&elementwise::UNARY_F16, &params, &[raw(&a)], &expected, n, &mut random);
+            let target = [&vec![f16::NAN; first as usize], &a[..], &[f16::MAX]].concat();
+            let params = UnaryInPlaceParams { operation: operation as u32, first, elements: n };
+            let parts = random.parts(first + n + 1);
+            let source = &elementwise::UNARY_IN_PLACE_F16;
+            in_place_agrees(&run_in_place(source, &params, &[], &target, &parts).unwrap(), first, &expected);
+        }
+        let params = CopyParams { shape, from: view };
+        let exact: Vec<f64> = wide_a.iter().map(|value| f64::from(*value)).collect();
+        agrees(&elementwise::COPY_F16, &params, &[raw(&a)], &exact, n, &mut random);
+        agrees(&elementwise::CAST_TO_F16, &params, &[raw(&wide_a)], &exact, n, &mut random);
+        let back: Vec<f32> = run(&elementwise::CAST_TO_F32, &params, &[raw(&a)], n as usize, n, &[0..n]).unwrap();
+        prop_assert_eq!(back, wide_a);
+    }
+}
+
+/// The changed elements agree, and the ones around them are as they were.
+#[track_caller]
+fn in_place_agrees(target: &[f16], first: u32, expected: &[f64]) {
+    let (before, rest) = target.split_at(first as usize);
+    let (changed, behind) = rest.split_at(expected.len());
+    assert!(before.iter().all(|value| value.to_bits() == f16::NAN.to_bits()));
+    assert_eq!(behind, [f16::MAX]);
+    let changed: Vec<f32> = changed.iter().map(|value| value.to_f32()).collect();
+    assert_close(&changed, expected, ROUNDED);
+}
+
+#[test]
+fn f16_casts_round_to_the_nearest() {
+    let shape = [1, 1, 1, 1, 1, 5];
+    let from = [1.0 + 1.5 / 1024.0, 65519.0, 65520.0, f32::NAN, -1e-8];
+    let params = CopyParams { shape, from: View::contiguous(shape) };
+    let out: Vec<f16> = run(&elementwise::CAST_TO_F16, &params, &[raw(&from)], 5, 5, &[0..5]).unwrap();
+    assert_eq!(out[0].to_bits(), 0x3c02, "ties go to even");
+    assert_eq!(out[1], f16::MAX);
+    assert_eq!(out[2], f16::INFINITY);
+    assert!(out[3].is_nan());
+    assert_eq!(out[4].to_bits(), 0x8000);
+}
+
+#[test]
+fn the_layers_forms_have_the_same_bits_on_the_host() {
+    let mut random = Random::new(61);
+    let (n, inputs, outputs) = (9, 20, 40);
+    let (x, bias) = (random.units(n * inputs), random.units(outputs));
+    let weight = linear::pack(&random.units(inputs * outputs), outputs, inputs);
+    let params = linear::Params { inputs: inputs as u32, outputs: outputs as u32, activation: 1 };
+    let operands = [raw(&x), raw(&weight), raw(&bias)];
+    let out = |source| run::<_, u32>(source, &params, &operands, n * outputs, n as u32, &[0..n as u32]).unwrap();
+    let expected = out(&linear::LINEAR);
+    for source in [&linear::LINEAR_FEW, &linear::LINEAR_WIDE, &linear::LINEAR_FEW_WIDE] {
+        assert_eq!(out(source), expected, "{}", source.name);
+    }
+}
