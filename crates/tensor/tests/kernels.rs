@@ -7,7 +7,7 @@ mod common;
 use common::cpu;
 use thalweg_hal::HostCall;
 use thalweg_runtime::{Config, Device};
-use thalweg_tensor::{DType, Error, Kernel, Tensor};
+use thalweg_tensor::{DType, Error, Kernel, Tensor, f16};
 
 /// The processor, and Vulkan where there is any.
 fn devices() -> Vec<Device> {
@@ -205,4 +205,26 @@ fn what_is_wrong_is_said_before_anything_runs() {
     let x = Tensor::from_slice(&device, &[1.0f32], &[1]).unwrap();
     let error = axpy().run(&device, [1, u32::MAX, u32::MAX], &1.0f32, &[&x, &x], one).unwrap_err().to_string();
     assert!(error.contains("more workgroups than the device has"), "{error}");
+}
+
+/// An odd number of them ends in the middle of a word.
+#[test]
+fn it_binds_as_many_elements_of_two_bytes_as_there_are() {
+    let twice = Kernel::new("twice_f16", 1, 1).host(|call| {
+        let x = &call.inputs.get::<f16>(0)?[call.items.start as usize..call.items.end as usize];
+        call.outputs.get::<f16>(1)?.iter_mut().zip(x).for_each(|(out, x)| *out = *x + *x);
+        Ok(())
+    });
+    let device = &cpu();
+    for n in 1..8u32 {
+        let values: Vec<_> = (0..n).map(|i| f16::from_f32(i as f32)).collect();
+        let shape = [n as usize];
+        let x = Tensor::from_slice(device, &values, &shape).unwrap();
+        let out = twice.run(device, [n, 1, 1], &(), &[&x], &[(&shape, DType::F16)]).unwrap();
+        let expected: Vec<_> = values.iter().map(|x| *x + *x).collect();
+        assert_eq!(out[0].to_vec::<f16>().unwrap(), expected);
+        let mut target = Tensor::zeros::<f16>(device, &shape).unwrap();
+        twice.run_in_place([n, 1, 1], &(), &[&x], &mut target).unwrap();
+        assert_eq!(target.to_vec::<f16>().unwrap(), expected);
+    }
 }
