@@ -5,7 +5,7 @@
 //! - **Object-safe.** [`Device`], [`Queue`], [`Memory`], [`Pipeline`] and [`Timeline`] are traits behind `Arc<dyn _>`
 //!   and `Box<dyn _>`, so that nothing above has a type parameter for the backend.
 //! - **Lists, not encoders.** Work reaches a device as a sealed [`List`]: plain data that nobody can append to.
-//!   [`Queue::submit`] is the only call that touches a driver's encoder, from beginning to end, on one thread.
+//!   [`Queue::submit`] is the only call that turns one into a driver's commands, from beginning to end, on one thread.
 //! - **Timelines, not fences.** Completion is a `u64` that only rises. A wait names a value whose signal has been
 //!   submitted already, so the device never waits for the host.
 //! - **The caller orders.** A device may run the commands between two barriers in any order, may overlap the lists of
@@ -21,6 +21,35 @@
 //!   Element offsets and strides travel in the parameters.
 //! - **Host access is explicit.** [`Device::read`] and [`Device::write`] are the only ways to a memory's bytes, so a
 //!   wrapper sees them too.
+//!
+//! # What is behind the calls
+//!
+//! The last column is what a backend for Metal would call: it is not built, and nothing of it has been tried.
+//!
+//! | call | CPU | Vulkan | Metal (not built) |
+//! |---|---|---|---|
+//! | [`Device::info`] | what the system says of processors and memory | `VkPhysicalDeviceProperties`, memory types, queue family | `MTLDevice`: `name`, `recommendedMaxWorkingSetSize`, `maxBufferLength` |
+//! | [`Device::create_queue`] | a lane of lists for the process's pool of workers | a `VkQueue` of its own, or a shared one; a `VkCommandPool` | `newCommandQueueWithMaxCommandBufferCount:` |
+//! | [`Device::create_timeline`] | a counter and a condition variable | `VkSemaphore` of type timeline | `newSharedEvent` |
+//! | [`Device::create_pipeline`] | takes the host form | WGSL to SPIR-V (`shader`), `vkCreateComputePipelines` with a `VkPipelineCache` kept on disk | WGSL to Metal's language, `newLibraryWithSource:options:error:`, `newComputePipelineStateWithFunction:error:`; `MTLBinaryArchive` on disk |
+//! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, filled with zeros | a buffer of an `MTLHeap` with untracked hazards, shared with the host, filled with zeros |
+//! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else a `VkBuffer` for staging, `vkCmdCopyBuffer` and a `VkFence` | a copy from and to `contents` |
+//! | [`Device::discard`] | nothing | nothing | nothing: `setPurgeableState:` is for whole buffers |
+//! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | `notifyListener:atValue:block:`, and a condition variable |
+//! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
+//! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
+//! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
+//! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `dispatchThreadgroups:threadsPerThreadgroup:` |
+//! | [`Command::Copy`], [`Command::Fill`] | a copy, a loop | `vkCmdCopyBuffer`, `vkCmdFillBuffer` | `MTLBlitCommandEncoder`; it fills with one byte only, so a kernel fills with words |
+//! | [`Command::Barrier`] | nothing: commands run in order | `vkCmdPipelineBarrier` with a memory barrier | `memoryBarrierWithScope:` inside an encoder, an `MTLFence` between two |
+//! | [`Command::Timestamp`] | the host's clock | `vkCmdWriteTimestamp` | `MTLCounterSampleBuffer`, where the device samples at the borders of encoders |
+//! | [`Timeline::completed`] | an atomic load | `vkGetSemaphoreCounterValue` | `signaledValue` |
+//! | [`Timeline::wait`] | a condition variable | `vkWaitSemaphores`, a slice of time after the other | `waitUntilSignaledValue:timeoutMS:`, in slices too |
+//! | [`Timeline::interrupt`] | wakes who waits | a flag, seen at the next slice | the same |
+//! | [`Timeline::signal`] | raises the counter | `vkSignalSemaphore` | sets `signaledValue` |
+//! | [`Timeline::take_reports`] | what the host forms returned | words that kernels wrote, `vkGetQueryPoolResults` | words that kernels wrote, `resolveCounterRange:`, the command buffer's `error` |
+//! | [`Pipeline::accepts`] | always | `maxComputeWorkGroupCount` | always |
+//! | the drop of a [`Memory`] | gives it back | `vkDestroyBuffer`, `vkFreeMemory` | lets go of the `MTLBuffer` |
 //!
 //! # Doubles
 //!
