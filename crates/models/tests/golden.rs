@@ -78,7 +78,7 @@ fn golden_in_f16_on_vulkan() {
 fn on_vulkan(dtype: DType) -> Option<(EmbeddingModel, usize)> {
     let device = thalweg_vulkan::testing::device()?;
     let software = thalweg_hal::Device::info(&*device).kind == thalweg_hal::DeviceKind::SoftwareGpu;
-    let device = thalweg_runtime::Device::new(device, thalweg_runtime::Config::default()).unwrap();
+    let device = thalweg_runtime::Device::new(device, thalweg_runtime::Config::default()).expect("a device");
     let model = EmbeddingModel::load_with(&device, directory(), LoadOptions::new().dtype(dtype)).expect("the model");
     Some((model, if software { 4 } else { 1 }))
 }
@@ -86,11 +86,11 @@ fn on_vulkan(dtype: DType) -> Option<(EmbeddingModel, usize)> {
 fn from_eight_threads(model: &EmbeddingModel, golden: &[&Golden]) -> Vec<Embedding> {
     std::thread::scope(|scope| {
         let embed = |part: &[&Golden]| -> Vec<Embedding> {
-            part.iter().map(|golden| model.embed(&[&golden.text]).unwrap().remove(0)).collect()
+            part.iter().map(|golden| model.embed(&[&golden.text]).expect("an embedding").remove(0)).collect()
         };
         let threads: Vec<_> =
             golden.chunks(golden.len().div_ceil(8)).map(|part| scope.spawn(move || embed(part))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
     })
 }
 
