@@ -44,6 +44,16 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the device is lost or does not accept the kernel.
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>>;
 
+    /// Says that a sealed list will be submitted often, unchanged. A device may encode it once and keep the result with the list
+    /// ([`List::prepared`]); others ignore it. The list can be submitted to any queue of the device either way, also
+    /// while an earlier submission of it runs.
+    ///
+    /// # Errors
+    /// If the list is malformed or names objects of another device; what the driver says.
+    fn prepare(&self, _list: &Arc<List>) -> Result<()> {
+        Ok(())
+    }
+
     /// Allocates zeroed memory. A driver call: slow, and counted against [`Limits::max_allocations`].
     ///
     /// # Errors

@@ -262,6 +262,7 @@ fn without_barriers(list: &Arc<List>, injector: &mut Injector) -> (Arc<List>, Op
         params: list.params.clone(),
         memories: list.memories.clone(),
         pipelines: list.pipelines.clone(),
+        prepared: Default::default(), // not that of the whole list
     };
     (Arc::new(inner), Some(kept))
 }

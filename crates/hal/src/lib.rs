@@ -77,4 +77,4 @@ pub use device::{
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{Bounds, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl};
-pub use list::{List, PARAMETER_ALIGNMENT};
+pub use list::{List, PARAMETER_ALIGNMENT, Prepared};

@@ -3,7 +3,8 @@
 use crate::{
     Access, BINDING_ALIGNMENT, Binding, Command, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline, Violation,
 };
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 /// Every parameter struct starts at a multiple of this many bytes of its list.
 pub const PARAMETER_ALIGNMENT: usize = 16;
@@ -23,6 +24,31 @@ pub struct List {
     pub memories: Vec<Arc<dyn Memory>>,
     /// Pipelines that the dispatches name.
     pub pipelines: Vec<Arc<dyn Pipeline>>,
+    /// What a device made of the list in advance.
+    pub prepared: Prepared,
+}
+
+/// What a device made of a list when it was told that the list will be submitted often
+/// ([`Device::prepare`](crate::Device::prepare)). It lives as long as the list.
+#[derive(Default)]
+pub struct Prepared(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Prepared {
+    /// Keeps a form. Nothing happens if there is one: a list belongs to one device.
+    pub fn set(&self, form: Box<dyn Any + Send + Sync>) {
+        let _ = self.0.set(form);
+    }
+
+    /// The form, if it is of this type: one of the backend that asks.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.get()?.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Prepared" } else { "Prepared(not)" })
+    }
 }
 
 impl List {
@@ -33,6 +59,7 @@ impl List {
         self.params.clear();
         self.memories.clear();
         self.pipelines.clear();
+        self.prepared = Prepared::default();
     }
 
     /// The operands of a command.

@@ -69,7 +69,9 @@ mod model;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::{Device, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Result, Submission, Timeline, Violation, Wait};
+use crate::{
+    Device, DeviceInfo, KernelSource, List, Memory, Pipeline, Queue, Result, Submission, Timeline, Violation, Wait,
+};
 use history::Kind;
 use model::Model;
 use std::ops::Range;
@@ -161,6 +163,10 @@ impl Device for Validated {
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         self.shared.inner.create_pipeline(source)
+    }
+
+    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        self.shared.inner.prepare(list)
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

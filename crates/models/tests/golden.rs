@@ -39,20 +39,75 @@ fn golden_in_f16() {
     let model =
         EmbeddingModel::load_with(&cpu(), directory(), LoadOptions::new().dtype(DType::F16)).expect("the model");
     for golden in GOLDEN.iter().step_by(8) {
-        let embedding = model.embed(&[&golden.text]).unwrap().remove(0);
-        assert_eq!((embedding.tokens, embedding.values.len()), (golden.tokens, golden.embedding.len()));
-        let pairs = || embedding.values.iter().zip(&golden.embedding);
-        let largest = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        let product = |a: &f32, b: &f32| f64::from(*a) * f64::from(*b);
-        let [ab, aa, bb] = [
-            pairs().map(|(a, b)| product(a, b)).sum::<f64>(),
-            pairs().map(|(a, _)| product(a, a)).sum(),
-            pairs().map(|(_, b)| product(b, b)).sum(),
-        ];
-        let cosine = ab / (aa * bb).sqrt();
-        println!("difference {largest:e}, cosine {cosine}");
-        assert!(largest <= 2e-3 && cosine >= 0.9999, "{largest}, cosine {cosine} in {:?}", golden.text);
+        check_f16(golden, &model.embed(&[&golden.text]).unwrap()[0]);
     }
+}
+
+/// On Vulkan from 8 threads at once, one by one and in batches: the same within the GPU's rounding. All texts on a GPU; on a
+/// software driver, which takes half a second for each, some.
+#[test]
+fn golden_on_vulkan() {
+    let Some((model, every)) = on_vulkan(DType::F32) else { return };
+    let golden: Vec<_> = GOLDEN.iter().step_by(every).collect();
+    let alone = from_eight_threads(&model, &golden);
+    let mut largest = 0.0f32;
+    for (golden, embedding) in golden.iter().zip(&alone) {
+        largest = largest.max(check(golden, embedding));
+    }
+    println!("largest difference {largest:e}");
+    let texts: Vec<&str> = golden.iter().map(|golden| golden.text.as_str()).collect();
+    for (alone, batched) in alone.iter().zip(model.embed(&texts).unwrap()) {
+        for (alone, batched) in alone.values.iter().zip(&batched.values) {
+            assert!((alone - batched).abs() <= 1e-6, "{alone} alone, {batched} in a batch");
+        }
+    }
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
+#[test]
+fn golden_in_f16_on_vulkan() {
+    let Some((model, every)) = on_vulkan(DType::F16) else { return };
+    let golden: Vec<_> = GOLDEN.iter().step_by(2 * every).collect();
+    for (golden, embedding) in golden.iter().zip(from_eight_threads(&model, &golden)) {
+        check_f16(golden, &embedding);
+    }
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
+/// The model on Vulkan, and of how many texts to take one.
+fn on_vulkan(dtype: DType) -> Option<(EmbeddingModel, usize)> {
+    let device = thalweg_vulkan::testing::device()?;
+    let software = thalweg_hal::Device::info(&*device).kind == thalweg_hal::DeviceKind::SoftwareGpu;
+    let device = thalweg_runtime::Device::new(device, thalweg_runtime::Config::default()).expect("a device");
+    let model = EmbeddingModel::load_with(&device, directory(), LoadOptions::new().dtype(dtype)).expect("the model");
+    Some((model, if software { 4 } else { 1 }))
+}
+
+fn from_eight_threads(model: &EmbeddingModel, golden: &[&Golden]) -> Vec<Embedding> {
+    std::thread::scope(|scope| {
+        let embed = |part: &[&Golden]| -> Vec<Embedding> {
+            part.iter().map(|golden| model.embed(&[&golden.text]).expect("an embedding").remove(0)).collect()
+        };
+        let threads: Vec<_> =
+            golden.chunks(golden.len().div_ceil(8)).map(|part| scope.spawn(move || embed(part))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
+    })
+}
+
+/// Checks a text's embedding that was computed in f16.
+fn check_f16(golden: &Golden, embedding: &Embedding) {
+    assert_eq!((embedding.tokens, embedding.values.len()), (golden.tokens, golden.embedding.len()));
+    let pairs = || embedding.values.iter().zip(&golden.embedding);
+    let largest = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let product = |a: &f32, b: &f32| f64::from(*a) * f64::from(*b);
+    let [ab, aa, bb] = [
+        pairs().map(|(a, b)| product(a, b)).sum::<f64>(),
+        pairs().map(|(a, _)| product(a, a)).sum(),
+        pairs().map(|(_, b)| product(b, b)).sum(),
+    ];
+    let cosine = ab / (aa * bb).sqrt();
+    println!("difference {largest:e}, cosine {cosine}");
+    assert!(largest <= 2e-3 && cosine >= 0.9999, "{largest}, cosine {cosine} in {:?}", golden.text);
 }
 
 /// Checks a text's embedding, and returns its largest absolute difference.

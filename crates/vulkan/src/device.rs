@@ -4,6 +4,7 @@ use crate::adapter::Adapter;
 use crate::context::Context;
 use crate::memory::{Buffer, Use, VulkanMemory, memory_type};
 use crate::pipeline::VulkanPipeline;
+use crate::prepared::PreparedList;
 use crate::queue::VulkanQueue;
 use crate::timeline::{Counter, VulkanTimeline, wait_any};
 use crate::transfer::Transfers;
@@ -11,7 +12,9 @@ use crate::{NAME, driver_error};
 use ash::vk;
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Device, DeviceInfo, Error, KernelSource, Limits, Memory, Pipeline, Queue, Result, Timeline, Wait};
+use thalweg_hal::{
+    Device, DeviceInfo, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Timeline, Wait,
+};
 
 /// Drivers that name no limit of their own still have the system's.
 const MAX_ALLOCATIONS: u64 = 1 << 16;
@@ -91,6 +94,12 @@ impl Device for VulkanDevice {
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         Ok(Arc::new(VulkanPipeline::new(&self.context, source)?))
+    }
+
+    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        list.check(&self.info.limits)?;
+        list.prepared.set(Box::new(PreparedList::new(&self.context, list)?));
+        Ok(())
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

@@ -51,6 +51,7 @@ mod device;
 mod instance;
 mod memory;
 mod pipeline;
+mod prepared;
 mod queue;
 mod slots;
 mod sync;

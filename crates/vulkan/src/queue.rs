@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::memory::VulkanMemory;
 use crate::pipeline::VulkanPipeline;
+use crate::prepared::PreparedList;
 use crate::slots::{Slot, Slots};
 use crate::timeline::{Counter, Running};
 use ash::vk;
@@ -39,6 +40,24 @@ impl VulkanQueue {
     }
 }
 
+impl VulkanQueue {
+    /// A list's command buffer, and where it goes when the list has run: to the queue, or to the list.
+    fn encoded(&self, list: &List) -> Result<(Slot, Option<Arc<Slots>>)> {
+        if let Some(slot) = PreparedList::take(list, &self.context)? {
+            return Ok((slot, None));
+        }
+        let slot = self.slots.take(list)?;
+        // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
+        match unsafe { encode(&self.context, &slot, list, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT) } {
+            Ok(()) => Ok((slot, Some(Arc::clone(&self.slots)))),
+            Err(error) => {
+                self.slots.give_back(slot);
+                Err(error)
+            }
+        }
+    }
+}
+
 impl Queue for VulkanQueue {
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let Submission { list, waits, signal } = submission;
@@ -56,19 +75,13 @@ impl Queue for VulkanQueue {
         let counter = Counter::of(&signal.timeline, context)?;
         // What earlier lists had may serve this one.
         counter.collect();
-        let slot = self.slots.take(list)?;
-        // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
-        let commands = match unsafe { encode(context, &slot, list) } {
-            Ok(()) => [slot.commands],
-            Err(error) => {
-                self.slots.give_back(slot);
-                return Err(error);
-            }
-        };
+        let (slot, home) = self.encoded(list)?;
+        let commands = [slot.commands];
         let claim = match counter.claim(signal.value, self.id) {
             Ok(claim) => claim,
             Err(violation) => {
-                self.slots.give_back(slot);
+                let list = Arc::clone(list);
+                Running { value: signal.value, list, slot, home, _waits: counters }.finish();
                 return Err(violation.into());
             }
         };
@@ -78,13 +91,7 @@ impl Queue for VulkanQueue {
             values.push(value);
         }
         let stages: SmallVec<[_; 4]> = semaphores.iter().map(|_| STAGES).collect();
-        counter.enter(Running {
-            value: signal.value,
-            list: Arc::clone(list),
-            slot,
-            home: Arc::clone(&self.slots),
-            _waits: counters,
-        });
+        counter.enter(Running { value: signal.value, list: Arc::clone(list), slot, home, _waits: counters });
         let (signals, raised) = ([counter.semaphore], [signal.value]);
         let mut timelines =
             vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values).signal_semaphore_values(&raised);
@@ -120,8 +127,8 @@ impl fmt::Debug for VulkanQueue {
 /// # Safety
 /// - The slot is not in use, and its pool is used by this thread alone.
 /// - The list passed [`List::check`].
-unsafe fn encode(context: &Context, slot: &Slot, list: &List) -> Result<()> {
-    let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+pub unsafe fn encode(context: &Context, slot: &Slot, list: &List, usage: vk::CommandBufferUsageFlags) -> Result<()> {
+    let begin = vk::CommandBufferBeginInfo::default().flags(usage);
     // SAFETY: the command buffer is not in use, by the caller's promise; beginning resets it.
     unsafe { context.device.begin_command_buffer(slot.commands, &begin) }
         .map_err(|e| context.error("vkBeginCommandBuffer", e))?;

@@ -102,8 +102,8 @@ fn timestamps(list: &List) -> impl Iterator<Item = usize> {
 }
 
 impl Slot {
-    /// Makes the reports of a list fit.
-    fn make_room(&mut self, context: &Arc<Context>, list: &List) -> Result<()> {
+    /// Makes the reports of a list fit, and forgets those of the last one.
+    pub fn make_room(&mut self, context: &Arc<Context>, list: &List) -> Result<()> {
         let needed = fallible(list).count() as u64 * failure_stride(context);
         if needed > 0 {
             if self.failures.as_ref().is_none_or(|buffer| buffer.bytes() < needed) {

@@ -25,5 +25,11 @@ fn main() {
             Some(Trial::test(name, run))
         })
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let messages = thalweg_vulkan::validation_messages();
+    if messages > 0 {
+        eprintln!("{messages} messages of Vulkan's validation layers, above: none is allowed");
+        std::process::exit(1);
+    }
+    conclusion.exit();
 }

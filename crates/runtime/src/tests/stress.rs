@@ -535,6 +535,23 @@ fn falsify_waits() {
     assert_noticed(plan, |_| {}, |faulty| faulty.counts().waits > 0);
 }
 
+/// On a device with queues that overlap. With one queue lists run in order, whatever they wait for.
+#[test]
+fn falsify_waits_on_vulkan() {
+    let Some(device) = thalweg_vulkan::testing::device() else { return };
+    if thalweg_hal::Device::info(&*device).parallelism < 2 {
+        eprintln!("SKIPPED: {} has one queue", thalweg_hal::Device::info(&*device).name);
+        return;
+    }
+    let plan = Plan { waits: Strike::Always, ..seeded() };
+    println!("seed {}", plan.seed);
+    let noticed = noticed_within_ten(&plan, |mix, plan| {
+        let doubles = Doubles::new(Arc::<thalweg_vulkan::VulkanDevice>::clone(&device), plan, config(32));
+        doubles.round(Mix { threads: 40, ..mix }).wrong > 0
+    });
+    assert!(noticed, "seed {}: every value right without the waits", plan.seed);
+}
+
 #[test]
 fn falsify_stamps_of_freed_bytes() {
     assert_noticed(seeded(), |device| device.core.sabotage.forget_freed_stamps(), |_| true);

@@ -8,6 +8,7 @@ use thalweg_vulkan::VulkanDevice;
 
 pub const TESTS: &[(&str, Test)] = &[
     ("exactly_the_kernels_that_fail_are_reported", exactly_the_kernels_that_fail_are_reported),
+    ("a_prepared_list_reports_each_time", a_prepared_list_reports_each_time),
     ("an_empty_binding_is_refused", an_empty_binding_is_refused),
     ("an_allocation_larger_than_the_device_is_refused", an_allocation_larger_than_the_device_is_refused),
 ];
@@ -58,6 +59,51 @@ fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
             assert_eq!((kernel.as_str(), failure.to_string()), ("picky", format!("the word is odd ({at})")));
         }
     }
+}
+
+/// Also when it is submitted again before the last time is over, on several queues, with another list's commands in between.
+fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
+    let pipeline = device.create_pipeline(&picky()).unwrap();
+    let (memory, counter) = (device.allocate(256).unwrap(), device.allocate(256).unwrap());
+    let advance = device.create_pipeline(&crate::rig::advance()).unwrap();
+    write(device, &memory, 0, &[3]);
+    let list = Builder::default()
+        .barrier()
+        .timestamp()
+        .dispatch(&pipeline, &[], [64, 1, 1], &[(&memory, 0, 256)])
+        .dispatch(&advance, &1u32.to_ne_bytes(), [64, 1, 1], &[(&counter, 0, 256)])
+        .build();
+    device.prepare(&list).unwrap();
+    let mut lines = [Line::new(device), Line::new(device)];
+    let mut last = Vec::new();
+    for round in 0..60 {
+        let line = &mut lines[round % 2];
+        let signal = line.submit(&list, &last);
+        if round % 7 == 0 {
+            wait(&signal);
+        }
+        last = vec![signal];
+    }
+    wait(&last[0]);
+    for line in &lines {
+        let reports = line.timeline.take_reports();
+        let failed: Vec<u64> = reports
+            .iter()
+            .filter(|report| matches!(report.what, Reported::Failed(_)))
+            .map(|report| report.value)
+            .collect();
+        assert_eq!(failed, (1..=30).collect::<Vec<_>>());
+        if device.info().timestamps {
+            assert_eq!(reports.len(), 60);
+        }
+    }
+    let expected = (0..60).fold(0u32, |x, _| crate::rig::advanced(x, 1));
+    assert_eq!(crate::rig::words(device, &counter, 0, 64), [expected; 64]);
+    // It is gone with the list.
+    drop(list);
+    assert_eq!((Arc::strong_count(&memory), Arc::strong_count(&counter)), (1, 1));
+    let outside = Builder::default().fill((&memory, 0, 512), 1).build();
+    assert!(matches!(device.prepare(&outside), Err(Error::Invalid(_))));
 }
 
 fn an_empty_binding_is_refused(device: &Arc<VulkanDevice>) {
