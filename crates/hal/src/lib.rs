@@ -32,11 +32,12 @@
 //! | [`Device::create_queue`] | a lane of lists for the process's pool of workers | a `VkQueue` of its own, or a shared one; a `VkCommandPool` | `newCommandQueueWithMaxCommandBufferCount:` |
 //! | [`Device::create_timeline`] | a counter and a condition variable | `VkSemaphore` of type timeline | `newSharedEvent` |
 //! | [`Device::create_pipeline`] | takes the host form | WGSL to SPIR-V (`shader`), `vkCreateComputePipelines` with a `VkPipelineCache` kept on disk | WGSL to Metal's language, `newLibraryWithSource:options:error:`, `newComputePipelineStateWithFunction:error:`; `MTLBinaryArchive` on disk |
+//! | [`Device::prepare`] | nothing | a command buffer that stays with the list | nothing: a command buffer runs once; an `MTLIndirectCommandBuffer` could be kept |
 //! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, filled with zeros | a buffer of an `MTLHeap` with untracked hazards, shared with the host, filled with zeros |
 //! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else a `VkBuffer` for staging, `vkCmdCopyBuffer` and a `VkFence` | a copy from and to `contents` |
 //! | [`Device::discard`] | nothing | nothing | nothing: `setPurgeableState:` is for whole buffers |
 //! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | `notifyListener:atValue:block:`, and a condition variable |
-//! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
+//! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
 //! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
 //! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
 //! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `dispatchThreadgroups:threadsPerThreadgroup:` |
