@@ -135,6 +135,8 @@ pub trait Queue: Send + fmt::Debug {
     ///   having seen the first complete before submitting the second.
     /// - Every wait names a value whose signal has been submitted before this call.
     /// - Every binding lies inside its memory, and written bindings of one command overlap no other of its bindings.
+    /// - No other submission that signals the same timeline is under way in another thread.
+    /// - A list that was [prepared](Device::prepare) has not been changed since.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
 }
 
@@ -227,9 +229,14 @@ pub trait Pipeline: Send + Sync + fmt::Debug {
     /// The kernel's declaration.
     fn source(&self) -> &KernelSource;
 
-    /// Whether the device can run a dispatch of this extent and these parameters: whether it has as many workgroups.
-    fn accepts(&self, _extent: [u32; 3], _params: &[u8]) -> bool {
-        true
+    /// Whether the device can run a dispatch of this extent, with these parameters, on operands of so many bytes: whether
+    /// it has as many workgroups, and whether the operands are as long as the kernel's types. Asked before anything is
+    /// recorded, since a refused list is everybody's who recorded into it.
+    ///
+    /// # Errors
+    /// What it lacks.
+    fn check(&self, _extent: [u32; 3], _params: &[u8], _operand_bytes: &[u64]) -> Result<(), &'static str> {
+        Ok(())
     }
 
     /// For the backend to find its own type again.

@@ -108,9 +108,8 @@ impl List {
                 {
                     return Err(malformed("a written binding does not divide by the extent"));
                 }
-                if !pipeline.accepts(*extent, &self.params[params.range()]) {
-                    return Err(malformed("more workgroups than the device has"));
-                }
+                let bytes: smallvec::SmallVec<[u64; MAX_BINDINGS]> = bindings.iter().map(|b| b.bytes).collect();
+                pipeline.check(*extent, &self.params[params.range()], &bytes).map_err(malformed)?;
             }
             Command::Copy { .. } => match bindings {
                 [from, to] if from.access == Access::Read && to.access == Access::Write && from.bytes == to.bytes => {}

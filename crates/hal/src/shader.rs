@@ -16,9 +16,16 @@ pub struct Shader<'a> {
     module: Module,
     info: ModuleInfo,
     size: [u32; 3],
+    /// The fewest bytes that each binding may have.
+    least: Vec<u64>,
     fails: bool,
     f16: bool,
 }
+
+/// The longest module that is compiled. Some of naga's recursions are as deep as an expression is long.
+const MAX_SOURCE_BYTES: usize = 128 << 10;
+/// Enough stack for the deepest expression of a module of that length. Only what is used becomes memory.
+const STACK_BYTES: usize = 512 << 20;
 
 impl<'a> Shader<'a> {
     /// Parses and checks a kernel's WGSL. `device` is the device's name.
@@ -30,6 +37,10 @@ impl<'a> Shader<'a> {
             let (device, kernel) = (device.to_owned(), source.name.clone().into_owned());
             return Err(Error::NoForm { device, kernel, form: "WGSL" });
         };
+        if wgsl.source.len() > MAX_SOURCE_BYTES {
+            let bytes = wgsl.source.len();
+            return Err(compile_error(source, format!("the module has {bytes} bytes; at most {MAX_SOURCE_BYTES}")));
+        }
         guarded(source, || Self::parse_unguarded(source, wgsl))
     }
 
@@ -54,12 +65,11 @@ impl<'a> Shader<'a> {
             .map_err(|error| wrong(error.to_string()))?;
         let entry = module.entry_points.iter().find(|entry| entry.name == wgsl.entry);
         let size = entry.map_or([0; 3], |entry| entry.workgroup_size);
-        let fails = check_interface(source, &module)?;
-        let f16 = module.types.iter().any(|(_, ty)| {
-            let scalar = ty.inner.scalar();
-            scalar.is_some_and(|scalar| scalar.kind == naga::ScalarKind::Float && scalar.width == 2)
-        });
-        Ok(Self { source, wgsl, module, info, size, fails, f16 })
+        let (least, fails) = check_interface(source, &module)?;
+        // Types, literals and conversions can all name it; the validator knows them.
+        let without = capabilities() - Capabilities::SHADER_FLOAT16;
+        let f16 = Validator::new(ValidationFlags::all(), without).validate(&module).is_err();
+        Ok(Self { source, wgsl, module, info, size, least, fails, f16 })
     }
 
     /// The workgroup's size.
@@ -74,6 +84,12 @@ impl<'a> Shader<'a> {
         let size =
             |(_, variable): (_, &naga::GlobalVariable)| self.module.types[variable.ty].inner.size(self.module.to_ctx());
         variables.map(size).fold(0, u32::saturating_add)
+    }
+
+    /// The fewest bytes that each binding may have: those of its type, with one element of an array without a length. A shorter
+    /// operand has to be refused: no index in a module is compared with anything but the declared length, where there is one.
+    pub fn least_bytes(&self) -> &[u64] {
+        &self.least
     }
 
     /// Whether the module declares the words for a failure, behind its bindings.
@@ -192,23 +208,34 @@ fn binding(slot: u32) -> naga::ResourceBinding {
     naga::ResourceBinding { group: 0, binding: slot }
 }
 
-/// Compares what the module binds with what the kernel declares. Says whether there are words for a failure.
-fn check_interface(source: &KernelSource, module: &Module) -> Result<bool> {
+/// Compares what the module binds with what the kernel declares. Gives the fewest bytes of each binding, and whether there are
+/// words for a failure.
+fn check_interface(source: &KernelSource, module: &Module) -> Result<(Vec<u64>, bool)> {
     let wrong = |message: String| Err(compile_error(source, message));
     if source.bindings.len() > MAX_BINDINGS {
         return wrong(format!("{} bindings; there can be {MAX_BINDINGS}", source.bindings.len()));
     }
-    let (mut declared, mut params, mut fails) = ([false; MAX_BINDINGS], 0, false);
+    let (mut least, mut params, mut fails) = (vec![None; source.bindings.len()], None, false);
     for (_, global) in module.global_variables.iter() {
         let name = global.name.as_deref().unwrap_or("(without a name)");
         let inner = &module.types[global.ty].inner;
         match (global.space, global.binding) {
             (AddressSpace::WorkGroup | AddressSpace::Private, None) => {}
-            (AddressSpace::Immediate, None) => params = inner.size(module.to_ctx()),
+            (AddressSpace::Immediate, None) if params.is_some() => {
+                return wrong(format!("`{name}` is a second var<immediate>; there can be one"));
+            }
+            (AddressSpace::Immediate, None) => params = inner.try_size(module.to_ctx()),
             (AddressSpace::Storage { access }, Some(naga::ResourceBinding { group: 0, binding })) => {
                 let stores = access.contains(StorageAccess::STORE);
                 match source.bindings.get(binding as usize) {
-                    Some(expected) if expected.writes() == stores => declared[binding as usize] = true,
+                    Some(expected) if expected.writes() == stores => {
+                        let Some(bytes) = inner.try_size(module.to_ctx()) else {
+                            return wrong(format!("the type of `{name}` is too large"));
+                        };
+                        // Two variables may have one binding.
+                        let known: &mut Option<u64> = &mut least[binding as usize];
+                        *known = Some(known.unwrap_or(0).max(bytes.into()));
+                    }
                     Some(expected) => {
                         let form = if expected.writes() { "storage, read_write" } else { "storage, read" };
                         return wrong(format!(
@@ -233,16 +260,17 @@ fn check_interface(source: &KernelSource, module: &Module) -> Result<bool> {
             }
         }
     }
-    if let Some(missing) = declared.iter().take(source.bindings.len()).position(|declared| !declared) {
+    if let Some(missing) = least.iter().position(Option::is_none) {
         return wrong(format!("the kernel declares binding {missing}, the module does not"));
     }
+    let params = params.unwrap_or(0);
     if params != source.params_bytes {
         return wrong(format!(
             "the module's var<immediate> has {params} bytes, the kernel declares {}",
             source.params_bytes
         ));
     }
-    Ok(fails)
+    Ok((least.into_iter().flatten().collect(), fails))
 }
 
 /// `array<atomic<u32>, 2>`
@@ -255,10 +283,25 @@ fn compile_error(source: &KernelSource, message: impl Into<std::sync::Arc<str>>)
     Error::Compile { kernel: source.name.clone().into_owned(), message: message.into() }
 }
 
-/// Runs a step of the compiler. It is not ours, and its input is anybody's: a panic in it is an error.
-fn guarded<T>(source: &KernelSource, step: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
-        std::mem::forget(panic); // dropping a payload may panic again
-        Err(compile_error(source, "the compiler panicked: this is a defect of it, or of Thalweg"))
+/// Runs a step of a compiler, naga's or a driver's, on a thread with enough stack for any module that [`Shader::parse`] takes.
+/// Compilers are not ours, and their input is anybody's: a panic is an error.
+///
+/// # Errors
+/// What the step says; [`Error::Compile`] for a panic; [`Error::Thread`] if the system refuses a thread.
+pub fn guarded<T: Send>(source: &KernelSource, step: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let defect = || compile_error(source, "the compiler panicked: this is a defect of it, or of Thalweg");
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("thalweg-compile".into()).stack_size(STACK_BYTES);
+        // The panic is caught inside, so that dropping its payload cannot panic again outside.
+        let run = || catch_unwind(AssertUnwindSafe(step)).map_err(std::mem::forget);
+        match thread.spawn_scoped(scope, run) {
+            Ok(running) => {
+                running.join().map_err(std::mem::forget).and_then(|result| result).unwrap_or_else(|()| Err(defect()))
+            }
+            Err(error) => {
+                let device = "the shader compiler".to_owned();
+                Err(Error::Thread { device, source: std::sync::Arc::new(error) })
+            }
+        }
     })
 }

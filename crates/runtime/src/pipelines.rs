@@ -93,8 +93,8 @@ impl thalweg_hal::Pipeline for Counted {
     fn source(&self) -> &KernelSource {
         self.0.source()
     }
-    fn accepts(&self, extent: [u32; 3], params: &[u8]) -> bool {
-        self.0.accepts(extent, params)
+    fn check(&self, extent: [u32; 3], params: &[u8], operand_bytes: &[u64]) -> std::result::Result<(), &'static str> {
+        self.0.check(extent, params, operand_bytes)
     }
     /// The backend's own pipeline.
     fn as_any(&self) -> &dyn Any {

@@ -25,13 +25,14 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 ///
 /// An output starts as zeros. A run has an invocation for each item of its extent, rounded up to whole workgroups, so a kernel
 /// compares its `global_invocation_id` with the length of what it writes. An index past the end of an operand is clamped to
-/// it: it reads or writes a wrong element of that operand, never another tensor. A kernel that stores 1 in `failure[0]` (see
+/// it: it reads or writes a wrong element of that operand, never another tensor. An operand that is shorter than the type
+/// declared for it is refused. A kernel that stores 1 in `failure[0]` (see
 /// [`failures`](Self::failures)) fails: whoever reads what it wrote, or what was computed from it, is told.
 ///
 /// # Cost
 ///
 /// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile), and kept for as long as
-/// the device; kernels are told apart by name. Make one once, and run it often.
+/// the device; kernels are told apart by name, which errors show behind `user.`. Make one once, and run it often.
 ///
 /// ```
 /// use thalweg_tensor::{DType, Kernel, Tensor};
@@ -54,6 +55,7 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Kernel {
+    name: String,
     source: KernelSource,
     inputs: usize,
 }
@@ -65,8 +67,11 @@ impl Kernel {
         let reads = std::iter::repeat_n(Access::Read, inputs);
         // Outputs start as zeros, and a kernel may leave some of them.
         let bindings: Vec<_> = reads.chain(std::iter::repeat_n(Access::ReadWrite, outputs)).collect();
-        let (name, bindings) = (Cow::Owned(name.into()), Cow::Owned(bindings));
-        Self { source: KernelSource { name, bindings, params_bytes: 0, wgsl: None, host: None }, inputs }
+        let name = name.into();
+        // Not the name of a kernel of ours, which could then not be compiled.
+        let (full_name, bindings) = (Cow::Owned(format!("user.{name}")), Cow::Owned(bindings));
+        let source = KernelSource { name: full_name, bindings, params_bytes: 0, wgsl: None, host: None };
+        Self { name, source, inputs }
     }
 
     /// The kernel takes a parameter struct, of at most 128 bytes and whole 32-bit words: `var<immediate>` in WGSL.
@@ -184,7 +189,7 @@ impl Kernel {
         let given = (inputs.len(), outputs.len());
         let expected = (self.inputs, self.source.bindings.len() - self.inputs);
         if given != expected {
-            return Err(Error::Operands { kernel: self.source.name.clone().into_owned(), given, expected });
+            return Err(Error::Operands { kernel: self.name.clone(), given, expected });
         }
         let inputs = inputs.iter().map(|input| bindable(input)).collect::<Result<Vec<_>>>()?;
         let mut operands: Vec<_> = inputs.iter().map(Tensor::exact).collect();

@@ -169,7 +169,7 @@ fn a_failure_reaches_who_reads_and_nobody_else() {
     let run = |x: &Tensor| kernel.run(&device, [3, 1, 1], &[0u32; 0], &[x], &[(&[3], DType::F32)]).unwrap().remove(0);
     let (of_bad, of_good) = (run(&bad), run(&good));
     let error = of_bad.add(&of_good).unwrap().to_vec::<f32>().unwrap_err().to_string();
-    assert!(error.contains("`root`") && error.contains("a negative number at (2)"), "{error}");
+    assert!(error.contains("root`") && error.contains("a negative number at (2)"), "{error}");
     assert_eq!(of_good.to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0]);
 }
 
@@ -184,7 +184,7 @@ fn what_is_wrong_is_said_before_anything_runs() {
     assert!(error.to_string().contains("parameter bytes"), "{error}");
     let gpu_only = Kernel::new("gpu_only", 0, 1).wgsl("@compute @workgroup_size(1) fn main() {}", "main");
     let error = gpu_only.compile(&device).unwrap_err().to_string();
-    assert!(error.contains("`gpu_only` has no host function"), "{error}");
+    assert!(error.contains("gpu_only` has no host function"), "{error}");
     let error = Kernel::new("wide", 9, 1).host(|_| Ok(())).compile(&device).unwrap_err().to_string();
     assert!(error.contains("more than 8 bindings"), "{error}");
 

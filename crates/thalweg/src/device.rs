@@ -13,6 +13,7 @@ use thalweg_runtime::{Config, Device};
 const VALIDATE: &str = "THALWEG_VALIDATE";
 /// Takes the best device that is no software driver.
 const AUTO: &str = "auto";
+const CPU: &str = "cpu";
 
 type Open = Box<dyn Fn() -> thalweg_hal::Result<Arc<dyn thalweg_hal::Device>>>;
 
@@ -29,14 +30,7 @@ struct Candidate {
 
 /// Every device, the best first: GPUs, then the processor, then drivers that compute on the processor.
 fn candidates() -> Vec<Candidate> {
-    let cpu = Candidate {
-        selector: "cpu".to_owned(),
-        backend: "cpu",
-        name: "cpu".to_owned(),
-        kind: DeviceKind::Cpu,
-        open: Box::new(|| Ok(CpuDevice::open()?)),
-    };
-    let mut candidates = vec![cpu];
+    let mut candidates = vec![cpu()];
     #[cfg(feature = "vulkan")]
     candidates.extend(vulkan());
     candidates.sort_by_key(|candidate| match candidate.kind {
@@ -46,6 +40,11 @@ fn candidates() -> Vec<Candidate> {
         _ => 3,
     });
     candidates
+}
+
+fn cpu() -> Candidate {
+    let open: Open = Box::new(|| Ok(CpuDevice::open()?));
+    Candidate { selector: CPU.to_owned(), backend: CPU, name: CPU.to_owned(), kind: DeviceKind::Cpu, open }
 }
 
 /// The devices that Vulkan lists; without Vulkan, one that says why it cannot be opened.
@@ -100,32 +99,34 @@ pub fn open(selector: &str) -> Result<Device> {
 /// # Errors
 /// As for [`open`].
 pub fn open_with(selector: &str, config: Config) -> Result<Device> {
-    let candidates = candidates();
-    let hal = if selector == AUTO {
-        choose(&candidates)?.1
-    } else {
-        let named = |candidate: &&Candidate| candidate.selector == selector || candidate.backend == selector;
-        let Some(candidate) = candidates.iter().find(named) else {
-            return Err(Error::UnknownDevice { given: selector.to_owned(), expected: selectors(&candidates) });
-        };
-        (candidate.open)()?
+    let candidates = match selector {
+        // Asking for the processor wakes no driver.
+        CPU => vec![cpu()],
+        _ => candidates(),
     };
+    let hal = if selector == AUTO {
+        choose(candidates.iter().filter(|candidate| candidate.kind != DeviceKind::SoftwareGpu))
+    } else {
+        choose(candidates.iter().filter(|one| one.selector == selector || one.backend == selector))
+    };
+    let unknown = || Error::UnknownDevice { given: selector.to_owned(), expected: selectors(&candidates) };
+    let hal = hal.ok_or_else(unknown)??;
     let hal = if is_on(VALIDATE, env::var_os(VALIDATE))? { Validated::new(hal) } else { hal };
     Ok(Device::new(hal, config)?)
 }
 
-/// The first that can be opened and is no software driver; its index.
-fn choose(candidates: &[Candidate]) -> Result<(usize, Arc<dyn thalweg_hal::Device>)> {
+/// The first that can be opened, or why the first of them cannot; `None` if there is none to open.
+fn choose<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+) -> Option<thalweg_hal::Result<Arc<dyn thalweg_hal::Device>>> {
     let mut refusal = None;
-    for (index, candidate) in candidates.iter().enumerate().filter(|(_, one)| one.kind != DeviceKind::SoftwareGpu) {
+    for candidate in candidates {
         match (candidate.open)() {
-            Ok(device) => return Ok((index, device)),
-            Err(error) => refusal = Some(error),
+            Ok(device) => return Some(Ok(device)),
+            Err(error) => refusal = refusal.or(Some(Err(error))),
         }
     }
-    // The processor is always among them, so there is a reason.
-    Err(refusal
-        .map_or_else(|| Error::UnknownDevice { given: AUTO.to_owned(), expected: selectors(candidates) }, Error::from))
+    refusal
 }
 
 /// Everything that [`open`] takes.

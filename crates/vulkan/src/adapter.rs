@@ -32,6 +32,9 @@ pub(crate) struct Driver {
 /// # Errors
 /// That there is no Vulkan on this machine.
 pub fn adapters() -> Result<Vec<Adapter>> {
+    if thalweg_hal::process::forked() {
+        return Err(thalweg_hal::Error::ForkedChild); // the driver's locks may be held for ever
+    }
     let instance = instance()?;
     // SAFETY: the instance lives as long as the process.
     let raw = unsafe { instance.raw.enumerate_physical_devices() };
@@ -127,6 +130,10 @@ impl Adapter {
         if (push.max_push_descriptors as usize) <= MAX_BINDINGS || limits.max_push_constants_size < MAX_PARAMETER_BYTES
         {
             return Err("it has too few push descriptors or push constants".to_owned());
+        }
+        let buffers = limits.max_per_stage_descriptor_storage_buffers.min(limits.max_descriptor_set_storage_buffers);
+        if buffers as usize <= MAX_BINDINGS {
+            return Err(format!("a kernel has {buffers} storage buffers at most; {} are needed", MAX_BINDINGS + 1));
         }
 
         let mut v11 = vk::PhysicalDeviceVulkan11Features::default();

@@ -109,9 +109,8 @@ fn directory(variable: Option<&OsStr>) -> Option<PathBuf> {
 
 /// The driver's data in a file, if it is whole and was written for this device and driver.
 fn read(path: &Path, identity: &[u8; 32]) -> Option<Vec<u8>> {
-    if fs::metadata(path).ok()?.len() > MAX_BYTES {
-        return None;
-    }
+    // Not what never ends, such as a pipe.
+    fs::metadata(path).ok().filter(|file| file.is_file() && file.len() <= MAX_BYTES)?;
     let mut file = fs::read(path).ok()?;
     let header = file.first_chunk::<HEADER>()?;
     let sum = u32::from_le_bytes(*header[12..].first_chunk()?);

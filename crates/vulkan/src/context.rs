@@ -31,6 +31,8 @@ pub struct Context {
     pub pipelines: PipelineCache,
     /// Semaphores and lists that were dropped before the device was done with them.
     orphans: Mutex<Vec<Orphan>>,
+    /// Semaphores whose timelines are gone.
+    semaphores: Mutex<Vec<vk::Semaphore>>,
     lost: AtomicBool,
 }
 
@@ -46,8 +48,8 @@ pub struct HardwareQueue {
 pub struct Timestamps {
     /// Which bits of a timestamp count.
     pub mask: u64,
-    /// Nanoseconds between two counts.
-    pub period: f64,
+    /// 1/2^32 nanoseconds between two counts.
+    pub period: u64,
 }
 
 impl Context {
@@ -96,7 +98,7 @@ impl Context {
         let bits = properties.timestamp_valid_bits;
         let timestamps = (bits > 0).then(|| Timestamps {
             mask: u64::MAX >> (64 - bits.min(64)),
-            period: f64::from(adapter.properties.limits.timestamp_period),
+            period: (f64::from(adapter.properties.limits.timestamp_period) * 2f64.powi(32)) as u64,
         });
         Ok(Self {
             id: unique_id(),
@@ -112,6 +114,7 @@ impl Context {
             next_queue: AtomicUsize::new(0),
             pipelines: PipelineCache::open(&device, &adapter.properties),
             orphans: Mutex::default(),
+            semaphores: Mutex::default(),
             lost: AtomicBool::new(false),
             device,
         })
@@ -160,6 +163,16 @@ impl Context {
         if self.is_lost() { Err(Error::DeviceLost { device: NAME.to_owned() }) } else { Ok(()) }
     }
 
+    /// A semaphore that has served.
+    pub fn used_semaphore(&self) -> Option<vk::Semaphore> {
+        lock(&self.semaphores).pop()
+    }
+
+    /// Keeps a semaphore for the next timeline.
+    pub fn keep_semaphore(&self, semaphore: vk::Semaphore) {
+        lock(&self.semaphores).push(semaphore);
+    }
+
     /// Keeps what the device may still use. It is let go by a later [`bury`](Self::bury).
     pub fn adopt(&self, orphan: Orphan) {
         lock(&self.orphans).push(orphan);
@@ -177,13 +190,22 @@ impl Context {
         drop(orphans);
         // With no lock held: what the lists held is dropped here.
         let done: Vec<Orphan> = done;
-        done.into_iter().for_each(|orphan| orphan.destroy(self));
+        done.into_iter().for_each(Orphan::finish);
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // Orphans hold the context, so there are none.
+        // Orphans hold the context, so there are none. Every list has run; the driver may still be about to note it.
+        // SAFETY: nobody else uses the device or its queues any more.
+        let idle = unsafe { self.device.device_wait_idle() };
+        if idle.is_err_and(|error| error != vk::Result::ERROR_DEVICE_LOST) {
+            return; // what it may still use is left alone
+        }
+        for semaphore in lock(&self.semaphores).drain(..) {
+            // SAFETY: the device is idle, and nobody else has the semaphore.
+            unsafe { self.device.destroy_semaphore(semaphore, None) };
+        }
         self.pipelines.destroy(&self.device);
         // SAFETY: every object of the device holds this context, so all of them are destroyed, and no call is under way.
         unsafe { self.device.destroy_device(None) };

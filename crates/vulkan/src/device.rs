@@ -16,6 +16,8 @@ use thalweg_hal::{
     Device, DeviceInfo, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Timeline, Wait,
 };
 
+/// A quarter of what the driver allows is kept for staging and for what lists report.
+///
 /// Drivers that name no limit of their own still have the system's.
 const MAX_ALLOCATIONS: u64 = 1 << 16;
 
@@ -51,7 +53,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let properties = &adapter.properties;
     let limits = Limits {
         max_binding_bytes: properties.limits.max_storage_buffer_range.into(),
-        max_allocations: u64::from(properties.limits.max_memory_allocation_count).min(MAX_ALLOCATIONS),
+        max_allocations: (u64::from(properties.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
         memory_bytes,
         max_lists_in_flight: u64::MAX,
     };

@@ -6,6 +6,7 @@ use ash::{Entry, ext, khr, vk};
 use std::borrow::Cow;
 use std::env;
 use std::ffi::{CStr, c_char, c_void};
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_hal::{Error, Result};
@@ -129,7 +130,8 @@ unsafe extern "system" fn hear(
     // What the loader says of drivers that it skips is not about us.
     if !id.starts_with("Loader") {
         MESSAGES.fetch_add(1, Ordering::Relaxed);
-        eprintln!("vulkan validation: {id}: {message}");
+        // Not `eprintln`, which panics where nobody reads.
+        let _ = writeln!(std::io::stderr(), "vulkan validation: {id}: {message}");
     }
     vk::FALSE
 }

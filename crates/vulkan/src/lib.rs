@@ -34,6 +34,7 @@
 //! | slots | one queue's free slots | nothing |
 //! | transfers | free staging slots | nothing |
 //! | orphans | what was dropped before the device was done with it | nothing |
+//! | semaphores | those whose timelines are gone | nothing |
 //! | pipeline cache | its file | nothing |
 //!
 //! No drop of a list, and no wait for the device, happens under any of them.

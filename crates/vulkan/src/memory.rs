@@ -41,7 +41,16 @@ unsafe impl Sync for Buffer {}
 /// shares the host's memory, or whose memory is mapped whole); writing to it then needs no copy by the device.
 pub fn memory_type(memory: &vk::PhysicalDeviceMemoryProperties, allowed: u32, purpose: Use) -> Option<u32> {
     use vk::MemoryPropertyFlags as Flags;
-    let types = || (0..memory.memory_type_count).filter(move |index| allowed & (1 << index) != 0);
+    // What takes a feature that is not turned on, or is no place for data.
+    let never = Flags::PROTECTED
+        | Flags::LAZILY_ALLOCATED
+        | Flags::DEVICE_COHERENT_AMD
+        | Flags::DEVICE_UNCACHED_AMD
+        | Flags::RDMA_CAPABLE_NV;
+    let takes = move |index: &u32| {
+        allowed & (1 << index) != 0 && !memory.memory_types[*index as usize].property_flags.intersects(never)
+    };
+    let types = || (0..memory.memory_type_count).filter(takes);
     let flags = |index: &u32| memory.memory_types[*index as usize].property_flags;
     let heap = |index: &u32| memory.memory_heaps[memory.memory_types[*index as usize].heap_index as usize].size;
     let visible = Flags::HOST_VISIBLE | Flags::HOST_COHERENT;
@@ -51,7 +60,10 @@ pub fn memory_type(memory: &vk::PhysicalDeviceMemoryProperties, allowed: u32, pu
             let largest = own().map(|index| heap(&index)).max()?;
             let mapped = |index: &u32| flags(index).contains(visible) && heap(index) == largest;
             let cached = |index: &u32| flags(index).contains(Flags::HOST_CACHED);
-            own().filter(mapped).max_by_key(cached).or_else(|| own().find(|index| heap(index) == largest))
+            own()
+                .filter(mapped)
+                .min_by_key(|index| !cached(index))
+                .or_else(|| own().find(|index| heap(index) == largest))
         }
         Use::Host => {
             let cached = types().find(|index| flags(index).contains(visible | Flags::HOST_CACHED));

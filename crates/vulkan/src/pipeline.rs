@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
-use thalweg_hal::shader::Shader;
-use thalweg_hal::{Error, KernelFailure, KernelSource, Pipeline, Result};
+use thalweg_hal::shader::{Shader, guarded};
+use thalweg_hal::{Error, KernelFailure, KernelSource, MAX_PARAMETER_BYTES, Pipeline, Result};
 
 /// A compiled kernel.
 pub struct VulkanPipeline {
@@ -19,6 +19,7 @@ pub struct VulkanPipeline {
     pub layout: vk::PipelineLayout,
     descriptors: vk::DescriptorSetLayout,
     size: [u32; 3],
+    least: Vec<u64>,
     fails: bool,
 }
 
@@ -28,6 +29,11 @@ impl VulkanPipeline {
     /// # Errors
     /// [`Error::Compile`] if the kernel is wrong or asks for more than the device has; or what the driver says.
     pub fn new(context: &Arc<Context>, source: &KernelSource) -> Result<Self> {
+        // The driver's compiler is as deep as ours.
+        guarded(source, || Self::new_on_this_stack(context, source))
+    }
+
+    fn new_on_this_stack(context: &Arc<Context>, source: &KernelSource) -> Result<Self> {
         context.check()?;
         let shader = Shader::parse(source, NAME)?;
         check(context, source, &shader)?;
@@ -41,6 +47,7 @@ impl VulkanPipeline {
             layout: vk::PipelineLayout::null(),
             descriptors: vk::DescriptorSetLayout::null(),
             size: shader.workgroup_size(),
+            least: shader.least_bytes().to_vec(),
             fails: shader.fails(),
         };
         let bindings: SmallVec<[_; 9]> = (0..source.bindings.len() as u32 + u32::from(pipeline.fails))
@@ -62,7 +69,7 @@ impl VulkanPipeline {
             [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(source.params_bytes)];
         let params = if source.params_bytes == 0 { &[][..] } else { &params[..] };
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(params);
-        // SAFETY: the set layout is the device's; the range is within the limit, by `Adapter::examine`.
+        // SAFETY: the set layout is the device's; the range is within the limit, by `check` and `Adapter::examine`.
         pipeline.layout = unsafe { device.create_pipeline_layout(&info, None) }
             .map_err(|e| context.error("vkCreatePipelineLayout", e))?;
         let info = vk::ShaderModuleCreateInfo::default().code(&code);
@@ -157,6 +164,9 @@ fn check(context: &Context, source: &KernelSource, shader: &Shader<'_>) -> Resul
     if shader.uses_f16() && !context.float16 {
         return refused("it uses 16-bit floats, which the device does not have; use f32".to_owned());
     }
+    if source.params_bytes > MAX_PARAMETER_BYTES {
+        return refused(format!("{} parameter bytes; there can be {MAX_PARAMETER_BYTES}", source.params_bytes));
+    }
     if !source.params_bytes.is_multiple_of(4) {
         return refused(format!("{} parameter bytes; they have to be whole 32-bit words", source.params_bytes));
     }
@@ -168,9 +178,15 @@ impl Pipeline for VulkanPipeline {
         &self.source
     }
 
-    fn accepts(&self, extent: [u32; 3], params: &[u8]) -> bool {
+    fn check(&self, extent: [u32; 3], params: &[u8], operand_bytes: &[u64]) -> Result<(), &'static str> {
         let groups = self.groups(extent, params);
-        groups.iter().zip(self.context.limits.max_compute_work_group_count).all(|(groups, most)| *groups <= most)
+        if groups.iter().zip(self.context.limits.max_compute_work_group_count).any(|(groups, most)| *groups > most) {
+            return Err("the extent needs more workgroups than the device has");
+        }
+        if operand_bytes.iter().zip(&self.least).any(|(bytes, least)| bytes < least) {
+            return Err("an operand is shorter than the type that the kernel declares for it");
+        }
+        Ok(())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,7 +5,7 @@ use crate::memory::VulkanMemory;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::slots::{Slot, Slots};
-use crate::timeline::{Counter, Running};
+use crate::timeline::{Counter, Running, Semaphore};
 use ash::vk;
 use smallvec::SmallVec;
 use std::fmt;
@@ -13,13 +13,17 @@ use std::sync::Arc;
 use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, Violation, unique_id};
 
 /// What our commands do, for barriers.
-const STAGES: vk::PipelineStageFlags = vk::PipelineStageFlags::from_raw(
+pub const STAGES: vk::PipelineStageFlags = vk::PipelineStageFlags::from_raw(
     vk::PipelineStageFlags::COMPUTE_SHADER.as_raw() | vk::PipelineStageFlags::TRANSFER.as_raw(),
 );
-const WRITES: vk::AccessFlags =
+pub const WRITES: vk::AccessFlags =
     vk::AccessFlags::from_raw(vk::AccessFlags::SHADER_WRITE.as_raw() | vk::AccessFlags::TRANSFER_WRITE.as_raw());
-const READS: vk::AccessFlags =
+pub const READS: vk::AccessFlags =
     vk::AccessFlags::from_raw(vk::AccessFlags::SHADER_READ.as_raw() | vk::AccessFlags::TRANSFER_READ.as_raw());
+
+/// What the host does once it has seen a list complete.
+pub const HOST: vk::AccessFlags =
+    vk::AccessFlags::from_raw(vk::AccessFlags::HOST_READ.as_raw() | vk::AccessFlags::HOST_WRITE.as_raw());
 
 /// The submitting end of a hardware queue.
 pub struct VulkanQueue {
@@ -64,13 +68,13 @@ impl Queue for VulkanQueue {
         let context = &*self.context;
         context.check()?;
         list.check(&self.limits)?;
-        let mut counters = SmallVec::<[Arc<Counter>; 4]>::new();
+        let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
         let mut values = SmallVec::<[u64; 4]>::new();
         for wait in waits {
             let counter = Counter::of(&wait.timeline, context)?;
             counter.check_wait(wait.value)?;
-            counters.push(Arc::clone(counter));
-            values.push(wait.value);
+            waited.push(Arc::clone(counter.semaphore()));
+            values.push(counter.semaphore().value(wait.value));
         }
         let counter = Counter::of(&signal.timeline, context)?;
         // What earlier lists had may serve this one.
@@ -81,18 +85,18 @@ impl Queue for VulkanQueue {
             Ok(claim) => claim,
             Err(violation) => {
                 let list = Arc::clone(list);
-                Running { value: signal.value, list, slot, home, _waits: counters }.finish();
+                Running { value: signal.value, list, slot, home, _waits: waited }.finish();
                 return Err(violation.into());
             }
         };
-        let mut semaphores: SmallVec<[_; 4]> = counters.iter().map(|counter| counter.semaphore).collect();
+        let mut semaphores: SmallVec<[_; 4]> = waited.iter().map(|semaphore| semaphore.raw()).collect();
         if let Some(value) = claim.after {
-            semaphores.push(counter.semaphore);
-            values.push(value);
+            semaphores.push(counter.semaphore().raw());
+            values.push(counter.semaphore().value(value));
         }
-        let stages: SmallVec<[_; 4]> = semaphores.iter().map(|_| STAGES).collect();
-        counter.enter(Running { value: signal.value, list: Arc::clone(list), slot, home, _waits: counters });
-        let (signals, raised) = ([counter.semaphore], [signal.value]);
+        let stages: SmallVec<[_; 4]> = semaphores.iter().map(|_| vk::PipelineStageFlags::ALL_COMMANDS).collect();
+        counter.enter(Running { value: signal.value, list: Arc::clone(list), slot, home, _waits: waited });
+        let (signals, raised) = ([counter.semaphore().raw()], [counter.semaphore().value(signal.value)]);
         let mut timelines =
             vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values).signal_semaphore_values(&raised);
         let info = vk::SubmitInfo::default()
@@ -161,6 +165,14 @@ impl Encoder<'_> {
             // recorded by this thread, and everything named is the device's.
             unsafe { device.cmd_reset_query_pool(commands, pool, 0, queries) };
         }
+        if !matches!(self.list.commands.first(), Some(Command::Barrier)) {
+            // Whoever orders lists by having seen one complete has seen it on the host. What it wrote is made visible to the
+            // device here; nothing is ordered.
+            let visible = [vk::MemoryBarrier::default().dst_access_mask(READS | WRITES)];
+            let (none, before) = (vk::DependencyFlags::empty(), vk::PipelineStageFlags::TOP_OF_PIPE);
+            // SAFETY: as above.
+            unsafe { device.cmd_pipeline_barrier(commands, before, STAGES, none, &visible, &[], &[]) };
+        }
         for command in &self.list.commands {
             match command {
                 Command::Dispatch { pipeline, bindings, params, extent } => {
@@ -192,8 +204,8 @@ impl Encoder<'_> {
                 Command::Timestamp => {}
             }
         }
-        // The host sees a value and then reads: results that are mapped, and the words for failures.
-        self.barrier(vk::PipelineStageFlags::HOST, vk::AccessFlags::HOST_READ);
+        // The host sees a value and then reads, or writes: results that are mapped, and the words for failures.
+        self.barrier(vk::PipelineStageFlags::HOST, HOST);
         Ok(())
     }
 

@@ -174,8 +174,9 @@ impl Slot {
             return;
         }
         for (command, count) in timestamps(list).zip(counts) {
-            let nanoseconds = (count & clock.mask) as f64 * clock.period;
-            let what = Reported::Time(Duration::from_nanos(nanoseconds as u64));
+            // In 1/2^32 nanoseconds: a count may have all of 64 bits, which a float does not.
+            let nanoseconds = (u128::from(count & clock.mask) * u128::from(clock.period)) >> 32;
+            let what = Reported::Time(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)));
             reports.push(Report { value, command: command as u32, what });
         }
     }

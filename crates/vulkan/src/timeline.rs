@@ -34,7 +34,7 @@ pub struct VulkanTimeline(pub Arc<Counter>);
 /// What a timeline is.
 pub struct Counter {
     id: u64,
-    pub semaphore: vk::Semaphore,
+    semaphore: Arc<Semaphore>,
     context: Arc<Context>,
     /// The highest value that the driver is known to have reached. Raised by whoever asks; Release, pairs with the Acquire
     /// in `known`.
@@ -58,6 +58,62 @@ struct State {
     reports: Vec<Report>,
 }
 
+/// A driver's semaphore. Held by its timeline, and by every list that waits for it.
+///
+/// Never destroyed before its device: a driver may look at a semaphore for a moment after its value can be seen (Mesa's does).
+/// It serves the next timeline instead, whose values are counted from where the last one's ended.
+pub struct Semaphore {
+    raw: vk::Semaphore,
+    base: u64,
+    context: Arc<Context>,
+}
+
+impl Semaphore {
+    fn new(context: &Arc<Context>) -> Result<Self> {
+        let device = &context.device;
+        if let Some(raw) = context.used_semaphore() {
+            // SAFETY: the semaphore is the device's, and destroyed with it.
+            match unsafe { device.get_semaphore_counter_value(raw) } {
+                Ok(base) => return Ok(Self { raw, base, context: Arc::clone(context) }),
+                Err(error) => {
+                    context.keep_semaphore(raw);
+                    return Err(context.error("vkGetSemaphoreCounterValue", error));
+                }
+            }
+        }
+        let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
+        // SAFETY: the device has timeline semaphores.
+        let raw = unsafe { device.create_semaphore(&info, None) };
+        let raw = raw.map_err(|e| context.error("vkCreateSemaphore", e))?;
+        Ok(Self { raw, base: 0, context: Arc::clone(context) })
+    }
+
+    pub fn raw(&self) -> vk::Semaphore {
+        self.raw
+    }
+
+    /// What the driver calls a value of the timeline.
+    pub fn value(&self, value: u64) -> u64 {
+        self.base.saturating_add(value)
+    }
+
+    /// The timeline's value that is reached.
+    fn reached(&self) -> Result<u64> {
+        // SAFETY: the semaphore is held.
+        let value = unsafe { self.context.device.get_semaphore_counter_value(self.raw) };
+        let value = value.map_err(|error| self.context.error("vkGetSemaphoreCounterValue", error))?;
+        Ok(value.saturating_sub(self.base))
+    }
+}
+
+impl Drop for Semaphore {
+    fn drop(&mut self) {
+        // Lists that wait for it or signal it hold it until they have run, so its value stays as it is.
+        self.context.keep_semaphore(self.raw);
+    }
+}
+
 /// A list that was submitted, or is about to be: what the device uses until it has run.
 pub struct Running {
     pub value: u64,
@@ -65,13 +121,13 @@ pub struct Running {
     pub slot: Slot,
     /// Where the slot came from: a queue, or else the prepared list.
     pub home: Option<Arc<Slots>>,
-    /// Whose semaphores it waits for: held, and never looked at.
-    pub _waits: SmallVec<[Arc<Counter>; 4]>,
+    /// What it waits for: held, and never looked at. Not the timelines, which may hold each other's lists.
+    pub _waits: SmallVec<[Arc<Semaphore>; 4]>,
 }
 
 /// A timeline that was dropped while lists were to raise it.
 pub struct Orphan {
-    semaphore: vk::Semaphore,
+    semaphore: Arc<Semaphore>,
     last: u64,
     running: VecDeque<Running>,
 }
@@ -80,14 +136,9 @@ impl Counter {
     pub fn new(context: &Arc<Context>) -> Result<Self> {
         context.check()?;
         context.bury();
-        let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
-        let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
-        // SAFETY: the device has timeline semaphores.
-        let semaphore = unsafe { context.device.create_semaphore(&info, None) };
-        let semaphore = semaphore.map_err(|e| context.error("vkCreateSemaphore", e))?;
         Ok(Self {
             id: unique_id(),
-            semaphore,
+            semaphore: Arc::new(Semaphore::new(context)?),
             context: Arc::clone(context),
             known: AtomicU64::new(0),
             submitted: AtomicU64::new(0),
@@ -104,6 +155,11 @@ impl Counter {
         let counter = timeline.as_any().downcast_ref().map(|VulkanTimeline(counter)| counter);
         let counter = counter.filter(|counter| counter.context.id == context.id);
         counter.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "timeline" })
+    }
+
+    /// The semaphore, for a list to wait for or to signal.
+    pub fn semaphore(&self) -> &Arc<Semaphore> {
+        &self.semaphore
     }
 
     /// Checks that a list may wait for the value (I1).
@@ -161,14 +217,10 @@ impl Counter {
         if known >= self.submitted.load(Ordering::Acquire) {
             return known;
         }
-        // SAFETY: the semaphore lives as long as the counter.
-        match unsafe { self.context.device.get_semaphore_counter_value(self.semaphore) } {
+        match self.semaphore.reached() {
             Ok(value) => self.known.fetch_max(value, Ordering::AcqRel).max(value),
-            Err(error) => {
-                // Remembered with the device; there is nobody to tell here.
-                let _ = self.context.error("vkGetSemaphoreCounterValue", error);
-                known
-            }
+            // A lost device is remembered; there is nobody to tell here.
+            Err(_) => known,
         }
     }
 
@@ -189,7 +241,7 @@ impl Counter {
 
     /// Waits for the value, at most so long. Whether it was reached.
     fn wait_slice(&self, value: u64, slice: Duration) -> Result<bool> {
-        let (semaphores, values) = ([self.semaphore], [value]);
+        let (semaphores, values) = ([self.semaphore.raw], [self.semaphore.value(value)]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         wait(&self.context, &info, slice)
     }
@@ -257,11 +309,12 @@ impl Timeline for VulkanTimeline {
         if state.claimed != 0 || value <= counter.known.load(Ordering::Acquire) {
             return;
         }
-        let info = vk::SemaphoreSignalInfo::default().semaphore(counter.semaphore).value(value);
+        let info =
+            vk::SemaphoreSignalInfo::default().semaphore(counter.semaphore.raw).value(counter.semaphore.value(value));
         // SAFETY: the value rises, under the lock, and no list is to raise it.
         match unsafe { counter.context.device.signal_semaphore(&info) } {
             Ok(()) => drop(counter.known.fetch_max(value, Ordering::AcqRel)),
-            // Remembered with the device, whose waits end.
+            // There is nobody to tell: whoever waits looks again before long, and a lost device is remembered.
             Err(error) => drop(counter.context.error("vkSignalSemaphore", error)),
         }
     }
@@ -298,8 +351,9 @@ pub fn wait_any(context: &Context, watch: &[Wait], timeout: Option<Duration>) ->
             }
         }
     }
-    let semaphores: SmallVec<[_; 8]> = counters.iter().map(|counter| counter.semaphore).collect();
-    let values: SmallVec<[_; 8]> = watch.iter().map(|wait| wait.value).collect();
+    let semaphores: SmallVec<[_; 8]> = counters.iter().map(|counter| counter.semaphore.raw).collect();
+    let values = counters.iter().zip(watch).map(|(counter, wait)| counter.semaphore.value(wait.value));
+    let values: SmallVec<[_; 8]> = values.collect();
     let any = vk::SemaphoreWaitFlags::ANY;
     let info = vk::SemaphoreWaitInfo::default().flags(any).semaphores(&semaphores).values(&values);
     wait(context, &info, timeout).map(drop)
@@ -318,16 +372,13 @@ fn wait(context: &Context, info: &vk::SemaphoreWaitInfo<'_>, timeout: Duration) 
 impl Orphan {
     /// Whether the device is done with it. That of a lost device is never reached, and nothing uses it any more.
     pub fn is_done(&self, context: &Context) -> bool {
-        // SAFETY: the semaphore has not been destroyed yet.
-        let reached = unsafe { context.device.get_semaphore_counter_value(self.semaphore) };
-        context.is_lost() || reached.map_or(true, |reached| reached >= self.last)
+        let reached = self.semaphore.reached();
+        context.is_lost() || reached.is_ok_and(|reached| reached >= self.last)
     }
 
     /// Lets go of everything. It is done.
-    pub fn destroy(self, context: &Context) {
+    pub fn finish(self) {
         self.running.into_iter().for_each(Running::finish);
-        // SAFETY: every list that signals it has run; those that wait for it hold its counter, and it would not be here.
-        unsafe { context.device.destroy_semaphore(self.semaphore, None) };
     }
 }
 
@@ -335,10 +386,13 @@ impl Drop for Counter {
     fn drop(&mut self) {
         self.collect();
         let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let orphan =
-            Orphan { semaphore: self.semaphore, last: state.claimed, running: std::mem::take(&mut state.running) };
+        let orphan = Orphan {
+            semaphore: Arc::clone(&self.semaphore),
+            last: state.claimed,
+            running: std::mem::take(&mut state.running),
+        };
         if orphan.running.is_empty() || orphan.is_done(&self.context) {
-            orphan.destroy(&self.context);
+            orphan.finish();
         } else {
             self.context.adopt(orphan);
         }

@@ -4,6 +4,7 @@
 use crate::bus::copy_from_device;
 use crate::context::Context;
 use crate::memory::{Buffer, Use};
+use crate::queue::{HOST, READS, STAGES, WRITES};
 use crate::sync::lock;
 use ash::vk;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -54,6 +55,7 @@ impl Transfers {
     /// - No command writes the range, and the host has seen those complete that did.
     pub unsafe fn read(&self, from: &Buffer, offset: u64, into: &mut [u8]) -> Result<()> {
         from.check_range(offset, into.len() as u64)?;
+        self.context.check()?;
         if let Some(mapped) = from.mapped().filter(|_| from.is_cached || into.len() <= DIRECT_READ) {
             // SAFETY: the range is inside the mapping, and nobody writes it.
             unsafe {
@@ -92,9 +94,12 @@ impl Transfers {
     /// - No command uses the range, and the host has seen those complete that did.
     pub unsafe fn write(&self, to: &Buffer, offset: u64, from: &[u8]) -> Result<()> {
         to.check_range(offset, from.len() as u64)?;
+        self.context.check()?;
         if let Some(mapped) = to.mapped() {
             // SAFETY: the range is inside the mapping, and nobody else uses it.
             unsafe { mapped.add(offset as usize).copy_from_nonoverlapping(source(from), from.len()) };
+            // Stores that a processor combines are not ordered with what another thread is told by an ordinary one.
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             return Ok(());
         }
         for (index, from) in from.chunks(CHUNK as usize).enumerate() {
@@ -139,19 +144,17 @@ impl Transfers {
         let device = &context.device;
         let commands = slot.commands;
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // Later submissions see what this writes because they are made after the host saw it complete; the host sees it
-        // because of the barrier.
-        let barrier = vk::MemoryBarrier::default()
-            .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
-            .dst_access_mask(vk::AccessFlags::HOST_READ);
-        let (stages, hosts) = (vk::PipelineStageFlags::TRANSFER, vk::PipelineStageFlags::HOST);
+        // What lists wrote is visible to the copy, and what it writes to the host, which goes on to write itself.
+        let before = [vk::MemoryBarrier::default().src_access_mask(WRITES).dst_access_mask(READS | WRITES)];
+        let after = [vk::MemoryBarrier::default().src_access_mask(WRITES).dst_access_mask(HOST)];
+        let (hosts, none) = (vk::PipelineStageFlags::HOST, vk::DependencyFlags::empty());
         // SAFETY: the slot is ours alone, and what it did before is complete, so that its command buffer may be begun and
         // its fence reset.
         let recorded = unsafe {
             device.begin_command_buffer(commands, &begin).and_then(|()| {
+                device.cmd_pipeline_barrier(commands, STAGES, STAGES, none, &before, &[], &[]);
                 record(device, commands);
-                let none = vk::DependencyFlags::empty();
-                device.cmd_pipeline_barrier(commands, stages, hosts, none, &[barrier], &[], &[]);
+                device.cmd_pipeline_barrier(commands, STAGES, hosts, none, &after, &[], &[]);
                 device.end_command_buffer(commands)?;
                 device.reset_fences(&[slot.fence])
             })
@@ -159,12 +162,18 @@ impl Transfers {
         recorded.map_err(|e| context.error("vkEndCommandBuffer", e))?;
         let commands = [commands];
         let info = vk::SubmitInfo::default().command_buffers(&commands);
-        // The last queue is the one that is likeliest unshared.
+        // On the last queue; behind whatever else is on it.
         // SAFETY: recorded above; what it uses is held by the callers until this returns.
         unsafe { context.submit(context.queues.len() - 1, &info, slot.fence)? };
-        // SAFETY: the fence was submitted.
-        unsafe { device.wait_for_fences(&[slot.fence], true, u64::MAX) }
-            .map_err(|e| context.error("vkWaitForFences", e))
+        loop {
+            // SAFETY: the fence was submitted.
+            match unsafe { device.wait_for_fences(&[slot.fence], true, u64::MAX) } {
+                Ok(()) => return context.check(),
+                Err(error @ vk::Result::ERROR_DEVICE_LOST) => return Err(context.error("vkWaitForFences", error)),
+                // The device still uses the slot; a shortage of the host's memory passes.
+                Err(_) => std::thread::yield_now(),
+            }
+        }
     }
 
     fn take(&self) -> Result<Slot> {

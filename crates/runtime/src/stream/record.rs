@@ -142,9 +142,8 @@ fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result
             if extent.contains(&0) || operands.iter().any(uneven) {
                 return malformed("written operands do not divide evenly by the extent");
             }
-            if !pipeline.hal.accepts(*extent, params) {
-                return malformed("the extent needs more workgroups than the device has");
-            }
+            let bytes: SmallVec<[u64; MAX_BINDINGS]> = operands.iter().map(|operand| operand.bytes).collect();
+            pipeline.hal.check(*extent, params, &bytes).or_else(malformed)?;
         }
         Work::Copy => match operands {
             [from, to] if (from.access, to.access) == (Access::Read, Access::Write) && from.bytes == to.bytes => {}

@@ -15,6 +15,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_wrong_kernel_says_where_and_why", a_wrong_kernel_says_where_and_why),
     ("a_kernel_that_declares_something_else_is_refused", a_kernel_that_declares_something_else_is_refused),
     ("a_kernel_that_asks_for_too_much_is_refused", a_kernel_that_asks_for_too_much_is_refused),
+    ("an_operand_shorter_than_its_type_is_refused", an_operand_shorter_than_its_type_is_refused),
+    ("a_deep_or_long_module_is_an_error_at_most", a_deep_or_long_module_is_an_error_at_most),
     ("a_kernel_for_the_host_alone_is_refused", a_kernel_for_the_host_alone_is_refused),
 ];
 
@@ -181,6 +183,10 @@ fn a_kernel_that_declares_something_else_is_refused(device: &Arc<VulkanDevice>) 
     }
     let named = "@compute @workgroup_size(1) fn start() {}";
     assert!(refusal(device, &kernel("entry", &[], 0, named)).contains("no compute entry point called `main`"));
+    let two = "var<immediate> big: array<vec4<f32>, 4096>; var<immediate> p: f32;
+        @group(0) @binding(0) var<storage, read_write> x: array<f32>;
+        @compute @workgroup_size(1) fn main() { x[0] = big[4000].x; }";
+    assert!(refusal(device, &kernel("two", &[Access::Write], 4, two)).contains("a second var<immediate>"));
     let uniform = "@group(0) @binding(0) var<uniform> x: u32;
         @compute @workgroup_size(1) fn main() { _ = x; }";
     assert!(refusal(device, &kernel("uniform", &[], 0, uniform)).contains("`x` is in Uniform"));
@@ -195,7 +201,71 @@ fn a_kernel_that_asks_for_too_much_is_refused(device: &Arc<VulkanDevice>) {
     // And a dispatch of more workgroups than there are.
     let one = "@compute @workgroup_size(1) fn main() {}";
     let pipeline = device.create_pipeline(&kernel("one", &[], 0, one)).unwrap();
-    assert!(pipeline.accepts([65_535, 1, 1], &[]) && !pipeline.accepts([1, 1, u32::MAX], &[]));
+    assert!(pipeline.check([65_535, 1, 1], &[], &[]).is_ok());
+    assert_eq!(pipeline.check([1, 1, u32::MAX], &[], &[]), Err("the extent needs more workgroups than the device has"));
+}
+
+/// What an index is compared with is the declared length, where there is one: so an operand has to be as long.
+fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
+    let memory = device.allocate(1 << 16).unwrap();
+    let mut line = Line::new(device);
+    for (declared, store, short, enough) in [
+        ("array<u32, 1000>", "x[p] = 1u;", 3996, 4000),
+        ("S", "x.tail = 1u;", 260, 264),
+        ("D", "x.more[0] = 1u;", 256, 260),
+        ("array<vec4<u32>>", "x[p] = vec4(1u);", 12, 16),
+        ("u32", "x = 1u;", 2, 4),
+        ("vec4<f32>", "x.w = 1.0;", 8, 16),
+    ] {
+        let text = format!(
+            "struct S {{ pad: array<u32, 64>, tail: u32, last: u32 }}
+             struct D {{ pad: array<u32, 64>, more: array<u32> }}
+             @group(0) @binding(0) var<storage, read_write> x: {declared};
+             var<immediate> p: u32;
+             @compute @workgroup_size(1) fn main() {{ let i = p; {store} }}"
+        );
+        let mut source = kernel("declared", &[Access::ReadWrite], 4, "");
+        source.wgsl.as_mut().unwrap().source = text.into();
+        let pipeline = device.create_pipeline(&source).unwrap_or_else(|error| panic!("{error}"));
+        let refused = Err("an operand is shorter than the type that the kernel declares for it");
+        assert_eq!(pipeline.check([1, 1, 1], &[0; 4], &[short]), refused, "{declared}");
+        assert!(pipeline.check([1, 1, 1], &[0; 4], &[enough]).is_ok(), "{declared}");
+        // And a list with such an operand is not taken.
+        let list = Builder::default().dispatch(&pipeline, &[0; 4], [1, 1, 1], &[(&memory, 0, short)]).build();
+        let signal = thalweg_hal::Wait { timeline: Arc::clone(&line.timeline), value: line.value + 1 };
+        assert!(matches!(line.try_submit(&list, &[], &signal), Err(Error::Invalid(_))), "{declared}");
+        line.run(&Builder::default().dispatch(&pipeline, &[0; 4], [1, 1, 1], &[(&memory, 0, enough)]).build());
+    }
+}
+
+/// Some of the compiler's recursions are as deep as an expression is long. None of them may end the process.
+fn a_deep_or_long_module_is_an_error_at_most(device: &Arc<VulkanDevice>) {
+    let module = |expression: &str| {
+        format!(
+            "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+             @compute @workgroup_size(1) fn main() {{ let a = x[1]; x[0] = {expression}; }}"
+        )
+    };
+    let compile = |text: String| {
+        let mut source = kernel("deep", &[Access::ReadWrite], 0, "");
+        source.wgsl.as_mut().unwrap().source = text.into();
+        device.create_pipeline(&source)
+    };
+    for (open, middle, close, times) in [
+        ("a+", "a", "", 60_000),
+        ("(", "a", ")", 60_000),
+        ("-", "1", "", 60_000),
+        ("", "a", ".x", 30_000),
+        ("a[", "0", "]", 20_000),
+    ] {
+        let text = module(&format!("{}{middle}{}", open.repeat(times), close.repeat(times)));
+        let compiled = compile(text);
+        assert!(matches!(compiled, Ok(_) | Err(Error::Compile { .. })), "{open}: {compiled:?}");
+    }
+    let blocks = format!("@compute @workgroup_size(1) fn main() {{ {}{} }}", "{".repeat(60_000), "}".repeat(60_000));
+    assert!(matches!(compile(blocks), Err(Error::Compile { .. })));
+    let refused = compile(module(&"a+".repeat(100_000))).unwrap_err().to_string();
+    assert!(refused.contains("bytes; at most"), "{refused}");
 }
 
 fn a_kernel_for_the_host_alone_is_refused(device: &Arc<VulkanDevice>) {
