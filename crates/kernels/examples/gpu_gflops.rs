@@ -13,7 +13,8 @@ use thalweg_hal::{
     Access, Binding, Command, Device, KernelSource, List, Queue, Reported, Span, Submission, Timeline, Wait,
 };
 use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
-use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_WIDE, LINEAR_WIDE_F16, packed_len};
+use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
+use thalweg_kernels::linear::{LINEAR_WIDE, LINEAR_WIDE_F16, packed_len};
 
 /// Dispatches of a list.
 const DISPATCHES: u32 = 40;
@@ -127,9 +128,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let most = std::env::args().nth(1).map_or(Ok(8192), |rows| rows.parse())?;
     for [inputs, outputs] in [[384, 384], [384, 1152], [384, 1536], [1536, 384]] {
         for rows in [8, 32, 64, 128, 256, 512, 1024, 8192] {
-            for (source, width) in
-                [(&LINEAR_WIDE, 4), (&LINEAR_FEW_WIDE, 4), (&LINEAR_WIDE_F16, 2), (&LINEAR_FEW_WIDE_F16, 2)]
-            {
+            for (source, width) in [
+                (&LINEAR_WIDE, 4),
+                (&LINEAR_SOME_WIDE, 4),
+                (&LINEAR_FEW_WIDE, 4),
+                (&LINEAR_WIDE_F16, 2),
+                (&LINEAR_SOME_WIDE_F16, 2),
+                (&LINEAR_FEW_WIDE_F16, 2),
+            ] {
                 if rows <= most {
                     bench.linear(source, width, [rows, inputs, outputs])?;
                 }

@@ -25,19 +25,35 @@ pub(crate) type Count = fn([u32; 3], &[u8]) -> [u32; 3];
 
 /// A form that checks its indices itself.
 pub(crate) const fn checked(text: &'static str, groups: Count, failures: &'static [&'static str]) -> Wgsl {
-    form(text, groups, Bounds::Checked, failures)
+    form(text, &[], groups, Bounds::Checked, failures)
+}
+
+/// [`checked`], with values for the module's `override` constants.
+pub(crate) const fn checked_with(
+    text: &'static str,
+    overrides: &'static [(&'static str, f64)],
+    groups: Count,
+    failures: &'static [&'static str],
+) -> Wgsl {
+    form(text, overrides, groups, Bounds::Checked, failures)
 }
 
 /// A form whose indices are clamped.
 pub(crate) const fn clamped(text: &'static str, groups: Count, failures: &'static [&'static str]) -> Wgsl {
-    form(text, groups, Bounds::Clamped, failures)
+    form(text, &[], groups, Bounds::Clamped, failures)
 }
 
-const fn form(text: &'static str, groups: Count, bounds: Bounds, failures: &'static [&'static str]) -> Wgsl {
+const fn form(
+    text: &'static str,
+    overrides: &'static [(&'static str, f64)],
+    groups: Count,
+    bounds: Bounds,
+    failures: &'static [&'static str],
+) -> Wgsl {
     Wgsl {
         source: Cow::Borrowed(text),
         entry: Cow::Borrowed("main"),
-        overrides: Cow::Borrowed(&[]),
+        overrides: Cow::Borrowed(overrides),
         groups: Groups::By(groups),
         bounds,
         failures: Cow::Borrowed(failures),

@@ -1,13 +1,17 @@
-// Few rows: a workgroup for 8 rows and a panel of 32 outputs, small so that there are enough of them to fill a device. Its
-// invocations share the inputs: each has 4 outputs of all 8 rows, for every 32nd group of four inputs. Their sums meet
-// in workgroup memory, four rows at a time.
-var<workgroup> parts: array<vec4<f32>, 1024>; // [32 invocations][4 rows][8]
+// Few rows: a workgroup for GROUPS * 8 rows and a panel of 32 outputs, small so that there are enough of them to fill a device.
+// Its invocations are GROUPS groups, each for 8 rows. The groups read the same weights at nearly the same time, so that all
+// but the first find them in the nearest cache: with one group every 8 rows fetch the panel anew.
+// The invocations of a group share the inputs: each has 4 outputs of all 8 rows, for every PARTS-th group of four inputs. Their
+// sums meet in workgroup memory, four rows at a time.
+override GROUPS: u32 = 1u; // 1, 2 or 4
+override PARTS: u32 = 32u / GROUPS;
+var<workgroup> parts: array<vec4<f32>, 1024>; // [GROUPS][PARTS][4 rows][8]
 
-// The sum of four outputs of a row over the invocations that share them.
-fn joined(row: u32, four: u32) -> vec4<f32> {
+// The sum of four outputs of a group's row over the invocations that share them.
+fn joined(own: u32, row: u32, four: u32) -> vec4<f32> {
     var sum = vec4<f32>();
-    for (var part = 0u; part < 32u; part++) {
-        sum += parts[part * 32u + row * 8u + four];
+    for (var part = 0u; part < PARTS; part++) {
+        sum += parts[(own * PARTS + part) * 32u + row * 8u + four];
     }
     return sum;
 }
@@ -27,13 +31,14 @@ fn main(
     let panels = (p.outputs - 1u) / 32u + 1u;
     let number = group.x + group.y * groups.x;
     let panel = number % panels;
-    let first_row = number / panels * 8u;
-    if first_row >= rows {
+    let first = number / panels * GROUPS * 8u;
+    if first >= rows {
         return;
     }
-    let count = min(rows - first_row, 8u);
     let four = lid % 8u;
-    let part = lid / 8u;
+    let part = lid / 8u % PARTS;
+    let own = lid / 8u / PARTS;
+    let first_row = first + own * 8u;
     var sums_0 = vec4<f32>();
     var sums_1 = vec4<f32>();
     var sums_2 = vec4<f32>();
@@ -44,15 +49,16 @@ fn main(
     var sums_7 = vec4<f32>();
     // Rows that are not there are read as the last, so that all loads of a step are made at once and none waits for a branch;
     // what is made of them is not stored. A step's loads are on their way while the step before is multiplied.
-    let from_0 = (first_row + min(0u, count - 1u)) * p.inputs;
-    let from_1 = (first_row + min(1u, count - 1u)) * p.inputs;
-    let from_2 = (first_row + min(2u, count - 1u)) * p.inputs;
-    let from_3 = (first_row + min(3u, count - 1u)) * p.inputs;
-    let from_4 = (first_row + min(4u, count - 1u)) * p.inputs;
-    let from_5 = (first_row + min(5u, count - 1u)) * p.inputs;
-    let from_6 = (first_row + min(6u, count - 1u)) * p.inputs;
-    let from_7 = (first_row + min(7u, count - 1u)) * p.inputs;
-    var k = part * 4u;
+    let from_0 = min(first_row, rows - 1u) * p.inputs;
+    let from_1 = min(first_row + 1u, rows - 1u) * p.inputs;
+    let from_2 = min(first_row + 2u, rows - 1u) * p.inputs;
+    let from_3 = min(first_row + 3u, rows - 1u) * p.inputs;
+    let from_4 = min(first_row + 4u, rows - 1u) * p.inputs;
+    let from_5 = min(first_row + 5u, rows - 1u) * p.inputs;
+    let from_6 = min(first_row + 6u, rows - 1u) * p.inputs;
+    let from_7 = min(first_row + 7u, rows - 1u) * p.inputs;
+    // A group without rows is past the end from the start: it only meets the others at the barriers.
+    var k = select(p.inputs, part * 4u, first_row < rows);
     var w0 = weight_at(panel, k, four);
     var w1 = weight_at(panel, k + 1u, four);
     var w2 = weight_at(panel, k + 2u, four);
@@ -66,7 +72,7 @@ fn main(
     var x_6 = x_at(from_6 + k, from_6 + p.inputs);
     var x_7 = x_at(from_7 + k, from_7 + p.inputs);
     while k < p.inputs {
-        let next = k + 128u;
+        let next = k + PARTS * 4u;
         // Past the end the last step is loaded again, for nothing.
         let ahead = select(k, next, next < p.inputs);
         let v0 = weight_at(panel, ahead, four);
@@ -104,26 +110,28 @@ fn main(
         k = next;
     }
 
-    let own_row = lid / 8u;
+    let own_row = first_row + part;
     let own_column = panel * 32u + four * 4u;
-    let to = part * 32u + four;
+    let stores = part < 4u && own_column < p.outputs;
+    let to = lid / 8u * 32u + four;
     parts[to] = sums_0;
     parts[to + 8u] = sums_1;
     parts[to + 16u] = sums_2;
     parts[to + 24u] = sums_3;
     workgroupBarrier();
-    if own_row < 4u && own_row < count && own_column < p.outputs {
-        finish(first_row + own_row, own_column, joined(own_row, four));
+    if stores && own_row < rows {
+        finish(own_row, own_column, joined(own, part, four));
     }
-    if count > 4u {
+    // The same for all groups, for the barriers: no group has more rows than the first.
+    if rows - first > 4u {
         workgroupBarrier();
         parts[to] = sums_4;
         parts[to + 8u] = sums_5;
         parts[to + 16u] = sums_6;
         parts[to + 24u] = sums_7;
         workgroupBarrier();
-        if own_row < 4u && own_row + 4u < count && own_column < p.outputs {
-            finish(first_row + own_row + 4u, own_column, joined(own_row, four));
+        if stores && own_row + 4u < rows {
+            finish(own_row + 4u, own_column, joined(own, part, four));
         }
     }
 }

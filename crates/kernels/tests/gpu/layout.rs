@@ -47,7 +47,7 @@ fn in_rust(name: &str) -> (usize, Vec<usize>) {
     let view = |at: usize| [at + offset_of!(View, offset), at + offset_of!(View, strides)];
     match name {
         "attention" | "attention_wide" => offsets!(attention::Params: heads, head_dim, sequences, scale),
-        "linear" | "linear_few" | "linear_wide" | "linear_few_wide" => {
+        "linear" | "linear_few" | "linear_few_wide" | "linear_some" | "linear_some_wide" | "linear_wide" => {
             offsets!(linear::Params: inputs, outputs, activation)
         }
         "embedding" => offsets!(embedding::Params: rows, width),

@@ -4,6 +4,7 @@ use super::{cases, raw};
 use ::half::f16;
 use bytemuck::Pod;
 use proptest::prelude::*;
+use std::fmt::Debug;
 use thalweg_hal::KernelSource;
 use thalweg_kernels::elementwise::{
     self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
@@ -52,7 +53,7 @@ proptest! {
             let expected = linear::reference::linear(&wide_x, &wide_weight, &wide_bias, inputs, activation);
             let activation = activation as u32;
             let params = linear::Params { inputs: inputs as u32, outputs: outputs as u32, activation };
-            for source in [&linear::LINEAR_F16, &linear::LINEAR_FEW_F16] {
+            for source in [&linear::LINEAR_F16, &linear::LINEAR_FEW_F16, &linear::LINEAR_SOME_F16] {
                 agrees(source, &params, &[raw(&x), raw(&packed), raw(&bias)], &expected, n, &mut random);
             }
         }
@@ -203,15 +204,27 @@ fn f16_casts_round_to_the_nearest() {
 
 #[test]
 fn the_layers_forms_have_the_same_bits_on_the_host() {
+    use linear::*;
+    let f32_forms = [&LINEAR, &LINEAR_FEW, &LINEAR_FEW_WIDE, &LINEAR_SOME, &LINEAR_SOME_WIDE, &LINEAR_WIDE];
+    let f16_forms =
+        [&LINEAR_F16, &LINEAR_FEW_F16, &LINEAR_FEW_WIDE_F16, &LINEAR_SOME_F16, &LINEAR_SOME_WIDE_F16, &LINEAR_WIDE_F16];
     let mut random = Random::new(61);
     let (n, inputs, outputs) = (9, 20, 40);
     let (x, bias) = (random.units(n * inputs), random.units(outputs));
-    let weight = linear::pack(&random.units(inputs * outputs), outputs, inputs);
+    let weight = pack(&random.units(inputs * outputs), outputs, inputs);
+    same_bits::<u32>(&f32_forms, [n, inputs, outputs], [raw(&x), raw(&weight), raw(&bias)]);
+    let half = |values: &[f32]| values.iter().copied().map(f16::from_f32).collect::<Vec<_>>();
+    let (x, weight, bias) = (half(&x), half(&weight), half(&bias));
+    same_bits::<u16>(&f16_forms, [n, inputs, outputs], [raw(&x), raw(&weight), raw(&bias)]);
+}
+
+/// Fails unless all forms write the same. `B` is an integer as wide as an element.
+fn same_bits<B: Pod + PartialEq + Debug>(forms: &[&KernelSource], shape: [usize; 3], operands: [&[u8]; 3]) {
+    let [n, inputs, outputs] = shape;
     let params = linear::Params { inputs: inputs as u32, outputs: outputs as u32, activation: 1 };
-    let operands = [raw(&x), raw(&weight), raw(&bias)];
-    let out = |source| run::<_, u32>(source, &params, &operands, n * outputs, n as u32, &[0..n as u32]).unwrap();
-    let expected = out(&linear::LINEAR);
-    for source in [&linear::LINEAR_FEW, &linear::LINEAR_WIDE, &linear::LINEAR_FEW_WIDE] {
+    let out = |source| run::<_, B>(source, &params, &operands, n * outputs, n as u32, &[0..n as u32]).unwrap();
+    let expected = out(forms[0]);
+    for source in forms {
         assert_eq!(out(source), expected, "{}", source.name);
     }
 }
