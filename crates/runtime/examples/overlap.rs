@@ -60,10 +60,12 @@ fn main() -> Result<()> {
     let steps = calibrate(&device, &pipeline)?;
 
     let threads = [1, 2, 4, 8, 16];
+    // Made once: each of the first has a queue of the driver's to itself, as far as there are any.
+    let streams = (0..16).map(|_| Stream::new(&device)).collect::<Result<Vec<_>>>()?;
     let mut rates = vec![Vec::new(); threads.len()];
     for _ in 0..ROUNDS {
         for (rates, threads) in rates.iter_mut().zip(threads) {
-            rates.push(chains_per_second(&device, &pipeline, steps, threads)?);
+            rates.push(chains_per_second(&streams[..threads], &pipeline, steps)?);
         }
     }
     println!("threads  chains/s (median, least, most of {ROUNDS})  of one thread");
@@ -115,17 +117,16 @@ fn record(stream: &Stream, pipeline: &Pipeline, steps: u32, storage: &mut Storag
     stream.record(&work, &[Operand::update(storage)])
 }
 
-fn chains_per_second(device: &Device, pipeline: &Pipeline, steps: u32, threads: usize) -> Result<f64> {
-    let start = Barrier::new(threads);
-    let rate = || -> Result<f64> {
-        let stream = Stream::new(device)?;
-        let mut storage = make(&stream)?;
+fn chains_per_second(streams: &[Stream], pipeline: &Pipeline, steps: u32) -> Result<f64> {
+    let start = Barrier::new(streams.len());
+    let rate = |stream: &Stream| -> Result<f64> {
+        let mut storage = make(stream)?;
         stream.synchronize()?;
         start.wait();
         let (begin, mut chains) = (Instant::now(), 0);
         while begin.elapsed() < MEASURED {
             for _ in 0..CHAIN {
-                record(&stream, pipeline, steps, &mut storage)?;
+                record(stream, pipeline, steps, &mut storage)?;
             }
             stream.synchronize()?;
             chains += 1;
@@ -133,7 +134,8 @@ fn chains_per_second(device: &Device, pipeline: &Pipeline, steps: u32, threads: 
         Ok(f64::from(chains) / begin.elapsed().as_secs_f64())
     };
     std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(rate)).collect();
+        let rate = &rate;
+        let running: Vec<_> = streams.iter().map(|stream| scope.spawn(move || rate(stream))).collect();
         running.into_iter().map(|thread| thread.join().expect("no thread panics")).sum()
     })
 }
