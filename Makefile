@@ -23,7 +23,7 @@ bench-gpu: ## Thalweg beside PyTorch on one NVIDIA GPU, with what is already bui
 loom: ## The loom models of the runtime's protocols
 	scripts/loom
 
-stress: ## The stress tests' long form: a million operations for each number of threads, on the CPU and on the mock
+stress: ## The stress tests' long form: a million operations for each number of threads, on the CPU, the mock and Vulkan
 	THALWEG_STRESS_OPERATIONS=$${THALWEG_STRESS_OPERATIONS:-1000000} cargo test --workspace --release stress_ -- --nocapture --test-threads 1
 
 sanitize: ## ThreadSanitizer over the runtime, the CPU backend and the HAL (a few minutes)
