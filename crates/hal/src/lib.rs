@@ -49,7 +49,7 @@
 //! | [`Timeline::interrupt`] | wakes who waits | a flag, seen at the next slice | the same |
 //! | [`Timeline::signal`] | raises the counter | `vkSignalSemaphore` | sets `signaledValue` |
 //! | [`Timeline::take_reports`] | what the host forms returned | words that kernels wrote, `vkGetQueryPoolResults` | words that kernels wrote, `resolveCounterRange:`, the command buffer's `error` |
-//! | [`Pipeline::accepts`] | always | `maxComputeWorkGroupCount` | always |
+//! | [`Pipeline::check`] | always | `maxComputeWorkGroupCount`, the sizes of the declared types | the sizes of the declared types |
 //! | the drop of a [`Memory`] | gives it back | `vkDestroyBuffer`, `vkFreeMemory` | lets go of the `MTLBuffer` |
 //!
 //! # Doubles
