@@ -83,6 +83,12 @@ fn create() -> Result<Instance> {
                 format!("{VALIDATION} is 1, but the layer is not installed (Debian: vulkan-validationlayers)");
             Error::Driver { device: crate::NAME.to_owned(), call: "vkCreateInstance", message }
         }
+        vk::Result::ERROR_INCOMPATIBLE_DRIVER => {
+            let message =
+                "there is a loader but no driver; install one (Debian: mesa-vulkan-drivers, or the GPU's own)"
+                    .to_owned();
+            Error::Driver { device: crate::NAME.to_owned(), call: "vkCreateInstance", message }
+        }
         error => driver_error("vkCreateInstance", error),
     })?;
     if validate {

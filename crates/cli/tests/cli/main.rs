@@ -8,3 +8,4 @@ mod faults;
 mod interrupt;
 mod process;
 mod usage;
+mod vulkan;

@@ -81,7 +81,10 @@ impl Ended {
     }
 }
 
-/// A command to be run.
+/// What tells Vulkan's loader which drivers there are: the newer name, and the older one.
+const DRIVERS: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+
+/// A command to be run. It finds no driver for Vulkan, so that it computes on the processor on every machine.
 pub struct Invocation {
     command: Command,
     input: Vec<u8>,
@@ -91,7 +94,27 @@ impl Invocation {
     pub fn new(subcommand: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
         command.arg(subcommand).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for name in DRIVERS {
+            command.env(name, "/there/is/no/such/file");
+        }
         Self { command, input: Vec::new() }
+    }
+
+    /// With the machine's drivers for Vulkan.
+    pub fn with_vulkan(mut self) -> Self {
+        for name in DRIVERS {
+            match std::env::var_os(name) {
+                Some(value) => self.command.env(name, value),
+                None => self.command.env_remove(name),
+            };
+        }
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
     }
 
     pub fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
