@@ -132,7 +132,8 @@ pub trait Queue: Send + fmt::Debug {
     ///
     /// # Safety
     /// - Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the host
-    ///   having seen the first complete before submitting the second.
+    ///   having seen the first complete before submitting the second. In the last case the second list starts with a
+    ///   barrier too: what was seen on the host need not be visible to the device.
     /// - Every wait names a value whose signal has been submitted before this call.
     /// - Every binding lies inside its memory, and written bindings of one command overlap no other of its bindings.
     /// - No other submission that signals the same timeline is under way in another thread.

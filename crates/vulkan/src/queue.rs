@@ -165,14 +165,6 @@ impl Encoder<'_> {
             // recorded by this thread, and everything named is the device's.
             unsafe { device.cmd_reset_query_pool(commands, pool, 0, queries) };
         }
-        if !matches!(self.list.commands.first(), Some(Command::Barrier)) {
-            // Whoever orders lists by having seen one complete has seen it on the host. What it wrote is made visible to the
-            // device here; nothing is ordered.
-            let visible = [vk::MemoryBarrier::default().dst_access_mask(READS | WRITES)];
-            let (none, before) = (vk::DependencyFlags::empty(), vk::PipelineStageFlags::TOP_OF_PIPE);
-            // SAFETY: as above.
-            unsafe { device.cmd_pipeline_barrier(commands, before, STAGES, none, &visible, &[], &[]) };
-        }
         for command in &self.list.commands {
             match command {
                 Command::Dispatch { pipeline, bindings, params, extent } => {

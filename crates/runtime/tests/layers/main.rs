@@ -1,9 +1,9 @@
 //! Khronos' validation layers over the recorder's barriers: one stream, on a Vulkan device, in processes of their own,
 //! because the layers read their settings once.
 //!
-//! By default the layers see hazards inside a list. Across lists they look only with their queue-submit setting, which
-//! misunderstands timelines between queues; with one stream it has nothing to misunderstand. So there it has to be silent,
-//! and has to speak when the barrier at the start of a list, or those inside, are taken out.
+//! The layers see hazards inside a list: there they have to be silent, and to speak when barriers are taken out. Across lists
+//! they look only with their queue-submit setting, which in version 1.3.239 said nothing with the barriers at the lists' starts taken
+//! out, on timeline semaphores; so what it is silent about proves nothing. The mock and the validator watch that.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::borrow::Cow;
@@ -20,31 +20,27 @@ const MESSAGES: i32 = 3;
 const NO_DEVICE: i32 = 4;
 
 const HAZARDS: &str = "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT";
-const HAZARDS_ACROSS_LISTS: &str = "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT:\
-                                    VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT";
 
 fn main() -> ExitCode {
     if let Ok(without) = std::env::var(CHILD) {
         std::process::exit(one_stream(&without));
     }
-    let trials: &[(&str, &str, &str, i32)] = &[
-        ("one_stream_is_silent_inside_lists", HAZARDS, "nothing", SILENT),
-        ("one_stream_is_silent_across_lists", HAZARDS_ACROSS_LISTS, "nothing", SILENT),
-        ("falsify_barriers_under_the_layers", HAZARDS, "barriers", MESSAGES),
-        ("falsify_list_start_barriers_under_the_layers", HAZARDS_ACROSS_LISTS, "list start barriers", MESSAGES),
+    let trials: &[(&str, &str, i32)] = &[
+        ("one_stream_is_silent_inside_lists", "nothing", SILENT),
+        ("falsify_barriers_under_the_layers", "barriers", MESSAGES),
     ];
-    let trial = |&(name, enables, without, expected): &(&'static str, &'static str, &'static str, i32)| {
-        Trial::test(name, move || check(enables, without, expected))
+    let trial = |&(name, without, expected): &(&'static str, &'static str, i32)| {
+        Trial::test(name, move || check(without, expected))
     };
     libtest_mimic::run(&Arguments::from_args(), trials.iter().map(trial).collect()).exit_code()
 }
 
 /// Runs a child under the layers, and compares what it found.
-fn check(enables: &str, without: &str, expected: i32) -> Result<(), Failed> {
+fn check(without: &str, expected: i32) -> Result<(), Failed> {
     let child = Command::new(std::env::current_exe()?)
         .env(CHILD, without)
         .env("THALWEG_VULKAN_VALIDATION", "1")
-        .env("VK_LAYER_ENABLES", enables)
+        .env("VK_LAYER_ENABLES", HAZARDS)
         .output()?;
     let said = String::from_utf8_lossy(&child.stderr).into_owned();
     match child.status.code() {
@@ -93,7 +89,6 @@ fn one_stream(without: &str) -> i32 {
     };
     let plan = match without {
         "barriers" => Plan { barriers: Strike::Share(0.5), ..Plan::default() },
-        "list start barriers" => Plan { start_barriers: Strike::Share(0.5), ..Plan::default() },
         _ => Plan::default(),
     };
     let vulkan = thalweg_vulkan::VulkanDevice::open(&adapters[best]).expect("it was listed as usable");
