@@ -140,8 +140,8 @@ impl<'a> Shader<'a> {
     }
 
     /// The Metal Shading Language, 2.4: binding `i` in buffer `i`, the parameters in the buffer behind the last binding (and
-    /// behind the words for a failure), the lengths of the bindings in the one after that. Also the entry point's name
-    /// in it.
+    /// behind the words for a failure). The buffer after that holds the lengths in bytes of the bindings that end in an array
+    /// without a length, in the order in which the module declares them. Also the entry point's name in it.
     ///
     /// # Errors
     /// [`Error::Compile`] for what the language cannot say.

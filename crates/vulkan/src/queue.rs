@@ -42,9 +42,7 @@ impl VulkanQueue {
         let slots = Arc::new(Slots::new(context)?);
         Ok(Self { id: unique_id(), context: Arc::clone(context), hardware: context.assign_queue(), limits, slots })
     }
-}
 
-impl VulkanQueue {
     /// A list's command buffer, and where it goes when the list has run: to the queue, or to the list.
     fn encoded(&self, list: &List) -> Result<(Slot, Option<Arc<Slots>>)> {
         if let Some(slot) = PreparedList::take(list, &self.context)? {
