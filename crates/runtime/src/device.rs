@@ -146,6 +146,7 @@ impl Device {
     /// # Errors
     /// If the device is lost or closed.
     pub fn synchronize(&self) -> Result<()> {
+        pool::check_capturable(self, "waiting for a device")?;
         self.core.drain()
     }
 
@@ -154,6 +155,7 @@ impl Device {
     /// # Errors
     /// As for [`synchronize`](Self::synchronize).
     pub async fn finished(&self) -> Result<()> {
+        pool::check_capturable(self, "waiting for a device")?;
         life::check_fork()?;
         self.core.life.check_waits()?;
         let events = self.core.last_values().into_iter().map(|(stream, value)| {

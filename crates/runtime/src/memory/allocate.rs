@@ -96,6 +96,14 @@ fn grow<T>(core: &DeviceCore, bytes: u64, patience: Patience, look: impl Fn() ->
     Err(out_of_memory(core, bytes, refusal))
 }
 
+/// Memory that no stream pools.
+pub(crate) fn unpooled(core: &DeviceCore, bytes: u64, patience: Patience) -> Result<Arc<dyn Memory>> {
+    core.life.check_open()?;
+    let rounded = bytes.max(1).next_multiple_of(BINDING_ALIGNMENT);
+    let Grown::Memory(memory) = grow(core, rounded, patience, || None::<Infallible>)?;
+    Ok(memory)
+}
+
 /// Memory of its own for bytes that will never change: no block, no uses.
 pub(crate) fn freeze(lease: &Arc<Lease>, bytes: &[u8], patience: Patience) -> Result<Storage> {
     let core = &*lease.device.core;

@@ -18,7 +18,7 @@ pub(crate) mod heap;
 mod mutable;
 mod storage;
 
-pub(crate) use allocate::{allocate, freeze};
+pub(crate) use allocate::{allocate, freeze, unpooled};
 pub use mutable::MutableStorage;
 pub use storage::{Operand, Storage};
 

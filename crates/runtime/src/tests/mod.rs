@@ -2,6 +2,8 @@
 
 #[cfg(not(loom))]
 mod audit;
+#[cfg(not(loom))]
+mod graphs;
 #[cfg(loom)]
 mod loom;
 #[cfg(not(loom))]
@@ -22,6 +24,7 @@ pub(crate) struct Sabotage {
     skip_foreign_flushes: AtomicBool,
     unlimited_credit: AtomicBool,
     drop_edges: AtomicBool,
+    forget_runs: AtomicBool,
 }
 
 macro_rules! sabotage {
@@ -51,4 +54,6 @@ sabotage! {
     unlimited_credit, gives_unlimited_credit;
     /// Lists forget what they read of other lists.
     drop_edges, drops_edges;
+    /// A graph's memory does not remember its runs.
+    forget_runs, forgets_runs;
 }
