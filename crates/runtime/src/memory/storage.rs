@@ -63,6 +63,8 @@ impl Storage {
 
     /// A new buffer of a capture.
     pub(crate) fn captured_in(lease: &Arc<Lease>, capture: &Arc<Capture>, bytes: u64, input: bool) -> Result<Self> {
+        // Whole words, as devices fill them.
+        let bytes = bytes.next_multiple_of(4);
         let buffer = capture.buffer(bytes, input)?;
         Ok(Self { lease: Arc::clone(lease), kind: Kind::Captured { capture: Arc::clone(capture), buffer }, bytes })
     }
