@@ -1,6 +1,7 @@
 //! The handle to some bytes of a device.
 
 use super::heap::{Block, Purpose};
+use super::pool::{Pool, PoolSpan};
 use crate::device::{Device, Lease};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -43,9 +44,9 @@ pub struct Storage {
 enum Kind {
     /// Always `Some`, until `drop` takes it.
     Pooled(Option<Box<Block>>),
-    /// Memory of its own, written before anyone could name it and never after. Carries no stamps: lists that read it
-    /// hold its memory.
-    Frozen { memory: Arc<dyn Memory>, counted: u64 },
+    /// Written before anyone could name it and never after. Carries no stamps: its span is not used again before every list
+    /// has settled that was recorded before it was dropped.
+    Frozen(PoolSpan),
 }
 
 impl Storage {
@@ -53,9 +54,8 @@ impl Storage {
         Self { lease, kind: Kind::Pooled(Some(block)), bytes }
     }
 
-    /// `counted` bytes have been counted as frozen.
-    pub(crate) fn frozen(lease: Arc<Lease>, memory: Arc<dyn Memory>, bytes: u64, counted: u64) -> Self {
-        Self { lease, kind: Kind::Frozen { memory, counted }, bytes }
+    pub(super) fn frozen(lease: Arc<Lease>, span: PoolSpan, bytes: u64) -> Self {
+        Self { lease, kind: Kind::Frozen(span), bytes }
     }
 
     /// Bytes holding `data`, to be read or written. Copies; waits for nothing unless memory is short.
@@ -77,7 +77,16 @@ impl Storage {
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn frozen_from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
         let stream = Stream::current(device)?;
-        super::freeze(&stream.lease, data, stream.patience())
+        super::freeze(&stream.lease, None, data, stream.patience())
+    }
+
+    /// As [`frozen_from_bytes`](Self::frozen_from_bytes), in memory of a pool, on its device.
+    ///
+    /// # Errors
+    /// As for [`frozen_from_bytes`](Self::frozen_from_bytes).
+    pub fn frozen_in(pool: &Pool, data: &[u8]) -> Result<Self> {
+        let stream = Stream::current(pool.device())?;
+        super::freeze(&stream.lease, Some(pool.id()), data, stream.patience())
     }
 
     /// The length in bytes.
@@ -92,7 +101,7 @@ impl Storage {
 
     /// Whether the bytes can never change.
     pub fn is_frozen(&self) -> bool {
-        matches!(self.kind, Kind::Frozen { .. })
+        matches!(self.kind, Kind::Frozen(_))
     }
 
     /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes that
@@ -155,7 +164,7 @@ impl Storage {
     pub(super) fn hazard_mut(&mut self) -> Option<&mut Hazard> {
         match &mut self.kind {
             Kind::Pooled(block) => block.as_deref_mut().map(|block| &mut block.hazard),
-            Kind::Frozen { .. } => None,
+            Kind::Frozen(_) => None,
         }
     }
 
@@ -163,20 +172,23 @@ impl Storage {
     fn block(&self) -> Option<&Block> {
         match &self.kind {
             Kind::Pooled(block) => block.as_deref(),
-            Kind::Frozen { .. } => None,
+            Kind::Frozen(_) => None,
         }
     }
 
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.kind {
-            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").segment.memory,
-            Kind::Frozen { memory, .. } => memory,
+            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").span.memory,
+            Kind::Frozen(span) => span.memory(),
         }
     }
 
     /// Where the bytes start in their memory.
     pub(crate) fn offset(&self) -> u64 {
-        self.block().map_or(0, |block| block.offset)
+        match &self.kind {
+            Kind::Pooled(block) => block.as_ref().expect("taken only by drop").offset,
+            Kind::Frozen(span) => span.offset(),
+        }
     }
 }
 
@@ -186,7 +198,6 @@ impl Drop for Storage {
         match &mut self.kind {
             // A forked child has none of the threads that could free the lock; what it drops is leaked.
             Kind::Pooled(block) if life::forked() => std::mem::forget(block.take()),
-            Kind::Frozen { memory, .. } if life::forked() => std::mem::forget(Arc::clone(memory)),
             Kind::Pooled(block) => {
                 if let Some(block) = block.take() {
                     let mut returns = core.stream(self.lease.index).returns.lock();
@@ -194,9 +205,7 @@ impl Drop for Storage {
                     returns.blocks.push(block);
                 }
             }
-            Kind::Frozen { counted, .. } => {
-                core.budget.count_frozen(-(*counted as i64));
-            }
+            Kind::Frozen(_) => {}
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Sabotage {
     skip_foreign_flushes: AtomicBool,
     unlimited_credit: AtomicBool,
     drop_edges: AtomicBool,
+    empty_limbo_at_once: AtomicBool,
 }
 
 macro_rules! sabotage {
@@ -51,4 +52,6 @@ sabotage! {
     unlimited_credit, gives_unlimited_credit;
     /// Lists forget what they read of other lists.
     drop_edges, drops_edges;
+    /// Frozen memory is used again as soon as it was dropped.
+    empty_limbo_at_once, empties_limbo_at_once;
 }
