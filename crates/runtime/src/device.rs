@@ -5,8 +5,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit;
 use crate::life::{self, Life};
-use crate::memory::MemoryStats;
-use crate::memory::budget::Budget;
+use crate::memory::{MemoryStats, store::Store};
 use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::reaper::{self, Doorbell, Reaper};
@@ -61,10 +60,9 @@ impl Device {
         let limits = hal.info().limits;
         let lists_in_flight = config.lists_in_flight.min(limits.max_lists_in_flight);
         let config = Config { lists_in_flight, ..config };
-        let limit = config.memory_limit.unwrap_or(limits.memory_bytes / 10 * 9);
         let core = DeviceCore {
             id: thalweg_hal::unique_id(),
-            budget: Arc::new(Budget::new(limit, limits.max_allocations)),
+            memory: Store::new(&config, &limits),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
             pipelines: Pipelines::default(),
@@ -86,19 +84,12 @@ impl Device {
         self.core.hal.info()
     }
 
-    /// What the memory is used for.
+    /// What the memory is used for. Locks each stream for a moment.
     pub fn memory(&self) -> MemoryStats {
         if life::forked() {
             return MemoryStats::default(); // the locks may be held for ever
         }
-        let budget = &self.core.budget;
-        MemoryStats {
-            limit: budget.limit(),
-            reserved: budget.reserved(),
-            live: self.core.streams().map(StreamCore::live_bytes).sum(),
-            frozen: budget.frozen(),
-            allocations: budget.allocations(),
-        }
+        self.core.memory_stats()
     }
 
     /// The compiled form of a kernel, compiled on first use and kept. Kernels are told apart by name.
@@ -126,7 +117,8 @@ impl Device {
         }
     }
 
-    /// Gives cached memory back that nothing uses: segments whose blocks are all free and settled, on every stream.
+    /// Gives cached memory back that nothing uses: driver allocations all of whose bytes are free and settled. Without it, that
+    /// happens when memory is short, and to what has not been used for a while ([`Config::decay`]).
     pub fn trim(&self) {
         if !life::forked() {
             self.core.trim();
@@ -249,7 +241,7 @@ pub(crate) struct DeviceCore {
     pub(crate) id: u64,
     pub(crate) hal: Arc<dyn thalweg_hal::Device>,
     pub(crate) config: Config,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) memory: Store,
     /// Made on first use, and then there as long as the device: an index into it never goes stale.
     streams: Box<[OnceLock<StreamCore>]>,
     pub(crate) pool: Pool,
@@ -299,7 +291,7 @@ impl DeviceCore {
     }
 
     /// By stream, the last value that has something to it.
-    fn last_values(&self) -> Vec<(u32, u64)> {
+    pub(crate) fn last_values(&self) -> Vec<(u32, u64)> {
         self.streams().map(|stream| (stream.index, stream.recorder.lock().last())).collect()
     }
 
@@ -364,21 +356,6 @@ impl DeviceCore {
         self.doorbell.ring();
     }
 
-    /// Gives segments back to the device that no stream uses.
-    pub(crate) fn trim(&self) {
-        for stream in self.streams() {
-            // An open edge keeps a list from settling; its blocks then stay.
-            let _ = stream.retire(self, u64::MAX);
-        }
-        for stream in self.streams() {
-            let mut recorder = stream.recorder.lock();
-            recorder.heap.fetch(&stream.returns);
-            let trimmed = recorder.heap.trim(|stream| self.stream(stream).settled());
-            drop(recorder);
-            drop(trimmed); // driver calls, with no lock held
-        }
-    }
-
     /// Has the reaper submit what a stream has recorded.
     pub(crate) fn defer_flush(&self, stream: u32) {
         // Release: pairs with the Acquire in `submit_deferred`, so that the reaper sees what was recorded.
@@ -439,6 +416,7 @@ impl Drop for DeviceCore {
             let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
             // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
             self.streams = Box::default();
+            drop(self.memory.arena.lock().clear());
             self.pipelines = Pipelines::default();
             let reaper = self.reaper.take();
             exit::leave(self, lists, reaper);

@@ -66,9 +66,9 @@ mod tests;
 
 pub use config::Config;
 pub use device::{Counters, Device};
-pub use error::{Error, Failure, OutOfMemory, Result};
+pub use error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
 pub use event::{Event, Finished};
 pub use graph::Graph;
-pub use memory::{MemoryStats, MutableStorage, Operand, Storage};
+pub use memory::{MemoryStats, MutableStorage, Operand, Pool, Storage};
 pub use pipelines::Pipeline;
 pub use stream::{Attached, Stream, Work};

@@ -2,7 +2,7 @@
 
 use super::plan::{Buffer, Plan, plan};
 use crate::error::{Error, Result};
-use crate::memory::{Operand, Storage};
+use crate::memory::{Operand, PoolSpan, Storage};
 use crate::stream::recorder::{Work, push_command};
 use crate::sync::Mutex;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ struct State {
     /// Without barriers; bindings of captured storages name buffers.
     list: List,
     buffers: Vec<Buffer>,
+    /// The frozen memory that is read.
+    kept: Vec<Arc<PoolSpan>>,
     /// The first thing that was asked for and cannot be captured.
     refused: Option<&'static str>,
     /// Nothing is captured any more.
@@ -34,6 +36,8 @@ pub(crate) struct Captured {
     /// Bindings of the graph's own memory name memory 0 and are relative to its start.
     pub(crate) list: List,
     pub(crate) bytes: u64,
+    /// Frozen memory that the list reads, kept from being used again.
+    _kept: Vec<Arc<PoolSpan>>,
     /// First byte and length of the inputs in the graph's memory.
     pub(crate) inputs: Vec<(u64, u64)>,
     /// Likewise, of the outputs.
@@ -79,7 +83,12 @@ impl Capture {
         check_aliases(operands)?;
         let mut state = self.state.lock();
         state.check()?;
-        let State { list, .. } = &mut *state;
+        let State { list, kept, .. } = &mut *state;
+        for span in operands.iter().filter_map(|operand| operand.storage.frozen_span()) {
+            if !kept.iter().any(|known| Arc::ptr_eq(known, span)) {
+                kept.push(Arc::clone(span));
+            }
+        }
         push_command(list, work, operands, |list, storage| match storage.captured() {
             Some((_, buffer)) => (BUFFER | buffer, 0),
             None => (memory_index(list, storage.memory()), storage.offset()),
@@ -108,7 +117,7 @@ impl Capture {
         let mut state = self.state.lock();
         state.check()?;
         state.ended = true;
-        let State { mut list, buffers: mut all, .. } = std::mem::take(&mut *state);
+        let State { mut list, buffers: mut all, kept, .. } = std::mem::take(&mut *state);
         state.ended = true;
         drop(state);
         buffers.iter().for_each(|(buffer, _)| all[*buffer as usize].output = true);
@@ -125,7 +134,7 @@ impl Capture {
         list.commands = commands;
         let inputs = inputs.iter().zip(&offsets).map(|(bytes, offset)| (*offset, *bytes)).collect();
         let outputs = buffers.into_iter().map(|(buffer, bytes)| (offsets[buffer as usize], bytes)).collect();
-        Ok(Captured { list, bytes, inputs, outputs })
+        Ok(Captured { list, bytes, _kept: kept, inputs, outputs })
     }
 }
 

@@ -1,11 +1,11 @@
 //! One memory that a graph runs in, and the replay of it as an operation.
 
 use super::capture::Captured;
-use crate::device::{Device, DeviceCore};
+use crate::device::DeviceCore;
 use crate::error::Result;
 use crate::hazard::{Hazard, Uses};
 use crate::life;
-use crate::memory::{self, Operand, Storage};
+use crate::memory::{Operand, Pool, PoolSpan, Storage};
 use crate::patience::Patience;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -15,10 +15,8 @@ use thalweg_hal::{Access, Binding, List, Memory};
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) list: Arc<List>,
-    /// What copies in and out bind.
-    pub(crate) memory: Arc<dyn Memory>,
-    /// Where the graph's memory starts in it.
-    base: u64,
+    /// Kept from being used again before the last run has settled.
+    span: PoolSpan,
     /// The uses of all of it: a replay writes it, whole.
     pub(crate) hazard: Hazard,
 }
@@ -28,10 +26,9 @@ impl Instance {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the device says.
-    pub(crate) fn new(device: &Device, captured: &Captured, patience: Patience) -> Result<Self> {
-        let core = &*device.core;
-        let memory = memory::unpooled(core, captured.bytes, patience)?;
-        let base = 0;
+    pub(crate) fn new(pool: &Pool, captured: &Captured, patience: Patience) -> Result<Self> {
+        let span = pool.take(captured.bytes, patience)?;
+        let (memory, base) = (span.memory(), span.offset());
         let list = &captured.list;
         let own = |binding: &Binding| {
             let base = if binding.memory == 0 { base } else { 0 };
@@ -41,12 +38,17 @@ impl Instance {
             commands: list.commands.clone(),
             bindings: list.bindings.iter().map(own).collect(),
             params: list.params.clone(),
-            memories: std::iter::once(&memory).chain(&list.memories).cloned().collect(),
+            memories: std::iter::once(memory).chain(&list.memories).cloned().collect(),
             pipelines: list.pipelines.clone(),
             ..List::default()
         });
-        core.hal.prepare(&list)?;
-        Ok(Self { list, memory, base, hazard: Hazard::new(Uses::default()) })
+        pool.device().core.hal.prepare(&list)?;
+        Ok(Self { list, span, hazard: Hazard::new(Uses::default()) })
+    }
+
+    /// What copies in and out bind.
+    pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
+        self.span.memory()
     }
 
     /// Whether no run of it is outstanding. Never waits: one that somebody is just recording on is in use.
@@ -60,7 +62,7 @@ impl Drop for Instance {
     fn drop(&mut self) {
         if life::forked() {
             // The driver is the parent's.
-            std::mem::forget((Arc::clone(&self.list), Arc::clone(&self.memory)));
+            std::mem::forget(Arc::clone(&self.list));
         }
     }
 }
@@ -88,7 +90,7 @@ impl<'a> Replay<'a> {
         let mut enter = |operand: Operand<'a>, (offset, bytes): (u64, u64)| {
             if bytes > 0 {
                 replay.operands.push(Operand { bytes, ..operand });
-                replay.regions.push((instance.base + offset, bytes));
+                replay.regions.push((instance.span.offset() + offset, bytes));
             }
         };
         inputs.iter().zip(&captured.inputs).for_each(|(input, region)| enter(*input, *region));

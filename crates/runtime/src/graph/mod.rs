@@ -27,7 +27,7 @@ pub(crate) use instance::{Instance, Replay};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::life;
-use crate::memory::{Operand, Storage};
+use crate::memory::{Operand, Pool, Storage};
 use crate::patience::Patience;
 use crate::stream::{Stream, record};
 use crate::sync::Mutex;
@@ -61,7 +61,7 @@ pub struct Graph {
 
 #[derive(Debug)]
 struct GraphCore {
-    device: Device,
+    pool: Pool,
     captured: Captured,
     /// Added to, up to the limit; never taken out.
     instances: Mutex<Vec<Arc<Instance>>>,
@@ -87,6 +87,19 @@ impl Graph {
         inputs: &[u64],
         call: impl FnOnce(Vec<Storage>) -> Result<Vec<S>, E>,
     ) -> Result<Self, E> {
+        Self::capture_in(&Pool::new(device, "graph")?, inputs, call)
+    }
+
+    /// As [`capture`](Self::capture), with memory from a pool that the graph shares with others.
+    ///
+    /// # Errors
+    /// As for [`capture`](Self::capture).
+    pub fn capture_in<S: Borrow<Storage>, E: From<Error>>(
+        pool: &Pool,
+        inputs: &[u64],
+        call: impl FnOnce(Vec<Storage>) -> Result<Vec<S>, E>,
+    ) -> Result<Self, E> {
+        let device = pool.device();
         device.check()?;
         let current = Stream::current(device)?;
         if current.capture().is_some() {
@@ -102,9 +115,9 @@ impl Graph {
         let outputs: Vec<&Storage> = outputs.iter().map(Borrow::borrow).collect();
         let captured = capture.finish(inputs, &outputs)?;
         let limit = (device.info().parallelism as usize).clamp(1, MAX_INSTANCES);
-        let first = Instance::new(device, &captured, Patience::Forever)?;
+        let first = Instance::new(pool, &captured, Patience::Forever)?;
         let (instances, next) = (Mutex::new(vec![Arc::new(first)]), AtomicUsize::new(0));
-        Ok(Self { core: Arc::new(GraphCore { device: device.clone(), captured, instances, limit, next }) })
+        Ok(Self { core: Arc::new(GraphCore { pool: pool.clone(), captured, instances, limit, next }) })
     }
 
     /// Runs the graph on the current stream, with these inputs, and gives the outputs. Recorded like any operation: it returns at
@@ -114,7 +127,7 @@ impl Graph {
     /// # Errors
     /// [`Error::GraphInput`] if an input is missing, too many, or of another length; as for any operation.
     pub fn replay(&self, inputs: &[Operand<'_>]) -> Result<Vec<Storage>> {
-        let stream = Stream::current(&self.core.device)?;
+        let stream = Stream::current(self.device())?;
         if stream.capture().is_some() {
             return Err(stream.refuse("a replay"));
         }
@@ -129,14 +142,14 @@ impl Graph {
         let instance = self.instance()?;
         {
             let replay = Replay::new(&instance, captured, inputs, &mut outputs);
-            record::replay(&self.core.device.core, stream.core(), &replay, stream.patience())?;
+            record::replay(&self.device().core, stream.core(), &replay, stream.patience())?;
         }
         Ok(outputs)
     }
 
     /// The device.
     pub fn device(&self) -> &Device {
-        &self.core.device
+        self.core.pool.device()
     }
 
     /// The lengths of the inputs in bytes.
@@ -159,15 +172,15 @@ impl Graph {
 
     /// An instance that is not in use; a new one; or, at the limit, any: then this run comes after that one's last.
     fn instance(&self) -> Result<Arc<Instance>> {
-        let GraphCore { device, captured, instances, limit, next } = &*self.core;
+        let GraphCore { pool, captured, instances, limit, next } = &*self.core;
         let known = instances.lock().clone();
         let start = next.fetch_add(1, Ordering::Relaxed);
         let in_turn = || (0..known.len()).map(|at| &known[(start + at) % known.len()]);
-        if let Some(idle) = in_turn().find(|instance| instance.is_idle(&device.core)) {
+        if let Some(idle) = in_turn().find(|instance| instance.is_idle(&pool.device().core)) {
             return Ok(Arc::clone(idle));
         }
         if known.len() < *limit {
-            match Instance::new(device, captured, Patience::Never) {
+            match Instance::new(pool, captured, Patience::Never) {
                 Ok(new) => {
                     let new = Arc::new(new);
                     let mut instances = instances.lock();

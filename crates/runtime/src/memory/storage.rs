@@ -1,6 +1,7 @@
 //! The handle to some bytes of a device.
 
 use super::heap::{Block, Purpose};
+use super::pool::{Pool, PoolSpan};
 use crate::device::{Device, Lease};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -44,9 +45,9 @@ pub struct Storage {
 enum Kind {
     /// Always `Some`, until `drop` takes it.
     Pooled(Option<Box<Block>>),
-    /// Memory of its own, written before anyone could name it and never after. Carries no stamps: lists that read it
-    /// hold its memory.
-    Frozen { memory: Arc<dyn Memory>, counted: u64 },
+    /// Written before anyone could name it and never after. Carries no stamps: its span is not used again before every list
+    /// has settled that was recorded before it was dropped, and what keeps its commands for longer, a graph, holds it too.
+    Frozen(Arc<PoolSpan>),
     /// A buffer of a graph that is being captured: a number, without memory.
     Captured { capture: Arc<Capture>, buffer: u32 },
 }
@@ -56,9 +57,8 @@ impl Storage {
         Self { lease, kind: Kind::Pooled(Some(block)), bytes }
     }
 
-    /// `counted` bytes have been counted as frozen.
-    pub(crate) fn frozen(lease: Arc<Lease>, memory: Arc<dyn Memory>, bytes: u64, counted: u64) -> Self {
-        Self { lease, kind: Kind::Frozen { memory, counted }, bytes }
+    pub(super) fn frozen(lease: Arc<Lease>, span: PoolSpan, bytes: u64) -> Self {
+        Self { lease, kind: Kind::Frozen(Arc::new(span)), bytes }
     }
 
     /// A new buffer of a capture.
@@ -67,6 +67,14 @@ impl Storage {
         let bytes = bytes.next_multiple_of(4);
         let buffer = capture.buffer(bytes, input)?;
         Ok(Self { lease: Arc::clone(lease), kind: Kind::Captured { capture: Arc::clone(capture), buffer }, bytes })
+    }
+
+    /// What keeps the bytes of frozen storage as they are.
+    pub(crate) fn frozen_span(&self) -> Option<&Arc<PoolSpan>> {
+        match &self.kind {
+            Kind::Frozen(span) => Some(span),
+            _ => None,
+        }
     }
 
     /// The capture that it belongs to, if any, and its number there.
@@ -90,7 +98,7 @@ impl Storage {
     pub fn from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
         let stream = Stream::current(device)?;
         if stream.capture().is_some() {
-            return super::freeze(&stream.lease, data, stream.patience());
+            return super::freeze(&stream.lease, None, data, stream.patience());
         }
         let storage = stream.allocate_for(data.len() as u64, Purpose::HostWrite)?;
         if !data.is_empty() {
@@ -106,7 +114,16 @@ impl Storage {
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn frozen_from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
         let stream = Stream::current(device)?;
-        super::freeze(&stream.lease, data, stream.patience())
+        super::freeze(&stream.lease, None, data, stream.patience())
+    }
+
+    /// As [`frozen_from_bytes`](Self::frozen_from_bytes), in memory of a pool, on its device.
+    ///
+    /// # Errors
+    /// As for [`frozen_from_bytes`](Self::frozen_from_bytes).
+    pub fn frozen_in(pool: &Pool, data: &[u8]) -> Result<Self> {
+        let stream = Stream::current(pool.device())?;
+        super::freeze(&stream.lease, Some(pool.id()), data, stream.patience())
     }
 
     /// The length in bytes.
@@ -121,7 +138,7 @@ impl Storage {
 
     /// Whether the bytes can never change.
     pub fn is_frozen(&self) -> bool {
-        matches!(self.kind, Kind::Frozen { .. })
+        matches!(self.kind, Kind::Frozen(_))
     }
 
     /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes that
@@ -187,7 +204,7 @@ impl Storage {
     pub(super) fn hazard_mut(&mut self) -> Option<&mut Hazard> {
         match &mut self.kind {
             Kind::Pooled(block) => block.as_deref_mut().map(|block| &mut block.hazard),
-            Kind::Frozen { .. } | Kind::Captured { .. } => None,
+            Kind::Frozen(_) | Kind::Captured { .. } => None,
         }
     }
 
@@ -195,22 +212,26 @@ impl Storage {
     fn block(&self) -> Option<&Block> {
         match &self.kind {
             Kind::Pooled(block) => block.as_deref(),
-            Kind::Frozen { .. } | Kind::Captured { .. } => None,
+            Kind::Frozen(_) | Kind::Captured { .. } => None,
         }
     }
 
     /// The memory that the bytes are in. Whoever asks has made sure that the storage is not a captured one, which has none.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.kind {
-            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").segment.memory,
-            Kind::Frozen { memory, .. } => memory,
+            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").span.memory,
+            Kind::Frozen(span) => span.memory(),
             Kind::Captured { .. } => unreachable!("a captured storage is refused wherever memory is needed"),
         }
     }
 
     /// Where the bytes start in their memory.
     pub(crate) fn offset(&self) -> u64 {
-        self.block().map_or(0, |block| block.offset)
+        match &self.kind {
+            Kind::Pooled(block) => block.as_ref().expect("taken only by drop").offset,
+            Kind::Frozen(span) => span.offset(),
+            Kind::Captured { .. } => 0,
+        }
     }
 }
 
@@ -220,7 +241,6 @@ impl Drop for Storage {
         match &mut self.kind {
             // A forked child has none of the threads that could free the lock; what it drops is leaked.
             Kind::Pooled(block) if life::forked() => std::mem::forget(block.take()),
-            Kind::Frozen { memory, .. } if life::forked() => std::mem::forget(Arc::clone(memory)),
             Kind::Pooled(block) => {
                 if let Some(block) = block.take() {
                     let mut returns = core.stream(self.lease.index).returns.lock();
@@ -228,10 +248,7 @@ impl Drop for Storage {
                     returns.blocks.push(block);
                 }
             }
-            Kind::Captured { .. } => {}
-            Kind::Frozen { counted, .. } => {
-                core.budget.count_frozen(-(*counted as i64));
-            }
+            Kind::Frozen(_) | Kind::Captured { .. } => {}
         }
     }
 }

@@ -218,7 +218,7 @@ impl Recorder {
     pub(crate) fn append_replay(&mut self, replay: &Replay<'_>, hazards: &mut [Locked<'_>], progress: &impl Progress) {
         self.order(hazards, progress);
         let first = self.list.commands.len() as u32;
-        let graph = self.memory_index(&replay.instance.memory);
+        let graph = self.memory_index(replay.instance.memory());
         for input in replay.inputs() {
             let from = self.binding(&replay.operands[input]);
             self.push_copy(from, replay.region(input, graph, Access::Write));

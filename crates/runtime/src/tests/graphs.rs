@@ -289,24 +289,58 @@ fn a_failing_run_fails_its_own_outputs_alone() {
 #[test]
 fn instances_are_as_many_as_runs_overlap_and_no_more() {
     let (device, faulty) = faulty(Config::default(), Plan::default());
-    let mut random = Rng::with_seed(fresh_seed());
-    let graph = KnownGraph::capture(&device, &mut random, false).unwrap();
-    let one = graph.graph.memory();
+    // Larger than what the device is asked for at a time.
+    const LARGE: u64 = 3 << 20;
+    let graph = Graph::capture(&device, &[BYTES], |inputs| {
+        let stream = Stream::current(&device)?;
+        let (mut large, mut made) = (stream.allocate(LARGE)?, stream.allocate(BYTES)?);
+        stream.record(&Work::Copy, &[Operand::read(&inputs[0], 0, BYTES), Operand::write(&mut large).first(BYTES)])?;
+        stream.record(&Work::Copy, &[Operand::read(&large, 0, BYTES), Operand::write(&mut made)])?;
+        Ok::<_, Error>(vec![made])
+    })
+    .unwrap();
     let input = Known::upload(&device, 3, 4).unwrap();
-    for _ in 0..10 {
-        let outputs = graph.replay(&input, &input).unwrap();
-        assert!(outputs.iter().all(|known| known.look() == Found::Right));
-    }
-    assert_eq!(graph.graph.memory(), one, "one run after the other needs one memory");
+    let run = || graph.replay(&[input.read()]).unwrap().remove(0);
+    let is_right = |output: &Storage| {
+        let mut bytes = vec![0; BYTES as usize];
+        output.read(0, &mut bytes).unwrap();
+        input.is(&bytes)
+    };
+    let one = graph.memory();
+    assert!((0..10).all(|_| is_right(&run())));
+    assert_eq!(graph.memory(), one, "one run after the other needs one memory");
     faulty.set(Plan { allocations: Strike::Always, ..Plan::default() });
-    let crowded: Vec<_> = (0..4).flat_map(|_| graph.replay(&input, &input).unwrap()).collect();
-    assert_eq!(graph.graph.memory(), one, "there was no room");
+    let crowded: Vec<_> = (0..4).map(|_| run()).collect();
+    assert_eq!(graph.memory(), one, "there was no room");
     faulty.set(Plan::default());
-    let mut outputs: Vec<_> = (0..40).flat_map(|_| graph.replay(&input, &input).unwrap()).collect();
-    let limit = device.info().parallelism as u64;
-    assert_eq!(graph.graph.memory(), one * limit);
-    outputs.extend(crowded);
-    assert!(outputs.iter().all(|known| known.look() == Found::Right));
+    let outputs: Vec<_> = (0..40).map(|_| run()).collect();
+    assert_eq!(graph.memory(), one * u64::from(device.info().parallelism));
+    assert!(crowded.iter().chain(&outputs).all(is_right));
+}
+
+/// Frozen memory that a graph reads is the graph's too: dropped by its owner, it is not used again.
+#[test]
+fn a_graph_keeps_the_frozen_memory_that_it_reads() {
+    let device = mock(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
+    let frozen = Known::freeze(&device, 11, 13).unwrap();
+    let graph = Graph::capture(&device, &[], |_| {
+        let stream = Stream::current(&device)?;
+        let mut made = stream.allocate(BYTES)?;
+        stream.record(&Work::Copy, &[frozen.read(), Operand::write(&mut made)])?;
+        Ok::<_, Error>(vec![made])
+    })
+    .unwrap();
+    let expected = Known::upload(&device, 11, 13).unwrap();
+    drop(frozen);
+    for round in 0..20 {
+        // Of the same size, so that they would have its place.
+        let others: Vec<_> = (0..4).map(|at| Known::freeze(&device, round, at).unwrap()).collect();
+        let copy = graph.replay(&[]).unwrap().remove(0);
+        let mut bytes = vec![0; BYTES as usize];
+        copy.read(0, &mut bytes).unwrap();
+        assert!(expected.is(&bytes), "round {round}");
+        assert!(others.iter().all(|known| known.is_right().unwrap()));
+    }
 }
 
 /// The last handle goes while runs are in flight: they run to their end, and then the memory is given back.

@@ -25,6 +25,7 @@ pub(crate) struct Sabotage {
     unlimited_credit: AtomicBool,
     drop_edges: AtomicBool,
     forget_runs: AtomicBool,
+    empty_limbo_at_once: AtomicBool,
 }
 
 macro_rules! sabotage {
@@ -56,4 +57,6 @@ sabotage! {
     drop_edges, drops_edges;
     /// A graph's memory does not remember its runs.
     forget_runs, forgets_runs;
+    /// Frozen memory is used again as soon as it was dropped.
+    empty_limbo_at_once, empties_limbo_at_once;
 }
