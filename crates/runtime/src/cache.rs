@@ -252,6 +252,11 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         drop(gone); // with nothing locked
     }
 
+    #[cfg(test)]
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.map.read().flights.is_empty()
+    }
+
     /// The clock, for [`Used::at`].
     pub(crate) fn now(&self) -> u64 {
         // A use comes after the last insertion, and not after the next.

@@ -4,6 +4,8 @@
 mod audit;
 #[cfg(loom)]
 mod loom;
+#[cfg(loom)]
+mod loom_cache;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
