@@ -240,6 +240,12 @@ pub trait Pipeline: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// How much memory it takes, in bytes, of the host and the driver together, as far as the backend can say. What a cache
+    /// of pipelines counts. The default is an estimate from the kernel ([`KernelSource::bytes`]).
+    fn bytes(&self) -> u64 {
+        self.source().bytes()
+    }
+
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
 }

@@ -143,6 +143,10 @@ pub enum Error {
         /// How many lists have not run.
         lists: u64,
     },
+    /// A value of a [`Cache`](crate::Cache) was asked for by whoever is building it, or by somebody whom that builder waits
+    /// for: nobody would ever go on.
+    #[error("whoever builds a cached value asked for the value that is being built; build it from others")]
+    Recursive,
     /// Time was asked of an event that did not take it, or on a device without a clock.
     #[error("no time: {0}")]
     NoTime(&'static str),

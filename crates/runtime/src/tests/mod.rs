@@ -6,6 +6,8 @@ mod audit;
 mod graphs;
 #[cfg(loom)]
 mod loom;
+#[cfg(loom)]
+mod loom_cache;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
@@ -13,7 +15,7 @@ mod streams;
 #[cfg(not(loom))]
 mod stress;
 #[cfg(not(loom))]
-mod world;
+pub(crate) mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
