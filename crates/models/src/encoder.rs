@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::packed::PackedBatch;
 use crate::weights::Weights;
 use thalweg_runtime::Device;
-use thalweg_tensor::{Activation, DType, PackedMatrix, Tensor, f16};
+use thalweg_tensor::{Activation, DType, PackedMatrix, Result as TensorResult, Tensor, f16};
 
 /// The name of the word table, by which a prefix of all names is recognised.
 pub(crate) const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -76,7 +76,7 @@ impl Encoder {
     }
 
     /// A vector for each token, `[tokens, width]`, of the weights' type. Records the work; does not wait for it.
-    pub(crate) fn forward(&self, batch: &PackedBatch) -> Result<Tensor> {
+    pub(crate) fn forward(&self, batch: &PackedBatch) -> TensorResult<Tensor> {
         let tables = [&self.words, &self.positions, &self.types];
         let embedded = Tensor::embed(tables, [&batch.ids, &batch.positions, &batch.types])?;
         let mut hidden = embedded.layer_norm(&self.norm.weight, &self.norm.bias, self.epsilon)?;
@@ -88,7 +88,7 @@ impl Encoder {
 
     /// One layer. Intermediate results are dropped as soon as they are used, so that the next operation can have their
     /// memory.
-    fn layer(&self, layer: &Layer, input: Tensor, offsets: &Tensor) -> Result<Tensor> {
+    fn layer(&self, layer: &Layer, input: Tensor, offsets: &Tensor) -> TensorResult<Tensor> {
         let mixed = layer.qkv.apply(&input, Activation::None)?.attention(offsets, self.heads)?;
         let mixed = layer.attention_output.apply(&mixed, Activation::None)?;
         let attended = layer.attention_norm.add(&mixed, &input, self.epsilon)?;
@@ -121,15 +121,15 @@ impl Encoder {
 }
 
 impl Dense {
-    fn apply(&self, input: &Tensor, activation: Activation) -> Result<Tensor> {
-        Ok(input.linear(&self.weight, &self.bias, activation)?)
+    fn apply(&self, input: &Tensor, activation: Activation) -> TensorResult<Tensor> {
+        input.linear(&self.weight, &self.bias, activation)
     }
 }
 
 impl Norm {
     /// The normalised sum of the two.
-    fn add(&self, input: &Tensor, residual: &Tensor, epsilon: f32) -> Result<Tensor> {
-        Ok(input.add_layer_norm(residual, &self.weight, &self.bias, epsilon)?)
+    fn add(&self, input: &Tensor, residual: &Tensor, epsilon: f32) -> TensorResult<Tensor> {
+        input.add_layer_norm(residual, &self.weight, &self.bias, epsilon)
     }
 }
 

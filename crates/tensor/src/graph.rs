@@ -5,7 +5,7 @@ use crate::ops::bindable;
 use crate::tensor::WORD;
 use crate::{DType, Error, Result, Tensor};
 use std::sync::Arc;
-use thalweg_runtime::{Device, Operand, Storage};
+use thalweg_runtime::{Device, Operand, Pool, Storage};
 
 /// Operations on tensors that were recorded once, to be run any number of times with other inputs, by any number of threads.
 /// Cloning shares it.
@@ -64,6 +64,18 @@ impl Graph {
         inputs: &[&Tensor],
         call: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
     ) -> Result<Self> {
+        Self::capture_in(&Pool::new(device, "graph")?, inputs, call)
+    }
+
+    /// As [`capture`](Self::capture), with memory from a pool that the graph shares with others.
+    ///
+    /// # Errors
+    /// As for [`capture`](Self::capture).
+    pub fn capture_in(
+        pool: &Pool,
+        inputs: &[&Tensor],
+        call: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
+    ) -> Result<Self> {
         let kind = |tensor: &&Tensor| {
             let layout = Layout::contiguous("Graph::capture", tensor.shape())?;
             Ok(Kind { layout, dtype: tensor.dtype() })
@@ -71,7 +83,7 @@ impl Graph {
         let inputs: Arc<[Kind]> = inputs.iter().map(kind).collect::<Result<_>>()?;
         let bytes: Vec<u64> = inputs.iter().map(Kind::bytes).collect();
         let mut outputs = Vec::new();
-        let graph = thalweg_runtime::Graph::capture(device, &bytes, |storages: Vec<Storage>| {
+        let graph = thalweg_runtime::Graph::capture_in(pool, &bytes, |storages: Vec<Storage>| {
             let stands_for = |(storage, kind): (Storage, &Kind)| Tensor {
                 storage: Arc::new(storage),
                 layout: kind.layout.clone(),
@@ -121,6 +133,11 @@ impl Graph {
     /// Bytes of device memory that the graph has by now.
     pub fn memory(&self) -> u64 {
         self.graph.memory()
+    }
+
+    /// Bytes of device memory that it may come to have: as many memories as it may make itself.
+    pub fn most_memory(&self) -> u64 {
+        self.graph.most_memory()
     }
 
     fn graph_bytes(&self, tensor: &Tensor) -> u64 {

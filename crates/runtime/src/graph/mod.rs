@@ -170,6 +170,11 @@ impl Graph {
         self.core.captured.bytes * self.core.instances.lock().len() as u64
     }
 
+    /// Bytes of device memory that it may come to have.
+    pub fn most_memory(&self) -> u64 {
+        self.core.captured.bytes * self.core.limit as u64
+    }
+
     /// An instance that is not in use; a new one; or, at the limit, any: then this run comes after that one's last.
     fn instance(&self) -> Result<Arc<Instance>> {
         let GraphCore { pool, captured, instances, limit, next } = &*self.core;
