@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit;
 use crate::life::{self, Life};
-use crate::memory::{MemoryStats, store::Store};
+use crate::memory::{MemorySnapshot, MemoryStats, store::Store};
 use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::reaper::{self, Doorbell, Reaper};
@@ -90,6 +90,15 @@ impl Device {
             return MemoryStats::default(); // the locks may be held for ever
         }
         self.core.memory_stats()
+    }
+
+    /// Every piece of the memory at one moment, and what it is used for. For diagnosis: nobody records, allocates or frees
+    /// anything while it is taken, which is as long as it takes to list every block.
+    pub fn memory_snapshot(&self) -> MemorySnapshot {
+        if life::forked() {
+            return MemorySnapshot::default(); // the locks may be held for ever
+        }
+        self.core.memory_snapshot()
     }
 
     /// The compiled form of a kernel, compiled on first use and kept. Kernels are told apart by name.

@@ -352,6 +352,12 @@ impl Arena {
         self.pools.iter().map(|(id, pool)| (*id, pool))
     }
 
+    /// The streams that have spans; each as often as it has.
+    pub(super) fn streams(&self) -> impl Iterator<Item = u32> {
+        let spans = self.segments.values().flat_map(|segment| segment.spans.values());
+        spans.filter_map(|span| if let Owner::Stream { stream, .. } = span.owner { Some(stream) } else { None })
+    }
+
     /// Everything, to be dropped with nothing locked: the device is going.
     pub(crate) fn clear(&mut self) -> Vec<Arc<dyn Memory>> {
         let segments = std::mem::take(&mut self.segments);

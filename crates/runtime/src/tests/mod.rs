@@ -11,7 +11,7 @@ mod streams;
 #[cfg(not(loom))]
 mod stress;
 #[cfg(not(loom))]
-mod world;
+pub(crate) mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
