@@ -84,6 +84,11 @@ impl Device {
         self.core.hal.info()
     }
 
+    /// Whether the two handles are of one device.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
+
     /// What the memory is used for. Locks each stream for a moment.
     pub fn memory(&self) -> MemoryStats {
         if life::forked() {

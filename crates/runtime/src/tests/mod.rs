@@ -5,6 +5,8 @@ mod audit;
 #[cfg(loom)]
 mod loom;
 #[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod streams;
