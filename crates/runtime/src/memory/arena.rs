@@ -260,7 +260,7 @@ impl Arena {
     }
 
     /// Puts a span into limbo. Says whether it is the first there.
-    pub(crate) fn to_limbo(&mut self, id: u64, offset: u64) -> bool {
+    pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64) -> bool {
         let span = self.segments.get_mut(&id).and_then(|segment| segment.spans.get_mut(&offset));
         let Some(span) = span else { return false };
         self.usage.change(span.owner, Owner::Limbo, span.bytes);

@@ -93,7 +93,7 @@ fn a_pool_has_its_own_segments_unless_there_is_nothing_else() {
     assert_eq!(arena.take(exactly(pool, 2), Owner::Frozen).unwrap().segment, 1);
     // The handle is gone, and the segment goes when the last span does.
     assert!(arena.drop_pool(pool).is_empty());
-    assert!(arena.to_limbo(1, 0));
+    assert!(arena.put_in_limbo(1, 0));
     let end = arena.limbo_end().unwrap();
     let values = Values::from([(0, 7)]);
     assert!(arena.leave_limbo(end, &values, |_| 6).is_empty());
@@ -107,9 +107,9 @@ fn what_enters_limbo_after_the_end_waits_for_another_snapshot() {
     let mut arena = with(&[2]);
     let first = take(&mut arena, 1).unwrap().1;
     let second = take(&mut arena, 1).unwrap().1;
-    assert!(arena.to_limbo(0, first * UNIT));
+    assert!(arena.put_in_limbo(0, first * UNIT));
     let end = arena.limbo_end().unwrap();
-    assert!(!arena.to_limbo(0, second * UNIT));
+    assert!(!arena.put_in_limbo(0, second * UNIT));
     arena.leave_limbo(end, &Values::from([]), |_| 0);
     assert_eq!((arena.usage().free, arena.usage().limbo), (UNIT, UNIT));
 }
