@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::packed::PackedBatch;
 use crate::weights::Weights;
-use thalweg_runtime::Device;
+use thalweg_runtime::Pool;
 use thalweg_tensor::{Activation, DType, PackedMatrix, Result as TensorResult, Tensor, f16};
 
 /// The name of the word table, by which a prefix of all names is recognised.
@@ -58,10 +58,10 @@ struct Norm {
 
 impl Encoder {
     /// Reads the weights, converts each once to the device's form, and freezes it.
-    pub(crate) fn load(device: &Device, config: &Config, weights: &mut Weights, dtype: DType) -> Result<Self> {
+    pub(crate) fn load(pool: &Pool, config: &Config, weights: &mut Weights, dtype: DType) -> Result<Self> {
         weights.check_layers(config.layers)?;
         let width = config.width;
-        let mut load = Loader { device, weights, dtype };
+        let mut load = Loader { pool, weights, dtype };
         let words = load.table(WORDS, config.vocabulary, width)?;
         let positions = load.table("embeddings.position_embeddings.weight", config.positions, width)?;
         let types = load.table("embeddings.token_type_embeddings.weight", config.types, width)?;
@@ -135,7 +135,8 @@ impl Norm {
 
 /// Moves tensors from the file to the device, one at a time.
 struct Loader<'a> {
-    device: &'a Device,
+    /// Where they all lie.
+    pool: &'a Pool,
     weights: &'a mut Weights,
     /// What the device computes in.
     dtype: DType,
@@ -174,7 +175,7 @@ impl Loader<'_> {
     /// A matrix `[out, input]`, as the file has it, and its bias.
     fn dense(&mut self, name: &str, out: usize, input: usize) -> Result<Dense> {
         let weight = self.weights.read(&format!("{name}.weight"), &[out, input])?;
-        let weight = PackedMatrix::with_dtype(self.device, &weight, out, input, self.dtype)?;
+        let weight = PackedMatrix::frozen_in(self.pool, &weight, out, input, self.dtype)?;
         Ok(Dense { weight, bias: self.vector(&format!("{name}.bias"), out)? })
     }
 
@@ -187,7 +188,7 @@ impl Loader<'_> {
             self.weights.read_into(&format!("{name}.bias"), &[width], &mut bias)?;
         }
         let out = parts.len() * width;
-        let weight = PackedMatrix::with_dtype(self.device, &weight, out, width, self.dtype)?;
+        let weight = PackedMatrix::frozen_in(self.pool, &weight, out, width, self.dtype)?;
         Ok(Dense { weight, bias: self.frozen(&bias, &[out])? })
     }
 
@@ -195,9 +196,9 @@ impl Loader<'_> {
         Ok(match self.dtype {
             DType::F16 => {
                 let values: Vec<_> = values.iter().map(|value| f16::from_f32(*value)).collect();
-                Tensor::frozen_from_slice(self.device, &values, shape)?
+                Tensor::frozen_in(self.pool, &values, shape)?
             }
-            _ => Tensor::frozen_from_slice(self.device, values, shape)?,
+            _ => Tensor::frozen_in(self.pool, values, shape)?,
         })
     }
 }

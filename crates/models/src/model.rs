@@ -12,7 +12,7 @@ use crate::pooling;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 use std::path::Path;
-use thalweg_runtime::{CacheStats, Device};
+use thalweg_runtime::{CacheStats, Device, Pool};
 use thalweg_tensor::{DType, Pooling, Tensor};
 
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
@@ -69,7 +69,10 @@ impl EmbeddingModel {
         let pooling = pooling::read(&layout.pooling, config.width)?;
         let tokenizer = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
         let mut weights = Weights::open(&layout.transformer, dtype)?;
-        let encoder = Encoder::load(device, &config, &mut weights, dtype)?;
+        // The weights hold the pool's memory; it goes back to the device with the last of them.
+        let name = directory.as_ref().file_name().map_or("model".into(), |name| name.to_string_lossy());
+        let pool = Pool::new(device, &name).map_err(thalweg_tensor::Error::from)?;
+        let encoder = Encoder::load(&pool, &config, &mut weights, dtype)?;
         Ok(Self {
             device: device.clone(),
             tokenizer,

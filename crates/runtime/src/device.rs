@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit;
 use crate::life::{self, Life};
-use crate::memory::{MemoryStats, store::Store};
+use crate::memory::{MemorySnapshot, MemoryStats, store::Store};
 use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::reaper::{self, Doorbell, Reaper};
@@ -85,12 +85,26 @@ impl Device {
         self.core.hal.info()
     }
 
+    /// Whether the two handles are of one device.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
+
     /// What the memory is used for. Locks each stream for a moment.
     pub fn memory(&self) -> MemoryStats {
         if life::forked() {
             return MemoryStats::default(); // the locks may be held for ever
         }
         self.core.memory_stats()
+    }
+
+    /// Every piece of the memory at one moment, and what it is used for. For diagnosis: nobody records, allocates or frees
+    /// anything while it is taken, which is as long as it takes to list every block.
+    pub fn memory_snapshot(&self) -> MemorySnapshot {
+        if life::forked() {
+            return MemorySnapshot::default(); // the locks may be held for ever
+        }
+        self.core.memory_snapshot()
     }
 
     /// The compiled form of a kernel: compiled on first use, by whoever asks first, and kept within the bounds that

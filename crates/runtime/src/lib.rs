@@ -71,6 +71,9 @@ pub use device::{Counters, Device};
 pub use error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
 pub use event::{Event, Finished};
 pub use graph::Graph;
-pub use memory::{MemoryStats, MutableStorage, Operand, Pool, Storage};
+pub use memory::{
+    BlockSnapshot, BlockState, MemorySnapshot, MemoryStats, MutableStorage, Operand, Pool, SegmentSnapshot,
+    SpanSnapshot, SpanState, Storage,
+};
 pub use pipelines::Pipeline;
 pub use stream::{Attached, Stream, Work};

@@ -64,8 +64,9 @@ pub use error::{Error, Result};
 pub use model::EmbeddingModel;
 pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, HostFn, KernelFailure, Limits};
 pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
-pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Stream};
-pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory};
+pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Pool, Stream};
+pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
+pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};
 pub use thalweg_tensor::{
     Activation, Binary, DType, Element, Error as TensorError, Graph, Kernel, MutableTensor, PackedMatrix, Pooling,
     Reduction, Tensor, Unary, f16,

@@ -260,7 +260,7 @@ impl Arena {
     }
 
     /// Puts a span into limbo. Says whether it is the first there.
-    pub(crate) fn to_limbo(&mut self, id: u64, offset: u64) -> bool {
+    pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64) -> bool {
         let span = self.segments.get_mut(&id).and_then(|segment| segment.spans.get_mut(&offset));
         let Some(span) = span else { return false };
         self.usage.change(span.owner, Owner::Limbo, span.bytes);
@@ -350,6 +350,12 @@ impl Arena {
     /// By number.
     pub(super) fn pools(&self) -> impl Iterator<Item = (PoolId, &PoolState)> {
         self.pools.iter().map(|(id, pool)| (*id, pool))
+    }
+
+    /// The streams that have spans; each as often as it has.
+    pub(super) fn streams(&self) -> impl Iterator<Item = u32> {
+        let spans = self.segments.values().flat_map(|segment| segment.spans.values());
+        spans.filter_map(|span| if let Owner::Stream { stream, .. } = span.owner { Some(stream) } else { None })
     }
 
     /// Everything, to be dropped with nothing locked: the device is going.

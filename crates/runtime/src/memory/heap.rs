@@ -201,8 +201,8 @@ impl Heap {
         std::mem::replace(&mut self.seen, self.allocations) == self.allocations
     }
 
-    /// The free blocks.
-    pub(crate) fn free_blocks(&self) -> impl Iterator<Item = &Block> {
-        self.free.iter().flatten().map(|block| &**block)
+    /// The free blocks that have been fetched.
+    pub(crate) fn free_blocks(&mut self) -> impl Iterator<Item = &mut Block> {
+        self.free.iter_mut().flatten().map(|block| &mut **block)
     }
 }

@@ -112,6 +112,7 @@ impl PoolSpan {
     }
 
     /// How many they are, as they are rounded.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.place.bytes
     }
@@ -125,7 +126,7 @@ impl Drop for PoolSpan {
             return;
         }
         let core = &*self.device.core;
-        let first = core.memory.arena.lock().to_limbo(self.place.segment, self.place.offset);
+        let first = core.memory.arena.lock().put_in_limbo(self.place.segment, self.place.offset);
         if first {
             // The reaper empties it, for memory to go back to the device without anybody being short of it.
             core.doorbell.submitted();

@@ -4,6 +4,8 @@
 //! knows nothing of the recorder and says of each submission whether everything before it was ordered. loom itself finds
 //! deadlocks.
 
+mod memory;
+
 use crate::patience::Patience;
 use crate::reaper::{self, Watch};
 use crate::stream::pool::Pool;

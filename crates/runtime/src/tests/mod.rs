@@ -9,6 +9,8 @@ mod loom;
 #[cfg(loom)]
 mod loom_cache;
 #[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod streams;
