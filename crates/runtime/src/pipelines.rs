@@ -107,7 +107,7 @@ impl Pipelines {
         })
     }
 
-    /// What has been asked of the cache alone; each stream counts what it [found](Remembered::hits) by itself.
+    /// What has been asked of the cache alone; what threads found without it each stream counts.
     pub(crate) fn stats(&self) -> CacheStats {
         self.0.stats()
     }

@@ -9,6 +9,7 @@
 
 #![allow(missing_docs)] // a program
 
+mod launch;
 mod measure;
 mod null;
 mod rows;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
-use thalweg_runtime::{Config, Device};
+use thalweg_runtime::Device;
 
 /// The control, a lock of one's own, takes no longer than this many times its best while the cores are ours.
 const BUSY: f64 = 1.25;
@@ -58,8 +59,9 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     let Args { threads, row, options } = args;
     let rows: Vec<&Row> = ROWS.iter().filter(|candidate| candidate.name.contains(&row)).collect();
-    if rows.is_empty() {
-        let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+    let launches = launch::NAMES.iter().any(|name| name.contains(&row));
+    if rows.is_empty() && !launches {
+        let names: Vec<&str> = ROWS.iter().map(|row| row.name).chain(launch::NAMES).collect();
         return Err(format!("no row's name contains {row:?}; they are {}", names.join(", ")).into());
     }
     let setting = options.introduce();
@@ -92,6 +94,9 @@ fn run(args: Args) -> Result<()> {
             Figure { operation: row.name, threads, nanoseconds, goal, met }
         }));
     }
+    if launches {
+        figures.extend(launch::measure(&threads, setting.cores, &options)?);
+    }
     print(&figures, setting.cores);
     options.finish(&setting, &figures)
 }
@@ -123,7 +128,7 @@ fn calibrate(row: &Row, long_enough: Duration) -> Result<u64> {
 
 /// From the first thread's start to the last one's end, on a fresh device, warmed up.
 fn measure(row: &Row, threads: usize, turns: u64) -> Result<Duration> {
-    let device = Device::new(NullDevice::new(row.completion), Config::default())?;
+    let device = Device::new(NullDevice::new(row.completion), (row.config)(threads))?;
     let start = Barrier::new(threads);
     let thread = || {
         let ready = (row.set_up)(&device).and_then(|mut run| {
@@ -149,12 +154,12 @@ fn measure(row: &Row, threads: usize, turns: u64) -> Result<Duration> {
 }
 
 fn print(figures: &[Figure], cores: usize) {
-    eprintln!("ns an operation            threads      median [   lowest ..   highest]      goal");
+    eprintln!("ns an operation                  threads      median [   lowest ..   highest]      goal");
     for Figure { operation, threads, nanoseconds, goal, met } in figures {
         let turns = if *threads > cores { '*' } else { ' ' };
         let goal = goal.map_or("-".to_owned(), |goal| format!("<= {goal:.0}"));
         let met = met.map_or("", |met| if met { "met" } else { "MISSED" });
-        eprintln!("{operation:<26} {threads:>7}{turns}  {nanoseconds}  {goal:>8}  {met}");
+        eprintln!("{operation:<32} {threads:>7}{turns}  {nanoseconds}  {goal:>8}  {met}");
     }
     eprintln!("\nwall clock times min(threads, cores) by operations; see the head of the source");
     if figures.iter().any(|figure| figure.threads > cores) {
@@ -174,5 +179,8 @@ fn print(figures: &[Figure], cores: usize) {
     }
     for row in ROWS.iter().filter(|row| figures.iter().any(|figure| figure.operation == row.name)) {
         eprintln!("{}: {}", row.name, row.note);
+    }
+    if figures.iter().any(|figure| launch::NAMES.contains(&figure.operation)) {
+        eprintln!("{}", launch::NOTE);
     }
 }

@@ -36,13 +36,13 @@ fn while_building<T: Send>(
     std::thread::scope(|scope| {
         let builder = scope.spawn(move || {
             cache.get(&key, move || {
-                begun.send(()).unwrap();
+                begun.send(()).expect("the test listens");
                 may_go_on.recv_timeout(LONG).expect("the test lets it go on");
                 ends()
             })
         });
-        has_begun.recv_timeout(LONG).unwrap();
-        let result = meanwhile(&|| go_on.send(()).unwrap());
+        has_begun.recv_timeout(LONG).expect("it is built");
+        let result = meanwhile(&|| go_on.send(()).expect("it is being built"));
         // For those that have not been let go.
         let _ = go_on.send(());
         (builder.join(), result)
@@ -169,7 +169,7 @@ fn when_the_builder_panics_one_of_those_who_wait_takes_over() {
     const WAITERS: u64 = 4;
     let cache = numbers(2);
     let builds = AtomicUsize::new(0);
-    let build = || {
+    let build = &|| {
         builds.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(10))
     };
@@ -179,7 +179,7 @@ fn when_the_builder_panics_one_of_those_who_wait_takes_over() {
         || panic!("as the test wants it"),
         |go_on| {
             std::thread::scope(|scope| {
-                let waiters: Vec<_> = (0..WAITERS).map(|_| scope.spawn(|| cache.get(&1, &build))).collect();
+                let waiters: Vec<_> = (0..WAITERS).map(|_| scope.spawn(|| cache.get(&1, build))).collect();
                 await_waits(&cache, WAITERS);
                 go_on();
                 for waiter in waiters {

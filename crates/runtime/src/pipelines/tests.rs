@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// The backend's own pipeline of a kernel that the cache has.
 fn backends(device: &Device, source: &KernelSource) -> Weak<dyn thalweg_hal::Pipeline> {
     let misses = device.pipeline_cache().misses;
-    let entry = device.core.pipelines.entry(&device.core, source, Patience::Forever).unwrap();
+    let entry = device.core.pipelines.entry(&device.core, source, Patience::Forever).expect("it is there");
     assert_eq!(device.pipeline_cache().misses, misses, "it is not there");
     Arc::downgrade(&entry.value.hal)
 }

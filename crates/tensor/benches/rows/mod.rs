@@ -4,9 +4,10 @@ use crate::measure::Result;
 use crate::null::Completion;
 use std::borrow::Cow;
 use std::hint::black_box;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use thalweg_hal::{Access, KernelSource};
-use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
+use thalweg_runtime::{Config, Device, Operand, Storage, Stream, Work};
 use thalweg_tensor::Tensor;
 
 /// Does the row's operation as often as it is told.
@@ -22,6 +23,8 @@ pub struct Row {
     pub goal: Goal,
     /// When the device completes what it is given.
     pub completion: Completion,
+    /// How it is set up for so many threads.
+    pub config: fn(usize) -> Config,
     /// Operations in one turn of the loop.
     pub operations: u64,
     /// Sets one thread up on the device that all threads share.
@@ -46,6 +49,7 @@ pub const ROWS: &[Row] = &[
         note: "locking and unlocking a mutex that no other thread knows: what the machine itself makes of more threads",
         goal: Goal::None,
         completion: Completion::AtSubmit,
+        config: usual,
         operations: 1,
         set_up: own_lock,
     },
@@ -56,6 +60,7 @@ pub const ROWS: &[Row] = &[
                submitting to the null device, waking the reaper, and settling",
         goal: Goal::Scaling { one: 150.0, factor: 1.3 },
         completion: Completion::AtSubmit,
+        config: usual,
         operations: 1,
         set_up: append,
     },
@@ -64,6 +69,7 @@ pub const ROWS: &[Row] = &[
         note: "64 f32 each, output allocated and dropped; holds its share of submitting, as above",
         goal: Goal::Flat(500.0),
         completion: Completion::AtSubmit,
+        config: usual,
         operations: 1,
         set_up: add,
     },
@@ -72,14 +78,36 @@ pub const ROWS: &[Row] = &[
         note: "1,024 bytes on the same stream, a hit every time",
         goal: Goal::Flat(50.0),
         completion: Completion::AtSubmit,
+        config: usual,
         operations: 1,
         set_up: allocate,
+    },
+    Row {
+        name: "freed by another thread",
+        note: "the same, but each thread has a partner that drops what it allocated, 256 at a time; holds the hand-over. The \
+               partners need cores too: with more threads than half the cores, the figure holds their time",
+        goal: Goal::None,
+        completion: Completion::AtSubmit,
+        config: usual,
+        operations: 1,
+        set_up: allocate_for_a_partner,
+    },
+    Row {
+        name: "allocate at the hard limit",
+        note: "22 to 40 MiB in turn on the same stream, 40 MiB a thread in all: what is cached has to be given back, and the \
+               device asked; the null device's memory is the system's",
+        goal: Goal::None,
+        completion: Completion::AtSubmit,
+        config: |threads| Config::default().memory_limit(threads as u64 * LARGE[7]),
+        operations: LARGE.len() as u64,
+        set_up: allocate_at_the_limit,
     },
     Row {
         name: "event, work settled",
         note: "record on one stream, wait on another, query",
         goal: Goal::Flat(100.0),
         completion: Completion::AtSubmit,
+        config: usual,
         operations: 1,
         set_up: event,
     },
@@ -88,14 +116,16 @@ pub const ROWS: &[Row] = &[
         note: "the same, with work that is submitted and does not end",
         goal: Goal::Flat(100.0),
         completion: Completion::Never,
+        config: usual,
         operations: 1,
         set_up: event,
     },
     Row {
         name: "cached pipeline look-up",
-        note: "all threads ask for the same kernel",
+        note: "all threads ask for the same kernel; two locked instructions of it are the handle's reference count",
         goal: Goal::Flat(30.0),
         completion: Completion::AtSubmit,
+        config: usual,
         operations: 1,
         set_up: look_up,
     },
@@ -105,16 +135,24 @@ pub const ROWS: &[Row] = &[
                list and adds a wait; one thread, two streams of its own",
         goal: Goal::None,
         completion: Completion::AtSubmit,
+        config: usual,
         operations: 2,
         set_up: hand_over,
     },
 ];
 
+fn usual(_threads: usize) -> Config {
+    Config::default()
+}
+
+/// Bytes of what is allocated at the limit, which has room for one of them a thread.
+const LARGE: [u64; 8] = [22 << 20, 24 << 20, 27 << 20, 30 << 20, 33 << 20, 36 << 20, 38 << 20, 40 << 20];
+
 /// Bytes of an operand.
 const BYTES: u64 = 256;
 
 /// A kernel that the null device never runs.
-fn kernel(name: &'static str, bindings: &'static [Access], params_bytes: u32) -> KernelSource {
+pub fn kernel(name: impl Into<Cow<'static, str>>, bindings: &'static [Access], params_bytes: u32) -> KernelSource {
     KernelSource {
         name: name.into(),
         bindings: Cow::Borrowed(bindings),
@@ -165,6 +203,67 @@ fn allocate(device: &Device) -> Result<Run> {
     Ok(Box::new(move |turns| {
         for _ in 0..turns {
             black_box(stream.allocate(1024)?);
+        }
+        Ok(())
+    }))
+}
+
+fn allocate_for_a_partner(device: &Device) -> Result<Run> {
+    const BATCH: u64 = 256;
+    let stream = Stream::current(device)?;
+    // Full ones go there, empty ones come back; a partner that is late keeps its thread waiting.
+    let (full, take) = mpsc::sync_channel::<Vec<Storage>>(2);
+    let (give_back, empty) = mpsc::channel::<Vec<Storage>>();
+    let partner = thread::spawn(move || {
+        for mut batch in take {
+            batch.clear();
+            if give_back.send(batch).is_err() {
+                break;
+            }
+        }
+    });
+    // Dropped from the top: the partner ends when there is nobody to give it more.
+    let mut ends = (full, Joined(Some(partner)));
+    Ok(Box::new(move |turns| {
+        let (full, _) = &mut ends;
+        let mut left = turns;
+        while left > 0 {
+            let mut batch = empty.try_recv().unwrap_or_default();
+            for _ in 0..left.min(BATCH) {
+                batch.push(stream.allocate(1024)?);
+            }
+            left -= left.min(BATCH);
+            full.send(batch)?;
+        }
+        Ok(())
+    }))
+}
+
+/// A thread that is waited for when it is dropped.
+struct Joined(Option<thread::JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if self.0.take().is_some_and(|thread| thread.join().is_err()) {
+            eprintln!("a partner has panicked");
+        }
+    }
+}
+
+fn allocate_at_the_limit(device: &Device) -> Result<Run> {
+    let stream = Stream::current(device)?;
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            for bytes in LARGE {
+                // Another thread may have what there is for a moment, while it exchanges one for the other.
+                loop {
+                    match stream.allocate(bytes) {
+                        Ok(storage) => break drop(black_box(storage)),
+                        Err(thalweg_runtime::Error::OutOfMemory(_)) => thread::yield_now(),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
         }
         Ok(())
     }))
