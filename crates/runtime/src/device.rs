@@ -9,6 +9,7 @@ use crate::memory::MemoryStats;
 use crate::memory::budget::Budget;
 use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
+use crate::profile::hook::Hook;
 use crate::reaper::{self, Doorbell, Reaper};
 use crate::stream::core::StreamCore;
 use crate::stream::pool::{self, MAX_STREAMS, Pool};
@@ -62,15 +63,17 @@ impl Device {
         let lists_in_flight = config.lists_in_flight.min(limits.max_lists_in_flight);
         let config = Config { lists_in_flight, ..config };
         let limit = config.memory_limit.unwrap_or(limits.memory_bytes / 10 * 9);
+        let profile = Arc::new(Hook::new());
         let core = DeviceCore {
             id: thalweg_hal::unique_id(),
-            budget: Arc::new(Budget::new(limit, limits.max_allocations)),
+            budget: Arc::new(Budget::new(limit, limits.max_allocations, Arc::clone(&profile))),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
             pipelines: Pipelines::default(),
             doorbell: Doorbell::new(hal.create_timeline()?),
             deferred: (0..MAX_STREAMS / 64).map(|_| AtomicU64::new(0)).collect(),
             life: Life::new(),
+            profile,
             unfinished: OnceLock::new(),
             reaper: OnceLock::new(),
             #[cfg(test)]
@@ -95,7 +98,7 @@ impl Device {
         MemoryStats {
             limit: budget.limit(),
             reserved: budget.reserved(),
-            live: self.core.streams().map(StreamCore::live_bytes).sum(),
+            live: self.core.live_bytes(),
             frozen: budget.frozen(),
             allocations: budget.allocations(),
         }
@@ -256,6 +259,7 @@ pub(crate) struct DeviceCore {
     /// A bit for each stream that somebody wants flushed without waiting for it. Set by anyone, cleared by the reaper.
     deferred: Box<[AtomicU64]>,
     pub(crate) life: Life,
+    pub(crate) profile: Arc<Hook>,
     /// How many lists had not run when the device was closed. Written once, by the first who closed it.
     unfinished: OnceLock<u64>,
     /// `None` in models that have none.
@@ -273,6 +277,11 @@ impl DeviceCore {
     /// The streams made so far.
     pub(crate) fn streams(&self) -> impl Iterator<Item = &StreamCore> {
         self.streams.iter().filter_map(OnceLock::get)
+    }
+
+    /// Bytes of all streams' blocks in live storages.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.streams().map(StreamCore::live_bytes).sum()
     }
 
     fn open_stream(&self, index: u32) -> Result<()> {

@@ -105,6 +105,12 @@ pub enum Error {
         /// How many lists have not run.
         lists: u64,
     },
+    /// A device has one profiler at a time.
+    #[error("{device} is being profiled already; stop that profiler, or wait until it has been stopped")]
+    Profiling {
+        /// The device's name.
+        device: String,
+    },
     /// Time was asked of an event that did not take it, or on a device without a clock.
     #[error("no time: {0}")]
     NoTime(&'static str),

@@ -146,7 +146,9 @@ impl Entry {
             return Ok(pipeline);
         }
         // A failure is told to the caller and not kept.
+        let span = core.profile.begin();
         let hal = core.hal.create_pipeline(source)?;
+        span.compiled(&source.name);
         Ok(self.pipeline.get_or_init(|| Pipeline { hal, device: core.id }))
     }
 }

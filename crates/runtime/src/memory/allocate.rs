@@ -22,6 +22,7 @@ pub(crate) fn allocate(lease: &Arc<Lease>, bytes: u64, purpose: Purpose, patienc
         Some(block) => block,
         None => miss(core, lease.index, class, purpose, patience)?,
     };
+    core.profile.allocated(lease.index, block.class.bytes);
     Ok(Storage::pooled(Arc::clone(lease), block, bytes))
 }
 
@@ -87,8 +88,12 @@ fn grow<T>(core: &DeviceCore, bytes: u64, patience: Patience, look: impl Fn() ->
             return Ok(Grown::Found(found));
         }
         let Some(share) = Share::reserve(&core.budget, bytes) else { continue };
+        let span = core.profile.begin();
         match core.hal.allocate(bytes) {
-            Ok(memory) => return Ok(Grown::Memory(share.spend(memory))),
+            Ok(memory) => {
+                span.grown(bytes, core.budget.reserved());
+                return Ok(Grown::Memory(share.spend(memory)));
+            }
             Err(error) if error.is_retryable() => refusal = Some(error),
             Err(error) => return Err(error.into()),
         }

@@ -1,5 +1,6 @@
 //! One bound on the memory of all streams and models.
 
+use crate::profile::hook::Hook;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::any::Any;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.release(self.bytes);
+        self.budget.profile.shrunk(self.bytes, self.budget.reserved());
     }
 }
 
@@ -63,12 +65,13 @@ pub(crate) struct Budget {
     allocations: AtomicU64,
     /// The part of `bytes` that is frozen; for reports.
     frozen: AtomicU64,
+    profile: Arc<Hook>,
 }
 
 impl Budget {
-    pub(crate) fn new(limit: u64, max_allocations: u64) -> Self {
+    pub(crate) fn new(limit: u64, max_allocations: u64, profile: Arc<Hook>) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { limit, max_allocations, bytes: zero(), allocations: zero(), frozen: zero() }
+        Self { limit, max_allocations, bytes: zero(), allocations: zero(), frozen: zero(), profile }
     }
 
     /// Takes `bytes` for one allocation if they are there.
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn both_limits_hold_and_a_refusal_leaves_no_trace() {
-        let budget = Budget::new(100, 2);
+        let budget = Budget::new(100, 2, Arc::new(Hook::new()));
         assert!(budget.reserve(60));
         assert!(!budget.reserve(41));
         assert!(budget.reserve(40));

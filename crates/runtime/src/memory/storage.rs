@@ -189,9 +189,12 @@ impl Drop for Storage {
             Kind::Frozen { memory, .. } if life::forked() => std::mem::forget(Arc::clone(memory)),
             Kind::Pooled(block) => {
                 if let Some(block) = block.take() {
+                    let bytes = block.class.bytes;
                     let mut returns = core.stream(self.lease.index).returns.lock();
-                    returns.bytes += block.class.bytes;
+                    returns.bytes += bytes;
                     returns.blocks.push(block);
+                    drop(returns);
+                    core.profile.freed(self.lease.index, bytes);
                 }
             }
             Kind::Frozen { counted, .. } => {

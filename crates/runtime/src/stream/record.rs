@@ -30,6 +30,7 @@ pub(crate) fn record(
     operands: &[Operand<'_>],
     patience: Patience,
 ) -> Result<()> {
+    let span = core.profile.begin_operation();
     core.life.check_open()?;
     stream.strict.check()?;
     check(core, work, operands)?;
@@ -51,11 +52,12 @@ pub(crate) fn record(
         return Err(Error::Closed);
     }
     let before = recorder.len();
-    recorder.append(work, operands, &mut locked, core);
+    let by = recorder.append(work, operands, &mut locked, core, span.state);
     let after = recorder.len();
     drop(recorder);
     drop(locked);
     hand_over(core, stream, before, after, patience);
+    span.recorded(work, by);
     Ok(())
 }
 

@@ -6,6 +6,8 @@ use crate::hazard::{Hazard, Use, Uses, Write};
 use crate::memory::Operand;
 use crate::memory::heap::Heap;
 use crate::pipelines::Pipeline;
+use crate::profile::hook::State;
+use crate::profile::marks::Marks;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::{Access, Binding, Command, List, Memory, PARAMETER_ALIGNMENT, Span};
@@ -93,6 +95,8 @@ pub(crate) struct Sealed {
     pub(crate) edges: Vec<Edge>,
     /// Where those ask who depend on it.
     pub(crate) outcome: Arc<Outcome>,
+    /// The profiler's timestamps.
+    pub(crate) marks: Marks,
 }
 
 /// What a stream has recorded and not yet handed over, and its free memory.
@@ -107,6 +111,8 @@ pub(crate) struct Recorder {
     waits: Points,
     edges: Vec<Edge>,
     outcome: Arc<Outcome>,
+    /// The profiler's timestamps in the open list.
+    marks: Marks,
     /// Nothing is recorded any more.
     pub(crate) closed: bool,
     /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
@@ -126,6 +132,7 @@ impl Recorder {
             waits: Points::new(),
             edges: Vec::new(),
             outcome: Arc::default(),
+            marks: Marks::default(),
             closed: false,
             ordered_after: Vec::new(),
             memory_slots: [MemorySlot::default(); MEMORY_SLOTS],
@@ -152,9 +159,9 @@ impl Recorder {
         self.list.commands.len() == 1 && self.waits.is_empty()
     }
 
-    /// Number of commands in the open list.
+    /// Number of commands in the open list, without the profiler's.
     pub(crate) fn len(&self) -> usize {
-        self.list.commands.len()
+        self.list.commands.len() - self.marks.added()
     }
 
     /// Where the next command goes: the value of its list, and its index there.
@@ -168,11 +175,13 @@ impl Recorder {
             return None;
         }
         let value = self.open;
+        self.marks.end(&mut self.list.commands);
+        let marks = std::mem::take(&mut self.marks);
         let list = std::mem::take(&mut self.list);
         let (waits, edges) = (std::mem::take(&mut self.waits), std::mem::take(&mut self.edges));
         let outcome = std::mem::take(&mut self.outcome);
         self.begin(spare);
-        Some(Sealed { value, list, waits, edges, outcome })
+        Some(Sealed { value, list, waits, edges, outcome, marks })
     }
 
     /// Makes everything recorded from now on come after a foreign value, which is submitted.
@@ -201,7 +210,8 @@ impl Recorder {
         operands: &[Operand<'_>],
         hazards: &mut [(Access, impl std::ops::DerefMut<Target = Uses>)],
         progress: &impl Progress,
-    ) {
+        profile: State,
+    ) -> Use {
         let mut barrier = false;
         for (access, uses) in hazards.iter() {
             for by in uses.before(*access) {
@@ -213,18 +223,25 @@ impl Recorder {
                 }
             }
         }
+        self.barrier = self.marks.start(profile, &mut self.list.commands).unwrap_or(self.barrier);
         if barrier {
             self.barrier = self.list.commands.len() as u32;
             self.list.commands.push(Command::Barrier);
         }
+        let before = self.marks.before(profile, &mut self.list.commands);
         let by = Use { stream: self.stream, command: self.list.commands.len() as u32, value: self.open };
         self.push_command(work, operands);
+        if let Some((before, barrier)) = before {
+            let after = self.marks.after(before, by.command, profile, &mut self.list.commands);
+            self.barrier = after.or(barrier).unwrap_or(self.barrier);
+        }
         for (access, uses) in hazards {
             if *access != Access::Write {
                 uses.writes.iter().for_each(|writer| self.read_from(by.command, writer, progress));
             }
             uses.stamp(*access, by, &self.outcome);
         }
+        by
     }
 
     /// Makes a command of the open list fail if the one did whose data it reads. Inside the list that follows from the

@@ -4,12 +4,18 @@
 mod audit;
 #[cfg(loom)]
 mod loom;
+#[cfg(loom)]
+mod loom_profile;
+#[cfg(not(loom))]
+mod profile;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod streams;
 #[cfg(not(loom))]
 mod stress;
+#[cfg(not(loom))]
+mod trace;
 #[cfg(not(loom))]
 mod world;
 
