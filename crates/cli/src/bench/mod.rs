@@ -14,13 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use thalweg::EmbeddingModel;
+use thalweg::{Detail, EmbeddingModel};
 
 use self::histogram::Histogram;
 use self::texts::{Random, Texts};
 use crate::args::BenchArgs;
 use crate::error::Error;
-use crate::model;
+use crate::{model, trace};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -72,6 +72,7 @@ struct Tally {
 /// A device or model that cannot be opened, a request that fails or whose result is wrong, or too short a time to finish
 /// a single request in.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
+    let trace = trace::Wanted::of(&args.trace, Detail::Coarse)?;
     let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
     let texts = Texts::new(&model, args.tokens as usize)?;
     let mut report = Report {
@@ -86,6 +87,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     crate::say(&format!("model   {} in {}", report.model, report.dtype));
     crate::say(&format!("commit  {}", report.commit));
     crate::say(HEADER);
+    let trace = trace.map(|trace| trace.start(&device)).transpose()?;
     let window = Duration::from_secs(args.seconds.into());
     for &threads in &args.threads {
         let setting = Setting {
@@ -100,6 +102,9 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         let run = measure(&setting)?;
         crate::say(&run.row());
         report.runs.push(run);
+    }
+    if let Some(trace) = trace {
+        crate::say(&trace.finish()?.kernels().to_string());
     }
     if args.json { crate::print_json(&report) } else { Ok(()) }
 }
