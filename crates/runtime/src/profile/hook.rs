@@ -123,7 +123,7 @@ impl Hook {
         Span { hook: self, state, start }
     }
 
-    /// A stream's list has settled. Nothing is locked.
+    /// A stream's list has settled, which nobody sees yet: its queue of lists in flight is locked.
     pub(crate) fn settled(&self, stream: u32, settled: &InFlight) {
         let state = self.state();
         if !state.is_off() {

@@ -6,7 +6,7 @@
 //! | `names` | for a look-up | a thread at its first event of a name |
 //! | `store` | while rings are drained | the drainer alone: its thread, or whoever stops |
 //!
-//! Order: `store` -> `rings`. `names` is a leaf. No writer takes `store`. A session is told from others by its number, which no
+//! Order: `store` -> `rings`. `rings` and `names` are leaves, also under a stream's queue of lists in flight. No writer takes `store`. A session is told from others by its number, which no
 //! other has: a thread keeps a [`Writer`] for each session that it has met, and writes through no other.
 
 use super::event::{Event, Kind};

@@ -203,9 +203,9 @@ impl StreamCore {
                 core.lose(error);
             }
         }
+        span.submitted(self.index, value, commands);
         // Release: pairs with the Acquire in `submitted`.
         self.submitted.store(value, Ordering::Release);
-        span.submitted(self.index, value, commands);
     }
 
     /// Blocks until `value` has settled, however it did.

@@ -117,7 +117,6 @@ impl StreamCore {
                 }
             }
             let Some(settled) = self.settle_front(core, completed) else { return Ok(()) };
-            core.profile.settled(self.index, &settled);
             self.recycle(settled.list);
         }
         Ok(())
@@ -146,6 +145,8 @@ impl StreamCore {
             self.strict.fail(front.value, &told.failures);
         }
         front.outcome.enter(told);
+        // Before it can be seen, so that whoever has waited for the list finds it in the profile.
+        core.profile.settled(self.index, &front);
         // Release: pairs with the Acquire in `settled`.
         self.retiring.settled.store(front.value, Ordering::Release);
         Some(front)

@@ -4,6 +4,7 @@ use super::trace::Trace;
 use super::world::{BYTES, COMBINE, Known, fresh_seed};
 use crate::{Config, Detail, Device, Error, Operand, ProfileOptions, Profiler, Result, Stream, Work, range};
 use fastrand::Rng;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -82,6 +83,7 @@ fn a_trace_of_eight_threads_has_what_a_person_looks_for() {
             let operations = eight(&device, seed);
             device.synchronize().unwrap();
             device.trim();
+            let reserved = device.memory().reserved;
             let profile = profiler.stop();
             let trace = Trace::of(&profile);
             trace.assert_whole(&profile);
@@ -101,14 +103,16 @@ fn a_trace_of_eight_threads_has_what_a_person_looks_for() {
             assert!(streams.count() >= 8, "{:?}", trace.tracks);
             assert_eq!(trace.named("compile combine") + trace.named("compile advance"), 2);
             // Memory ends at what is true, as the changes say it too.
-            let (last, before) = (trace.memory.len() - 1, trace.memory.len() - 2);
-            assert_eq!(trace.memory[last], (0, device.memory().reserved));
-            assert_eq!(trace.memory[before], trace.memory[last], "not every change is there");
+            let [.., before, last] = trace.memory[..] else { panic!("no memory") };
+            assert_eq!((last.0, before.0), (0, 0), "live bytes: what is true, and what the changes come to");
+            // A list that the reaper is about to let go may keep memory a moment longer.
+            let reserved = device.memory().reserved..=reserved;
+            assert!(reserved.contains(&last.1) && reserved.contains(&before.1), "{before:?}, {last:?}, {reserved:?}");
             assert!(trace.memory.iter().any(|(live, _)| *live >= 3 * BYTES));
             let moved = |name| {
                 trace.slices.iter().filter(|slice| slice.name == name).map(|slice| slice.bytes.unwrap()).sum::<u64>()
             };
-            assert_eq!(moved("driver allocation") - moved("driver free"), device.memory().reserved);
+            assert_eq!(moved("driver allocation") - moved("driver free"), before.1);
             assert_order(&trace, &profile, one_clock, exact);
         }
     }
@@ -462,32 +466,45 @@ fn stress_sessions_come_and_go() {
     let config = Config::default().pool_streams(3);
     let device = &Device::new(Arc::<Validated>::clone(&validated), config).unwrap();
     let shared = &Known::upload(device, seed as u32, 3).unwrap();
-    let (mut random, mut sessions) = (Rng::with_seed(seed), 0);
+    let (mut random, over, rounds) = (Rng::with_seed(seed), &AtomicBool::new(false), &AtomicU64::new(0));
     thread::scope(|scope| {
         let worker = |index: u64| {
             let mut random = Rng::with_seed(seed ^ index << 32);
             move || {
-                for _ in 0..15 {
+                while !over.load(Ordering::Relaxed) {
                     let _range = range("a round");
-                    work(device, shared, &mut random, 60);
+                    work(device, shared, &mut random, 30);
+                    rounds.fetch_add(1, Ordering::Relaxed);
                 }
             }
         };
         let threads: Vec<_> = (0..10).map(|index| scope.spawn(worker(index))).collect();
-        while threads.iter().any(|thread| !thread.is_finished()) {
+        // Also if this thread panics, the others end.
+        let _end = End(over);
+        let mut operations = 0;
+        while operations < 20 {
             let detail = if random.bool() { Detail::Full } else { Detail::Coarse };
             let options = ProfileOptions::new().detail(detail).serialize_kernels(random.bool());
             let options = options.ring_events(if random.bool() { 16 } else { 16_384 });
             let profiler = Profiler::start(device, options).unwrap();
-            (0..random.u32(..200)).for_each(|_| thread::yield_now());
+            let until = rounds.load(Ordering::Relaxed) + random.u64(..3);
+            while rounds.load(Ordering::Relaxed) < until {
+                assert!(threads.iter().all(|thread| !thread.is_finished()), "a worker has failed, seed {seed}");
+                thread::yield_now();
+            }
             if random.u8(..4) == 0 {
                 continue; // dropped
             }
-            let profile = profiler.stop();
-            Trace::of(&profile);
-            sessions += 1;
+            operations += Trace::of(&profiler.stop()).count("operation").min(1);
         }
     });
-    assert!(sessions > 0, "no session while they worked, seed {seed}");
     assert_eq!(validated.report().violations, 0, "seed {seed}: {:?}", validated.report());
+}
+
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
