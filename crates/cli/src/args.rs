@@ -46,6 +46,8 @@ Input and output:
   Each text gives one line, in the order of the input, numbered from 0:
     {\"index\":0,\"tokens\":12,\"embedding\":[0.0676,...]}
   The input is streamed: memory does not grow with its length.
+  With --trace, a file for ui.perfetto.dev has a track for each thread and each stream. It is written at the end, also
+  after a fault or Ctrl-C, and replaces what is there only when it is whole.
 
 When something goes wrong:
   The results of everything before the fault are written, in whole lines; then the command says what failed and ends
@@ -55,6 +57,7 @@ When something goes wrong:
 Examples:
   thalweg embed --model models/all-MiniLM-L6-v2 --input sentences.txt --output embeddings.jsonl --threads 8
   thalweg embed --model models/all-MiniLM-L6-v2 --input records.jsonl --batch 16 > embeddings.jsonl
+  thalweg embed --model models/all-MiniLM-L6-v2 --input sentences.txt --threads 8 --trace trace.json > embeddings.jsonl
   echo 'a line of text' | thalweg embed --model models/all-MiniLM-L6-v2
 ")]
 pub struct EmbedArgs {
@@ -83,6 +86,9 @@ pub struct EmbedArgs {
     /// What the device computes in; f16 is for GPUs
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
+    /// Where a trace of it goes, if anywhere.
+    #[command(flatten)]
+    pub trace: TraceArgs,
     /// Whether to show progress; auto: when standard error is a terminal and the results go elsewhere
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
     pub progress: ProgressMode,
@@ -98,6 +104,7 @@ What is measured:
   measured time count, and every value is checked for being finite.
   requests_per_s, tokens_per_s: all threads together. p50_ms, p99_ms: time of a request, to within 1 %. tokenize_ms:
   the mean part of a request's time that is spent on tokenisation.
+  With --trace, the table of kernels goes to standard error too; kernels are timed with --trace-detail full.
   The table goes to standard error. With --json, standard output gets one document: device, model, dtype,
   commit, and runs.
 
@@ -132,9 +139,33 @@ pub struct BenchArgs {
     /// Write what the device's memory is used for at the end, piece by piece, to a file, as one JSON document
     #[arg(long, value_name = "FILE")]
     pub memory: Option<PathBuf>,
+    /// Where a trace of it goes, if anywhere.
+    #[command(flatten)]
+    pub trace: TraceArgs,
     /// Print one JSON document on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of commands that can be traced.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// Write a trace to this file: what each thread called and what the device ran, when. It opens in ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// What the trace has; coarse: lists, waits and compiles; full: every operation and kernel too. For embed it is full
+    /// unless this says otherwise, for bench coarse
+    #[arg(long, value_enum, requires = "trace")]
+    pub trace_detail: Option<TraceDetail>,
+}
+
+/// What a trace has.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceDetail {
+    /// Lists, submits, waits, compiles: costs next to nothing
+    Coarse,
+    /// Every operation and kernel too
+    Full,
 }
 
 /// Flags of `thalweg devices`.

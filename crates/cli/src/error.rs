@@ -66,6 +66,9 @@ pub enum Error {
     /// The measurement could not be made as asked.
     #[error("cannot measure: {0}")]
     Bench(String),
+    /// The device could not be profiled.
+    #[error("cannot profile the device")]
+    Profile(#[source] Box<thalweg::RuntimeError>),
     /// The operating system refused something that is no file.
     #[error("cannot {action}")]
     System {

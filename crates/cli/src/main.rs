@@ -11,6 +11,7 @@ mod error;
 mod interrupt;
 mod model;
 mod progress;
+mod trace;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -117,6 +117,7 @@ impl EmbeddingModel {
     pub fn tokenize(&self, texts: &[&str]) -> Result<Vec<Tokens>> {
         // First of all: in a forked child a lock of the tokenizer may be held for ever.
         self.check_device()?;
+        let _range = thalweg_runtime::range("tokenize");
         texts.iter().enumerate().map(|(index, text)| self.tokenizer.tokenize(text, index)).collect()
     }
 
@@ -130,6 +131,7 @@ impl EmbeddingModel {
     /// embedded.
     pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
         self.check(tokens)?;
+        let _range = thalweg_runtime::range("embed");
         let mut embeddings = Vec::with_capacity(tokens.len());
         for pass in passes(tokens, TOKENS_PER_PASS) {
             let values = self.record(pass)?.to_vec()?;

@@ -9,6 +9,7 @@ use crate::life::{self, Life};
 use crate::memory::{MemorySnapshot, MemoryStats, store::Store};
 use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
+use crate::profile::hook::Hook;
 use crate::reaper::{self, Doorbell, Reaper};
 use crate::stream::core::StreamCore;
 use crate::stream::pool::{self, MAX_STREAMS, Pool};
@@ -61,15 +62,17 @@ impl Device {
         let limits = hal.info().limits;
         let lists_in_flight = config.lists_in_flight.min(limits.max_lists_in_flight);
         let config = Config { lists_in_flight, ..config };
+        let profile = Arc::new(Hook::new());
         let core = DeviceCore {
             id: thalweg_hal::unique_id(),
-            memory: Store::new(&config, &limits),
+            memory: Store::new(&config, &limits, &profile),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
             pipelines: Pipelines::new(&config),
             doorbell: Doorbell::new(hal.create_timeline()?),
             deferred: (0..MAX_STREAMS / 64).map(|_| AtomicU64::new(0)).collect(),
             life: Life::new(),
+            profile,
             unfinished: OnceLock::new(),
             reaper: OnceLock::new(),
             #[cfg(test)]
@@ -280,6 +283,7 @@ pub(crate) struct DeviceCore {
     /// A bit for each stream that somebody wants flushed without waiting for it. Set by anyone, cleared by the reaper.
     deferred: Box<[AtomicU64]>,
     pub(crate) life: Life,
+    pub(crate) profile: Arc<Hook>,
     /// How many lists had not run when the device was closed. Written once, by the first who closed it.
     unfinished: OnceLock<u64>,
     /// `None` in models that have none.
@@ -297,6 +301,11 @@ impl DeviceCore {
     /// The streams made so far.
     pub(crate) fn streams(&self) -> impl Iterator<Item = &StreamCore> {
         self.streams.iter().filter_map(OnceLock::get)
+    }
+
+    /// Bytes of all streams' blocks in live storages.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.streams().map(|stream| stream.memory().live).sum()
     }
 
     fn open_stream(&self, index: u32) -> Result<()> {

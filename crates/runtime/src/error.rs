@@ -147,6 +147,12 @@ pub enum Error {
     /// for: nobody would ever go on.
     #[error("whoever builds a cached value asked for the value that is being built; build it from others")]
     Recursive,
+    /// A device has one profiler at a time.
+    #[error("{device} is being profiled already; stop that profiler, or wait until it has been stopped")]
+    Profiling {
+        /// The device's name.
+        device: String,
+    },
     /// Time was asked of an event that did not take it, or on a device without a clock.
     #[error("no time: {0}")]
     NoTime(&'static str),

@@ -123,7 +123,7 @@ impl Event {
         Ok(self.clock()?.saturating_sub(earlier.clock()?))
     }
 
-    fn clock(&self) -> Result<Duration> {
+    pub(crate) fn clock(&self) -> Result<Duration> {
         let (command, outcome) = self.time.as_ref().ok_or(Error::NoTime("record the event with record_timed_event"))?;
         self.synchronize(None)?;
         outcome.result(*command)?;

@@ -38,6 +38,11 @@
 //! [`Stream::attach`]. And a handle made by [`Stream::or_busy`] never waits: its calls answer [`Error::Busy`] and leave no
 //! trace. Queries and drops never block; they leave what is to be done to the reaper.
 //!
+//! # Profiling
+//!
+//! A [`Profiler`] takes note of what threads and the device do, for a trace that opens in Perfetto ([`Profile`]) and a table of
+//! kernels; [`range()`] names what a thread is at. Any number of threads may run meanwhile. Off, a hook costs a relaxed load.
+//!
 //! # Shutdown
 //!
 //! Dropping never waits. Storages return their block; a thread's end and a stream's drop have the reaper submit what was
@@ -59,6 +64,7 @@ mod life;
 mod memory;
 mod patience;
 mod pipelines;
+mod profile;
 mod reaper;
 mod stream;
 mod sync;
@@ -76,4 +82,5 @@ pub use memory::{
     SpanSnapshot, SpanState, Storage,
 };
 pub use pipelines::Pipeline;
+pub use profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler, Range, range};
 pub use stream::{Attached, Stream, Work};

@@ -102,7 +102,9 @@ impl Pipelines {
                 let what = "more than 8 bindings or 128 parameter bytes";
                 return Err(Error::Malformed { operation: source.name.clone().into_owned(), what });
             }
+            let span = core.profile.begin();
             let (hal, shares) = (core.hal.create_pipeline(source)?, Mutex::default());
+            span.compiled(&source.name);
             Ok(Arc::new(Compiled { hal, shares }))
         })
     }

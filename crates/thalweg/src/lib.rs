@@ -44,6 +44,8 @@
 //! - A [`Stream`] is an order of operations. Each thread has one without asking. What one stream writes and another
 //!   reads is ordered by the library; an [`Event`] orders or times what data alone does not.
 //! - An [`EmbeddingModel`] is shared by reference between threads.
+//! - A [`Profiler`] says where the time goes: a trace for Perfetto with a track for each thread and each stream, and a table
+//!   of kernels. [`range()`] names what a thread is at.
 //! - Every call that can fail returns an [`enum@Error`] that says what was given and what was expected. A failure on
 //!   the device reaches those who read data that depends on it, and nobody else.
 //!
@@ -66,6 +68,7 @@ pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, Ho
 pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
 pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Pool, Stream};
 pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
+pub use thalweg_runtime::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler, Range, range};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};
 pub use thalweg_tensor::{
     Activation, Binary, DType, Element, Error as TensorError, Graph, Kernel, MutableTensor, PackedMatrix, Pooling,

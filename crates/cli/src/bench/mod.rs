@@ -15,14 +15,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use thalweg::EmbeddingModel;
+use thalweg::{Detail, EmbeddingModel};
 
 use self::histogram::Histogram;
 use self::memory::MemoryFile;
 use self::texts::{Random, Texts};
 use crate::args::BenchArgs;
 use crate::error::Error;
-use crate::model;
+use crate::{model, trace};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -75,6 +75,7 @@ struct Tally {
 /// a single request in. A file that cannot be written, before anything else is done.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let memory = args.memory.as_deref().map(MemoryFile::open).transpose()?;
+    let trace = trace::Wanted::of(&args.trace, Detail::Coarse)?;
     let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
     let texts = Texts::new(&model, args.tokens as usize)?;
     let mut report = Report {
@@ -89,6 +90,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     crate::say(&format!("model   {} in {}", report.model, report.dtype));
     crate::say(&format!("commit  {}", report.commit));
     crate::say(HEADER);
+    let trace = trace.map(|trace| trace.start(&device)).transpose()?;
     let window = Duration::from_secs(args.seconds.into());
     for &threads in &args.threads {
         let setting = Setting {
@@ -103,6 +105,9 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         let run = measure(&setting)?;
         crate::say(&run.row());
         report.runs.push(run);
+    }
+    if let Some(trace) = trace {
+        crate::say(&trace.finish()?.kernels().to_string());
     }
     if let Some(memory) = memory {
         memory.write(&device)?;

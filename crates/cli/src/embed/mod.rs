@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use thalweg::{Embedding, EmbeddingModel};
+use thalweg::{Detail, Embedding, EmbeddingModel};
 
 use self::input::Input;
 use self::output::Output;
@@ -28,7 +28,7 @@ use self::window::{Closed, Next, Window};
 use crate::args::EmbedArgs;
 use crate::error::{Error, Lines};
 use crate::progress::Progress;
-use crate::{interrupt, model};
+use crate::{interrupt, model, trace};
 
 /// Batches in the window for each thread: one that it works on, one that waits for it, and two that let it go on while
 /// the result before them is still being computed.
@@ -73,8 +73,30 @@ pub fn run(args: &EmbedArgs) -> Result<(), Error> {
     {
         return Err(Error::Usage(format!("--input and --output are the same file, {}", args.output.display())));
     }
-    let (_device, model) = model::load(&args.device, &args.model, args.dtype)?;
+    let trace = trace::Wanted::of(&args.trace, Detail::Full)?;
+    if let Some(trace) = &trace
+        && [input.file(), output.file()].into_iter().flatten().any(|file| trace.is(file))
+    {
+        let path = args.trace.trace.as_deref().unwrap_or(&args.output);
+        return Err(Error::Usage(format!("--trace is the input's or the output's file, {}", path.display())));
+    }
+    let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
+    let trace = trace.map(|trace| trace.start(&device)).transpose()?;
     output.begin()?;
+    let outcome = embed_all(args, &model, input, output);
+    // Whatever it came to.
+    let traced = trace.map(trace::Running::finish).transpose().map(drop);
+    match (outcome, traced) {
+        (Err(error), Err(untraced)) => {
+            crate::say(&untraced.describe());
+            Err(error)
+        }
+        (outcome, traced) => outcome.and(traced),
+    }
+}
+
+/// Embeds the input.
+fn embed_all(args: &EmbedArgs, model: &EmbeddingModel, input: Input, output: Output) -> Result<(), Error> {
     let progress = Progress::new(args.progress, input.length(), output.is_terminal());
 
     let threads = usize::from(args.threads);
@@ -103,7 +125,7 @@ pub fn run(args: &EmbedArgs) -> Result<(), Error> {
         for _ in 0..threads {
             let worker = thread::Builder::new()
                 .name("thalweg-embed".to_owned())
-                .spawn_scoped(scope, || window.work(|batch| embed(&model, &batch)))
+                .spawn_scoped(scope, || window.work(|batch| embed(model, &batch)))
                 .map_err(|source| Error::System { action: "start a thread", source })?;
             workers.push(worker);
         }

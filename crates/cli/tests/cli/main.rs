@@ -7,5 +7,6 @@ mod embed;
 mod faults;
 mod interrupt;
 mod process;
+mod trace;
 mod usage;
 mod vulkan;

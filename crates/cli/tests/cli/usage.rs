@@ -5,7 +5,7 @@ use crate::process::{Invocation, Place};
 #[test]
 fn wrong_usage_is_code_2_and_names_the_flag() {
     let place = Place::new();
-    let cases: [(Invocation, &[&str]); 16] = [
+    let cases: [(Invocation, &[&str]); 18] = [
         (place.embed().flag("--threads", "0"), &["--threads", "0", "1..=1024"]),
         (place.embed().flag("--threads", "-1"), &["-1"]),
         (place.embed().flag("--threads", "100000"), &["--threads", "1..=1024"]),
@@ -13,6 +13,8 @@ fn wrong_usage_is_code_2_and_names_the_flag() {
         (place.embed().flag("--format", "csv"), &["--format", "csv", "auto, text, jsonl"]),
         (place.embed().flag("--progress", "always"), &["--progress", "auto, never"]),
         (place.embed().flag("--dtype", "f64"), &["--dtype", "f64", "f32, f16"]),
+        (place.embed().flag("--trace-detail", "full"), &["--trace"]),
+        (place.embed().flag("--trace", "t").flag("--trace-detail", "some"), &["some", "coarse, full"]),
         (place.embed().switch("--wrong"), &["--wrong"]),
         (Invocation::new("embed"), &["--model"]),
         (place.embed().flag("--model", "twice"), &["--model"]),
@@ -32,8 +34,17 @@ fn wrong_usage_is_code_2_and_names_the_flag() {
 
 #[test]
 fn the_help_names_every_flag_with_its_default_and_has_examples() {
-    let common =
-        ["--model", "--threads", "--batch", "--device", "[default: auto]", "--dtype", "[default: f32]", "Examples:"];
+    let common = [
+        "--model",
+        "--threads",
+        "--batch",
+        "--device",
+        "[default: auto]",
+        "--dtype",
+        "[default: f32]",
+        "--trace",
+        "Examples:",
+    ];
     let embed = ["--input", "--output", "[default: -]", "--format", "[default: auto]", "--progress", "[default: 1]"];
     let bench = ["--tokens", "[default: 24]", "--seconds", "[default: 3]", "[default: 1,2,8,32]", "--json"];
     for (subcommand, own) in [("embed", &embed[..]), ("bench", &bench)] {

@@ -26,6 +26,7 @@ pub(crate) fn allocate(lease: &Arc<Lease>, bytes: u64, purpose: Purpose, patienc
             block
         }
     };
+    core.profile.allocated(lease.index, block.class.bytes);
     #[cfg(test)]
     if core.sabotage.forgets_freed_stamps() {
         *block.hazard.uses.get_mut() = Default::default();

@@ -1,5 +1,6 @@
 //! One bound on the memory of all streams and models.
 
+use crate::profile::hook::Hook;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::any::Any;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.release(self.bytes);
+        self.budget.profile.shrunk(self.bytes, self.budget.reserved());
     }
 }
 
@@ -62,6 +64,7 @@ pub(crate) struct Budget {
     allocations: AtomicU64,
     /// The most that `bytes` ever was. Written by anyone, after `bytes`.
     peak: AtomicU64,
+    profile: Arc<Hook>,
 }
 
 /// What may be taken from the device.
@@ -76,9 +79,9 @@ pub(crate) struct Limits {
 }
 
 impl Budget {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, profile: Arc<Hook>) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { limits, bytes: zero(), allocations: zero(), peak: zero() }
+        Self { limits, bytes: zero(), allocations: zero(), peak: zero(), profile }
     }
 
     /// Takes `bytes` for one allocation if they are there.
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn both_limits_hold_and_a_refusal_leaves_no_trace() {
-        let budget = Budget::new(Limits { hard: 100, soft: 80, allocations: 2 });
+        let budget = Budget::new(Limits { hard: 100, soft: 80, allocations: 2 }, Arc::new(Hook::new()));
         assert!(budget.reserve(60));
         assert!(!budget.reserve(41));
         assert!(budget.reserve(40));

@@ -177,8 +177,10 @@ fn grow(
             continue;
         }
         let Some(share) = Share::reserve(&core.memory.budget, bytes) else { continue };
+        let span = core.profile.begin();
         match core.hal.allocate(bytes) {
             Ok(memory) => {
+                span.grown(bytes, budget.reserved());
                 arena.lock().insert(pool, share.spend(memory), bytes);
                 return Ok(true);
             }

@@ -243,9 +243,12 @@ impl Drop for Storage {
             Kind::Pooled(block) if life::forked() => std::mem::forget(block.take()),
             Kind::Pooled(block) => {
                 if let Some(block) = block.take() {
+                    let bytes = block.class.bytes;
                     let mut returns = core.stream(self.lease.index).returns.lock();
-                    returns.bytes += block.class.bytes;
+                    returns.bytes += bytes;
                     returns.blocks.push(block);
+                    drop(returns);
+                    core.profile.freed(self.lease.index, bytes);
                 }
             }
             Kind::Frozen(_) | Kind::Captured { .. } => {}

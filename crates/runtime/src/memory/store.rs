@@ -12,6 +12,7 @@ use super::budget::{Budget, Limits};
 use super::stats::MemoryStats;
 use crate::config::Config;
 use crate::device::DeviceCore;
+use crate::profile::hook::Hook;
 use crate::stream::turn::Turn;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -31,13 +32,13 @@ pub(crate) struct Store {
 
 // Relaxed everywhere: figures for people.
 impl Store {
-    pub(crate) fn new(config: &Config, device: &thalweg_hal::Limits) -> Self {
+    pub(crate) fn new(config: &Config, device: &thalweg_hal::Limits, profile: &Arc<Hook>) -> Self {
         let hard = config.memory_limit.unwrap_or(device.memory_bytes / 10 * 9);
         let soft = config.memory_soft_limit.unwrap_or(hard / 4 * 3).min(hard);
         let allocations = config.max_allocations.unwrap_or(u64::MAX).min(device.max_allocations);
         let zero = || AtomicU64::new(0);
         Self {
-            budget: Arc::new(Budget::new(Limits { hard, soft, allocations })),
+            budget: Arc::new(Budget::new(Limits { hard, soft, allocations }, Arc::clone(profile))),
             arena: Mutex::new(Arena::new()),
             growth: Turn::new(()),
             waits: zero(),

@@ -174,14 +174,16 @@ impl StreamCore {
     /// Hands a list over. A list that the device refuses uses up its value (I7): an empty list takes its place, with
     /// the same waits, so that whoever is ordered after it stays ordered after what it would have waited for.
     fn submit(&self, core: &DeviceCore, queue: &mut dyn Queue, sealed: Sealed) {
-        let Sealed { value, list, waits, edges, outcome } = sealed;
+        let Sealed { value, list, waits, edges, outcome, marks } = sealed;
+        let span = core.profile.begin();
+        let commands = list.commands.len() - marks.added();
         let waits = device_waits(core, &waits);
         let signal = Wait { timeline: Arc::clone(&self.timeline), value };
         let list = Arc::new(list);
         #[cfg(test)]
         let edges = if core.sabotage.drops_edges() { Vec::new() } else { edges };
         // In flight before it is submitted, so that whoever sees the signal finds the list.
-        self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, outcome, refused: None });
+        self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, outcome, marks, refused: None });
         let mut submit = |list: &Arc<List>| {
             let submission = Submission { list, waits: &waits, signal: &signal };
             // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
@@ -209,6 +211,7 @@ impl StreamCore {
                 core.lose(error);
             }
         }
+        span.submitted(self.index, value, commands);
         // Release: pairs with the Acquire in `submitted`.
         self.submitted.store(value, Ordering::Release);
     }
@@ -221,6 +224,13 @@ impl StreamCore {
         if self.settled() >= value {
             return Ok(());
         }
+        let span = core.profile.begin();
+        let waited = self.wait_until_settled(core, value, patience);
+        span.waited(self.index, value);
+        waited
+    }
+
+    fn wait_until_settled(&self, core: &DeviceCore, value: u64, patience: Patience) -> Result<()> {
         core.life.check_waits()?;
         self.flush_to(core, value, patience)?;
         loop {

@@ -12,6 +12,7 @@ use super::recorder::{Hazards, Locked, Point, Recorder, Work, distinct_hazards};
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
 use crate::graph::Replay;
+use crate::hazard::Use;
 #[cfg(test)]
 use crate::hazard::{Hazard, Uses};
 use crate::memory::Operand;
@@ -31,6 +32,7 @@ pub(crate) fn record(
     operands: &[Operand<'_>],
     patience: Patience,
 ) -> Result<()> {
+    let span = core.profile.begin_operation();
     core.life.check_open()?;
     stream.strict.check()?;
     check(core, work, operands)?;
@@ -38,13 +40,18 @@ pub(crate) fn record(
     // Filled in place: they are large to move.
     let mut hazards = Hazards::new();
     distinct_hazards(operands, &mut hazards)?;
-    in_order(core, stream, &hazards, patience, |recorder, locked| recorder.append(work, operands, locked, core))
+    let by = in_order(core, stream, &hazards, patience, |recorder, locked| {
+        recorder.append(work, operands, locked, core, span.state)
+    })?;
+    span.recorded(name(work), by);
+    Ok(())
 }
 
 /// Records a run of a graph. On an error nothing is appended and nothing stamped.
 pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>, patience: Patience) -> Result<()> {
     core.life.check_open()?;
     stream.strict.check()?;
+    let span = core.profile.begin_operation();
     check_operands("replay", core, &replay.operands)?;
     check_bytes(&replay.operands)?;
     let own = &replay.instance.hazard;
@@ -57,9 +64,11 @@ pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>
     // Whatever was there is written again before it is read.
     let at = hazards.partition_point(|(hazard, ..)| hazard.id < own.id);
     hazards.insert(at, (own, Access::Write, replay.operands.len()));
-    in_order(core, stream, &hazards, patience, |recorder, locked| {
-        recorder.append_replay(replay, locked, core);
-    })
+    let by = in_order(core, stream, &hazards, patience, |recorder, locked| {
+        recorder.append_replay(replay, locked, core, span.state)
+    })?;
+    span.recorded("replay", by);
+    Ok(())
 }
 
 /// Has `append` append to a stream's list while the hazards are held and everything that they tell to come after is submitted.
@@ -68,8 +77,8 @@ fn in_order<'a>(
     stream: &StreamCore,
     hazards: &Hazards<'a>,
     patience: Patience,
-    append: impl FnOnce(&mut Recorder, &mut [Locked<'a>]),
-) -> Result<()> {
+    append: impl FnOnce(&mut Recorder, &mut [Locked<'a>]) -> Use,
+) -> Result<Use> {
     let mut locked = SmallVec::new();
     lock(hazards, patience, &mut locked)?;
     for Locked { access, uses, .. } in &locked {
@@ -86,12 +95,12 @@ fn in_order<'a>(
         return Err(Error::Closed);
     }
     let before = recorder.len();
-    append(&mut recorder, &mut locked);
+    let by = append(&mut recorder, &mut locked);
     let after = recorder.len();
     drop(recorder);
     drop(locked);
     hand_over(core, stream, before, after, patience);
-    Ok(())
+    Ok(by)
 }
 
 /// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being submitted
@@ -152,13 +161,18 @@ fn check_bytes(operands: &[Operand<'_>]) -> Result<()> {
     }
 }
 
-/// Whether an operation fits its kernel and its operands, and these the device.
-pub(crate) fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
-    let operation = match work {
-        Work::Dispatch { pipeline, .. } => &*pipeline.source().name,
+/// What an operation is called.
+fn name<'a>(work: &Work<'a>) -> &'a str {
+    match work {
+        Work::Dispatch { pipeline, .. } => &pipeline.source().name,
         Work::Copy => "copy",
         Work::Fill(_) => "fill",
-    };
+    }
+}
+
+/// Whether an operation fits its kernel and its operands, and these the device.
+pub(crate) fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
+    let operation = name(work);
     let malformed = |what| Err(Error::Malformed { operation: operation.to_owned(), what });
     match work {
         Work::Dispatch { pipeline, params, extent } => {

@@ -7,6 +7,8 @@ use crate::hazard::{Hazard, Use, Uses, Write};
 use crate::memory::heap::Heap;
 use crate::memory::{Operand, Storage};
 use crate::pipelines::Pipeline;
+use crate::profile::hook::State;
+use crate::profile::marks::Marks;
 use crate::sync::MutexGuard;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -95,6 +97,8 @@ pub(crate) struct Sealed {
     pub(crate) edges: Vec<Edge>,
     /// Where those ask who depend on it.
     pub(crate) outcome: Arc<Outcome>,
+    /// The profiler's timestamps.
+    pub(crate) marks: Marks,
 }
 
 /// What a stream has recorded and not yet handed over, and its free memory.
@@ -109,6 +113,8 @@ pub(crate) struct Recorder {
     waits: Points,
     edges: Vec<Edge>,
     outcome: Arc<Outcome>,
+    /// The profiler's timestamps in the open list.
+    marks: Marks,
     /// Nothing is recorded any more.
     pub(crate) closed: bool,
     /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
@@ -128,6 +134,7 @@ impl Recorder {
             waits: Points::new(),
             edges: Vec::new(),
             outcome: Arc::default(),
+            marks: Marks::default(),
             closed: false,
             ordered_after: Vec::new(),
             memory_slots: [MemorySlot::default(); MEMORY_SLOTS],
@@ -154,9 +161,9 @@ impl Recorder {
         self.list.commands.len() == 1 && self.waits.is_empty()
     }
 
-    /// Number of commands in the open list.
+    /// Number of commands in the open list, without the profiler's.
     pub(crate) fn len(&self) -> usize {
-        self.list.commands.len()
+        self.list.commands.len() - self.marks.added()
     }
 
     /// Where the next command goes: the value of its list, and its index there.
@@ -170,11 +177,13 @@ impl Recorder {
             return None;
         }
         let value = self.open;
+        self.marks.end(&mut self.list.commands);
+        let marks = std::mem::take(&mut self.marks);
         let list = std::mem::take(&mut self.list);
         let (waits, edges) = (std::mem::take(&mut self.waits), std::mem::take(&mut self.edges));
         let outcome = std::mem::take(&mut self.outcome);
         self.begin(spare);
-        Some(Sealed { value, list, waits, edges, outcome })
+        Some(Sealed { value, list, waits, edges, outcome, marks })
     }
 
     /// Makes everything recorded from now on come after a foreign value, which is submitted.
@@ -203,20 +212,31 @@ impl Recorder {
         operands: &[Operand<'_>],
         hazards: &mut [Locked<'_>],
         progress: &impl Progress,
-    ) {
-        self.order(hazards, progress);
+        profile: State,
+    ) -> Use {
+        self.order(hazards, progress, profile);
+        let before = self.marks.before(profile, &mut self.list.commands);
         let command = self.list.commands.len() as u32;
         let Self { list, memory_slots, open, .. } = self;
         push_command(list, work, operands, |list, storage| {
             (memory_index(list, memory_slots, *open, storage.memory()), storage.offset())
         });
+        self.mark(before, command, profile);
         hazards.iter_mut().for_each(|locked| self.stamp(locked, command, progress));
+        self.at(command)
     }
 
     /// Appends a run of a graph and stamps its operands and the graph's memory, as one step (I2): a copy for each input, the run,
     /// a copy for each output. The caller holds the hazards, as for [`append`](Self::append).
-    pub(crate) fn append_replay(&mut self, replay: &Replay<'_>, hazards: &mut [Locked<'_>], progress: &impl Progress) {
-        self.order(hazards, progress);
+    pub(crate) fn append_replay(
+        &mut self,
+        replay: &Replay<'_>,
+        hazards: &mut [Locked<'_>],
+        progress: &impl Progress,
+        profile: State,
+    ) -> Use {
+        self.order(hazards, progress, profile);
+        let before = self.marks.before(profile, &mut self.list.commands);
         let first = self.list.commands.len() as u32;
         let graph = self.memory_index(replay.instance.memory());
         for input in replay.inputs() {
@@ -232,6 +252,7 @@ impl Recorder {
         self.list.bindings.extend(read.chain(written));
         let bindings = Span { start, len: self.list.bindings.len() as u32 - start };
         let list = self.list_index(&replay.instance.list);
+        let run = self.list.commands.len() as u32;
         self.list.commands.push(Command::Run { list, bindings });
         self.push_barrier();
         let copies_out = self.list.commands.len() as u32;
@@ -248,10 +269,17 @@ impl Recorder {
             };
             self.stamp(locked, command, progress);
         }
+        self.mark(before, run, profile);
+        self.at(run)
+    }
+
+    /// A command of the open list.
+    fn at(&self, command: u32) -> Use {
+        Use { stream: self.stream, command, value: self.open }
     }
 
     /// Adds the waits and the barrier that an operation with these hazards has to come after.
-    fn order(&mut self, hazards: &[Locked<'_>], progress: &impl Progress) {
+    fn order(&mut self, hazards: &[Locked<'_>], progress: &impl Progress, profile: State) {
         let mut barrier = false;
         for Locked { access, uses, .. } in hazards {
             for by in uses.before(*access) {
@@ -263,8 +291,18 @@ impl Recorder {
                 }
             }
         }
+        self.barrier = self.marks.start(profile, &mut self.list.commands).unwrap_or(self.barrier);
         if barrier {
             self.push_barrier();
+        }
+    }
+
+    /// Ends what the profiler began before a command.
+    fn mark(&mut self, before: Option<(u32, Option<u32>)>, command: u32, profile: State) {
+        if let Some((before, barrier)) = before {
+            let after = self.marks.after(before, command, profile, &mut self.list.commands);
+            // That of a replay may be behind those that it added itself.
+            self.barrier = after.or(barrier).map_or(self.barrier, |barrier| barrier.max(self.barrier));
         }
     }
 
@@ -275,7 +313,7 @@ impl Recorder {
 
     /// Enters a command of the open list as the last use of some bytes.
     fn stamp(&mut self, Locked { access, uses, .. }: &mut Locked<'_>, command: u32, progress: &impl Progress) {
-        let by = Use { stream: self.stream, command, value: self.open };
+        let by = self.at(command);
         if *access != Access::Write {
             uses.writes.iter().for_each(|writer| self.read_from(by.command, writer, progress));
         }

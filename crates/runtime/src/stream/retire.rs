@@ -12,6 +12,7 @@ use super::outcome::{Outcome, Told};
 use super::recorder::{Edge, Point};
 use crate::device::DeviceCore;
 use crate::error::Failure;
+use crate::profile::marks::Marks;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
@@ -34,6 +35,8 @@ pub(crate) struct InFlight {
     pub(crate) edges: Vec<Edge>,
     /// Where those ask who depend on the list.
     pub(crate) outcome: Arc<Outcome>,
+    /// The profiler's timestamps.
+    pub(crate) marks: Marks,
     /// Why the device did not take it: every command has failed.
     pub(crate) refused: Option<Arc<thalweg_hal::Error>>,
 }
@@ -132,15 +135,18 @@ impl StreamCore {
             return None;
         }
         queue.reported.extend(self.timeline.take_reports());
-        let front = queue.in_flight.pop_front()?;
+        let mut front = queue.in_flight.pop_front()?;
         // They come by rising value, and every lower one has settled.
         let reported = queue.reported.partition_point(|report| report.value <= front.value);
         let own = queue.reported.drain(..reported).filter(|report| report.value == front.value);
-        let told = told(self.index, &front, own);
+        let mut told = told(self.index, &front, own);
+        front.marks.take_times(&mut told.times);
         if !told.failures.is_empty() {
             self.strict.fail(front.value, &told.failures);
         }
         front.outcome.enter(told);
+        // Before it can be seen, so that whoever has waited for the list finds it in the profile.
+        core.profile.settled(self.index, &front);
         // Release: pairs with the Acquire in `settled`.
         self.retiring.settled.store(front.value, Ordering::Release);
         Some(front)
@@ -161,7 +167,7 @@ impl StreamCore {
 
 /// What a list's commands have to tell. Where none has anything, that costs a look at each edge.
 fn told(stream: u32, settled: &InFlight, reported: impl Iterator<Item = Report>) -> Told {
-    let InFlight { value, list, edges, refused, .. } = settled;
+    let InFlight { value, list, edges, marks, refused, .. } = settled;
     let at = |command: u32, source: Arc<thalweg_hal::Error>| {
         let operation = list.commands.get(command as usize).map_or("unknown".into(), |command| name(list, command));
         Failure { operation, stream, value: *value, source }
@@ -175,12 +181,14 @@ fn told(stream: u32, settled: &InFlight, reported: impl Iterator<Item = Report>)
     }
     for Report { command, what, .. } in reported {
         match what {
+            Reported::Failed(_) if marks.contain(command) => {}
             Reported::Failed(error) => own.enter(command, at(command, Arc::new(error))),
             Reported::Time(time) => times.push((command, time)),
         }
     }
     if let Some(error) = refused {
-        for (index, _) in (0..).zip(&list.commands).filter(|(_, command)| **command != Command::Barrier) {
+        let counts = |index: u32, command: &Command| *command != Command::Barrier && !marks.contain(index);
+        for (index, _) in (0..).zip(&list.commands).filter(|(index, command)| counts(*index, command)) {
             own.enter(index, at(index, Arc::clone(error)));
         }
     }
@@ -220,7 +228,7 @@ impl Failed {
 }
 
 /// What a command is called in an error.
-fn name(list: &List, command: &Command) -> Cow<'static, str> {
+pub(crate) fn name(list: &List, command: &Command) -> Cow<'static, str> {
     match command {
         Command::Dispatch { pipeline, .. } => list.pipelines[*pipeline as usize].source().name.clone(),
         Command::Copy { .. } => "copy".into(),

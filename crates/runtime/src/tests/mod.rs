@@ -8,14 +8,20 @@ mod graphs;
 mod loom;
 #[cfg(loom)]
 mod loom_cache;
+#[cfg(loom)]
+mod loom_profile;
 #[cfg(not(loom))]
 mod memory;
+#[cfg(not(loom))]
+mod profile;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod streams;
 #[cfg(not(loom))]
 mod stress;
+#[cfg(not(loom))]
+mod trace;
 #[cfg(not(loom))]
 pub(crate) mod world;
 

@@ -19,7 +19,8 @@ use thalweg_cpu::CpuDevice;
 use thalweg_hal::faulty::{Delays, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_runtime::{
-    Attached, Config, Device, Error, Event, Finished, MutableStorage, Operand, Pipeline, Result, Storage, Stream, Work,
+    Attached, Config, Detail, Device, Error, Event, Finished, MutableStorage, Operand, Pipeline, ProfileOptions,
+    Profiler, Result, Storage, Stream, Work, range,
 };
 
 pub const CASES: [Case; 5] = [
@@ -198,15 +199,27 @@ fn forked_from_busy_threads(program: &Program) {
             }
         }));
     }
+    // The child leaves the parent's session alone, and ends one that it holds.
+    let profile = || ProfileOptions::new().detail(Detail::Full);
+    let profiler = Profiler::start(&device, profile()).unwrap();
     for _ in 0..40 {
         let made = Made::new(program, &device, &pending);
         let (own, random) = (program.open(), &mut program.random(50));
         let sole = (Known::upload(&own, random).unwrap(), Known::frozen(&own, random).unwrap(), own);
+        let profiled = program.open();
+        let sole_profiler = Profiler::start(&profiled, profile()).unwrap();
+        let named = range("forked");
         // What the child drops: what it has made, the last handles of a device, and what the thread itself keeps.
-        join(fork(|| drop((made.use_up(), sole))));
+        let child = || {
+            drop((made.use_up(), sole, named, range("in the child")));
+            refused(Profiler::start(&profiled, profile()));
+            assert_eq!(sole_profiler.stop().events(), 0);
+        };
+        join(fork(child));
     }
     over.store(true, SeqCst);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(profiler.stop().events() > 0);
     faulty.release();
     fill.check().unwrap();
     drop(crowd);

@@ -1,0 +1,228 @@
+//! What the runtime calls where something happens. While nobody profiles, a hook is one relaxed load.
+
+use super::event::{Event, Kind, NEVER};
+use super::marks::Marks;
+use super::session::{Session, Writer};
+use super::{Detail, writers};
+use crate::hazard::Use;
+use crate::stream::retire::{InFlight, name};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+use thalweg_hal::Command;
+
+const FULL: u64 = 1;
+const SERIALIZED: u64 = 2;
+const TIMESTAMPS: u64 = 4;
+const FLAGS: u32 = 3;
+
+/// Whether a device is profiled, and how: 0, or the session's number and flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(u64);
+
+impl State {
+    /// Nobody profiles.
+    pub(crate) const OFF: Self = Self(0);
+
+    fn of(session: &Session, timestamps: bool) -> Self {
+        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+        let full = session.options.detail == Detail::Full;
+        let flags =
+            flag(full, FULL) | flag(session.options.serialize_kernels, SERIALIZED) | flag(timestamps, TIMESTAMPS);
+        Self(session.id << FLAGS | flags)
+    }
+
+    pub(crate) fn is_off(self) -> bool {
+        self == Self::OFF
+    }
+
+    pub(crate) fn is_full(self) -> bool {
+        self.0 & FULL != 0
+    }
+
+    /// Kernels are kept from overlapping.
+    pub(crate) fn is_serialized(self) -> bool {
+        self.0 & SERIALIZED != 0
+    }
+
+    /// The device tells the time.
+    pub(crate) fn has_timestamps(self) -> bool {
+        self.0 & TIMESTAMPS != 0
+    }
+
+    /// The number of the session.
+    pub(crate) fn session(self) -> u64 {
+        self.0 >> FLAGS
+    }
+}
+
+/// A device's hook; see the [module](self).
+#[derive(Debug)]
+pub(crate) struct Hook {
+    /// Written by whoever starts or stops. Relaxed everywhere: it orders nothing. Who sees it too late, or too early, looks for a
+    /// session of that number, under the lock, and finds it or does not.
+    state: AtomicU64,
+    /// The session, from before the first event to after the last.
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl Hook {
+    pub(crate) fn new() -> Self {
+        Self { state: AtomicU64::new(0), session: Mutex::new(None) }
+    }
+
+    /// Makes a session the device's, which nobody writes to before [`open`](Self::open). `false` if there is one.
+    pub(super) fn reserve(&self, session: &Arc<Session>) -> bool {
+        let mut current = self.session.lock();
+        let free = current.is_none();
+        if free {
+            *current = Some(Arc::clone(session));
+        }
+        free
+    }
+
+    pub(super) fn open(&self, session: &Session, timestamps: bool) {
+        self.state.store(State::of(session, timestamps).0, Ordering::Relaxed);
+    }
+
+    pub(super) fn shut(&self) {
+        self.state.store(State::OFF.0, Ordering::Relaxed);
+    }
+
+    /// The device has no session any more.
+    pub(super) fn release(&self) {
+        let session = self.session.lock().take();
+        drop(session);
+    }
+
+    pub(crate) fn state(&self) -> State {
+        State(self.state.load(Ordering::Relaxed))
+    }
+
+    fn write(&self, state: State, write: impl FnOnce(&mut Writer)) {
+        let id = state.session();
+        let find = || self.session.lock().as_ref().filter(|session| session.id == id).cloned();
+        writers::write(id, find, write);
+    }
+
+    /// Something begins that every profile has.
+    pub(crate) fn begin(&self) -> Span<'_> {
+        self.span(|_| true)
+    }
+
+    /// An operation begins, which only a full profile has.
+    pub(crate) fn begin_operation(&self) -> Span<'_> {
+        self.span(State::is_full)
+    }
+
+    fn span(&self, wanted: fn(State) -> bool) -> Span<'_> {
+        let state = self.state();
+        let start = (!state.is_off() && wanted(state)).then(Instant::now);
+        Span { hook: self, state, start }
+    }
+
+    /// A stream's list has settled, which nobody sees yet: its queue of lists in flight is locked.
+    pub(crate) fn settled(&self, stream: u32, settled: &InFlight) {
+        let state = self.state();
+        if !state.is_off() {
+            self.write(state, |writer| enter_settled(writer, state, stream, settled));
+        }
+    }
+
+    /// A block was handed out.
+    pub(crate) fn allocated(&self, stream: u32, bytes: u64) {
+        self.block(Kind::Allocate, stream, bytes);
+    }
+
+    /// A block was freed.
+    pub(crate) fn freed(&self, stream: u32, bytes: u64) {
+        self.block(Kind::Free, stream, bytes);
+    }
+
+    fn block(&self, kind: Kind, stream: u32, value: u64) {
+        let state = self.state();
+        if state.is_full() {
+            let now = Instant::now();
+            self.write(state, |writer| {
+                let now = writer.session.time(now);
+                writer.push(Event { stream, value, ..Event::new(kind, now, now) });
+            });
+        }
+    }
+
+    /// The driver has its memory back.
+    pub(crate) fn shrunk(&self, bytes: u64, reserved: u64) {
+        self.begin().end(Kind::Shrink, |_, event| Event { value: bytes, extra: reserved, ..event });
+    }
+}
+
+/// Something that takes a while. Taken note of when it has ended, if it does.
+#[derive(Debug)]
+#[must_use = "it is the end that is taken note of"]
+pub(crate) struct Span<'a> {
+    hook: &'a Hook,
+    pub(crate) state: State,
+    start: Option<Instant>,
+}
+
+impl Span<'_> {
+    fn end(self, kind: Kind, fill: impl FnOnce(&mut Writer, Event) -> Event) {
+        if let Some(start) = self.start {
+            self.hook.write(self.state, |writer| writer.push_slice(kind, start, fill));
+        }
+    }
+
+    /// An operation was recorded, as this command.
+    pub(crate) fn recorded(self, name: &str, by: Use) {
+        self.end(Kind::Operation, |writer, event| {
+            let name = writer.name(name);
+            Event { name, stream: by.stream, command: by.command, value: by.value, ..event }
+        });
+    }
+
+    /// A list of so many commands was handed over.
+    pub(crate) fn submitted(self, stream: u32, value: u64, commands: usize) {
+        self.end(Kind::Submit, |_, event| Event { stream, value, command: commands as u32, ..event });
+    }
+
+    /// A thread has waited.
+    pub(crate) fn waited(self, stream: u32, value: u64) {
+        self.end(Kind::Wait, |_, event| Event { stream, value, ..event });
+    }
+
+    /// A kernel was compiled.
+    pub(crate) fn compiled(self, name: &str) {
+        self.end(Kind::Compile, |writer, event| Event { name: writer.name(name), ..event });
+    }
+
+    /// The driver has given memory.
+    pub(crate) fn grown(self, bytes: u64, reserved: u64) {
+        self.end(Kind::Grow, |_, event| Event { value: bytes, extra: reserved, ..event });
+    }
+}
+
+fn enter_settled(writer: &mut Writer, state: State, stream: u32, settled: &InFlight) {
+    let InFlight { value, list, marks, .. } = settled;
+    let value = *value;
+    // Those of another session are by another's clock readings.
+    let marks = if marks.is_of(state) { marks } else { &Marks::NONE };
+    let nanos = |command: Option<u32>| command.and_then(|command| marks.time(command)).unwrap_or(NEVER);
+    let seen = writer.session.time(Instant::now());
+    let (start, end) = marks.ends();
+    let (start, end) = (nanos(start), nanos(end));
+    let commands = list.commands.iter().filter(|command| !matches!(command, Command::Barrier | Command::Timestamp));
+    let event =
+        Event { stream, value, extra: seen, command: commands.count() as u32, ..Event::new(Kind::List, start, end) };
+    writer.push(event);
+    for mark in marks.commands() {
+        let (start, end) = (nanos(Some(mark.before)), nanos(Some(mark.after)));
+        if start == NEVER || end == NEVER {
+            continue; // the device did not get so far
+        }
+        let name = writer.name(&name(list, &list.commands[mark.command as usize]));
+        // Without barriers around them the device may take the second first.
+        let (start, end) = (start.min(end), start.max(end));
+        writer.push(Event { name, stream, value, command: mark.command, ..Event::new(Kind::Kernel, start, end) });
+    }
+}
