@@ -1,5 +1,7 @@
 //! A kernel as a backend receives it, and the form in which a kernel runs on the host.
 
+mod identity;
+
 use crate::{Access, KernelFailure};
 use bytemuck::Pod;
 use std::borrow::Cow;
@@ -8,7 +10,8 @@ use std::ops::Range;
 /// A kernel, independent of any backend, in one form or both: a backend takes the one that it runs, and refuses a kernel
 /// that lacks it ([`Error::NoForm`](crate::Error::NoForm)).
 ///
-/// A pipeline's key is the kernel and its data types, never a shape: shapes travel in the parameters.
+/// A pipeline's key is the kernel and its data types, never a shape: shapes travel in the parameters. Two kernels are equal
+/// if they are so in everything; see the implementation of `PartialEq`.
 #[derive(Clone, Debug)]
 pub struct KernelSource {
     /// Unique name, for errors and traces.

@@ -12,6 +12,8 @@ pub struct Config {
     pub(crate) decay: Duration,
     pub(crate) list_commands: usize,
     pub(crate) lists_in_flight: u64,
+    pub(crate) pipelines: usize,
+    pub(crate) pipeline_bytes: u64,
 }
 
 impl Default for Config {
@@ -24,6 +26,8 @@ impl Default for Config {
             decay: Duration::from_secs(10),
             list_commands: 256,
             lists_in_flight: 32,
+            pipelines: 1024,
+            pipeline_bytes: 256 << 20,
         }
     }
 }
@@ -73,6 +77,21 @@ impl Config {
     /// takes). Whoever would submit one more waits for the oldest.
     pub fn lists_in_flight(mut self, lists: u64) -> Self {
         self.lists_in_flight = lists.max(1);
+        self
+    }
+
+    /// How many compiled kernels the device keeps (at least 1; default 1,024). Past that, those go that were not used for the
+    /// longest time, and are compiled again if somebody asks for them. More than a program's kernels is enough: a
+    /// pipeline's key is never a shape.
+    pub fn pipeline_cache(mut self, pipelines: usize) -> Self {
+        self.pipelines = pipelines.max(1);
+        self
+    }
+
+    /// How much memory the compiled kernels may take that the device keeps, in bytes, as far as the backend can say
+    /// ([`thalweg_hal::Pipeline::bytes`]; default 256 MiB). A kernel that is larger by itself is compiled each time.
+    pub fn pipeline_cache_bytes(mut self, bytes: u64) -> Self {
+        self.pipeline_bytes = bytes;
         self
     }
 }

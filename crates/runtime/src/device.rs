@@ -1,5 +1,6 @@
 //! A device with its streams, memory and pipelines.
 
+use crate::cache::CacheStats;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -65,7 +66,7 @@ impl Device {
             memory: Store::new(&config, &limits),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
-            pipelines: Pipelines::default(),
+            pipelines: Pipelines::new(&config),
             doorbell: Doorbell::new(hal.create_timeline()?),
             deferred: (0..MAX_STREAMS / 64).map(|_| AtomicU64::new(0)).collect(),
             life: Life::new(),
@@ -106,17 +107,32 @@ impl Device {
         self.core.memory_snapshot()
     }
 
-    /// The compiled form of a kernel, compiled on first use and kept. Kernels are told apart by name.
+    /// The compiled form of a kernel: compiled on first use, by whoever asks first, and kept within the bounds that
+    /// [`Config::pipeline_cache`] sets. Kernels are the same if they are so in everything, name and text among it.
+    ///
+    /// Whoever asks while it is being compiled waits for that kernel alone; nobody waits for another. A kernel that was
+    /// compiled is found without anything that threads on other streams write. One that was evicted is compiled again;
+    /// who has the `Pipeline`, and lists that use it, keep the old one.
     ///
     /// # Errors
-    /// If another kernel of that name was compiled before, the kernel asks for more bindings or parameter bytes than
-    /// there can be, or what the device says.
+    /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says, also to those who
+    /// waited for it, while whoever asks later tries again. In the scope of a stream that is not to wait
+    /// ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`] while another thread compiles it.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         life::check_fork()?;
-        match pool::known(self) {
-            Some(stream) => self.core.stream(stream).pipelines.get(&self.core, &self.core.pipelines, source),
-            None => self.core.pipelines.get(&self.core, source),
+        self.core.pipelines.get(self, source)
+    }
+
+    /// What has been asked of the compiled kernels ([`pipeline`](Self::pipeline)), and how many there are.
+    pub fn pipeline_cache(&self) -> CacheStats {
+        if life::forked() {
+            return CacheStats::default(); // the lock may be held for ever
         }
+        let mut stats = self.core.pipelines.stats();
+        // Relaxed: figures for people.
+        stats.hits +=
+            self.core.streams().map(|stream| stream.counters.pipeline_hits.load(Ordering::Relaxed)).sum::<u64>();
+        stats
     }
 
     /// What the device's streams have done so far.
@@ -152,6 +168,7 @@ impl Device {
     /// # Errors
     /// If the device is lost or closed.
     pub fn synchronize(&self) -> Result<()> {
+        pool::check_capturable(self, "waiting for a device")?;
         self.core.drain()
     }
 
@@ -160,6 +177,7 @@ impl Device {
     /// # Errors
     /// As for [`synchronize`](Self::synchronize).
     pub async fn finished(&self) -> Result<()> {
+        pool::check_capturable(self, "waiting for a device")?;
         life::check_fork()?;
         self.core.life.check_waits()?;
         let events = self.core.last_values().into_iter().map(|(stream, value)| {
@@ -257,7 +275,7 @@ pub(crate) struct DeviceCore {
     /// Made on first use, and then there as long as the device: an index into it never goes stale.
     streams: Box<[OnceLock<StreamCore>]>,
     pub(crate) pool: Pool,
-    pipelines: Pipelines,
+    pub(crate) pipelines: Pipelines,
     pub(crate) doorbell: Doorbell,
     /// A bit for each stream that somebody wants flushed without waiting for it. Set by anyone, cleared by the reaper.
     deferred: Box<[AtomicU64]>,
@@ -429,7 +447,7 @@ impl Drop for DeviceCore {
             // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
             self.streams = Box::default();
             drop(self.memory.arena.lock().clear());
-            self.pipelines = Pipelines::default();
+            self.pipelines.clear();
             let reaper = self.reaper.take();
             exit::leave(self, lists, reaper);
         }

@@ -93,6 +93,44 @@ pub enum Error {
         /// The stream.
         stream: u32,
     },
+    /// A closure that is captured asked for something that is not an operation.
+    #[error("{operation} cannot be captured in a graph: capture operations alone, and do the rest before or after")]
+    NotCapturable {
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// An operation that is captured uses memory from outside.
+    #[error(
+        "operand {operand} of a captured operation is neither made in the capture, nor one of the graph's inputs, nor frozen; \
+         pass it as an input"
+    )]
+    NotAnInput {
+        /// Index of the operand.
+        operand: usize,
+    },
+    /// What is to be an output of a graph was not made in its capture.
+    #[error("output {output} was not made in the capture; return what its operations write")]
+    NotAnOutput {
+        /// Index of the output.
+        output: usize,
+    },
+    /// Memory of a capture was used outside of it. It has no bytes: those are made by a replay.
+    #[error("operand {operand} belongs to the capture of a graph; use the outputs of a replay")]
+    Captured {
+        /// Index of the operand.
+        operand: usize,
+    },
+    /// The capture that a stream or a storage belonged to is over.
+    #[error("the capture is over; use the outputs of a replay")]
+    CaptureEnded,
+    /// A graph was given inputs that are not as those that it was captured with.
+    #[error("inputs of {given:?} bytes given to a graph whose inputs have {expected:?}")]
+    GraphInput {
+        /// Their lengths.
+        given: Vec<u64>,
+        /// The lengths asked for.
+        expected: Vec<u64>,
+    },
     /// The call would have to wait for the device or for another thread, and was asked not to. Nothing has happened.
     #[error("the device is busy and the call was asked not to wait; try again when something has finished")]
     Busy,
@@ -105,6 +143,10 @@ pub enum Error {
         /// How many lists have not run.
         lists: u64,
     },
+    /// A value of a [`Cache`](crate::Cache) was asked for by whoever is building it, or by somebody whom that builder waits
+    /// for: nobody would ever go on.
+    #[error("whoever builds a cached value asked for the value that is being built; build it from others")]
+    Recursive,
     /// Time was asked of an event that did not take it, or on a device without a clock.
     #[error("no time: {0}")]
     NoTime(&'static str),

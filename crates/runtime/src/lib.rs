@@ -47,11 +47,13 @@
 //! a device is waited for, for two seconds, and our thread leaves the driver before the driver is torn down. In a forked
 //! child every call answers [`thalweg_hal::Error::ForkedChild`] before it takes a lock, and what is dropped there is leaked.
 
+mod cache;
 mod config;
 mod device;
 mod error;
 mod event;
 mod exit;
+mod graph;
 mod hazard;
 mod life;
 mod memory;
@@ -63,10 +65,12 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use cache::{Cache, CacheStats};
 pub use config::Config;
 pub use device::{Counters, Device};
 pub use error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
 pub use event::{Event, Finished};
+pub use graph::Graph;
 pub use memory::{
     BlockSnapshot, BlockState, MemorySnapshot, MemoryStats, MutableStorage, Operand, Pool, SegmentSnapshot,
     SpanSnapshot, SpanState, Storage,

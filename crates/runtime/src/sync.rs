@@ -1,5 +1,5 @@
 //! The only door to the locks and atomics that protocols are made of; `--cfg loom` swaps what is behind it. (Tables that are
-//! filled once use the standard library's `OnceLock`, and that of the pipelines its `RwLock`.)
+//! filled once use the standard library's `OnceLock`.)
 //!
 //! `Arc` is always the standard library's: a loom `Arc` cannot hold a trait object, and the HAL's traits are handed
 //! around as such. Nothing here relies on a reference count for ordering.
@@ -19,7 +19,7 @@ pub(crate) use loom::thread::yield_now;
 #[cfg(not(loom))]
 pub(crate) use std::thread::yield_now;
 
-pub(crate) use imp::MutexGuard;
+pub(crate) use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -57,6 +57,49 @@ impl<T> Mutex<T> {
     }
 }
 
+/// A lock that any number of readers share, likewise without poisoning.
+#[derive(Debug, Default)]
+pub(crate) struct RwLock<T>(imp::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::RwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(loom)]
+pub(crate) use loom::thread::ThreadId;
+#[cfg(not(loom))]
+pub(crate) use std::thread::ThreadId;
+
+/// The thread that calls.
+#[cfg(not(loom))]
+pub(crate) fn this_thread() -> ThreadId {
+    std::thread::current().id()
+}
+
+/// The thread of the model that calls.
+#[cfg(loom)]
+pub(crate) fn this_thread() -> ThreadId {
+    loom::thread::current().id()
+}
+
+/// How hash tables hash: with secrets of their own, against keys that were chosen to collide.
+#[cfg(not(loom))]
+pub(crate) type Hashing = std::collections::hash_map::RandomState;
+
+/// The same every time: loom replays an execution, and has to find what the execution found.
+#[cfg(loom)]
+pub(crate) type Hashing = std::hash::BuildHasherDefault<std::collections::hash_map::DefaultHasher>;
+
 /// A condition variable for [`Mutex`].
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(imp::Condvar);
@@ -64,6 +107,10 @@ pub(crate) struct Condvar(imp::Condvar);
 impl Condvar {
     pub(crate) fn notify_one(&self) {
         self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
     }
 
     /// Waits for a notification, at most as long as `timeout` says. Like any such wait it may end without one.

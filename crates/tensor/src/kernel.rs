@@ -31,8 +31,10 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 ///
 /// # Cost
 ///
-/// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile), and kept for as long as
-/// the device; kernels are told apart by name, which errors show behind `user.`. Make one once, and run it often.
+/// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile), and kept among the device's last
+/// kernels ([`Config::pipeline_cache`](thalweg_runtime::Config::pipeline_cache)). Kernels are told apart by everything that
+/// they are; the name, which errors show behind `user.`, is for people. A WGSL module that is not `'static` is compared text
+/// by text on each run. Make a kernel once, and run it often.
 ///
 /// ```
 /// use thalweg_tensor::{DType, Kernel, Tensor};
@@ -68,7 +70,7 @@ impl Kernel {
         // Outputs start as zeros, and a kernel may leave some of them.
         let bindings: Vec<_> = reads.chain(std::iter::repeat_n(Access::ReadWrite, outputs)).collect();
         let name = name.into();
-        // Not the name of a kernel of ours, which could then not be compiled.
+        // Not the name of a kernel of ours: whoever reads an error knows whose it is.
         let (full_name, bindings) = (Cow::Owned(format!("user.{name}")), Cow::Owned(bindings));
         let source = KernelSource { name: full_name, bindings, params_bytes: 0, wgsl: None, host: None };
         Self { name, source, inputs }
@@ -113,8 +115,7 @@ impl Kernel {
     /// Compiles the kernel for a device, where it is not yet compiled. May take a second on a GPU.
     ///
     /// # Errors
-    /// If the WGSL is wrong, with the line and the reason; if the kernel lacks the form that the device runs; if another kernel
-    /// of this name is in use.
+    /// If the WGSL is wrong, with the line and the reason; if the kernel lacks the form that the device runs.
     pub fn compile(&self, device: &Device) -> Result<()> {
         device.pipeline(&self.source)?;
         Ok(())

@@ -5,7 +5,9 @@
 mod common;
 
 use common::cpu;
+use std::sync::Arc;
 use thalweg_hal::HostCall;
+use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{DType, Error, Kernel, Tensor, f16};
 
@@ -199,12 +201,72 @@ fn what_is_wrong_is_said_before_anything_runs() {
     assert!(error.contains("broken:3:") && error.contains("nothing"), "{error}");
     // A failed compile is not kept, and keeps nothing from working.
     assert!(axpy().compile(&device).is_ok() && broken.compile(&device).is_err());
-    let namesake = Kernel::new("axpy", 2, 1).params::<f32>().wgsl("@compute @workgroup_size(1) fn main() {}", "main");
-    let error = namesake.compile(&device).unwrap_err().to_string();
-    assert!(error.contains("another kernel of this name"), "{error}");
     let x = Tensor::from_slice(&device, &[1.0f32], &[1]).unwrap();
     let error = axpy().run(&device, [1, u32::MAX, u32::MAX], &1.0f32, &[&x, &x], one).unwrap_err().to_string();
     assert!(error.contains("more workgroups than the device has"), "{error}");
+}
+
+/// `out = x * (2 K + 1) + K`, in wrapping arithmetic.
+fn affine<const K: u32>() -> Kernel {
+    let module = format!(
+        "@group(0) @binding(0) var<storage, read> x: array<u32>;
+         @group(0) @binding(1) var<storage, read_write> out: array<u32>;
+         @compute @workgroup_size(64)
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
+             if id.x < arrayLength(&out) {{ out[id.x] = x[id.x] * {}u + {K}u; }}
+         }}",
+        2 * K + 1
+    );
+    // All of one name.
+    Kernel::new("affine", 1, 1).wgsl(module, "main").host(|call| {
+        let x = &call.inputs.get::<u32>(0)?[call.items.start as usize..call.items.end as usize];
+        let affine = |x: &u32| x.wrapping_mul(2 * K + 1).wrapping_add(K);
+        call.outputs.get::<u32>(1)?.iter_mut().zip(x).for_each(|(out, x)| *out = affine(x));
+        Ok(())
+    })
+}
+
+/// More kernels than the device keeps, of one name, from more threads than it keeps kernels: whatever is evicted, compiled
+/// again, and found again meanwhile, each run computes what its kernel says.
+#[test]
+fn evicted_kernels_are_compiled_again_and_compute_what_they_say() {
+    const KEPT: usize = 3;
+    const THREADS: u64 = 8;
+    const RUNS: u64 = 30;
+    let kernels =
+        [affine::<0>, affine::<1>, affine::<2>, affine::<3>, affine::<4>, affine::<5>, affine::<6>, affine::<7>];
+    let kernels = kernels.map(|kernel| kernel());
+    let mock: Arc<dyn thalweg_hal::Device> = MockDevice::new(MockConfig::default());
+    let cpu: Arc<dyn thalweg_hal::Device> = thalweg_cpu::CpuDevice::open().unwrap();
+    let vulkan = thalweg_vulkan::testing::device().map(|device| -> Arc<dyn thalweg_hal::Device> { device });
+    for hal in [mock, cpu].into_iter().chain(vulkan) {
+        let device = Device::new(hal, Config::default().pipeline_cache(KEPT)).unwrap();
+        let seed = fastrand::u64(..);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (kernels, device) = (&kernels, &device);
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed.wrapping_add(thread));
+                    for _ in 0..RUNS {
+                        let which = random.usize(0..kernels.len());
+                        let n = random.usize(1..200);
+                        let values: Vec<u32> = (0..n).map(|_| random.u32(..)).collect();
+                        let x = Tensor::from_slice(device, &values, &[n]).unwrap();
+                        let extent = [n as u32, 1, 1];
+                        let out = kernels[which].run(device, extent, &(), &[&x], &[(&[n], DType::U32)]).unwrap();
+                        let k = which as u32;
+                        let expected: Vec<_> =
+                            values.iter().map(|x| x.wrapping_mul(2 * k + 1).wrapping_add(k)).collect();
+                        let found = out[0].to_vec::<u32>().unwrap();
+                        assert_eq!(found, expected, "kernel {which}, seed {seed} on {}", device.info().name);
+                    }
+                });
+            }
+        });
+        let stats = device.pipeline_cache();
+        assert!(stats.entries <= KEPT as u64 && stats.evictions > 0, "{stats:?}, seed {seed}");
+        assert!(stats.misses > kernels.len() as u64, "{stats:?}, seed {seed}");
+    }
 }
 
 /// An odd number of them ends in the middle of a word.

@@ -21,6 +21,8 @@ pub struct VulkanPipeline {
     size: [u32; 3],
     least: Vec<u64>,
     fails: bool,
+    /// What the driver was given of it, in bytes of SPIR-V.
+    code_bytes: u64,
 }
 
 impl VulkanPipeline {
@@ -49,6 +51,7 @@ impl VulkanPipeline {
             size: shader.workgroup_size(),
             least: shader.least_bytes().to_vec(),
             fails: shader.fails(),
+            code_bytes: 4 * code.len() as u64,
         };
         let bindings: SmallVec<[_; 9]> = (0..source.bindings.len() as u32 + u32::from(pipeline.fails))
             .map(|binding| {
@@ -187,6 +190,11 @@ impl Pipeline for VulkanPipeline {
             return Err("an operand is shorter than the type that the kernel declares for it");
         }
         Ok(())
+    }
+
+    /// The driver's code is taken to be as long as its SPIR-V: Vulkan does not say how long it is.
+    fn bytes(&self) -> u64 {
+        self.source.bytes() + self.code_bytes
     }
 
     fn as_any(&self) -> &dyn Any {

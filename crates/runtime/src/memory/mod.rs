@@ -35,7 +35,6 @@ pub(crate) mod store;
 pub(crate) use allocate::{allocate, freeze};
 pub use mutable::MutableStorage;
 pub use pool::Pool;
-#[cfg(test)]
 pub(crate) use pool::PoolSpan;
 pub use snapshot::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
 pub use stats::MemoryStats;

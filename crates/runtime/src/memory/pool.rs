@@ -56,8 +56,6 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the device says.
-    // For graphs, which do not use it yet.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the graphs' memory comes from here"))]
     pub(crate) fn take(&self, bytes: u64, patience: Patience) -> Result<PoolSpan> {
         take(self.device(), self.id(), bytes, Owner::Graph, patience)
     }
@@ -114,7 +112,7 @@ impl PoolSpan {
     }
 
     /// How many they are, as they are rounded.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the graphs ask"))]
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.place.bytes
     }

@@ -7,6 +7,8 @@ use super::Stream;
 use crate::device::{Device, DeviceCore, Lease};
 use crate::error::{Error, Result};
 use crate::life;
+use crate::patience::Patience;
+use crate::pipelines::Remembered;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -129,7 +131,9 @@ impl Pool {
 }
 
 thread_local! {
-    static HINTS: RefCell<Hints> = const { RefCell::new(Hints { pooled: Vec::new(), scopes: Vec::new() }) };
+    static HINTS: RefCell<Hints> = const {
+        RefCell::new(Hints { pooled: Vec::new(), scopes: Vec::new(), pipelines: Remembered::new() })
+    };
 }
 
 struct Hints {
@@ -137,6 +141,8 @@ struct Hints {
     pooled: Vec<Hint>,
     /// Streams of the [`Stream::scope`](super::Stream::scope) calls that the thread is in, innermost last.
     scopes: Vec<Stream>,
+    /// Of all devices.
+    pipelines: Remembered,
 }
 
 /// The stream that the pool assigned to this thread.
@@ -180,15 +186,31 @@ pub(crate) fn current(device: &Device) -> Result<Stream> {
     }
 }
 
-/// The stream that this thread records on, if it has one.
-pub(crate) fn known(device: &Device) -> Option<u32> {
+/// Calls `look` with the stream that this thread records on, how long its calls may wait, and the pipelines that it
+/// remembers; `None` if it has no stream. `look` must drop nothing that may come back here.
+pub(crate) fn with_known<R>(device: &Device, look: impl FnOnce(u32, Patience, &mut Remembered) -> R) -> Option<R> {
     let known = HINTS.try_with(|hints| {
-        let hints = hints.borrow();
+        let hints = &mut *hints.borrow_mut();
         let scoped = hints.scopes.iter().rev().find(|stream| Arc::ptr_eq(&stream.device().core, &device.core));
-        let pooled = || hints.pooled.iter().find(|hint| hint.is_of(device)).map(|hint| hint.stream);
-        scoped.map(Stream::id).or_else(pooled)
+        let pooled =
+            || hints.pooled.iter().find(|hint| hint.is_of(device)).map(|hint| (hint.stream, Patience::Forever));
+        let (stream, patience) = scoped.map(|stream| (stream.id(), stream.patience())).or_else(pooled)?;
+        Some(look(stream, patience, &mut hints.pipelines))
     });
     known.ok().flatten()
+}
+
+/// Fails if this thread is capturing a graph of the device.
+pub(crate) fn check_capturable(device: &Device, operation: &'static str) -> Result<()> {
+    let captures = HINTS.try_with(|hints| {
+        let hints = hints.borrow();
+        let scoped = hints.scopes.iter().rev().find(|stream| Arc::ptr_eq(&stream.device().core, &device.core));
+        scoped.filter(|stream| stream.capture().is_some()).cloned()
+    });
+    match captures.ok().flatten() {
+        Some(stream) => Err(stream.refuse(operation)),
+        None => Ok(()),
+    }
 }
 
 /// The thread's lease, or one of a stream that nobody uses if the thread shares its own and that is idle: then nothing can be

@@ -15,8 +15,8 @@ use loom::thread;
 use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
@@ -32,7 +32,18 @@ const PREEMPTIONS_OF_THREE: usize = 3;
 
 /// Takes everything, does nothing, and completes nothing that nobody waits for.
 #[derive(Debug)]
-struct Silent(DeviceInfo);
+pub(super) struct Silent {
+    info: DeviceInfo,
+    /// The pipelines that it made. A lock of the standard library: not part of what is modelled.
+    pub(super) made: Mutex<Vec<Weak<HostPipeline>>>,
+}
+
+impl Silent {
+    /// What it says of itself is what another says.
+    pub(super) fn like(device: &dyn thalweg_hal::Device) -> Self {
+        Self { info: device.info().clone(), made: Mutex::default() }
+    }
+}
 
 #[derive(Debug)]
 struct SilentQueue {
@@ -56,10 +67,10 @@ impl SilentTimeline {
 
 impl thalweg_hal::Device for Silent {
     fn info(&self) -> &DeviceInfo {
-        &self.0
+        &self.info
     }
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
-        Ok(Box::new(SilentQueue { limit: self.0.limits.max_allocations }))
+        Ok(Box::new(SilentQueue { limit: self.info.limits.max_allocations }))
     }
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
         let zero = || AtomicU64::new(0);
@@ -70,7 +81,11 @@ impl thalweg_hal::Device for Silent {
         }))
     }
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
-        Ok(Arc::new(HostPipeline::new(source, "null")?))
+        // Others may run while a driver compiles.
+        thread::yield_now();
+        let pipeline = Arc::new(HostPipeline::new(source, "null")?);
+        self.made.lock().unwrap().push(Arc::downgrade(&pipeline));
+        Ok(pipeline)
     }
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
         Ok(Arc::new(HostMemory::new(bytes, "silent")?))
@@ -131,7 +146,7 @@ impl Timeline for SilentTimeline {
     }
 }
 
-static COMBINE: KernelSource = KernelSource {
+pub(super) static COMBINE: KernelSource = KernelSource {
     name: Cow::Borrowed("combine"),
     bindings: Cow::Borrowed(&[Access::Read, Access::ReadWrite]),
     params_bytes: 0,
@@ -158,8 +173,7 @@ impl World {
     /// With a bound on the lists in flight.
     fn limited(streams: usize, list_commands: usize, lists_in_flight: u64) -> Arc<Self> {
         let mock = MockDevice::new(MockConfig { max_allocations: lists_in_flight, ..MockConfig::default() });
-        let info = DeviceInfo { ..thalweg_hal::Device::info(&*mock).clone() };
-        let validated = Validated::new(Arc::new(Silent(info)));
+        let validated = Validated::new(Arc::new(Silent::like(&*mock)));
         let config = Config::default().list_commands(list_commands).lists_in_flight(lists_in_flight);
         let device = Device::without_reaper(Arc::<Validated>::clone(&validated), config).unwrap();
         let pipeline = device.pipeline(&COMBINE).unwrap();
@@ -198,11 +212,11 @@ impl World {
     }
 }
 
-fn model(run: impl Fn() + Send + Sync + 'static) {
+pub(super) fn model(run: impl Fn() + Send + Sync + 'static) {
     bounded(PREEMPTIONS, run);
 }
 
-fn bounded(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
+pub(super) fn bounded(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(run);
