@@ -15,7 +15,7 @@ fn with(units: &[u64]) -> Arena {
 
 fn insert(arena: &mut Arena, pool: PoolId, units: u64) {
     // What the arena keeps is never looked at.
-    arena.insert(pool, Arc::new(HostMemory::new(UNIT, "test").unwrap()), units * UNIT);
+    arena.insert(pool, Arc::new(HostMemory::new(UNIT, "test").expect("256 bytes")), units * UNIT);
 }
 
 fn exactly(pool: PoolId, units: u64) -> Want {

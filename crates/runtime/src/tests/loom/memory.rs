@@ -12,8 +12,7 @@ struct Short {
 
 impl Short {
     fn new(bytes: u64, writes: bool) -> Arc<Self> {
-        let info = thalweg_hal::Device::info(&*MockDevice::new(MockConfig::default())).clone();
-        let validated = Validated::new(Arc::new(Silent(info)));
+        let validated = Validated::new(Arc::new(Silent::like(&*MockDevice::new(MockConfig::default()))));
         let config = Config::default().memory_limit(bytes);
         let device = Device::without_reaper(Arc::<Validated>::clone(&validated), config).unwrap();
         let pipeline = device.pipeline(&COMBINE).unwrap();
@@ -106,4 +105,31 @@ fn loom_growth_against_work_that_is_in_the_way() {
 #[test]
 fn loom_growth_against_a_segment_that_leaves() {
     bounded(PREEMPTIONS_OF_THREE, || one_of_two(512, [256, 512], false));
+}
+
+/// What nobody uses is had, wherever it is on its way to: a stream's span goes to the arena, and its segment to the device,
+/// by somebody else's hand.
+fn trim_against_allocation(limit: u64, bytes: u64) {
+    let short = Short::new(limit, false);
+    drop(short.world.streams[0].allocate(256).unwrap());
+    let trimmer = {
+        let short = Arc::clone(&short);
+        thread::spawn(move || short.world.device.trim())
+    };
+    let made = short.world.streams[1].allocate(bytes);
+    trimmer.join().unwrap();
+    assert!(made.is_ok(), "nobody had it: {made:?}");
+    drop(made);
+    short.end();
+}
+
+#[test]
+fn loom_trim_against_allocation() {
+    bounded(PREEMPTIONS_OF_THREE, || trim_against_allocation(256, 256));
+}
+
+/// The segment itself is too short.
+#[test]
+fn loom_trim_against_growth() {
+    bounded(PREEMPTIONS_OF_THREE, || trim_against_allocation(512, 512));
 }
