@@ -22,6 +22,7 @@ pub enum Completion {
     /// When `submit` returns.
     AtSubmit,
     /// When somebody waits for it.
+    #[allow(dead_code)] // each benchmark uses its part
     WhenWaitedFor,
     /// Not as long as the device lives: what its work is to whoever asks in the meantime.
     Never,
@@ -60,6 +61,7 @@ impl NullDevice {
     }
 
     /// How many memories it was asked for.
+    #[allow(dead_code)] // each benchmark uses its part
     pub fn allocated(&self) -> u64 {
         self.allocated.load(Ordering::Relaxed)
     }
