@@ -129,6 +129,9 @@ pub struct BenchArgs {
     /// What the device computes in; f16 is for GPUs
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
+    /// Write what the device's memory is used for at the end, piece by piece, to a file, as one JSON document
+    #[arg(long, value_name = "FILE")]
+    pub memory: Option<PathBuf>,
     /// Print one JSON document on standard output
     #[arg(long)]
     pub json: bool,

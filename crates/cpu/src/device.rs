@@ -2,13 +2,13 @@
 
 use crate::executor::Pool;
 use crate::machine;
-use crate::queue::CpuQueue;
+use crate::queue::{Checked, CpuQueue, check_objects};
 use crate::timeline::CpuTimeline;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, Memory, Pipeline, Queue, Result, Timeline, Wait,
+    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Timeline, Wait,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -88,6 +88,13 @@ impl Device for CpuDevice {
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         Ok(Arc::new(HostPipeline::new(source, crate::NAME)?))
+    }
+
+    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        list.check_inner(&self.info.limits)?;
+        check_objects(list)?;
+        list.prepared.set(Box::new(Checked));
+        Ok(())
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

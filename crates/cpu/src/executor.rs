@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
-use thalweg_hal::{Command, Error, List, Reported, Result, host};
+use thalweg_hal::{Command, Error, List, Reported, Result, Step, host};
 
 /// Stack of a worker. Kernels keep their tiles there.
 const STACK_BYTES: usize = 4 << 20;
@@ -278,17 +278,18 @@ impl Shared {
     /// Runs every command, also behind one that fails; says which did, and what time it was at the timestamps.
     fn run_list(&self, list: &Arc<List>, seat: &Arc<Seat>) -> Vec<(u32, Reported)> {
         let mut reports = Vec::new();
-        for (index, command) in list.commands.iter().enumerate() {
+        for Step { list, at, index } in List::steps(list) {
+            let command = &list.commands[at];
             if *command == Command::Timestamp {
                 // Everything before it has finished, its own barrier or not: commands run one after the other.
-                reports.push((index as u32, Reported::Time(self.epoch.elapsed())));
+                reports.push((index, Reported::Time(self.epoch.elapsed())));
                 continue;
             }
             // Relaxed hints: a wrong guess costs a microsecond.
             let idle = self.idle.load(Ordering::Relaxed);
             let alone = self.runnable.load(Ordering::Relaxed) == 0;
             let result = if idle > 0 && alone && split::worthwhile(list, command) {
-                self.run_shared(Split::new(list, index, idle + 1), seat)
+                self.run_shared(Split::new(list, at, idle + 1), seat)
             } else {
                 let items = 0..host::items(command);
                 // SAFETY: the list passed `List::check` in `submit`, and its objects are the host's own. Conflicting
@@ -297,7 +298,7 @@ impl Shared {
                 // Nobody else runs this command.
                 unsafe { host::execute(list, command, items, crate::NAME) }
             };
-            reports.extend(result.err().map(|error| (index as u32, Reported::Failed(error))));
+            reports.extend(result.err().map(|error| (index, Reported::Failed(error))));
         }
         reports
     }

@@ -87,6 +87,17 @@ pub enum Command {
     },
     /// Orders every earlier command of the queue before every later one, and makes its writes visible to them.
     Barrier,
+    /// Runs another list where this command stands, its barriers included, as if its commands stood here. Orders nothing by
+    /// itself: a barrier before and after it does, as for any command. What a command of that list fails with is reported of
+    /// this one.
+    Run {
+        /// Index into the list's table of lists.
+        list: u32,
+        /// What the rest of *this* list has to do with its data: what it reads that was written before, and what it writes for
+        /// others. Memory that it alone uses need not be named.
+        /// They may overlap.
+        bindings: Span,
+    },
     /// Reports the device's clock ([`crate::Reported::Time`]) at a moment when every earlier command of the queue that
     /// a barrier separates from this one has finished, and before any later command that a barrier separates from it
     /// has begun. Without barriers around it, it may be taken at any time while the commands beside it run. Only if
@@ -98,7 +109,10 @@ impl Command {
     /// The command's bindings in the list's table.
     pub fn bindings(&self) -> Span {
         match self {
-            Self::Dispatch { bindings, .. } | Self::Copy { bindings } | Self::Fill { bindings, .. } => *bindings,
+            Self::Dispatch { bindings, .. }
+            | Self::Copy { bindings }
+            | Self::Fill { bindings, .. }
+            | Self::Run { bindings, .. } => *bindings,
             Self::Barrier | Self::Timestamp => Span { start: 0, len: 0 },
         }
     }

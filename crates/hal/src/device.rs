@@ -44,12 +44,12 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the device is lost or does not accept the kernel.
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>>;
 
-    /// Says that a sealed list will be submitted often, unchanged. A device may encode it once and keep the result with the list
-    /// ([`List::prepared`]); others ignore it. The list can be submitted to any queue of the device either way, also
-    /// while an earlier submission of it runs.
+    /// Says that a sealed list will be run often, unchanged, by itself or by others ([`Command::Run`](crate::Command::Run)). A
+    /// device checks it, and may encode it once; what it makes of it stays with the list ([`List::prepared`]). The list
+    /// can be submitted to any queue of the device either way, also while an earlier submission of it runs.
     ///
     /// # Errors
-    /// If the list is malformed or names objects of another device; what the driver says.
+    /// If the list is malformed, names objects of another device, runs a list itself or takes the time; what the driver says.
     fn prepare(&self, _list: &Arc<List>) -> Result<()> {
         Ok(())
     }

@@ -160,6 +160,11 @@ impl Device for Faulty {
         self.shared.inner.create_pipeline(source)
     }
 
+    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        drop(self.shared.alive()?);
+        self.shared.inner.prepare(list)
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
         if self.shared.admit(Fault::DelayedAllocation)?.strikes(Fault::Allocation) {
             return Err(Error::OutOfMemory { device: self.info().name.clone(), bytes });
@@ -243,7 +248,7 @@ fn work_of(list: &List) -> Vec<u32> {
     commands.filter(|(_, command)| **command != Command::Barrier).map(|(index, _)| index).collect()
 }
 
-/// The list; or a copy without the barriers that are struck, with the index in the list of each command that is left.
+/// The list; or a copy without the barriers that are struck, also in lists that it runs, with the index in the list of each command that is left.
 fn without_barriers(list: &Arc<List>, injector: &mut Injector) -> (Arc<List>, Option<Vec<u32>>) {
     if !injector.strikes_barriers() {
         return (list.clone(), None);
@@ -253,7 +258,8 @@ fn without_barriers(list: &Arc<List>, injector: &mut Injector) -> (Arc<List>, Op
         **command != Command::Barrier || !injector.strikes(fault)
     });
     let (kept, commands): (Vec<u32>, Vec<Command>) = left.unzip();
-    if commands.len() == list.commands.len() {
+    let lists: Vec<_> = list.lists.iter().map(|inner| without_barriers(inner, injector).0).collect();
+    if commands.len() == list.commands.len() && lists.iter().zip(&list.lists).all(|(a, b)| Arc::ptr_eq(a, b)) {
         return (list.clone(), None);
     }
     let inner = List {
@@ -262,6 +268,7 @@ fn without_barriers(list: &Arc<List>, injector: &mut Injector) -> (Arc<List>, Op
         params: list.params.clone(),
         memories: list.memories.clone(),
         pipelines: list.pipelines.clone(),
+        lists,
         prepared: Default::default(), // not that of the whole list
     };
     (Arc::new(inner), Some(kept))

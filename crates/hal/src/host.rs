@@ -146,7 +146,7 @@ pub fn items(command: &Command) -> u32 {
     match command {
         Command::Dispatch { extent, .. } => extent[0],
         Command::Copy { .. } | Command::Fill { .. } => 1,
-        Command::Barrier | Command::Timestamp => 0,
+        Command::Run { .. } | Command::Barrier | Command::Timestamp => 0,
     }
 }
 
@@ -165,7 +165,8 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
     let bindings = list.bindings_of(command);
     let memory_of = |at: usize| memory(&*list.memories[bindings[at].memory as usize], device);
     match command {
-        Command::Barrier | Command::Timestamp => Ok(()),
+        // Of a list that is run, the commands are executed, not the command that runs it.
+        Command::Run { .. } | Command::Barrier | Command::Timestamp => Ok(()),
         Command::Copy { .. } => {
             // SAFETY: ordered by the caller; source and destination do not overlap, by `List::check`.
             let (from, to) = unsafe {

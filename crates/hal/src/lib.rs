@@ -42,6 +42,7 @@
 //! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
 //! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `dispatchThreadgroups:threadsPerThreadgroup:` |
 //! | [`Command::Copy`], [`Command::Fill`] | a copy, a loop | `vkCmdCopyBuffer`, `vkCmdFillBuffer` | `MTLBlitCommandEncoder`; it fills with one byte only, so a kernel fills with words |
+//! | [`Command::Run`] | its commands, one after the other | `vkCmdExecuteCommands` of a secondary command buffer if the list was prepared, else its commands encoded in place | its commands encoded in place |
 //! | [`Command::Barrier`] | nothing: commands run in order | `vkCmdPipelineBarrier` with a memory barrier | `memoryBarrierWithScope:` inside an encoder, an `MTLFence` between two |
 //! | [`Command::Timestamp`] | the host's clock | `vkCmdWriteTimestamp` | `MTLCounterSampleBuffer`, where the device samples at the borders of encoders |
 //! | [`Timeline::completed`] | an atomic load | `vkGetSemaphoreCounterValue` | `signaledValue` |
@@ -78,4 +79,4 @@ pub use device::{
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{Bounds, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl};
-pub use list::{List, PARAMETER_ALIGNMENT, Prepared};
+pub use list::{List, PARAMETER_ALIGNMENT, Prepared, Step};

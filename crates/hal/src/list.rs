@@ -24,6 +24,8 @@ pub struct List {
     pub memories: Vec<Arc<dyn Memory>>,
     /// Pipelines that the dispatches name.
     pub pipelines: Vec<Arc<dyn Pipeline>>,
+    /// Lists that this one runs ([`Command::Run`]). They run no further lists and hold no timestamps.
+    pub lists: Vec<Arc<List>>,
     /// What a device made of the list in advance.
     pub prepared: Prepared,
 }
@@ -39,6 +41,11 @@ impl Prepared {
         let _ = self.0.set(form);
     }
 
+    /// Whether there is a form.
+    pub fn is_set(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// The form, if it is of this type: one of the backend that asks.
     pub fn get<T: Any>(&self) -> Option<&T> {
         self.0.get()?.downcast_ref()
@@ -51,6 +58,24 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
+/// A command where it stands; see [`List::steps`].
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The list whose tables the command names.
+    pub list: &'a Arc<List>,
+    /// The command's index there.
+    pub at: usize,
+    /// The index of the submitted list's command that it belongs to, which is its own or that of a [`Command::Run`].
+    pub index: u32,
+}
+
+impl<'a> Step<'a> {
+    /// The command.
+    pub fn command(&self) -> &'a Command {
+        &self.list.commands[self.at]
+    }
+}
+
 impl List {
     /// Empties the tables and keeps their capacity.
     pub fn clear(&mut self) {
@@ -59,7 +84,27 @@ impl List {
         self.params.clear();
         self.memories.clear();
         self.pipelines.clear();
+        self.lists.clear();
         self.prepared = Prepared::default();
+    }
+
+    /// Every command in the order of the list, where a command that runs a list stands for that list's.
+    pub fn steps(list: &Arc<Self>) -> impl Iterator<Item = Step<'_>> {
+        (0..).zip(&list.commands).flat_map(move |(index, command)| {
+            let (list, range) = match command {
+                Command::Run { list: inner, .. } => {
+                    let inner = &list.lists[*inner as usize];
+                    (inner, 0..inner.commands.len())
+                }
+                _ => (list, index as usize..index as usize + 1),
+            };
+            range.map(move |at| Step { list, at, index })
+        })
+    }
+
+    /// The list and those that it runs.
+    pub fn with_inner(list: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::once(list).chain(&list.lists)
     }
 
     /// The operands of a command.
@@ -67,8 +112,9 @@ impl List {
         &self.bindings[command.bindings().range()]
     }
 
-    /// Checks every command against the list's own tables, its kernel's declaration and the device's limits. Says
-    /// nothing about order between commands.
+    /// Checks every command against the list's own tables, its kernel's declaration and the device's limits, and the lists
+    /// that it runs likewise, but for those that a device has [prepared](crate::Device::prepare), which checked them then.
+    /// Says nothing about order between commands.
     ///
     /// # Errors
     /// The first violation.
@@ -76,7 +122,22 @@ impl List {
         for (index, command) in self.commands.iter().enumerate() {
             self.check_command(index, command, limits)?;
         }
-        Ok(())
+        self.lists.iter().filter(|inner| !inner.prepared.is_set()).try_for_each(|inner| inner.check_inner(limits))
+    }
+
+    /// Checks a list that another is to run.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check_inner(&self, limits: &Limits) -> Result<(), Violation> {
+        let apart = |command: &Command| matches!(command, Command::Run { .. } | Command::Timestamp);
+        match self.commands.iter().position(apart) {
+            Some(command) => {
+                let what = "a list that another runs can neither run a third nor take the time";
+                Err(Violation::Malformed { command, what })
+            }
+            None => self.check(limits),
+        }
     }
 
     fn check_command(&self, index: usize, command: &Command, limits: &Limits) -> Result<(), Violation> {
@@ -119,8 +180,13 @@ impl List {
                 [to] if to.access == Access::Write && to.bytes % 4 == 0 => {}
                 _ => return Err(malformed("a fill is one destination of whole 32-bit words")),
             },
+            Command::Run { list, .. } => {
+                self.lists.get(*list as usize).ok_or(malformed("list outside the table"))?;
+            }
             Command::Barrier | Command::Timestamp => {}
         }
+        // A list that is run is bound by its own commands: these bindings may be longer than one may be, and overlap.
+        let run = matches!(command, Command::Run { .. });
         for (at, binding) in bindings.iter().enumerate() {
             let Binding { offset, bytes, .. } = *binding;
             let memory = self.memories.get(binding.memory as usize).ok_or(malformed("memory outside the table"))?;
@@ -131,12 +197,12 @@ impl List {
             if offset % BINDING_ALIGNMENT != 0 {
                 return Err(Violation::Misaligned { command: index, binding: at, offset });
             }
-            if bytes > limits.max_binding_bytes {
+            if bytes > limits.max_binding_bytes && !run {
                 let limit = limits.max_binding_bytes;
                 return Err(Violation::BindingTooLarge { command: index, binding: at, bytes, limit });
             }
             // With those before it, whose ends are known not to overflow.
-            for (other_at, other) in bindings.iter().enumerate().take(at) {
+            for (other_at, other) in bindings.iter().enumerate().take(if run { 0 } else { at }) {
                 // Two entries of the table may be the same memory; the indices then differ, the ids do not.
                 let same_memory = binding.memory == other.memory
                     || self.memories.get(other.memory as usize).is_some_and(|m| m.id() == memory.id());

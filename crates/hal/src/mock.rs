@@ -108,6 +108,12 @@ impl MockDevice {
         };
         Arc::new(Self { info, shared: Arc::new(shared) })
     }
+
+    /// Bytes and number of the allocations that exist.
+    pub fn allocated(&self) -> (u64, u64) {
+        let allocated = self.shared.allocated();
+        (allocated.bytes, allocated.memories)
+    }
 }
 
 impl Device for MockDevice {

@@ -1,6 +1,6 @@
 //! Where the time of one request goes on a Vulkan device: tokens, recording, waiting, reading.
 //!
-//! Run with `cargo run --release --package thalweg-models --example phases MODEL [f16]`.
+//! Run with `cargo run --release --package thalweg-models --example phases MODEL [f16] [no-graphs]`.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,11 +13,14 @@ use thalweg_tensor::DType;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().ok_or("the model's directory is missing")?;
-    let dtype = if arguments.next().as_deref() == Some("f16") { DType::F16 } else { DType::F32 };
+    let rest: Vec<String> = arguments.collect();
+    let has = |what: &str| rest.iter().any(|argument| argument == what);
+    let dtype = if has("f16") { DType::F16 } else { DType::F32 };
+    let options = LoadOptions::default().dtype(dtype).graphs(if has("no-graphs") { 0 } else { 256 << 20 });
     let adapters = thalweg_vulkan::adapters()?;
     let best = thalweg_vulkan::best(&adapters).ok_or("no Vulkan device can be used")?;
     let device = Device::new(thalweg_vulkan::VulkanDevice::open(&adapters[best])?, Config::default())?;
-    let model = EmbeddingModel::load_with(&device, directory, LoadOptions::default().dtype(dtype))?;
+    let model = EmbeddingModel::load_with(&device, directory, options)?;
     let text =
         "the river runs down to the sea and every stream that enters it joins the line of fastest flow along its bed"
             .to_owned();
@@ -58,7 +61,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         if round == 0 {
-            println!("{} tokens, {dtype}, {}", tokens[0].len(), device.info().name);
+            let graphs = if has("no-graphs") { "without graphs" } else { "with graphs" };
+            println!("{} tokens, {dtype}, {graphs}, {}", tokens[0].len(), device.info().name);
         }
     }
     for (name, times) in names.iter().zip(&mut times) {

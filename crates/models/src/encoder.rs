@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::packed::PackedBatch;
 use crate::weights::Weights;
-use thalweg_runtime::Device;
-use thalweg_tensor::{Activation, DType, PackedMatrix, Tensor, f16};
+use thalweg_runtime::Pool;
+use thalweg_tensor::{Activation, DType, PackedMatrix, Result as TensorResult, Tensor, f16};
 
 /// The name of the word table, by which a prefix of all names is recognised.
 pub(crate) const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -58,10 +58,10 @@ struct Norm {
 
 impl Encoder {
     /// Reads the weights, converts each once to the device's form, and freezes it.
-    pub(crate) fn load(device: &Device, config: &Config, weights: &mut Weights, dtype: DType) -> Result<Self> {
+    pub(crate) fn load(pool: &Pool, config: &Config, weights: &mut Weights, dtype: DType) -> Result<Self> {
         weights.check_layers(config.layers)?;
         let width = config.width;
-        let mut load = Loader { device, weights, dtype };
+        let mut load = Loader { pool, weights, dtype };
         let words = load.table(WORDS, config.vocabulary, width)?;
         let positions = load.table("embeddings.position_embeddings.weight", config.positions, width)?;
         let types = load.table("embeddings.token_type_embeddings.weight", config.types, width)?;
@@ -76,7 +76,7 @@ impl Encoder {
     }
 
     /// A vector for each token, `[tokens, width]`, of the weights' type. Records the work; does not wait for it.
-    pub(crate) fn forward(&self, batch: &PackedBatch) -> Result<Tensor> {
+    pub(crate) fn forward(&self, batch: &PackedBatch) -> TensorResult<Tensor> {
         let tables = [&self.words, &self.positions, &self.types];
         let embedded = Tensor::embed(tables, [&batch.ids, &batch.positions, &batch.types])?;
         let mut hidden = embedded.layer_norm(&self.norm.weight, &self.norm.bias, self.epsilon)?;
@@ -88,7 +88,7 @@ impl Encoder {
 
     /// One layer. Intermediate results are dropped as soon as they are used, so that the next operation can have their
     /// memory.
-    fn layer(&self, layer: &Layer, input: Tensor, offsets: &Tensor) -> Result<Tensor> {
+    fn layer(&self, layer: &Layer, input: Tensor, offsets: &Tensor) -> TensorResult<Tensor> {
         let mixed = layer.qkv.apply(&input, Activation::None)?.attention(offsets, self.heads)?;
         let mixed = layer.attention_output.apply(&mixed, Activation::None)?;
         let attended = layer.attention_norm.add(&mixed, &input, self.epsilon)?;
@@ -121,21 +121,22 @@ impl Encoder {
 }
 
 impl Dense {
-    fn apply(&self, input: &Tensor, activation: Activation) -> Result<Tensor> {
-        Ok(input.linear(&self.weight, &self.bias, activation)?)
+    fn apply(&self, input: &Tensor, activation: Activation) -> TensorResult<Tensor> {
+        input.linear(&self.weight, &self.bias, activation)
     }
 }
 
 impl Norm {
     /// The normalised sum of the two.
-    fn add(&self, input: &Tensor, residual: &Tensor, epsilon: f32) -> Result<Tensor> {
-        Ok(input.add_layer_norm(residual, &self.weight, &self.bias, epsilon)?)
+    fn add(&self, input: &Tensor, residual: &Tensor, epsilon: f32) -> TensorResult<Tensor> {
+        input.add_layer_norm(residual, &self.weight, &self.bias, epsilon)
     }
 }
 
 /// Moves tensors from the file to the device, one at a time.
 struct Loader<'a> {
-    device: &'a Device,
+    /// Where they all lie.
+    pool: &'a Pool,
     weights: &'a mut Weights,
     /// What the device computes in.
     dtype: DType,
@@ -174,7 +175,7 @@ impl Loader<'_> {
     /// A matrix `[out, input]`, as the file has it, and its bias.
     fn dense(&mut self, name: &str, out: usize, input: usize) -> Result<Dense> {
         let weight = self.weights.read(&format!("{name}.weight"), &[out, input])?;
-        let weight = PackedMatrix::with_dtype(self.device, &weight, out, input, self.dtype)?;
+        let weight = PackedMatrix::frozen_in(self.pool, &weight, out, input, self.dtype)?;
         Ok(Dense { weight, bias: self.vector(&format!("{name}.bias"), out)? })
     }
 
@@ -187,7 +188,7 @@ impl Loader<'_> {
             self.weights.read_into(&format!("{name}.bias"), &[width], &mut bias)?;
         }
         let out = parts.len() * width;
-        let weight = PackedMatrix::with_dtype(self.device, &weight, out, width, self.dtype)?;
+        let weight = PackedMatrix::frozen_in(self.pool, &weight, out, width, self.dtype)?;
         Ok(Dense { weight, bias: self.frozen(&bias, &[out])? })
     }
 
@@ -195,9 +196,9 @@ impl Loader<'_> {
         Ok(match self.dtype {
             DType::F16 => {
                 let values: Vec<_> = values.iter().map(|value| f16::from_f32(*value)).collect();
-                Tensor::frozen_from_slice(self.device, &values, shape)?
+                Tensor::frozen_in(self.pool, &values, shape)?
             }
-            _ => Tensor::frozen_from_slice(self.device, values, shape)?,
+            _ => Tensor::frozen_in(self.pool, values, shape)?,
         })
     }
 }

@@ -27,6 +27,7 @@ mod config;
 mod embedding;
 mod encoder;
 mod error;
+mod graphs;
 mod json;
 mod layout;
 mod model;

@@ -4,6 +4,7 @@ use crate::config::{Config, TextConfig};
 use crate::embedding::Embedding;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
+use crate::graphs::Graphs;
 use crate::layout::Layout;
 use crate::options::LoadOptions;
 use crate::packed::{PackedBatch, passes};
@@ -11,7 +12,7 @@ use crate::pooling;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 use std::path::Path;
-use thalweg_runtime::Device;
+use thalweg_runtime::{CacheStats, Device, Pool};
 use thalweg_tensor::{DType, Pooling, Tensor};
 
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
@@ -31,6 +32,8 @@ pub struct EmbeddingModel {
     device: Device,
     tokenizer: Tokenizer,
     encoder: Encoder,
+    /// `None` where they are not worth it, or turned off.
+    graphs: Option<Graphs>,
     pooling: Pooling,
     normalize: bool,
     max_tokens: usize,
@@ -66,11 +69,15 @@ impl EmbeddingModel {
         let pooling = pooling::read(&layout.pooling, config.width)?;
         let tokenizer = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
         let mut weights = Weights::open(&layout.transformer, dtype)?;
-        let encoder = Encoder::load(device, &config, &mut weights, dtype)?;
+        // The weights hold the pool's memory; it goes back to the device with the last of them.
+        let name = directory.as_ref().file_name().map_or("model".into(), |name| name.to_string_lossy());
+        let pool = Pool::new(device, &name).map_err(thalweg_tensor::Error::from)?;
+        let encoder = Encoder::load(&pool, &config, &mut weights, dtype)?;
         Ok(Self {
             device: device.clone(),
             tokenizer,
             encoder,
+            graphs: Graphs::new(device, options.graph_bytes())?,
             pooling,
             normalize: layout.normalize,
             max_tokens: text.max_tokens,
@@ -165,12 +172,25 @@ impl EmbeddingModel {
         &self.device
     }
 
+    /// What has been asked of the graphs of single short texts ([`LoadOptions::graphs`]), and how many there are.
+    pub fn graph_cache(&self) -> CacheStats {
+        self.graphs.as_ref().map_or_else(CacheStats::default, Graphs::stats)
+    }
+
     /// Records one pass: `[sequences, width]`, f32.
     fn record(&self, sequences: &[Tokens]) -> Result<Tensor> {
         let batch = PackedBatch::new(&self.device, sequences)?;
-        let vectors = self.encoder.forward(&batch)?;
+        let forward = |batch: &PackedBatch| self.forward(batch);
+        Ok(match &self.graphs {
+            Some(graphs) => graphs.run(&batch, forward)?,
+            None => forward(&batch)?,
+        })
+    }
+
+    fn forward(&self, batch: &PackedBatch) -> thalweg_tensor::Result<Tensor> {
+        let vectors = self.encoder.forward(batch)?;
         let pooled = vectors.pool(&batch.offsets, self.pooling)?.to_dtype(DType::F32)?;
-        Ok(if self.normalize { pooled.normalize()? } else { pooled })
+        if self.normalize { pooled.normalize() } else { Ok(pooled) }
     }
 
     /// The embeddings in the values of a pass.

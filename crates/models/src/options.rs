@@ -16,12 +16,13 @@ use thalweg_tensor::DType;
 #[must_use]
 pub struct LoadOptions {
     dtype: DType,
+    graph_bytes: Option<u64>,
 }
 
 impl LoadOptions {
-    /// The defaults: f32.
+    /// The defaults: f32, and graphs on GPUs.
     pub fn new() -> Self {
-        Self { dtype: DType::F32 }
+        Self { dtype: DType::F32, graph_bytes: None }
     }
 
     /// What the device computes in, f32 or f16. Weights are converted once, when they are loaded; embeddings are f32 in
@@ -30,7 +31,19 @@ impl LoadOptions {
     /// In f16 weights and activations take half the memory, and a GPU is faster; values of an embedding of unit length
     /// are off by up to 2e-3. On the processor it is slower than f32: each value is widened before it is used.
     pub fn dtype(self, dtype: DType) -> Self {
-        Self { dtype }
+        Self { dtype, ..self }
+    }
+
+    /// How many bytes of device memory the model may take for graphs: a pass of one text of up to 512 tokens is captured for its
+    /// number of tokens, and from then on run with far less work for the host. 0 turns them off. The default is 256 MiB on
+    /// a GPU, 0 on the processor and on software drivers, where kernels take longer than it takes to record them. When
+    /// there is no room, passes are recorded one operation at a time. The embeddings are the same, to the bit.
+    pub fn graphs(self, bytes: u64) -> Self {
+        Self { graph_bytes: Some(bytes), ..self }
+    }
+
+    pub(crate) fn graph_bytes(self) -> Option<u64> {
+        self.graph_bytes
     }
 
     /// The type, if a model can be loaded in it.

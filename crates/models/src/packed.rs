@@ -1,13 +1,16 @@
 //! Sequences packed one after the other, without padding.
 
-use crate::error::Result;
 use crate::tokenizer::Tokens;
 use thalweg_runtime::Device;
-use thalweg_tensor::Tensor;
+use thalweg_tensor::{Result, Tensor};
 
-/// The tokens of several sequences on the device. All tensors are u32.
+/// Where one of the tensors may start in the one that they all lie in, in elements: where a binding may.
+const ALIGNMENT: usize = thalweg_hal::BINDING_ALIGNMENT as usize / size_of::<u32>();
+
+/// The tokens of several sequences on the device. All tensors are u32, and views of one that is copied there as a whole.
 #[derive(Debug)]
 pub(crate) struct PackedBatch {
+    packed: Tensor,
     /// Token ids of all sequences, `[tokens]`.
     pub(crate) ids: Tensor,
     /// Each token's place in its own sequence, `[tokens]`.
@@ -22,25 +25,51 @@ impl PackedBatch {
     /// Packs at least one sequence; none is empty.
     pub(crate) fn new(device: &Device, sequences: &[Tokens]) -> Result<Self> {
         let total: usize = sequences.iter().map(Tokens::len).sum();
-        let mut ids = Vec::with_capacity(total);
-        let mut types = Vec::with_capacity(total);
-        let mut positions = Vec::with_capacity(total);
-        let mut offsets = Vec::with_capacity(sequences.len() + 1);
-        offsets.push(0);
-        for sequence in sequences {
-            ids.extend_from_slice(sequence.ids());
-            types.extend_from_slice(sequence.type_ids());
-            // A pass is a few thousand tokens, or one sequence of at most 2^31 (a checked setting): all fit in u32.
-            positions.extend(0..sequence.len() as u32);
-            offsets.push(ids.len() as u32);
-        }
-        let upload = |values: &[u32]| Tensor::from_slice(device, values, &[values.len()]);
+        let mut values = Vec::with_capacity(4 * (total + ALIGNMENT) + sequences.len());
+        let align = |values: &mut Vec<u32>| values.resize(values.len().next_multiple_of(ALIGNMENT), 0);
+        sequences.iter().for_each(|sequence| values.extend_from_slice(sequence.ids()));
+        align(&mut values);
+        // A pass is a few thousand tokens, or one sequence of at most 2^31 (a checked setting): all fit in u32.
+        sequences.iter().for_each(|sequence| values.extend(0..sequence.len() as u32));
+        align(&mut values);
+        sequences.iter().for_each(|sequence| values.extend_from_slice(sequence.type_ids()));
+        align(&mut values);
+        let mut end = 0;
+        values.push(end);
+        values.extend(sequences.iter().map(|sequence| {
+            end += sequence.len() as u32;
+            end
+        }));
+        Self::of(Tensor::from_slice(device, &values, &[values.len()])?, total, sequences.len())
+    }
+
+    fn of(packed: Tensor, tokens: usize, sequences: usize) -> Result<Self> {
+        let stride = tokens.next_multiple_of(ALIGNMENT);
         Ok(Self {
-            ids: upload(&ids)?,
-            positions: upload(&positions)?,
-            types: upload(&types)?,
-            offsets: upload(&offsets)?,
+            ids: packed.narrow(0, 0, tokens)?,
+            positions: packed.narrow(0, stride, tokens)?,
+            types: packed.narrow(0, 2 * stride, tokens)?,
+            offsets: packed.narrow(0, 3 * stride, sequences + 1)?,
+            packed,
         })
+    }
+
+    /// The same with other numbers of the same lengths.
+    pub(crate) fn with_packed(&self, packed: Tensor) -> Result<Self> {
+        Self::of(packed, self.tokens(), self.sequences())
+    }
+
+    /// The tensor that all others lie in.
+    pub(crate) fn packed(&self) -> &Tensor {
+        &self.packed
+    }
+
+    pub(crate) fn tokens(&self) -> usize {
+        self.ids.elements()
+    }
+
+    pub(crate) fn sequences(&self) -> usize {
+        self.offsets.elements() - 1
     }
 }
 

@@ -79,7 +79,9 @@ fn on_vulkan(dtype: DType) -> Option<(EmbeddingModel, usize)> {
     let device = thalweg_vulkan::testing::device()?;
     let software = thalweg_hal::Device::info(&*device).kind == thalweg_hal::DeviceKind::SoftwareGpu;
     let device = thalweg_runtime::Device::new(device, thalweg_runtime::Config::default()).expect("a device");
-    let model = EmbeddingModel::load_with(&device, directory(), LoadOptions::new().dtype(dtype)).expect("the model");
+    // As on a GPU, where it is the default: single texts are runs of graphs, batches are not.
+    let options = LoadOptions::new().dtype(dtype).graphs(256 << 20);
+    let model = EmbeddingModel::load_with(&device, directory(), options).expect("the model");
     Some((model, if software { 4 } else { 1 }))
 }
 

@@ -1,10 +1,15 @@
 //! How a device is set up.
 
+use std::time::Duration;
+
 /// Settings of a [`crate::Device`]. `Config::default()` suits most programs.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     pub(crate) pool_streams: usize,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) memory_soft_limit: Option<u64>,
+    pub(crate) max_allocations: Option<u64>,
+    pub(crate) decay: Duration,
     pub(crate) list_commands: usize,
     pub(crate) lists_in_flight: u64,
     pub(crate) pipelines: usize,
@@ -16,6 +21,9 @@ impl Default for Config {
         Self {
             pool_streams: 32,
             memory_limit: None,
+            memory_soft_limit: None,
+            max_allocations: None,
+            decay: Duration::from_secs(10),
             list_commands: 256,
             lists_in_flight: 32,
             pipelines: 1024,
@@ -35,6 +43,27 @@ impl Config {
     /// memory.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Above so many bytes, what streams have cached is used before more is taken from the device, and what is wholly free
+    /// goes back at once. Default: three quarters of the limit; never above it.
+    pub fn memory_soft_limit(mut self, bytes: u64) -> Self {
+        self.memory_soft_limit = Some(bytes);
+        self
+    }
+
+    /// The most driver allocations at a time (default: as many as the device allows; never more).
+    pub fn max_allocations(mut self, allocations: u64) -> Self {
+        self.max_allocations = Some(allocations);
+        self
+    }
+
+    /// How long memory stays cached that nobody uses (default: 10 seconds; zero: until memory is short). A stream that has
+    /// allocated nothing for one such period gives back what it has cached, and what is wholly free for another goes back to
+    /// the device.
+    pub fn decay(mut self, period: Duration) -> Self {
+        self.decay = period;
         self
     }
 

@@ -6,13 +6,12 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::exit;
 use crate::life::{self, Life};
-use crate::memory::MemoryStats;
-use crate::memory::budget::Budget;
+use crate::memory::{MemorySnapshot, MemoryStats, store::Store};
 use crate::patience::Patience;
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::reaper::{self, Doorbell, Reaper};
 use crate::stream::core::StreamCore;
-use crate::stream::pool::{MAX_STREAMS, Pool};
+use crate::stream::pool::{self, MAX_STREAMS, Pool};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -62,10 +61,9 @@ impl Device {
         let limits = hal.info().limits;
         let lists_in_flight = config.lists_in_flight.min(limits.max_lists_in_flight);
         let config = Config { lists_in_flight, ..config };
-        let limit = config.memory_limit.unwrap_or(limits.memory_bytes / 10 * 9);
         let core = DeviceCore {
             id: thalweg_hal::unique_id(),
-            budget: Arc::new(Budget::new(limit, limits.max_allocations)),
+            memory: Store::new(&config, &limits),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
             pipelines: Pipelines::new(&config),
@@ -87,19 +85,26 @@ impl Device {
         self.core.hal.info()
     }
 
-    /// What the memory is used for.
+    /// Whether the two handles are of one device.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
+
+    /// What the memory is used for. Locks each stream for a moment.
     pub fn memory(&self) -> MemoryStats {
         if life::forked() {
             return MemoryStats::default(); // the locks may be held for ever
         }
-        let budget = &self.core.budget;
-        MemoryStats {
-            limit: budget.limit(),
-            reserved: budget.reserved(),
-            live: self.core.streams().map(StreamCore::live_bytes).sum(),
-            frozen: budget.frozen(),
-            allocations: budget.allocations(),
+        self.core.memory_stats()
+    }
+
+    /// Every piece of the memory at one moment, and what it is used for. For diagnosis: nobody records, allocates or frees
+    /// anything while it is taken, which is as long as it takes to list every block.
+    pub fn memory_snapshot(&self) -> MemorySnapshot {
+        if life::forked() {
+            return MemorySnapshot::default(); // the locks may be held for ever
         }
+        self.core.memory_snapshot()
     }
 
     /// The compiled form of a kernel: compiled on first use, by whoever asks first, and kept within the bounds that
@@ -142,7 +147,8 @@ impl Device {
         }
     }
 
-    /// Gives cached memory back that nothing uses: segments whose blocks are all free and settled, on every stream.
+    /// Gives cached memory back that nothing uses: driver allocations all of whose bytes are free and settled. Without it, that
+    /// happens when memory is short, and to what has not been used for a while ([`Config::decay`]).
     pub fn trim(&self) {
         if !life::forked() {
             self.core.trim();
@@ -162,6 +168,7 @@ impl Device {
     /// # Errors
     /// If the device is lost or closed.
     pub fn synchronize(&self) -> Result<()> {
+        pool::check_capturable(self, "waiting for a device")?;
         self.core.drain()
     }
 
@@ -170,6 +177,7 @@ impl Device {
     /// # Errors
     /// As for [`synchronize`](Self::synchronize).
     pub async fn finished(&self) -> Result<()> {
+        pool::check_capturable(self, "waiting for a device")?;
         life::check_fork()?;
         self.core.life.check_waits()?;
         let events = self.core.last_values().into_iter().map(|(stream, value)| {
@@ -263,7 +271,7 @@ pub(crate) struct DeviceCore {
     pub(crate) id: u64,
     pub(crate) hal: Arc<dyn thalweg_hal::Device>,
     pub(crate) config: Config,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) memory: Store,
     /// Made on first use, and then there as long as the device: an index into it never goes stale.
     streams: Box<[OnceLock<StreamCore>]>,
     pub(crate) pool: Pool,
@@ -313,7 +321,7 @@ impl DeviceCore {
     }
 
     /// By stream, the last value that has something to it.
-    fn last_values(&self) -> Vec<(u32, u64)> {
+    pub(crate) fn last_values(&self) -> Vec<(u32, u64)> {
         self.streams().map(|stream| (stream.index, stream.recorder.lock().last())).collect()
     }
 
@@ -378,21 +386,6 @@ impl DeviceCore {
         self.doorbell.ring();
     }
 
-    /// Gives segments back to the device that no stream uses.
-    pub(crate) fn trim(&self) {
-        for stream in self.streams() {
-            // An open edge keeps a list from settling; its blocks then stay.
-            let _ = stream.retire(self, u64::MAX);
-        }
-        for stream in self.streams() {
-            let mut recorder = stream.recorder.lock();
-            recorder.heap.fetch(&stream.returns);
-            let trimmed = recorder.heap.trim(|stream| self.stream(stream).settled());
-            drop(recorder);
-            drop(trimmed); // driver calls, with no lock held
-        }
-    }
-
     /// Has the reaper submit what a stream has recorded.
     pub(crate) fn defer_flush(&self, stream: u32) {
         // Release: pairs with the Acquire in `submit_deferred`, so that the reaper sees what was recorded.
@@ -453,6 +446,7 @@ impl Drop for DeviceCore {
             let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
             // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
             self.streams = Box::default();
+            drop(self.memory.arena.lock().clear());
             self.pipelines.clear();
             let reaper = self.reaper.take();
             exit::leave(self, lists, reaper);

@@ -93,6 +93,44 @@ pub enum Error {
         /// The stream.
         stream: u32,
     },
+    /// A closure that is captured asked for something that is not an operation.
+    #[error("{operation} cannot be captured in a graph: capture operations alone, and do the rest before or after")]
+    NotCapturable {
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// An operation that is captured uses memory from outside.
+    #[error(
+        "operand {operand} of a captured operation is neither made in the capture, nor one of the graph's inputs, nor frozen; \
+         pass it as an input"
+    )]
+    NotAnInput {
+        /// Index of the operand.
+        operand: usize,
+    },
+    /// What is to be an output of a graph was not made in its capture.
+    #[error("output {output} was not made in the capture; return what its operations write")]
+    NotAnOutput {
+        /// Index of the output.
+        output: usize,
+    },
+    /// Memory of a capture was used outside of it. It has no bytes: those are made by a replay.
+    #[error("operand {operand} belongs to the capture of a graph; use the outputs of a replay")]
+    Captured {
+        /// Index of the operand.
+        operand: usize,
+    },
+    /// The capture that a stream or a storage belonged to is over.
+    #[error("the capture is over; use the outputs of a replay")]
+    CaptureEnded,
+    /// A graph was given inputs that are not as those that it was captured with.
+    #[error("inputs of {given:?} bytes given to a graph whose inputs have {expected:?}")]
+    GraphInput {
+        /// Their lengths.
+        given: Vec<u64>,
+        /// The lengths asked for.
+        expected: Vec<u64>,
+    },
     /// The call would have to wait for the device or for another thread, and was asked not to. Nothing has happened.
     #[error("the device is busy and the call was asked not to wait; try again when something has finished")]
     Busy,
@@ -148,36 +186,96 @@ pub struct Failure {
     pub source: Arc<thalweg_hal::Error>,
 }
 
-/// Who holds the memory when there is no more.
+/// Who holds the memory when there is no more, and what was tried.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub struct OutOfMemory {
     /// Bytes that were asked for, as the allocator rounds them.
     pub requested: u64,
     /// The budget's limit in bytes.
     pub limit: u64,
-    /// Bytes taken from the device, in use or cached.
+    /// Bytes taken from the device, in use or not.
     pub reserved: u64,
     /// Bytes of frozen memory (weights), part of `reserved`.
     pub frozen: u64,
-    /// Bytes in live tensors of each stream, where there are any.
-    pub live: Vec<(u32, u64)>,
-    /// What the device said, if the limit was the device's and not the budget's.
+    /// Bytes of frozen memory that was dropped and may still be in use, part of `reserved`.
+    pub limbo: u64,
+    /// Bytes that are free, in pieces that are too short, part of `reserved`.
+    pub free: u64,
+    /// The longest such piece.
+    pub largest_free: u64,
+    /// Number of driver allocations.
+    pub allocations: u64,
+    /// The most that there may be.
+    pub max_allocations: u64,
+    /// What each stream has, of those that have anything.
+    pub streams: Vec<StreamMemory>,
+    /// What each pool has, of those that have anything. What no pool was named for is in "blocks", the streams', and in
+    /// "default", frozen.
+    pub pools: Vec<PoolMemory>,
+    /// Whether work that was under way was waited for.
+    pub waited: bool,
+    /// Bytes that went back to the device to make room.
+    pub gave_back: u64,
+    /// How often the device itself refused.
+    pub refusals: u64,
+    /// What it said last, if it did.
     pub device: Option<thalweg_hal::Error>,
+}
+
+/// A stream's memory, in a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamMemory {
+    /// The stream.
+    pub stream: u32,
+    /// Bytes in live tensors.
+    pub live: u64,
+    /// Bytes that lie between live ones, or are still in use.
+    pub cached: u64,
+}
+
+/// A pool's memory, in a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolMemory {
+    /// The pool's name.
+    pub name: Arc<str>,
+    /// Bytes taken from the device.
+    pub reserved: u64,
+    /// Bytes of that which are free.
+    pub free: u64,
 }
 
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requested, limit, reserved, frozen, live, device } = self;
+        let Self {
+            requested, limit, reserved, frozen, limbo, free, largest_free, allocations, max_allocations, ..
+        } = self;
         write!(
             f,
-            "out of memory: {requested} bytes asked for, {reserved} of {limit} reserved, {frozen} of them frozen"
+            "out of memory: {requested} bytes asked for; {reserved} of {limit} reserved in {allocations} of \
+             {max_allocations} allocations, {frozen} of them frozen and {limbo} dropped but in use; {free} free, at most \
+             {largest_free} in a piece"
         )?;
-        for (stream, bytes) in live {
-            write!(f, "; stream {stream} has {bytes} bytes in live tensors")?;
+        for StreamMemory { stream, live, cached } in &self.streams {
+            write!(f, "; stream {stream} has {live} bytes in live tensors and {cached} cached")?;
         }
-        if let Some(device) = device {
-            write!(f, "; the device said: {device}")?;
+        for PoolMemory { name, reserved, free } in &self.pools {
+            write!(f, "; pool `{name}` has {reserved} bytes, {free} of them free")?;
         }
-        write!(f, ". Drop tensors, use smaller batches, or raise the limit (Config::memory_limit)")
+        if self.waited {
+            write!(f, "; what was recorded before has run")?;
+        }
+        if self.gave_back > 0 {
+            write!(f, "; {} bytes went back to the device to make room", self.gave_back)?;
+        }
+        if let Some(device) = &self.device {
+            write!(f, "; the device refused {} times and said: {device}", self.refusals)?;
+        }
+        write!(
+            f,
+            ". Drop tensors, use smaller batches, or raise the limit (Config::memory_limit, Config::max_allocations)"
+        )
     }
 }

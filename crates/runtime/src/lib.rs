@@ -53,6 +53,7 @@ mod device;
 mod error;
 mod event;
 mod exit;
+mod graph;
 mod hazard;
 mod life;
 mod memory;
@@ -67,8 +68,12 @@ mod tests;
 pub use cache::{Cache, CacheStats};
 pub use config::Config;
 pub use device::{Counters, Device};
-pub use error::{Error, Failure, OutOfMemory, Result};
+pub use error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
 pub use event::{Event, Finished};
-pub use memory::{MemoryStats, MutableStorage, Operand, Storage};
+pub use graph::Graph;
+pub use memory::{
+    BlockSnapshot, BlockState, MemorySnapshot, MemoryStats, MutableStorage, Operand, Pool, SegmentSnapshot,
+    SpanSnapshot, SpanState, Storage,
+};
 pub use pipelines::Pipeline;
 pub use stream::{Attached, Stream, Work};

@@ -2,7 +2,8 @@
 //! asked for without waiting. It takes no hazard, and a submitter's turn only if it is free.
 //!
 //! It rests while nothing is submitted. Otherwise it looks at all streams every few milliseconds, so that submitting does not
-//! have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for.
+//! have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for. While memory is
+//! cached it looks once a period for what nobody has used since ([`crate::Config::decay`]).
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
@@ -15,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thalweg_hal::{Device, Error, Result, Timeline, Wait};
 
 /// How long finished work may keep its memory, and a submit that was put off wait for its turn, if nobody waits for either.
@@ -28,6 +29,8 @@ pub(crate) struct Doorbell {
     state: Mutex<Rings>,
     /// The reaper looks again soon without being rung for. Written by the reaper.
     ticking: AtomicBool,
+    /// What is cached needs no ring: the reaper looks for it, or nobody does. Written by the reaper.
+    decaying: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +44,7 @@ struct Rings {
 
 impl Doorbell {
     pub(crate) fn new(timeline: Arc<dyn Timeline>) -> Self {
-        Self { timeline, state: Mutex::default(), ticking: AtomicBool::new(false) }
+        Self { timeline, state: Mutex::default(), ticking: AtomicBool::new(false), decaying: AtomicBool::new(true) }
     }
 
     /// Makes the reaper look at what was submitted before this call, sooner or later.
@@ -49,6 +52,15 @@ impl Doorbell {
         // Ordered by the lock around what is in flight, which was taken to enter the list and is taken to look: either the
         // look sees the list, or this sees that the reaper rests.
         if !self.is_ticking() {
+            self.ring();
+        }
+    }
+
+    /// Makes the reaper look for memory that nobody uses, in a while.
+    pub(crate) fn cached(&self) {
+        // Relaxed: ordered by the recorder's lock, under which the memory came to its stream and under which the reaper looks
+        // for it, after it has said that it will not look again.
+        if !self.decaying.load(Ordering::Relaxed) {
             self.ring();
         }
     }
@@ -149,10 +161,12 @@ impl Reaper {
 
 fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
     let mut watch = Watch::default();
+    let mut decay = Decay::default();
     loop {
         let Some(alive) = core.upgrade() else { return };
         let Round { wakers, over } = round(&alive, &mut watch);
-        let ticking = alive.doorbell.is_ticking();
+        let pause = decay.look(&alive);
+        let pause = if alive.doorbell.is_ticking() { Some(TICK) } else { pause };
         drop(alive);
         for waker in wakers {
             // A waker that panics is its executor's defect; the others are woken all the same.
@@ -161,7 +175,7 @@ fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
         if over {
             return;
         }
-        if let Err(error) = hal.wait_any(&watch.waits, ticking.then_some(TICK)) {
+        if let Err(error) = hal.wait_any(&watch.waits, pause) {
             core.upgrade().into_iter().for_each(|alive| alive.lose(error.clone()));
         }
     }
@@ -183,6 +197,44 @@ pub(crate) struct Watch {
     /// How many lists had been submitted.
     submitted: u64,
 }
+
+/// When memory that nobody uses is looked for.
+#[derive(Debug, Default)]
+struct Decay {
+    /// `None` while there is nothing to look for.
+    next: Option<Instant>,
+}
+
+impl Decay {
+    /// Looks if it is time, and says how long it is until the next.
+    fn look(&mut self, core: &DeviceCore) -> Option<Duration> {
+        let period = core.config.decay;
+        if period.is_zero() {
+            return None;
+        }
+        let now = Instant::now();
+        if self.next.is_some_and(|next| next <= now) {
+            // Before the look: what is cached later rings.
+            core.doorbell.decaying.store(false, Ordering::Relaxed);
+            // A backend that panics has broken its contract, as in `round`.
+            let again = catch_unwind(AssertUnwindSafe(|| core.decay())).unwrap_or_else(|_| {
+                core.lose(Error::DeviceLost { device: core.hal.info().name.clone() });
+                false
+            });
+            self.next = None;
+            if !again {
+                return None;
+            }
+        }
+        // Whatever it was rung for, there may be something then.
+        let next = *self.next.get_or_insert_with(|| now.checked_add(period).unwrap_or(now + FOREVER));
+        core.doorbell.decaying.store(true, Ordering::Relaxed);
+        Some(next.saturating_duration_since(now))
+    }
+}
+
+/// Longer than any process, and short enough for any clock.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 /// One look at all streams.
 pub(crate) fn round(core: &DeviceCore, watch: &mut Watch) -> Round {
@@ -221,6 +273,7 @@ fn look(core: &DeviceCore, watch: &mut Watch) {
             }
         }
     }
+    core.collect_limbo();
     // Where lists are short and settle at once, the next is not far.
     let submitted = core.streams().map(StreamCore::submitted).sum();
     if submitted != std::mem::replace(&mut watch.submitted, submitted) {

@@ -14,6 +14,11 @@ use loom::sync as imp;
 #[cfg(not(loom))]
 use std::sync as imp;
 
+#[cfg(loom)]
+pub(crate) use loom::thread::yield_now;
+#[cfg(not(loom))]
+pub(crate) use std::thread::yield_now;
+
 pub(crate) use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::PoisonError;
 use std::time::Duration;

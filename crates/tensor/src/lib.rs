@@ -7,12 +7,15 @@
 //! Any thread may use any tensor at any
 //! time; an operator is recorded on the calling thread's current stream and returns at once. [`Tensor::to_vec`] waits.
 //!
+//! A [`Graph`] is operations that are recorded once and run often.
+//!
 //! Views (`reshape`, `permute`, `narrow`, `broadcast_to`) share their tensor's memory and cost nothing on the device.
 //! Operators take views as they are where their kernel can, and make them contiguous where it cannot; their
 //! documentation says which.
 
 mod dtype;
 mod error;
+mod graph;
 mod kernel;
 mod layout;
 mod mutable;
@@ -22,6 +25,7 @@ mod view;
 
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
+pub use graph::Graph;
 pub use half::f16;
 pub use kernel::Kernel;
 pub use layout::MAX_RANK;

@@ -4,7 +4,7 @@ use crate::layout::Layout;
 use crate::{DType, Element, Error, Result};
 use std::fmt;
 use std::sync::Arc;
-use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
+use thalweg_runtime::{Device, Operand, Pool, Storage, Stream, Work};
 
 /// An array on a device. Cloning shares the memory, and shared memory never changes: what changes a tensor in place
 /// needs `&mut`, and that no clone or view of it is left.
@@ -79,6 +79,62 @@ impl Tensor {
         let layout = filled_layout("frozen_from_slice", data, shape)?;
         let storage = Arc::new(Storage::frozen_from_bytes(device, bytemuck::cast_slice(data))?);
         Ok(Self { storage, layout, dtype: T::DTYPE })
+    }
+
+    /// The same in memory of a pool, on its device: for what lives long together, a model's weights say.
+    ///
+    /// # Errors
+    /// As for [`from_slice`](Self::from_slice).
+    pub fn frozen_in<T: Element>(pool: &Pool, data: &[T], shape: &[usize]) -> Result<Self> {
+        let layout = filled_layout("frozen_in", data, shape)?;
+        let storage = Arc::new(Storage::frozen_in(pool, bytemuck::cast_slice(data))?);
+        Ok(Self { storage, layout, dtype: T::DTYPE })
+    }
+
+    /// A copy on another device, or this tensor if it is there already. The host carries the values: waits for the work that
+    /// makes them. The copy is contiguous, and frozen if this is.
+    ///
+    /// # Errors
+    /// If that work failed, or there is no memory on the other device.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        if self.device().is_same(device) {
+            return Ok(self.clone());
+        }
+        let tensor = self.contiguous()?;
+        let mut bytes = vec![0; tensor.layout.bytes(tensor.dtype) as usize];
+        tensor.storage.read(tensor.byte_offset(), &mut bytes)?;
+        tensor.carried(device, bytes, self.is_frozen())
+    }
+
+    /// As [`to_device`](Self::to_device), for async tasks: keeps no thread waiting. A view that has to be made contiguous is
+    /// copied on the stream that is current at the first poll; see [`Stream::attach`].
+    ///
+    /// # Errors
+    /// As for [`to_device`](Self::to_device).
+    pub async fn to_device_async(&self, device: &Device) -> Result<Self> {
+        if self.device().is_same(device) {
+            return Ok(self.clone());
+        }
+        let tensor = self.contiguous()?;
+        let bytes = tensor.layout.bytes(tensor.dtype) as usize;
+        let bytes = tensor.storage.read_async(tensor.byte_offset(), bytes).await?;
+        tensor.carried(device, bytes, self.is_frozen())
+    }
+
+    /// A contiguous tensor's values on another device.
+    fn carried(self, device: &Device, mut bytes: Vec<u8>, frozen: bool) -> Result<Self> {
+        let storage = if frozen {
+            Storage::frozen_from_bytes(device, &bytes)?
+        } else {
+            bytes.resize(bytes.len().next_multiple_of(WORD), 0);
+            Storage::from_bytes(device, &bytes)?
+        };
+        Ok(Self { storage: Arc::new(storage), layout: Layout { offset: 0, ..self.layout }, dtype: self.dtype })
+    }
+
+    /// Whether the values can never change.
+    pub fn is_frozen(&self) -> bool {
+        self.storage.is_frozen()
     }
 
     /// The elements in row-major order. Submits and waits for the work that makes them.

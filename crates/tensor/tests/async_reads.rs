@@ -5,31 +5,10 @@
 mod common;
 
 use common::array::Array;
-use common::{Random, benches, check, disguised, shapes};
+use common::{Random, benches, block_on, check, disguised, shapes};
 use proptest::prelude::*;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use thalweg_runtime::Stream;
 use thalweg_tensor::{Binary, Error, Tensor};
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 #[test]
 fn every_tensor_reads_as_it_does_from_a_thread() {

@@ -40,6 +40,7 @@
 //! - A [`Tensor`] is a value. Operations read their operands and make a new tensor; they record their work and return
 //!   at once. [`Tensor::to_vec`] waits for the result; [`Tensor::to_vec_async`] is for async tasks.
 //! - A [`MutableTensor`] is a place: rows that any thread reads and changes, for caches that grow.
+//! - A [`Graph`] is operations that are recorded once and run often, for many short ones.
 //! - A [`Stream`] is an order of operations. Each thread has one without asking. What one stream writes and another
 //!   reads is ordered by the library; an [`Event`] orders or times what data alone does not.
 //! - An [`EmbeddingModel`] is shared by reference between threads.
@@ -63,9 +64,10 @@ pub use error::{Error, Result};
 pub use model::EmbeddingModel;
 pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, HostFn, KernelFailure, Limits};
 pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
-pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Stream};
-pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory};
+pub use thalweg_runtime::{Attached, Config, Counters, Device, Event, Finished, MemoryStats, Pool, Stream};
+pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
+pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};
 pub use thalweg_tensor::{
-    Activation, Binary, DType, Element, Error as TensorError, Kernel, MutableTensor, PackedMatrix, Pooling, Reduction,
-    Tensor, Unary, f16,
+    Activation, Binary, DType, Element, Error as TensorError, Graph, Kernel, MutableTensor, PackedMatrix, Pooling,
+    Reduction, Tensor, Unary, f16,
 };

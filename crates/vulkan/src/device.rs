@@ -99,7 +99,7 @@ impl Device for VulkanDevice {
     }
 
     fn prepare(&self, list: &Arc<List>) -> Result<()> {
-        list.check(&self.info.limits)?;
+        list.check_inner(&self.info.limits)?;
         list.prepared.set(Box::new(PreparedList::new(&self.context, list)?));
         Ok(())
     }

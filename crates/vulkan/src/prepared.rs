@@ -1,69 +1,87 @@
-//! Lists that are encoded once and submitted often.
+//! Lists that are encoded once and run often: secondary command buffers.
 //!
-//! A command buffer has words for failures and timestamps of its own, so it serves one submission at a time. Whoever submits a
-//! prepared list takes it; while it is away, further submissions of the list are encoded anew, as any other's.
+//! A command buffer that is submitted runs them, any number at a time. The words into which their kernels store failures are
+//! baked in; whoever runs one clears them before and copies them after ([`crate::queue`]).
 
 use crate::context::Context;
-use crate::queue::encode;
-use crate::slots::{Slot, Slots};
-use crate::sync::lock;
+use crate::memory::{Buffer, Use};
+use crate::queue::encode_inner;
+use crate::slots::{failure_bytes, failure_stride};
 use ash::vk;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use thalweg_hal::{List, Result};
 
-/// The encoded form of a list.
+/// The encoded form of a list. What the list names is kept by the list.
 pub struct PreparedList {
-    /// Names the device.
-    context: u64,
-    /// `None` while the device has it.
-    slot: Mutex<Option<Slot>>,
-    /// Holds the pool that the command buffer is of, and destroys what the slot holds.
-    slots: Slots,
+    context: Arc<Context>,
+    /// Used by `new` alone.
+    pool: vk::CommandPool,
+    commands: vk::CommandBuffer,
+    /// Of the device's own memory, which the host does not look at. `None` if no kernel can fail.
+    failures: Option<Buffer>,
+    failure_bytes: u64,
 }
 
 impl PreparedList {
-    /// Encodes a list, which passed [`List::check`].
+    /// Encodes a list, which passed [`List::check_inner`].
     ///
     /// # Errors
     /// What the driver says.
-    pub fn new(context: &Arc<Context>, list: &List) -> Result<Self> {
-        let slots = Slots::new(context)?;
-        let slot = slots.take(list)?;
-        // SAFETY: the slot is new, and its pool ours alone.
-        match unsafe { encode(context, &slot, list, vk::CommandBufferUsageFlags::empty()) } {
-            Ok(()) => Ok(Self { context: context.id, slot: Mutex::new(Some(slot)), slots }),
-            Err(error) => {
-                slots.give_back(slot);
-                Err(error)
-            }
-        }
-    }
-
-    /// The form of a list, if there is one and the device does not have it.
-    pub fn take(list: &List, context: &Arc<Context>) -> Result<Option<Slot>> {
-        let Some(prepared) = list.prepared.get::<Self>().filter(|prepared| prepared.context == context.id) else {
-            return Ok(None);
+    pub fn new(context: &Arc<Context>, list: &Arc<List>) -> Result<Self> {
+        context.check()?;
+        let failure_bytes = failure_bytes(context, list);
+        let failures = match failure_bytes {
+            0 => None,
+            bytes => Some(Buffer::new(context, bytes, Use::Device)?),
         };
-        let Some(mut slot) = lock(&prepared.slot).take() else { return Ok(None) };
-        match slot.make_room(context, list) {
-            Ok(()) => Ok(Some(slot)),
-            Err(error) => {
-                prepared.give_back(slot);
-                Err(error)
-            }
-        }
+        let info = vk::CommandPoolCreateInfo::default().queue_family_index(context.family);
+        // SAFETY: the family is the device's.
+        let pool = unsafe { context.device.create_command_pool(&info, None) };
+        let pool = pool.map_err(|e| context.error("vkCreateCommandPool", e))?;
+        // From here on `drop` cleans up.
+        let commands = vk::CommandBuffer::null();
+        let mut prepared = Self { context: Arc::clone(context), pool, commands, failures, failure_bytes };
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(vk::CommandBufferLevel::SECONDARY)
+            .command_buffer_count(1);
+        // SAFETY: the pool is ours alone.
+        let commands = unsafe { context.device.allocate_command_buffers(&info) };
+        let commands = commands.map_err(|e| context.error("vkAllocateCommandBuffers", e))?;
+        prepared.commands = commands.first().copied().unwrap_or_default();
+        let words = prepared.failures.as_ref().map_or(vk::Buffer::null(), |words| words.raw);
+        // SAFETY: the command buffer is new, secondary, and its pool ours alone; the list has passed.
+        unsafe { encode_inner(context, prepared.commands, words, list)? };
+        Ok(prepared)
     }
 
-    pub fn give_back(&self, slot: Slot) {
-        *lock(&self.slot) = Some(slot);
+    /// The form of a list on this device, if there is one.
+    pub fn of<'a>(list: &'a List, context: &Context) -> Option<&'a Self> {
+        list.prepared.get::<Self>().filter(|prepared| prepared.context.id == context.id)
+    }
+
+    pub fn commands(&self) -> vk::CommandBuffer {
+        self.commands
+    }
+
+    pub fn failures(&self) -> Option<&Buffer> {
+        self.failures.as_ref()
+    }
+
+    /// Bytes of the words for failures.
+    pub fn failure_bytes(&self) -> u64 {
+        self.failure_bytes
+    }
+
+    /// Kernels that can fail.
+    pub fn failing(&self, context: &Context) -> u64 {
+        self.failure_bytes / failure_stride(context)
     }
 }
 
 impl Drop for PreparedList {
     fn drop(&mut self) {
-        // A list that runs is held, so the slot is here.
-        if let Some(slot) = self.slot.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
-            self.slots.give_back(slot);
-        }
+        // SAFETY: a list that runs is held, and keeps this; so no command buffer that is in use runs it.
+        unsafe { self.context.device.destroy_command_pool(self.pool, None) };
     }
 }

@@ -43,15 +43,12 @@ impl VulkanQueue {
         Ok(Self { id: unique_id(), context: Arc::clone(context), hardware: context.assign_queue(), limits, slots })
     }
 
-    /// A list's command buffer, and where it goes when the list has run: to the queue, or to the list.
-    fn encoded(&self, list: &List) -> Result<(Slot, Option<Arc<Slots>>)> {
-        if let Some(slot) = PreparedList::take(list, &self.context)? {
-            return Ok((slot, None));
-        }
+    /// A slot with a list's commands.
+    fn encoded(&self, list: &Arc<List>) -> Result<Slot> {
         let slot = self.slots.take(list)?;
         // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
-        match unsafe { encode(&self.context, &slot, list, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT) } {
-            Ok(()) => Ok((slot, Some(Arc::clone(&self.slots)))),
+        match unsafe { encode(&self.context, &slot, list) } {
+            Ok(()) => Ok(slot),
             Err(error) => {
                 self.slots.give_back(slot);
                 Err(error)
@@ -77,7 +74,7 @@ impl Queue for VulkanQueue {
         let counter = Counter::of(&signal.timeline, context)?;
         // What earlier lists had may serve this one.
         counter.collect();
-        let (slot, home) = self.encoded(list)?;
+        let (slot, home) = (self.encoded(list)?, Arc::clone(&self.slots));
         let commands = [slot.commands];
         let claim = match counter.claim(signal.value, self.id) {
             Ok(claim) => claim,
@@ -124,29 +121,53 @@ impl fmt::Debug for VulkanQueue {
     }
 }
 
-/// Records a list.
+/// Records a list to be submitted once.
 ///
 /// # Safety
 /// - The slot is not in use, and its pool is used by this thread alone.
 /// - The list passed [`List::check`].
-pub unsafe fn encode(context: &Context, slot: &Slot, list: &List, usage: vk::CommandBufferUsageFlags) -> Result<()> {
-    let begin = vk::CommandBufferBeginInfo::default().flags(usage);
-    // SAFETY: the command buffer is not in use, by the caller's promise; beginning resets it.
-    unsafe { context.device.begin_command_buffer(slot.commands, &begin) }
-        .map_err(|e| context.error("vkBeginCommandBuffer", e))?;
-    let mut encoder = Encoder { context, slot, list, bound: vk::Pipeline::null(), failing: 0, query: 0 };
-    let recorded = encoder.record();
-    // Also after an error: a command buffer that is being recorded cannot be begun again.
-    // SAFETY: it is being recorded.
-    let ended = unsafe { context.device.end_command_buffer(slot.commands) };
-    recorded?;
-    ended.map_err(|e| context.error("vkEndCommandBuffer", e))
+unsafe fn encode(context: &Context, slot: &Slot, list: &Arc<List>) -> Result<()> {
+    let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+    let mut encoder = Encoder::new(context, slot.commands, slot.failure_buffer(), slot.queries(list));
+    // SAFETY: by the caller's promises.
+    unsafe {
+        encoder.record(&begin, |encoder| {
+            encoder.reset_queries();
+            encoder.list(list)?;
+            // The host sees a value and then reads, or writes: results that are mapped, and the words for failures.
+            encoder.barrier(vk::PipelineStageFlags::HOST, HOST);
+            Ok(())
+        })
+    }
 }
 
+/// Records a list for other command buffers to run, with words of its own for failures.
+///
+/// # Safety
+/// - The command buffer is a secondary one, not in use, and its pool is used by this thread alone.
+/// - The list passed [`List::check_inner`].
+pub unsafe fn encode_inner(
+    context: &Context,
+    commands: vk::CommandBuffer,
+    failures: vk::Buffer,
+    list: &List,
+) -> Result<()> {
+    let inherited = vk::CommandBufferInheritanceInfo::default();
+    let often = vk::CommandBufferUsageFlags::SIMULTANEOUS_USE;
+    let begin = vk::CommandBufferBeginInfo::default().flags(often).inheritance_info(&inherited);
+    let mut encoder = Encoder::new(context, commands, failures, (vk::QueryPool::null(), 0));
+    // SAFETY: by the caller's promises.
+    unsafe { encoder.record(&begin, |encoder| encoder.commands(list)) }
+}
+
+/// Records commands into a command buffer.
 struct Encoder<'a> {
     context: &'a Context,
-    slot: &'a Slot,
-    list: &'a List,
+    commands: vk::CommandBuffer,
+    /// The words for failures.
+    failures: vk::Buffer,
+    /// The pool of timestamps, and how many of it the list uses.
+    queries: (vk::QueryPool, u32),
     bound: vk::Pipeline,
     /// Kernels so far that can fail.
     failing: u64,
@@ -154,33 +175,103 @@ struct Encoder<'a> {
     query: u32,
 }
 
-impl Encoder<'_> {
-    fn record(&mut self) -> Result<()> {
-        let (device, commands) = (&self.context.device, self.slot.commands);
-        let (pool, queries) = self.slot.queries(self.list);
+impl<'a> Encoder<'a> {
+    fn new(
+        context: &'a Context,
+        commands: vk::CommandBuffer,
+        failures: vk::Buffer,
+        queries: (vk::QueryPool, u32),
+    ) -> Self {
+        Self { context, commands, failures, queries, bound: vk::Pipeline::null(), failing: 0, query: 0 }
+    }
+
+    /// Begins and ends the command buffer around what `body` records.
+    ///
+    /// # Safety
+    /// - The command buffer is not in use, and its pool is used by this thread alone.
+    unsafe fn record(
+        &mut self,
+        begin: &vk::CommandBufferBeginInfo<'_>,
+        body: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let (context, commands) = (self.context, self.commands);
+        // SAFETY: the command buffer is not in use, by the caller's promise; beginning resets it.
+        unsafe { context.device.begin_command_buffer(commands, begin) }
+            .map_err(|e| context.error("vkBeginCommandBuffer", e))?;
+        let recorded = body(self);
+        // Also after an error: a command buffer that is being recorded cannot be begun again.
+        // SAFETY: it is being recorded.
+        let ended = unsafe { context.device.end_command_buffer(commands) };
+        recorded?;
+        ended.map_err(|e| context.error("vkEndCommandBuffer", e))
+    }
+
+    fn reset_queries(&self) {
+        let (pool, queries) = self.queries;
         if queries > 0 {
             // SAFETY: the pool has so many queries, none of which is in use; here and below: the command buffer is being
             // recorded by this thread, and everything named is the device's.
-            unsafe { device.cmd_reset_query_pool(commands, pool, 0, queries) };
+            unsafe { self.context.device.cmd_reset_query_pool(self.commands, pool, 0, queries) };
         }
-        for command in &self.list.commands {
+    }
+
+    /// A list: in its prepared form, if there is one.
+    fn list(&mut self, list: &List) -> Result<()> {
+        match PreparedList::of(list, self.context) {
+            Some(prepared) => {
+                self.execute(prepared);
+                Ok(())
+            }
+            None => self.commands(list),
+        }
+    }
+
+    /// The prepared form of a list. Its words for failures are the same each time, and the host may not have looked at those of
+    /// another submission yet: they are cleared before, and copied to this submission's after.
+    fn execute(&mut self, prepared: &PreparedList) {
+        let (device, commands) = (&self.context.device, self.commands);
+        if let Some(words) = prepared.failures() {
+            // SAFETY: as in `reset_queries`; whole words. What used them before is ordered before this, as whatever the list
+            // writes is.
+            unsafe { device.cmd_fill_buffer(commands, words.raw, 0, vk::WHOLE_SIZE, 0) };
+            self.barrier(STAGES, READS | WRITES);
+        }
+        // SAFETY: as in `reset_queries`; the secondary command buffer is recorded, for simultaneous use, of the same family, and
+        // kept by the list.
+        unsafe { device.cmd_execute_commands(commands, &[prepared.commands()]) };
+        self.bound = vk::Pipeline::null();
+        if let Some(words) = prepared.failures() {
+            self.barrier(STAGES, READS | WRITES);
+            let (to, _) = Slot::failure_words(self.context, self.failing);
+            let copy = vk::BufferCopy::default().dst_offset(to).size(prepared.failure_bytes());
+            // SAFETY: as in `reset_queries`; both have so many bytes, by `Slot::make_room`.
+            unsafe { device.cmd_copy_buffer(commands, words.raw, self.failures, &[copy]) };
+            self.failing += prepared.failing(self.context);
+        }
+    }
+
+    fn commands(&mut self, list: &List) -> Result<()> {
+        let (device, commands) = (&self.context.device, self.commands);
+        let (pool, queries) = self.queries;
+        for command in &list.commands {
             match command {
                 Command::Dispatch { pipeline, bindings, params, extent } => {
-                    let pipeline = VulkanPipeline::of(&*self.list.pipelines[*pipeline as usize], self.context)?;
-                    let params = &self.list.params[params.range()];
-                    self.dispatch(pipeline, &self.list.bindings[bindings.range()], params, *extent)?;
+                    let pipeline = VulkanPipeline::of(&*list.pipelines[*pipeline as usize], self.context)?;
+                    let params = &list.params[params.range()];
+                    self.dispatch(list, pipeline, &list.bindings[bindings.range()], params, *extent)?;
                 }
+                Command::Run { list: inner, .. } => self.list(&list.lists[*inner as usize])?,
                 Command::Copy { bindings } => {
-                    let [from, to] = &self.list.bindings[bindings.range()] else { continue }; // two, by `List::check`
+                    let [from, to] = &list.bindings[bindings.range()] else { continue }; // two, by `List::check`
                     let copy = vk::BufferCopy::default().src_offset(from.offset).dst_offset(to.offset).size(from.bytes);
-                    let (from, to) = (self.buffer(from)?, self.buffer(to)?);
+                    let (from, to) = (self.buffer(list, from)?, self.buffer(list, to)?);
                     // SAFETY: as above; the ranges are inside, and do not overlap.
                     unsafe { device.cmd_copy_buffer(commands, from, to, &[copy]) };
                 }
                 Command::Fill { bindings, pattern } => {
-                    let [to] = &self.list.bindings[bindings.range()] else { continue }; // one, by `List::check`
+                    let [to] = &list.bindings[bindings.range()] else { continue }; // one, by `List::check`
                     // SAFETY: as above; whole words.
-                    unsafe { device.cmd_fill_buffer(commands, self.buffer(to)?, to.offset, to.bytes, *pattern) };
+                    unsafe { device.cmd_fill_buffer(commands, self.buffer(list, to)?, to.offset, to.bytes, *pattern) };
                 }
                 Command::Barrier => self.barrier(STAGES, READS | WRITES),
                 Command::Timestamp if self.query < queries => {
@@ -194,27 +285,26 @@ impl Encoder<'_> {
                 Command::Timestamp => {}
             }
         }
-        // The host sees a value and then reads, or writes: results that are mapped, and the words for failures.
-        self.barrier(vk::PipelineStageFlags::HOST, HOST);
         Ok(())
     }
 
     fn dispatch(
         &mut self,
+        list: &List,
         pipeline: &VulkanPipeline,
         bindings: &[Binding],
         params: &[u8],
         extent: [u32; 3],
     ) -> Result<()> {
-        let (device, commands) = (&self.context.device, self.slot.commands);
+        let (device, commands) = (&self.context.device, self.commands);
         let mut buffers = SmallVec::<[[vk::DescriptorBufferInfo; 1]; MAX_BINDINGS + 1]>::new();
         for binding in bindings {
-            let buffer = self.buffer(binding)?;
+            let buffer = self.buffer(list, binding)?;
             buffers.push([vk::DescriptorBufferInfo { buffer, offset: binding.offset, range: binding.bytes }]);
         }
         if pipeline.fails() {
             let (offset, range) = Slot::failure_words(self.context, self.failing);
-            buffers.push([vk::DescriptorBufferInfo { buffer: self.slot.failure_buffer(), offset, range }]);
+            buffers.push([vk::DescriptorBufferInfo { buffer: self.failures, offset, range }]);
             self.failing += 1;
         }
         let mut writes = SmallVec::<[vk::WriteDescriptorSet<'_>; MAX_BINDINGS + 1]>::new();
@@ -224,7 +314,7 @@ impl Encoder<'_> {
         }
         let [x, y, z] = pipeline.groups(extent, params);
         let compute = vk::PipelineBindPoint::COMPUTE;
-        // SAFETY: as in `record`; the descriptors and parameters are those of the pipeline's layout, and the number of
+        // SAFETY: as in `reset_queries`; the descriptors and parameters are those of the pipeline's layout, and the number of
         // workgroups is within the limits, by `List::check`.
         unsafe {
             if pipeline.raw != self.bound {
@@ -243,11 +333,11 @@ impl Encoder<'_> {
     }
 
     /// The buffer of a binding.
-    fn buffer(&self, binding: &Binding) -> Result<vk::Buffer> {
+    fn buffer(&self, list: &List, binding: &Binding) -> Result<vk::Buffer> {
         if binding.bytes == 0 {
             return Err(Violation::Malformed { command: 0, what: "an empty binding" }.into());
         }
-        let memory = &*self.list.memories[binding.memory as usize];
+        let memory = &*list.memories[binding.memory as usize];
         Ok(VulkanMemory::of(memory, self.context)?.buffer.raw)
     }
 
@@ -255,10 +345,9 @@ impl Encoder<'_> {
     fn barrier(&self, stages: vk::PipelineStageFlags, accesses: vk::AccessFlags) {
         let barrier = [vk::MemoryBarrier::default().src_access_mask(WRITES).dst_access_mask(accesses)];
         let none = vk::DependencyFlags::empty();
-        // SAFETY: as in `record`.
+        // SAFETY: as in `reset_queries`.
         unsafe {
-            let commands = self.slot.commands;
-            self.context.device.cmd_pipeline_barrier(commands, STAGES, stages, none, &barrier, &[], &[]);
+            self.context.device.cmd_pipeline_barrier(self.commands, STAGES, stages, none, &barrier, &[], &[]);
         }
     }
 }

@@ -43,7 +43,7 @@ impl Slots {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn take(&self, list: &List) -> Result<Slot> {
+    pub fn take(&self, list: &Arc<List>) -> Result<Slot> {
         let free = lock(&self.free).pop();
         let mut slot = match free {
             Some(slot) => slot,
@@ -84,13 +84,18 @@ impl Drop for Slots {
     }
 }
 
-/// The kernels of a list that can fail, as their commands' indices, in order.
-fn fallible(list: &List) -> impl Iterator<Item = (usize, &VulkanPipeline)> {
-    list.commands.iter().enumerate().filter_map(|(index, command)| {
-        let Command::Dispatch { pipeline, .. } = command else { return None };
-        let pipeline = VulkanPipeline::known(&*list.pipelines[*pipeline as usize])?;
-        pipeline.fails().then_some((index, pipeline))
+/// The kernels of a list that can fail, those of lists that it runs among them, as their commands' indices, in order.
+fn fallible(list: &Arc<List>) -> impl Iterator<Item = (u32, &VulkanPipeline)> {
+    List::steps(list).filter_map(|step| {
+        let Command::Dispatch { pipeline, .. } = step.command() else { return None };
+        let pipeline = VulkanPipeline::known(&*step.list.pipelines[*pipeline as usize])?;
+        pipeline.fails().then_some((step.index, pipeline))
     })
+}
+
+/// Bytes of the words that the kernels of a list have for their failures.
+pub fn failure_bytes(context: &Context, list: &Arc<List>) -> u64 {
+    fallible(list).count() as u64 * failure_stride(context)
 }
 
 fn timestamps(list: &List) -> impl Iterator<Item = usize> {
@@ -103,8 +108,8 @@ fn timestamps(list: &List) -> impl Iterator<Item = usize> {
 
 impl Slot {
     /// Makes the reports of a list fit, and forgets those of the last one.
-    pub fn make_room(&mut self, context: &Arc<Context>, list: &List) -> Result<()> {
-        let needed = fallible(list).count() as u64 * failure_stride(context);
+    fn make_room(&mut self, context: &Arc<Context>, list: &Arc<List>) -> Result<()> {
+        let needed = failure_bytes(context, list);
         if needed > 0 {
             if self.failures.as_ref().is_none_or(|buffer| buffer.bytes() < needed) {
                 self.failures = Some(Buffer::new(context, needed.next_power_of_two(), Use::Host)?);
@@ -148,7 +153,7 @@ impl Slot {
     }
 
     /// What there is to say of a list that has run.
-    pub fn report(&self, context: &Context, list: &List, value: u64, reports: &mut Vec<Report>) {
+    pub fn report(&self, context: &Context, list: &Arc<List>, value: u64, reports: &mut Vec<Report>) {
         if let Some(mapped) = self.failures.as_ref().and_then(Buffer::mapped) {
             for (at, (command, pipeline)) in fallible(list).enumerate() {
                 let (offset, _) = Self::failure_words(context, at as u64);
@@ -159,7 +164,7 @@ impl Slot {
                     let failure = pipeline.failure(code, number);
                     let kernel = pipeline.name().to_owned();
                     let what = Reported::Failed(Error::Kernel { kernel, failure });
-                    reports.push(Report { value, command: command as u32, what });
+                    reports.push(Report { value, command, what });
                 }
             }
         }
@@ -183,7 +188,7 @@ impl Slot {
 }
 
 /// From one kernel's words to the next one's.
-fn failure_stride(context: &Context) -> u64 {
+pub fn failure_stride(context: &Context) -> u64 {
     FAILURE_BYTES.max(context.limits.min_storage_buffer_offset_alignment)
 }
 

@@ -5,7 +5,6 @@
 
 use crate::NAME;
 use crate::context::Context;
-use crate::prepared::PreparedList;
 use crate::slots::{Slot, Slots};
 use crate::sync::lock;
 use ash::vk;
@@ -119,8 +118,8 @@ pub struct Running {
     pub value: u64,
     pub list: Arc<List>,
     pub slot: Slot,
-    /// Where the slot came from: a queue, or else the prepared list.
-    pub home: Option<Arc<Slots>>,
+    /// Where the slot came from.
+    pub home: Arc<Slots>,
     /// What it waits for: held, and never looked at. Not the timelines, which may hold each other's lists.
     pub _waits: SmallVec<[Arc<Semaphore>; 4]>,
 }
@@ -257,12 +256,7 @@ pub struct Claim {
 impl Running {
     /// The device is done with the list.
     pub fn finish(self) {
-        let Self { slot, home, list, .. } = self;
-        match (home, list.prepared.get::<PreparedList>()) {
-            (Some(slots), _) => slots.give_back(slot),
-            (None, Some(prepared)) => prepared.give_back(slot),
-            (None, None) => debug_assert!(false, "a slot has no home"),
-        }
+        self.home.give_back(self.slot);
     }
 }
 

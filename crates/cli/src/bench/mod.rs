@@ -6,6 +6,7 @@
 //! latency; that takes a few microseconds.
 
 mod histogram;
+mod memory;
 mod texts;
 
 use std::sync::RwLock;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use thalweg::EmbeddingModel;
 
 use self::histogram::Histogram;
+use self::memory::MemoryFile;
 use self::texts::{Random, Texts};
 use crate::args::BenchArgs;
 use crate::error::Error;
@@ -70,8 +72,9 @@ struct Tally {
 /// # Errors
 ///
 /// A device or model that cannot be opened, a request that fails or whose result is wrong, or too short a time to finish
-/// a single request in.
+/// a single request in. A file that cannot be written, before anything else is done.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
+    let memory = args.memory.as_deref().map(MemoryFile::open).transpose()?;
     let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
     let texts = Texts::new(&model, args.tokens as usize)?;
     let mut report = Report {
@@ -100,6 +103,9 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         let run = measure(&setting)?;
         crate::say(&run.row());
         report.runs.push(run);
+    }
+    if let Some(memory) = memory {
+        memory.write(&device)?;
     }
     if args.json { crate::print_json(&report) } else { Ok(()) }
 }

@@ -40,6 +40,31 @@ fn json_is_one_document_and_the_table_is_for_people() {
 }
 
 #[test]
+fn the_memory_is_written_to_a_file_and_a_path_that_cannot_be_is_said_at_once() {
+    let place = Place::new();
+    let file = place.path("memory.json");
+    // Longer than what replaces it.
+    std::fs::write(&file, "x".repeat(1 << 20)).unwrap();
+    let ended = bench(&place).flag("--threads", "2").flag("--memory", file.to_str().unwrap()).run();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let snapshot: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let number = |value: &Value| value.as_u64().unwrap();
+    let stats = &snapshot["stats"];
+    let segments = snapshot["segments"].as_array().unwrap();
+    let bytes: u64 = segments.iter().map(|segment| number(&segment["bytes"])).sum();
+    assert_eq!(bytes + number(&stats["in_transit"]), number(&stats["reserved"]));
+    assert!(number(&stats["frozen"]) > 0 && number(&stats["hits"]) > 0, "{stats}");
+    // The weights are in a pool with the name of the model's directory.
+    let name = place.model().file_name().unwrap().to_str().unwrap().to_owned();
+    let frozen = |segment: &&Value| segment["spans"].as_array().unwrap().iter().any(|span| span["state"] == "frozen");
+    assert!(segments.iter().filter(frozen).all(|segment| segment["pool"] == name.as_str()));
+    // Before the model is looked for.
+    let nowhere = place.path("nothing").join("memory.json");
+    let missing = Invocation::new("bench").flag("--model", place.path("no model"));
+    missing.flag("--memory", nowhere.to_str().unwrap()).run().assert_fails(1, &["cannot write", "memory.json"]);
+}
+
+#[test]
 fn lengths_that_the_model_cannot_have_are_wrong_usage() {
     let place = Place::new();
     bench(&place).flag("--tokens", "2").run().assert_fails(2, &["--tokens 2", "2 special"]);

@@ -7,6 +7,7 @@ mod dense;
 mod embedding;
 mod failures;
 mod fill;
+mod graph;
 mod in_place;
 mod lengths;
 mod matmul;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         embedding::CASES,
         failures::CASES,
         fill::CASES,
+        graph::CASES,
         in_place::CASES,
         lengths::CASES,
         matmul::CASES,

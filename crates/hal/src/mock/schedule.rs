@@ -27,10 +27,11 @@ struct HardwareQueue {
 struct Running {
     /// The queue that it was submitted to.
     queue: usize,
-    list: Arc<List>,
+    /// Each command with the list whose tables it names, its index there, and that of the submitted list's command.
+    steps: Vec<(Arc<List>, usize, u32)>,
     waits: Vec<(Arc<MockTimeline>, u64)>,
     signal: (Arc<MockTimeline>, u64),
-    /// Commands that have not run, by index.
+    /// Steps that have not been taken, by index.
     left: Vec<usize>,
     /// Commands that failed, and the times of timestamps.
     reports: Vec<(u32, Reported)>,
@@ -69,8 +70,9 @@ impl State {
         signal: (Arc<MockTimeline>, u64),
         device: &str,
     ) {
-        let left = (0..list.commands.len()).collect();
-        let running = Running { queue, list: Arc::clone(list), waits, signal, left, reports: Vec::new() };
+        let steps: Vec<_> = List::steps(list).map(|step| (Arc::clone(step.list), step.at, step.index)).collect();
+        let left = (0..steps.len()).collect();
+        let running = Running { queue, steps, waits, signal, left, reports: Vec::new() };
         let at = queue % self.queues.len();
         self.queues[at].lists.push_back(running);
         for _ in 0..self.random.usize(..3) {
@@ -126,18 +128,18 @@ impl State {
             }
             Step::Run { queue, list, left } => {
                 let running = &mut self.queues[queue].lists[list];
-                let index = running.left.remove(left);
-                let command = &running.list.commands[index];
+                let (list, at, index) = &running.steps[running.left.remove(left)];
+                let command = &list.commands[*at];
                 if *command == Command::Timestamp {
                     // A clock of its own, so that the times come from the seed too.
-                    running.reports.push((index as u32, Reported::Time(Duration::from_nanos(self.steps))));
+                    running.reports.push((*index, Reported::Time(Duration::from_nanos(self.steps))));
                     return true;
                 }
                 // SAFETY: every access to the device's bytes happens under its lock, which the caller holds; the list
                 // was checked when it was submitted.
-                let result = unsafe { host::execute(&running.list, command, 0..host::items(command), device) };
+                let result = unsafe { host::execute(list, command, 0..host::items(command), device) };
                 if let Err(error) = result {
-                    running.reports.push((index as u32, Reported::Failed(error)));
+                    running.reports.push((*index, Reported::Failed(error)));
                 }
             }
         }
@@ -146,7 +148,8 @@ impl State {
 }
 
 impl Running {
-    fn is_barrier(&self, command: usize) -> bool {
-        self.list.commands[command] == Command::Barrier
+    fn is_barrier(&self, step: usize) -> bool {
+        let (list, at, _) = &self.steps[step];
+        list.commands[*at] == Command::Barrier
     }
 }

@@ -175,7 +175,7 @@ impl Model {
             timeline: reservation.timeline,
             value: signal.value,
         });
-        if !list.commands.is_empty() {
+        if List::steps(list).next().is_some() {
             state.reach.join(&start);
         }
         match self.enter(list, &start, &mut reservation) {
@@ -193,9 +193,9 @@ impl Model {
     }
 
     /// The inner device has accepted the list.
-    pub(super) fn confirm(&mut self, list: &List, reservation: &Reservation) {
+    pub(super) fn confirm(&mut self, list: &Arc<List>, reservation: &Reservation) {
         self.report.submissions += 1;
-        self.report.commands += list.commands.len() as u64;
+        self.report.commands += List::steps(list).count() as u64;
         // Not there any more if the host has seen it complete meanwhile.
         if let Some(state) = self.timelines.get_mut(&reservation.timeline)
             && let Some(promise) = state.promises.iter_mut().rfind(|promise| promise.value == reservation.value)
@@ -205,7 +205,7 @@ impl Model {
     }
 
     /// The inner device has refused the list, or it has a violation: as if it had never been there.
-    pub(super) fn roll_back(&mut self, list: &List, reservation: Reservation) {
+    pub(super) fn roll_back(&mut self, list: &Arc<List>, reservation: Reservation) {
         let Reservation { queue, first, timeline, value, fence_before, reach_before, displaced } = reservation;
         if let Some(state) = self.timelines.get_mut(&timeline) {
             state.promises.retain(|promise| promise.submitted || promise.value != value);
@@ -213,7 +213,8 @@ impl Model {
                 self.timelines.remove(&timeline);
             }
         }
-        self.history.undo(queue, first, list.memories.iter().map(|memory| memory.id()), displaced);
+        let memories = List::with_inner(list).flat_map(|list| list.memories.iter().map(|memory| memory.id()));
+        self.history.undo(queue, first, memories, displaced);
         let state = &mut self.queues[queue];
         state.commands = first - 1;
         state.fence = fence_before;
@@ -327,11 +328,12 @@ impl Model {
     }
 
     /// Walks the commands of a list: checks each access, then records it.
-    fn enter(&mut self, list: &List, start: &Clock, reservation: &mut Reservation) -> Result<(), Violation> {
+    fn enter(&mut self, list: &Arc<List>, start: &Clock, reservation: &mut Reservation) -> Result<(), Violation> {
         let &mut Reservation { queue, first, timeline, value, .. } = reservation;
         // Until the first barrier the list starts at `start`; from then on, the queue's fence has that too.
         let mut fenced = false;
-        for (index, command) in list.commands.iter().enumerate() {
+        for step in List::steps(list) {
+            let (list, command) = (step.list, step.command());
             let state = &mut self.queues[queue];
             state.commands += 1;
             state.reach.advance(queue, state.commands);
@@ -350,7 +352,8 @@ impl Model {
                 }
                 let before = if fenced { &self.queues[queue].fence } else { start };
                 if let Some((Range { start, end }, other)) = self.conflict(memory, &bytes, kind, before) {
-                    return Err(Violation::Unordered { timeline, value, command: index, memory, start, end, other });
+                    let command = step.index as usize;
+                    return Err(Violation::Unordered { timeline, value, command, memory, start, end, other });
                 }
                 let recording = Recording { epoch, before, list_start: first, host: &self.host };
                 self.history.record(memory, &bytes, kind, &recording, &mut reservation.displaced);

@@ -55,33 +55,55 @@ impl Memory for Budgeted {
 /// Bytes and number of driver allocations taken from a device, and their limits.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: u64,
-    max_allocations: u64,
+    limits: Limits,
     /// Reserved before an allocation is made, given back after it is freed. Written by anyone.
     bytes: AtomicU64,
     /// Likewise.
     allocations: AtomicU64,
-    /// The part of `bytes` that is frozen; for reports.
-    frozen: AtomicU64,
+    /// The most that `bytes` ever was. Written by anyone, after `bytes`.
+    peak: AtomicU64,
+}
+
+/// What may be taken from the device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most bytes.
+    pub(crate) hard: u64,
+    /// Above it, what is cached is used up before more is taken.
+    pub(crate) soft: u64,
+    /// The most allocations.
+    pub(crate) allocations: u64,
 }
 
 impl Budget {
-    pub(crate) fn new(limit: u64, max_allocations: u64) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { limit, max_allocations, bytes: zero(), allocations: zero(), frozen: zero() }
+        Self { limits, bytes: zero(), allocations: zero(), peak: zero() }
     }
 
     /// Takes `bytes` for one allocation if they are there.
     fn reserve(&self, bytes: u64) -> bool {
-        if !add_within(&self.bytes, bytes, self.limit) {
-            return false;
-        }
-        let counted = add_within(&self.allocations, 1, self.max_allocations);
-        if !counted {
+        let Some(reserved) = add_within(&self.bytes, bytes, self.limits.hard) else { return false };
+        if add_within(&self.allocations, 1, self.limits.allocations).is_none() {
             // Relaxed, as in `add_within`.
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
         }
-        counted
+        // Relaxed: a figure for reports.
+        self.peak.fetch_max(reserved, Ordering::Relaxed);
+        true
+    }
+
+    /// Whether so many bytes more would be above the soft limit.
+    pub(crate) fn is_pressed(&self, bytes: u64) -> bool {
+        self.reserved().saturating_add(bytes) > self.limits.soft
+    }
+
+    /// Whether `bytes` could be reserved once so much has been given back.
+    pub(crate) fn fits_without(&self, bytes: u64, given_back: (u64, u64)) -> bool {
+        let (reserved, allocations) = (self.reserved(), self.allocations());
+        reserved.saturating_sub(given_back.0).checked_add(bytes).is_some_and(|sum| sum <= self.limits.hard)
+            && allocations.saturating_sub(given_back.1) < self.limits.allocations
     }
 
     /// Gives an allocation's bytes back.
@@ -91,14 +113,8 @@ impl Budget {
         self.allocations.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts bytes, reserved already, as frozen, or no longer.
-    pub(crate) fn count_frozen(&self, bytes: i64) {
-        // Relaxed: a figure for reports. Adding a negative number wraps to the right result.
-        self.frozen.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(crate) fn reserved(&self) -> u64 {
@@ -109,15 +125,15 @@ impl Budget {
         self.allocations.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn frozen(&self) -> u64 {
-        self.frozen.load(Ordering::Relaxed)
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
     }
 }
 
-/// Adds if the sum stays within the limit. Relaxed: the counters guard no data, only their own sum.
-fn add_within(counter: &AtomicU64, amount: u64, limit: u64) -> bool {
+/// Adds if the sum stays within the limit, and says what it is then. Relaxed: the counters guard no data, only their own sum.
+fn add_within(counter: &AtomicU64, amount: u64, limit: u64) -> Option<u64> {
     let add = |now: u64| now.checked_add(amount).filter(|sum| *sum <= limit);
-    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(|before| before + amount)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -126,7 +142,7 @@ mod tests {
 
     #[test]
     fn both_limits_hold_and_a_refusal_leaves_no_trace() {
-        let budget = Budget::new(100, 2);
+        let budget = Budget::new(Limits { hard: 100, soft: 80, allocations: 2 });
         assert!(budget.reserve(60));
         assert!(!budget.reserve(41));
         assert!(budget.reserve(40));
@@ -135,5 +151,9 @@ mod tests {
         assert!(!budget.reserve(1), "a third allocation");
         assert_eq!((budget.reserved(), budget.allocations()), (61, 2));
         assert!(!budget.reserve(u64::MAX), "no overflow");
+        assert_eq!(budget.peak(), 100);
+        assert!(budget.is_pressed(20) && !budget.is_pressed(19) && budget.is_pressed(u64::MAX));
+        assert!(budget.fits_without(99, (60, 1)) && !budget.fits_without(100, (60, 1)));
+        assert!(!budget.fits_without(1, (0, 0)), "a third allocation");
     }
 }

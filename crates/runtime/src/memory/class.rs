@@ -6,9 +6,9 @@ use thalweg_hal::BINDING_ALIGNMENT;
 const STEPS: u64 = 8;
 /// Number of classes: up to 2^51 bytes.
 pub(crate) const CLASSES: usize = 328;
-/// Segments of small classes have about this many bytes.
-const SMALL_SEGMENT: u64 = 256 * 1024;
-/// The most blocks of one segment.
+/// Spans of small classes have about this many bytes.
+const SMALL_SPAN: u64 = 256 * 1024;
+/// The most blocks of one span.
 const MAX_BLOCKS: u64 = 64;
 
 /// A size class: all its blocks have the same size.
@@ -36,9 +36,9 @@ impl Class {
         Some(Self { index, bytes: units * BINDING_ALIGNMENT })
     }
 
-    /// How many blocks a segment of this class has.
-    pub(crate) fn blocks_per_segment(self) -> u64 {
-        (SMALL_SEGMENT / self.bytes).clamp(1, MAX_BLOCKS)
+    /// How many blocks a span of this class has, unless memory is short.
+    pub(crate) fn blocks_per_span(self) -> u64 {
+        (SMALL_SPAN / self.bytes).clamp(1, MAX_BLOCKS)
     }
 }
 

@@ -1,6 +1,8 @@
-//! Blocks, segments, and one stream's free lists.
+//! Blocks, the spans that they are of, and one stream's free lists.
 
+use super::arena::Place;
 use super::class::{CLASSES, Class};
+use super::store::StreamUse;
 use crate::hazard::{Hazard, Uses};
 use crate::sync::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -10,37 +12,24 @@ use thalweg_hal::Memory;
 /// How many of the oldest free blocks are asked for one that is settled.
 const PROBES: usize = 4;
 
-/// A driver allocation, divided into blocks of one class.
+/// A span of the arena, divided into blocks of one class.
 #[derive(Debug)]
-pub(crate) struct Segment {
+pub(crate) struct Span {
     pub(crate) memory: Arc<dyn Memory>,
+    /// Where the arena knows it.
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
     blocks: u64,
 }
 
 /// Bytes that are handed out as one.
 #[derive(Debug)]
 pub(crate) struct Block {
-    pub(crate) segment: Arc<Segment>,
+    pub(crate) span: Arc<Span>,
+    /// In the memory.
     pub(crate) offset: u64,
     pub(crate) class: Class,
     pub(crate) hazard: Hazard,
-}
-
-/// The size of the segment that [`split_segment`] expects for a class.
-pub(crate) fn segment_bytes(class: Class) -> u64 {
-    class.bytes * class.blocks_per_segment()
-}
-
-/// Divides a new segment into blocks.
-#[allow(clippy::vec_box)] // see `Returns`
-pub(crate) fn split_segment(class: Class, memory: Arc<dyn Memory>) -> Vec<Box<Block>> {
-    let blocks = class.blocks_per_segment();
-    let segment = Arc::new(Segment { memory, blocks });
-    let block = |index| {
-        let hazard = Hazard::new(Uses::default());
-        Box::new(Block { segment: Arc::clone(&segment), offset: index * class.bytes, class, hazard })
-    };
-    (0..blocks).map(block).collect()
 }
 
 /// Blocks that were freed and wait for their owner to fetch them. Written by any thread, emptied by the owner.
@@ -69,11 +58,32 @@ pub(crate) struct Heap {
     free: Vec<VecDeque<Box<Block>>>,
     /// Bytes ever handed out.
     pub(crate) handed_out: u64,
+    /// Bytes ever freed, as far as they have been fetched.
+    fetched: u64,
+    /// No less than the most bytes that were ever live.
+    pub(crate) peak: u64,
+    /// Bytes of all its spans.
+    pub(crate) owned: u64,
+    /// Blocks ever handed out.
+    pub(crate) allocations: u64,
+    /// How often there was none.
+    pub(crate) misses: u64,
+    /// `allocations` when it was last asked whether the stream is idle.
+    seen: u64,
 }
 
 impl Heap {
     pub(crate) fn new() -> Self {
-        Self { free: (0..CLASSES).map(|_| VecDeque::new()).collect(), handed_out: 0 }
+        Self {
+            free: (0..CLASSES).map(|_| VecDeque::new()).collect(),
+            handed_out: 0,
+            fetched: 0,
+            peak: 0,
+            owned: 0,
+            allocations: 0,
+            misses: 0,
+            seen: 0,
+        }
     }
 
     /// A free block, or `None` for a miss. For commands the one freed last, whose bytes are likeliest in a cache; for
@@ -108,14 +118,25 @@ impl Heap {
                 }
             }
         };
-        self.handed_out += block.class.bytes;
+        self.hand_out(block.class);
         Some(block)
+    }
+
+    fn hand_out(&mut self, class: Class) {
+        self.allocations += 1;
+        self.handed_out += class.bytes;
+        // What was freed and not fetched counts as live, so this is never too small.
+        self.peak = self.peak.max(self.handed_out - self.fetched);
     }
 
     /// Moves returned blocks to the free lists.
     pub(crate) fn fetch(&mut self, returns: &Mutex<Returns>) {
         // The lock is held for the swap alone: whoever frees a block must not wait for the sorting.
-        let mut blocks = std::mem::take(&mut returns.lock().blocks);
+        let mut blocks = {
+            let mut returns = returns.lock();
+            self.fetched = returns.bytes;
+            std::mem::take(&mut returns.blocks)
+        };
         for block in blocks.drain(..) {
             self.free[block.class.index].push_back(block);
         }
@@ -125,31 +146,63 @@ impl Heap {
         }
     }
 
-    /// Adds the blocks of a new segment and hands one of them out.
-    #[allow(clippy::vec_box)] // see `Returns`
-    pub(crate) fn add_segment(&mut self, mut blocks: Vec<Box<Block>>) -> Option<Box<Block>> {
-        let first = blocks.pop()?;
-        self.handed_out += first.class.bytes;
-        self.free[first.class.index].extend(blocks);
+    /// Divides a new span into blocks and hands one of them out.
+    pub(crate) fn add_span(&mut self, class: Class, place: Place) -> Option<Box<Block>> {
+        let Place { memory, segment, offset, bytes } = place;
+        let span = Arc::new(Span { memory, segment, offset, blocks: bytes / class.bytes });
+        self.owned += bytes;
+        let block = |index| {
+            let (span, hazard) = (Arc::clone(&span), Hazard::new(Uses::default()));
+            Box::new(Block { span, offset: offset + index * class.bytes, class, hazard })
+        };
+        let mut blocks = (0..span.blocks).map(block);
+        let first = blocks.next()?;
+        self.free[class.index].extend(blocks);
+        self.hand_out(class);
         Some(first)
     }
 
-    /// Takes out every segment whose blocks are all free and settled. The caller drops them with no lock held.
+    /// Takes out every span whose blocks are all free and settled, and shows each to `complete` once. The caller drops the
+    /// blocks with no lock held.
     #[allow(clippy::vec_box)] // see `Returns`
-    pub(crate) fn trim(&mut self, settled: impl Fn(u32) -> u64) -> Vec<Box<Block>> {
+    pub(crate) fn trim(&mut self, settled: impl Fn(u32) -> u64, mut complete: impl FnMut(&Span)) -> Vec<Box<Block>> {
         let mut trimmed = Vec::new();
         for free in self.free.iter_mut().filter(|free| !free.is_empty()) {
             let mut idle = HashMap::<_, u64>::new();
             for block in free.iter_mut() {
                 if block.hazard.uses.get_mut().clear_if_settled(&settled) {
-                    *idle.entry(Arc::as_ptr(&block.segment)).or_default() += 1;
+                    *idle.entry(Arc::as_ptr(&block.span)).or_default() += 1;
                 }
             }
-            let whole = |block: &Block| idle.get(&Arc::as_ptr(&block.segment)) == Some(&block.segment.blocks);
+            let whole = |block: &Block| idle.get(&Arc::as_ptr(&block.span)) == Some(&block.span.blocks);
+            if !free.iter().any(|block| whole(block)) {
+                continue;
+            }
             let (out, kept) = std::mem::take(free).into_iter().partition::<Vec<_>, _>(|block| whole(block));
             *free = kept.into();
+            for block in out.iter().filter(|block| block.offset == block.span.offset) {
+                self.owned -= block.span.blocks * block.class.bytes;
+                complete(&block.span);
+            }
             trimmed.extend(out);
         }
         trimmed
+    }
+
+    /// What the memory is used for, of which so many bytes were ever freed.
+    pub(crate) fn uses(&self, stream: u32, freed: u64) -> StreamUse {
+        let Self { handed_out, owned, peak, allocations, misses, .. } = *self;
+        let live = handed_out - freed;
+        StreamUse { stream, live, cached: owned.saturating_sub(live), peak, allocations, misses }
+    }
+
+    /// Whether nothing was allocated since the last call.
+    pub(crate) fn was_idle(&mut self) -> bool {
+        std::mem::replace(&mut self.seen, self.allocations) == self.allocations
+    }
+
+    /// The free blocks that have been fetched.
+    pub(crate) fn free_blocks(&mut self) -> impl Iterator<Item = &mut Block> {
+        self.free.iter_mut().flatten().map(|block| &mut **block)
     }
 }

@@ -1,39 +1,42 @@
-//! Memory: budget -> segments -> blocks.
+//! Memory: budget -> segments -> spans -> blocks.
 //!
-//! A *segment* is one driver allocation, divided into *blocks* of one size class; it belongs to the stream that grew
-//! it. Each stream keeps its free blocks in lists of its own, reached under its recorder's lock, so a hit touches
-//! nothing shared. A free, from any thread, is one push on the owner's list of returns.
+//! | level | is | reached |
+//! |---|---|---|
+//! | [`Budget`](budget::Budget) | the bounds on what all streams and models take from the device | by atomics |
+//! | [`Arena`](arena::Arena) | *segments*, which are driver allocations, carved into *spans* | under one lock, when a stream has nothing |
+//! | [`Heap`](heap::Heap) | one stream's spans, divided into *blocks* of one size class each | under the stream's recorder, by itself alone |
+//!
+//! A hit in a stream's own free lists touches nothing shared. A free, from any thread, is one push on the owner's list.
 //!
 //! A freed block keeps its uses (I5). Its own stream may take it again at once: the next operation on it is ordered
 //! after them like any other. Blocks are neither split nor merged; a [`MutableStorage`] divides the uses of its block, and
-//! unites them when it is freed.
+//! unites them when it is freed. A span goes back to the arena when all its blocks are free and settled.
 //!
-//! A miss runs with no lock held, in this order: grow within the budget; trim segments whose blocks are all free and
-//! settled, on every stream; flush everything, wait for it, and trim again; fail with a report.
+//! A miss runs with no lock held: see `ladder.rs`. Frozen storage has no stamps, and its spans rest in limbo when they are
+//! dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
+//!
+//! Lock order: recorders (by index) -> returns -> arena; the turn to grow comes before all of them, and nobody who has it
+//! waits for the device.
 
 mod allocate;
+pub(crate) mod arena;
 pub(crate) mod budget;
 mod class;
+mod gather;
 pub(crate) mod heap;
+mod ladder;
 mod mutable;
+mod pool;
+mod snapshot;
+mod stats;
 mod storage;
+pub(crate) mod store;
 
 pub(crate) use allocate::{allocate, freeze};
 pub use mutable::MutableStorage;
+pub use pool::Pool;
+pub(crate) use pool::PoolSpan;
+pub use snapshot::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
+pub use stats::MemoryStats;
 pub use storage::{Operand, Storage};
-
-/// What a device's memory is used for, in bytes. See [`crate::Device::memory`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemoryStats {
-    /// The most that may be reserved.
-    pub limit: u64,
-    /// Taken from the device: live, cached and frozen.
-    pub reserved: u64,
-    /// In live tensors, rounded up to blocks; without frozen ones.
-    pub live: u64,
-    /// In frozen tensors.
-    pub frozen: u64,
-    /// Number of driver allocations.
-    pub allocations: u64,
-}
+pub(crate) use store::StreamUse;

@@ -30,6 +30,9 @@ impl MutableStorage {
     /// [`Error::Frozen`] for frozen memory, [`Error::Parts`] if the length is not a multiple of `part_bytes`, or that, with
     /// more parts than one, is not a multiple of 256.
     pub fn new(mut storage: Storage, part_bytes: u64) -> Result<Self> {
+        if let Some((capture, _)) = storage.captured() {
+            return Err(capture.refuse("mutable memory"));
+        }
         let bytes = storage.bytes();
         let fits = part_bytes > 0 && bytes > 0 && bytes.is_multiple_of(part_bytes);
         if !fits || (part_bytes != bytes && !part_bytes.is_multiple_of(BINDING_ALIGNMENT)) {

@@ -1,9 +1,11 @@
 //! The handle to some bytes of a device.
 
 use super::heap::{Block, Purpose};
+use super::pool::{Pool, PoolSpan};
 use crate::device::{Device, Lease};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::graph::Capture;
 use crate::hazard::{Hazard, Uses, Write};
 use crate::life;
 use crate::patience::Patience;
@@ -43,9 +45,11 @@ pub struct Storage {
 enum Kind {
     /// Always `Some`, until `drop` takes it.
     Pooled(Option<Box<Block>>),
-    /// Memory of its own, written before anyone could name it and never after. Carries no stamps: lists that read it
-    /// hold its memory.
-    Frozen { memory: Arc<dyn Memory>, counted: u64 },
+    /// Written before anyone could name it and never after. Carries no stamps: its span is not used again before every list
+    /// has settled that was recorded before it was dropped, and what keeps its commands for longer, a graph, holds it too.
+    Frozen(Arc<PoolSpan>),
+    /// A buffer of a graph that is being captured: a number, without memory.
+    Captured { capture: Arc<Capture>, buffer: u32 },
 }
 
 impl Storage {
@@ -53,17 +57,50 @@ impl Storage {
         Self { lease, kind: Kind::Pooled(Some(block)), bytes }
     }
 
-    /// `counted` bytes have been counted as frozen.
-    pub(crate) fn frozen(lease: Arc<Lease>, memory: Arc<dyn Memory>, bytes: u64, counted: u64) -> Self {
-        Self { lease, kind: Kind::Frozen { memory, counted }, bytes }
+    pub(super) fn frozen(lease: Arc<Lease>, span: PoolSpan, bytes: u64) -> Self {
+        Self { lease, kind: Kind::Frozen(Arc::new(span)), bytes }
     }
 
-    /// Bytes holding `data`, to be read or written. Copies; waits for nothing unless memory is short.
+    /// A new buffer of a capture.
+    pub(crate) fn captured_in(lease: &Arc<Lease>, capture: &Arc<Capture>, bytes: u64, input: bool) -> Result<Self> {
+        // Whole words, as devices fill them.
+        let bytes = bytes.next_multiple_of(4);
+        let buffer = capture.buffer(bytes, input)?;
+        Ok(Self { lease: Arc::clone(lease), kind: Kind::Captured { capture: Arc::clone(capture), buffer }, bytes })
+    }
+
+    /// What keeps the bytes of frozen storage as they are.
+    pub(crate) fn frozen_span(&self) -> Option<&Arc<PoolSpan>> {
+        match &self.kind {
+            Kind::Frozen(span) => Some(span),
+            _ => None,
+        }
+    }
+
+    /// The capture that it belongs to, if any, and its number there.
+    pub(crate) fn captured(&self) -> Option<(&Arc<Capture>, u32)> {
+        match &self.kind {
+            Kind::Captured { capture, buffer } => Some((capture, *buffer)),
+            _ => None,
+        }
+    }
+
+    /// A new buffer of a capture, as long as this.
+    pub(crate) fn captured_like(&self, capture: &Arc<Capture>) -> Result<Self> {
+        Self::captured_in(&self.lease, capture, self.bytes, false)
+    }
+
+    /// Bytes holding `data`, to be read or written. Copies; waits for nothing unless memory is short. In the capture of a graph
+    /// they are a constant of it.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
-        let storage = Stream::current(device)?.allocate_for(data.len() as u64, Purpose::HostWrite)?;
+        let stream = Stream::current(device)?;
+        if stream.capture().is_some() {
+            return super::freeze(&stream.lease, None, data, stream.patience());
+        }
+        let storage = stream.allocate_for(data.len() as u64, Purpose::HostWrite)?;
         if !data.is_empty() {
             // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
             unsafe { device.core.hal.write(storage.memory(), storage.offset(), data)? };
@@ -77,7 +114,16 @@ impl Storage {
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn frozen_from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
         let stream = Stream::current(device)?;
-        super::freeze(&stream.lease, data, stream.patience())
+        super::freeze(&stream.lease, None, data, stream.patience())
+    }
+
+    /// As [`frozen_from_bytes`](Self::frozen_from_bytes), in memory of a pool, on its device.
+    ///
+    /// # Errors
+    /// As for [`frozen_from_bytes`](Self::frozen_from_bytes).
+    pub fn frozen_in(pool: &Pool, data: &[u8]) -> Result<Self> {
+        let stream = Stream::current(pool.device())?;
+        super::freeze(&stream.lease, Some(pool.id()), data, stream.patience())
     }
 
     /// The length in bytes.
@@ -92,7 +138,7 @@ impl Storage {
 
     /// Whether the bytes can never change.
     pub fn is_frozen(&self) -> bool {
-        matches!(self.kind, Kind::Frozen { .. })
+        matches!(self.kind, Kind::Frozen(_))
     }
 
     /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes that
@@ -101,7 +147,7 @@ impl Storage {
     /// # Errors
     /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
-        self.check_range(offset, into.len())?;
+        self.check_readable(offset, into.len())?;
         life::check_fork()?;
         let core = &*self.lease.device.core;
         for write in self.writes() {
@@ -119,7 +165,7 @@ impl Storage {
     /// # Errors
     /// As for [`read`](Self::read).
     pub async fn read_async(&self, offset: u64, bytes: usize) -> Result<Vec<u8>> {
-        self.check_range(offset, bytes)?;
+        self.check_readable(offset, bytes)?;
         life::check_fork()?; // before the lock in `writes`
         for write in self.writes() {
             Event::new(Arc::clone(&self.lease), write.by.stream, write.by.value).finished().await?;
@@ -133,7 +179,10 @@ impl Storage {
         Ok(into)
     }
 
-    fn check_range(&self, offset: u64, bytes: usize) -> Result<()> {
+    fn check_readable(&self, offset: u64, bytes: usize) -> Result<()> {
+        if let Some((capture, _)) = self.captured() {
+            return Err(capture.refuse("reading back"));
+        }
         if offset.checked_add(bytes as u64).is_none_or(|end| end > self.bytes) {
             let what = "the range ends past the storage";
             return Err(Error::Malformed { operation: "read".into(), what });
@@ -155,7 +204,7 @@ impl Storage {
     pub(super) fn hazard_mut(&mut self) -> Option<&mut Hazard> {
         match &mut self.kind {
             Kind::Pooled(block) => block.as_deref_mut().map(|block| &mut block.hazard),
-            Kind::Frozen { .. } => None,
+            Kind::Frozen(_) | Kind::Captured { .. } => None,
         }
     }
 
@@ -163,20 +212,26 @@ impl Storage {
     fn block(&self) -> Option<&Block> {
         match &self.kind {
             Kind::Pooled(block) => block.as_deref(),
-            Kind::Frozen { .. } => None,
+            Kind::Frozen(_) | Kind::Captured { .. } => None,
         }
     }
 
+    /// The memory that the bytes are in. Whoever asks has made sure that the storage is not a captured one, which has none.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.kind {
-            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").segment.memory,
-            Kind::Frozen { memory, .. } => memory,
+            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").span.memory,
+            Kind::Frozen(span) => span.memory(),
+            Kind::Captured { .. } => unreachable!("a captured storage is refused wherever memory is needed"),
         }
     }
 
     /// Where the bytes start in their memory.
     pub(crate) fn offset(&self) -> u64 {
-        self.block().map_or(0, |block| block.offset)
+        match &self.kind {
+            Kind::Pooled(block) => block.as_ref().expect("taken only by drop").offset,
+            Kind::Frozen(span) => span.offset(),
+            Kind::Captured { .. } => 0,
+        }
     }
 }
 
@@ -186,7 +241,6 @@ impl Drop for Storage {
         match &mut self.kind {
             // A forked child has none of the threads that could free the lock; what it drops is leaked.
             Kind::Pooled(block) if life::forked() => std::mem::forget(block.take()),
-            Kind::Frozen { memory, .. } if life::forked() => std::mem::forget(Arc::clone(memory)),
             Kind::Pooled(block) => {
                 if let Some(block) = block.take() {
                     let mut returns = core.stream(self.lease.index).returns.lock();
@@ -194,9 +248,7 @@ impl Drop for Storage {
                     returns.blocks.push(block);
                 }
             }
-            Kind::Frozen { counted, .. } => {
-                core.budget.count_frozen(-(*counted as i64));
-            }
+            Kind::Frozen(_) | Kind::Captured { .. } => {}
         }
     }
 }

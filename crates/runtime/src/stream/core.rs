@@ -20,6 +20,7 @@ use super::turn::Turn;
 use super::waiters::Waiters;
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
+use crate::memory::StreamUse;
 use crate::memory::heap::Returns;
 use crate::patience::Patience;
 use crate::sync::Mutex;
@@ -104,11 +105,11 @@ impl StreamCore {
         self.retiring.settled()
     }
 
-    /// Bytes of this stream's blocks in live storages.
-    pub(crate) fn live_bytes(&self) -> u64 {
+    /// What this stream's memory is used for.
+    pub(crate) fn memory(&self) -> StreamUse {
         // Returns first: a block that is freed in between would otherwise be counted as freed but not handed out.
         let freed = self.returns.lock().bytes;
-        self.recorder.lock().heap.handed_out - freed
+        self.recorder.lock().heap.uses(self.index, freed)
     }
 
     /// Lists that are submitted and not settled.

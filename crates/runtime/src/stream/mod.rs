@@ -18,6 +18,7 @@ pub(crate) mod waiters;
 use crate::device::{Device, Lease};
 use crate::error::{Error, Failure, Result};
 use crate::event::Event;
+use crate::graph::Capture;
 use crate::life;
 use crate::memory::{Operand, Storage, allocate, heap::Purpose};
 use crate::patience::Patience;
@@ -37,11 +38,33 @@ pub struct Stream {
     pub(crate) lease: Arc<Lease>,
     /// Whether calls through this handle answer `Busy` where they would have to wait.
     refuses: bool,
+    /// Where operations go instead, while a graph is captured.
+    capture: Option<Arc<Capture>>,
 }
 
 impl Stream {
     pub(crate) fn new_handle(lease: Arc<Lease>) -> Self {
-        Self { lease, refuses: false }
+        Self { lease, refuses: false, capture: None }
+    }
+
+    /// The same stream through a handle whose operations are captured.
+    pub(crate) fn capturing(&self, capture: &Arc<Capture>) -> Self {
+        Self { capture: Some(Arc::clone(capture)), ..self.clone() }
+    }
+
+    /// The capture that the handle's operations go to.
+    pub(crate) fn capture(&self) -> Option<&Arc<Capture>> {
+        self.capture.as_ref()
+    }
+
+    /// What a call is answered that cannot be captured. The capture, if there is one, has then failed.
+    pub(crate) fn refuse(&self, operation: &'static str) -> Error {
+        self.capture.as_ref().map_or(Error::NotCapturable { operation }, |capture| capture.refuse(operation))
+    }
+
+    /// Fails in a capture.
+    fn check_capturable(&self, operation: &'static str) -> Result<()> {
+        self.capture.as_ref().map_or(Ok(()), |capture| Err(capture.refuse(operation)))
     }
 
     /// A stream of its own, given back when the last handle, event and tensor of it are dropped.
@@ -93,6 +116,7 @@ impl Stream {
     /// # Errors
     /// [`Error::PooledStream`] for a stream that strangers share.
     pub fn stay_failed(&self) -> Result<()> {
+        self.check_capturable("a change of how a stream fails")?;
         if !self.lease.explicit {
             return Err(Error::PooledStream { stream: self.id() });
         }
@@ -105,7 +129,7 @@ impl Stream {
     /// Ends the failure of a stream that [stays failed](Self::stay_failed), and gives it back. Failures of what has been
     /// recorded by now do not count any more.
     pub fn reset(&self) -> Option<Failure> {
-        if life::forked() {
+        if life::forked() || self.check_capturable("a change of how a stream fails").is_err() {
             return None;
         }
         let next = self.core().recorder.lock().next();
@@ -133,6 +157,9 @@ impl Stream {
 
     pub(crate) fn allocate_for(&self, bytes: u64, purpose: Purpose) -> Result<Storage> {
         self.device().check()?;
+        if let Some(capture) = &self.capture {
+            return Storage::captured_in(&self.lease, capture, bytes, false);
+        }
         allocate(&self.lease, bytes, purpose, self.patience())
     }
 
@@ -143,11 +170,21 @@ impl Stream {
     /// # Errors
     /// If the operation does not fit its operands, or the device is lost or closed. Nothing is then recorded.
     pub fn record(&self, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
+        if let Some(capture) = &self.capture {
+            self.device().check()?;
+            record::check(&self.device().core, work, operands)?;
+            return capture.record(work, operands);
+        }
         record::record(&self.device().core, self.core(), work, operands, self.patience())
     }
 
     /// A mark behind everything recorded so far.
     pub fn record_event(&self) -> Event {
+        if let Some(capture) = &self.capture {
+            // The capture has failed by that, and says so when it ends.
+            capture.refuse("an event");
+            return Event::new(Arc::clone(&self.lease), self.id(), 0);
+        }
         // A forked child asks nobody; the event answers for itself.
         let value = if life::forked() { 0 } else { self.core().recorder.lock().last() };
         Event::new(Arc::clone(&self.lease), self.id(), value)
@@ -159,6 +196,7 @@ impl Stream {
     /// # Errors
     /// [`Error::NoTime`] if the device has no clock; that it is lost or closed.
     pub fn record_timed_event(&self) -> Result<Event> {
+        self.check_capturable("an event")?;
         self.device().core.life.check_open()?;
         if !self.device().info().timestamps {
             return Err(Error::NoTime("the device has no clock"));
@@ -180,6 +218,7 @@ impl Stream {
     /// # Errors
     /// [`Error::OtherDevice`] for an event of another device; that the device is lost or closed.
     pub fn wait(&self, event: &Event) -> Result<()> {
+        self.check_capturable("a wait for an event")?;
         let core = &*self.device().core;
         core.life.check_open()?;
         let point = event.point(core)?;
@@ -214,6 +253,7 @@ impl Stream {
     /// # Errors
     /// That the device is closed.
     pub fn flush(&self) -> Result<()> {
+        self.check_capturable("a flush")?;
         self.device().core.life.check_waits()?;
         self.core().flush(&self.device().core, self.patience())
     }
@@ -225,6 +265,7 @@ impl Stream {
     /// # Errors
     /// If the device is lost or closed.
     pub fn synchronize(&self) -> Result<()> {
+        self.check_capturable("waiting for a stream")?;
         let core = &self.device().core;
         core.life.check_waits()?;
         let last = self.core().recorder.lock().last();
@@ -237,6 +278,7 @@ impl Stream {
     /// # Errors
     /// As for [`synchronize`](Self::synchronize).
     pub async fn finished(&self) -> Result<()> {
+        self.check_capturable("waiting for a stream")?;
         self.record_event().finished().await?;
         self.core().strict.check()
     }

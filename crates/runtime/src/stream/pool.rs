@@ -200,6 +200,19 @@ pub(crate) fn with_known<R>(device: &Device, look: impl FnOnce(u32, Patience, &m
     known.ok().flatten()
 }
 
+/// Fails if this thread is capturing a graph of the device.
+pub(crate) fn check_capturable(device: &Device, operation: &'static str) -> Result<()> {
+    let captures = HINTS.try_with(|hints| {
+        let hints = hints.borrow();
+        let scoped = hints.scopes.iter().rev().find(|stream| Arc::ptr_eq(&stream.device().core, &device.core));
+        scoped.filter(|stream| stream.capture().is_some()).cloned()
+    });
+    match captures.ok().flatten() {
+        Some(stream) => Err(stream.refuse(operation)),
+        None => Ok(()),
+    }
+}
+
 /// The thread's lease, or one of a stream that nobody uses if the thread shares its own and that is idle: then nothing can be
 /// overtaken.
 fn relocated(device: &Device, lease: Arc<Lease>) -> Result<Arc<Lease>> {

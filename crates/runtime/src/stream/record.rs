@@ -8,13 +8,14 @@
 //! 5. Release everything. If the list is long enough, submit it.
 
 use super::core::StreamCore;
-use super::recorder::{Hazards, Point, Work, distinct_hazards};
+use super::recorder::{Hazards, Locked, Point, Recorder, Work, distinct_hazards};
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
-use crate::hazard::Uses;
+use crate::graph::Replay;
+#[cfg(test)]
+use crate::hazard::{Hazard, Uses};
 use crate::memory::Operand;
 use crate::patience::Patience;
-use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use thalweg_hal::{Access, BINDING_ALIGNMENT, MAX_BINDINGS};
@@ -33,11 +34,45 @@ pub(crate) fn record(
     core.life.check_open()?;
     stream.strict.check()?;
     check(core, work, operands)?;
+    check_bytes(operands)?;
     // Filled in place: they are large to move.
-    let (mut hazards, mut locked) = (Hazards::new(), SmallVec::new());
+    let mut hazards = Hazards::new();
     distinct_hazards(operands, &mut hazards)?;
-    lock(&hazards, patience, &mut locked)?;
-    for (access, uses) in &locked {
+    in_order(core, stream, &hazards, patience, |recorder, locked| recorder.append(work, operands, locked, core))
+}
+
+/// Records a run of a graph. On an error nothing is appended and nothing stamped.
+pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>, patience: Patience) -> Result<()> {
+    core.life.check_open()?;
+    stream.strict.check()?;
+    check_operands("replay", core, &replay.operands)?;
+    check_bytes(&replay.operands)?;
+    let own = &replay.instance.hazard;
+    #[cfg(test)]
+    let forgotten = core.sabotage.forgets_runs().then(|| Hazard::new(Uses::default()));
+    #[cfg(test)]
+    let own = forgotten.as_ref().unwrap_or(own);
+    let mut hazards = Hazards::new();
+    distinct_hazards(&replay.operands, &mut hazards)?;
+    // Whatever was there is written again before it is read.
+    let at = hazards.partition_point(|(hazard, ..)| hazard.id < own.id);
+    hazards.insert(at, (own, Access::Write, replay.operands.len()));
+    in_order(core, stream, &hazards, patience, |recorder, locked| {
+        recorder.append_replay(replay, locked, core);
+    })
+}
+
+/// Has `append` append to a stream's list while the hazards are held and everything that they tell to come after is submitted.
+fn in_order<'a>(
+    core: &DeviceCore,
+    stream: &StreamCore,
+    hazards: &Hazards<'a>,
+    patience: Patience,
+    append: impl FnOnce(&mut Recorder, &mut [Locked<'a>]),
+) -> Result<()> {
+    let mut locked = SmallVec::new();
+    lock(hazards, patience, &mut locked)?;
+    for Locked { access, uses, .. } in &locked {
         for by in uses.before(*access).filter(|by| by.stream != stream.index) {
             flush_foreign(core, stream, (by.stream, by.value), patience)?;
         }
@@ -51,7 +86,7 @@ pub(crate) fn record(
         return Err(Error::Closed);
     }
     let before = recorder.len();
-    recorder.append(work, operands, &mut locked, core);
+    append(&mut recorder, &mut locked);
     let after = recorder.len();
     drop(recorder);
     drop(locked);
@@ -84,13 +119,13 @@ fn is_enough(core: &DeviceCore, stream: &StreamCore, before: usize, after: usize
 
 /// Locks the hazards of an operation.
 fn lock<'a>(hazards: &Hazards<'a>, patience: Patience, locked: &mut SmallVec<[Locked<'a>; 8]>) -> Result<()> {
-    for (hazard, access, _) in hazards {
+    for (hazard, access, operand) in hazards {
         let uses = match patience {
             // Whoever has it may be waiting for the device.
             Patience::Never => hazard.uses.try_lock().ok_or(Error::Busy)?,
             Patience::Forever | Patience::Until(_) => hazard.uses.lock(),
         };
-        locked.push((*access, uses));
+        locked.push(Locked { access: *access, uses, operand: *operand });
     }
     Ok(())
 }
@@ -109,18 +144,22 @@ pub(crate) fn flush_foreign(core: &DeviceCore, stream: &StreamCore, use_: Point,
     Ok(())
 }
 
-/// A locked hazard, and what the operation does with its bytes.
-type Locked<'a> = (Access, MutexGuard<'a, Uses>);
+/// Captured memory has no bytes for the device to use.
+fn check_bytes(operands: &[Operand<'_>]) -> Result<()> {
+    match operands.iter().position(|operand| operand.storage.captured().is_some()) {
+        Some(operand) => Err(Error::Captured { operand }),
+        None => Ok(()),
+    }
+}
 
-fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
-    let malformed = |what| {
-        let operation = match work {
-            Work::Dispatch { pipeline, .. } => pipeline.source().name.clone().into_owned(),
-            Work::Copy => "copy".into(),
-            Work::Fill(_) => "fill".into(),
-        };
-        Err(Error::Malformed { operation, what })
+/// Whether an operation fits its kernel and its operands, and these the device.
+pub(crate) fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
+    let operation = match work {
+        Work::Dispatch { pipeline, .. } => &*pipeline.source().name,
+        Work::Copy => "copy",
+        Work::Fill(_) => "fill",
     };
+    let malformed = |what| Err(Error::Malformed { operation: operation.to_owned(), what });
     match work {
         Work::Dispatch { pipeline, params, extent } => {
             let source = pipeline.source();
@@ -154,6 +193,12 @@ fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result
             _ => return malformed("a fill writes one operand of whole 32-bit words"),
         },
     }
+    check_operands(operation, core, operands)
+}
+
+/// Whether operands lie inside their storages, on this device, and may be used as they are.
+fn check_operands(operation: &str, core: &DeviceCore, operands: &[Operand<'_>]) -> Result<()> {
+    let malformed = |what| Err(Error::Malformed { operation: operation.to_owned(), what });
     let limit = core.hal.info().limits.max_binding_bytes;
     for (index, operand) in operands.iter().enumerate() {
         let (storage, bytes) = (operand.storage, operand.bytes);

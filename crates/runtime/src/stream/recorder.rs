@@ -2,10 +2,12 @@
 
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
+use crate::graph::Replay;
 use crate::hazard::{Hazard, Use, Uses, Write};
-use crate::memory::Operand;
 use crate::memory::heap::Heap;
+use crate::memory::{Operand, Storage};
 use crate::pipelines::Pipeline;
+use crate::sync::MutexGuard;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::{Access, Binding, Command, List, Memory, PARAMETER_ALIGNMENT, Span};
@@ -199,11 +201,59 @@ impl Recorder {
         &mut self,
         work: &Work<'_>,
         operands: &[Operand<'_>],
-        hazards: &mut [(Access, impl std::ops::DerefMut<Target = Uses>)],
+        hazards: &mut [Locked<'_>],
         progress: &impl Progress,
     ) {
+        self.order(hazards, progress);
+        let command = self.list.commands.len() as u32;
+        let Self { list, memory_slots, open, .. } = self;
+        push_command(list, work, operands, |list, storage| {
+            (memory_index(list, memory_slots, *open, storage.memory()), storage.offset())
+        });
+        hazards.iter_mut().for_each(|locked| self.stamp(locked, command, progress));
+    }
+
+    /// Appends a run of a graph and stamps its operands and the graph's memory, as one step (I2): a copy for each input, the run,
+    /// a copy for each output. The caller holds the hazards, as for [`append`](Self::append).
+    pub(crate) fn append_replay(&mut self, replay: &Replay<'_>, hazards: &mut [Locked<'_>], progress: &impl Progress) {
+        self.order(hazards, progress);
+        let first = self.list.commands.len() as u32;
+        let graph = self.memory_index(replay.instance.memory());
+        for input in replay.inputs() {
+            let from = self.binding(&replay.operands[input]);
+            self.push_copy(from, replay.region(input, graph, Access::Write));
+        }
+        if !replay.inputs().is_empty() {
+            self.push_barrier();
+        }
+        let start = self.list.bindings.len() as u32;
+        let read = replay.inputs().map(|input| replay.region(input, graph, Access::Read));
+        let written = replay.outputs().map(|output| replay.region(output, graph, Access::Write));
+        self.list.bindings.extend(read.chain(written));
+        let bindings = Span { start, len: self.list.bindings.len() as u32 - start };
+        let list = self.list_index(&replay.instance.list);
+        self.list.commands.push(Command::Run { list, bindings });
+        self.push_barrier();
+        let copies_out = self.list.commands.len() as u32;
+        for output in replay.outputs() {
+            let to = self.binding(&replay.operands[output]);
+            self.push_copy(replay.region(output, graph, Access::Read), to);
+        }
+        let last = self.list.commands.len() as u32 - 1;
+        for locked in hazards {
+            let command = match locked.operand {
+                input if replay.inputs().contains(&input) => first + input as u32,
+                output if replay.outputs().contains(&output) => copies_out + (output - replay.inputs().len()) as u32,
+                _ => last,
+            };
+            self.stamp(locked, command, progress);
+        }
+    }
+
+    /// Adds the waits and the barrier that an operation with these hazards has to come after.
+    fn order(&mut self, hazards: &[Locked<'_>], progress: &impl Progress) {
         let mut barrier = false;
-        for (access, uses) in hazards.iter() {
+        for Locked { access, uses, .. } in hazards {
             for by in uses.before(*access) {
                 if by.stream != self.stream {
                     self.wait_for((by.stream, by.value), progress);
@@ -214,17 +264,22 @@ impl Recorder {
             }
         }
         if barrier {
-            self.barrier = self.list.commands.len() as u32;
-            self.list.commands.push(Command::Barrier);
+            self.push_barrier();
         }
-        let by = Use { stream: self.stream, command: self.list.commands.len() as u32, value: self.open };
-        self.push_command(work, operands);
-        for (access, uses) in hazards {
-            if *access != Access::Write {
-                uses.writes.iter().for_each(|writer| self.read_from(by.command, writer, progress));
-            }
-            uses.stamp(*access, by, &self.outcome);
+    }
+
+    fn push_barrier(&mut self) {
+        self.barrier = self.list.commands.len() as u32;
+        self.list.commands.push(Command::Barrier);
+    }
+
+    /// Enters a command of the open list as the last use of some bytes.
+    fn stamp(&mut self, Locked { access, uses, .. }: &mut Locked<'_>, command: u32, progress: &impl Progress) {
+        let by = Use { stream: self.stream, command, value: self.open };
+        if *access != Access::Write {
+            uses.writes.iter().for_each(|writer| self.read_from(by.command, writer, progress));
         }
+        uses.stamp(*access, by, &self.outcome);
     }
 
     /// Makes a command of the open list fail if the one did whose data it reads. Inside the list that follows from the
@@ -247,49 +302,87 @@ impl Recorder {
         (self.open, command, Arc::clone(&self.outcome))
     }
 
-    fn push_command(&mut self, work: &Work<'_>, operands: &[Operand<'_>]) {
-        let start = self.list.bindings.len() as u32;
-        for operand in operands {
-            let storage = operand.storage;
-            let memory = self.memory_index(storage.memory());
-            let offset = storage.offset() + operand.offset;
-            let (access, bytes) = (operand.access, operand.bytes);
-            self.list.bindings.push(Binding { memory, access, offset, bytes });
-        }
-        let bindings = Span { start, len: operands.len() as u32 };
-        let command = match work {
-            Work::Copy => Command::Copy { bindings },
-            Work::Fill(pattern) => Command::Fill { bindings, pattern: *pattern },
-            Work::Dispatch { pipeline, params, extent } => {
-                let pipeline = self.pipeline_index(&pipeline.hal);
-                let start = self.list.params.len().next_multiple_of(PARAMETER_ALIGNMENT);
-                self.list.params.resize(start, 0);
-                self.list.params.extend_from_slice(params);
-                let params = Span { start: start as u32, len: params.len() as u32 };
-                Command::Dispatch { pipeline, bindings, params, extent: *extent }
-            }
-        };
-        self.list.commands.push(command);
+    fn push_copy(&mut self, from: Binding, to: Binding) {
+        let bindings = Span { start: self.list.bindings.len() as u32, len: 2 };
+        self.list.bindings.extend([from, to]);
+        self.list.commands.push(Command::Copy { bindings });
     }
 
-    /// The list holds each memory once, or a few times, however many commands use it.
+    /// An operand as a binding of the open list.
+    fn binding(&mut self, operand: &Operand<'_>) -> Binding {
+        let memory = self.memory_index(operand.storage.memory());
+        binding(operand, memory, operand.storage.offset())
+    }
+
     fn memory_index(&mut self, memory: &Arc<dyn Memory>) -> u32 {
-        let id = memory.id();
-        let slot = &mut self.memory_slots[id as usize % MEMORY_SLOTS];
-        if (slot.memory, slot.list) != (id, self.open) {
-            *slot = MemorySlot { memory: id, list: self.open, index: self.list.memories.len() as u32 };
-            self.list.memories.push(Arc::clone(memory));
-        }
-        slot.index
+        memory_index(&mut self.list, &mut self.memory_slots, self.open, memory)
     }
 
-    fn pipeline_index(&mut self, pipeline: &Arc<dyn thalweg_hal::Pipeline>) -> u32 {
-        let known = self.list.pipelines.iter().rposition(|known| Arc::ptr_eq(known, pipeline));
-        known.unwrap_or_else(|| {
-            self.list.pipelines.push(Arc::clone(pipeline));
-            self.list.pipelines.len() - 1
-        }) as u32
+    fn list_index(&mut self, list: &Arc<List>) -> u32 {
+        index_of(&mut self.list.lists, list)
     }
+}
+
+/// Appends an operation to a list. `place` says, of a storage, which memory of the list it is in, and where it starts there.
+pub(crate) fn push_command(
+    list: &mut List,
+    work: &Work<'_>,
+    operands: &[Operand<'_>],
+    mut place: impl FnMut(&mut List, &Storage) -> (u32, u64),
+) {
+    let start = list.bindings.len() as u32;
+    for operand in operands {
+        let (memory, base) = place(list, operand.storage);
+        list.bindings.push(binding(operand, memory, base));
+    }
+    let bindings = Span { start, len: operands.len() as u32 };
+    let command = match work {
+        Work::Copy => Command::Copy { bindings },
+        Work::Fill(pattern) => Command::Fill { bindings, pattern: *pattern },
+        Work::Dispatch { pipeline, params, extent } => {
+            let pipeline = index_of(&mut list.pipelines, &pipeline.hal);
+            let start = list.params.len().next_multiple_of(PARAMETER_ALIGNMENT);
+            list.params.resize(start, 0);
+            list.params.extend_from_slice(params);
+            let params = Span { start: start as u32, len: params.len() as u32 };
+            Command::Dispatch { pipeline, bindings, params, extent: *extent }
+        }
+    };
+    list.commands.push(command);
+}
+
+/// An operand of a storage that starts at `base` of a list's memory.
+fn binding(operand: &Operand<'_>, memory: u32, base: u64) -> Binding {
+    let Operand { access, bytes, .. } = *operand;
+    Binding { memory, access, offset: base + operand.offset, bytes }
+}
+
+/// The list holds each memory once, or a few times, however many commands use it.
+fn memory_index(list: &mut List, slots: &mut [MemorySlot; MEMORY_SLOTS], open: u64, memory: &Arc<dyn Memory>) -> u32 {
+    let id = memory.id();
+    let slot = &mut slots[id as usize % MEMORY_SLOTS];
+    if (slot.memory, slot.list) != (id, open) {
+        *slot = MemorySlot { memory: id, list: open, index: list.memories.len() as u32 };
+        list.memories.push(Arc::clone(memory));
+    }
+    slot.index
+}
+
+/// Where a table has an object, which is entered if it has not.
+fn index_of<T: ?Sized>(table: &mut Vec<Arc<T>>, object: &Arc<T>) -> u32 {
+    let known = table.iter().rposition(|known| Arc::ptr_eq(known, object));
+    known.unwrap_or_else(|| {
+        table.push(Arc::clone(object));
+        table.len() - 1
+    }) as u32
+}
+
+/// A locked hazard, what an operation does with its bytes, and the index of its operand.
+#[derive(Debug)]
+pub(crate) struct Locked<'a> {
+    pub(crate) access: Access,
+    pub(crate) uses: MutexGuard<'a, Uses>,
+    pub(crate) operand: usize,
 }
 
 /// The distinct hazards of an operation with what it does to their bytes, in the order in which they are locked.

@@ -225,6 +225,7 @@ fn name(list: &List, command: &Command) -> Cow<'static, str> {
         Command::Dispatch { pipeline, .. } => list.pipelines[*pipeline as usize].source().name.clone(),
         Command::Copy { .. } => "copy".into(),
         Command::Fill { .. } => "fill".into(),
+        Command::Run { .. } => "replay".into(),
         Command::Timestamp => "timestamp".into(),
         Command::Barrier => "barrier".into(),
     }

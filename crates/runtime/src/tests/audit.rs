@@ -254,7 +254,7 @@ fn operands_may_be_dropped_as_soon_as_they_are_recorded() {
             // Nothing is free but what the operands, the result and one other tensor take.
             let mut held = vec![stream.allocate(BYTES).unwrap()];
             let memory = device.memory();
-            held.extend((5..memory.reserved / memory.live).map(|_| stream.allocate(BYTES).unwrap()));
+            held.extend((4..memory.cached / memory.live).map(|_| stream.allocate(BYTES).unwrap()));
             let mut operands = vec![operand(), operand()];
             let made = operands[0].combine(&operands[1], 9, &stream).unwrap();
             drop(operands.swap_remove(random.usize(..2)));

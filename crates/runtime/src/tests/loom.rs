@@ -4,6 +4,8 @@
 //! knows nothing of the recorder and says of each submission whether everything before it was ordered. loom itself finds
 //! deadlocks.
 
+mod memory;
+
 use crate::patience::Patience;
 use crate::reaper::{self, Watch};
 use crate::stream::pool::Pool;
@@ -95,8 +97,12 @@ impl thalweg_hal::Device for Silent {
         Ok(())
     }
     unsafe fn discard(&self, _: &Arc<dyn Memory>, _: u64, _: u64) {}
-    fn wait_any(&self, _: &[Wait], _: Option<Duration>) -> Result<()> {
-        Ok(())
+    /// As `wait`, for the first that may be waited for.
+    fn wait_any(&self, watch: &[Wait], _: Option<Duration>) -> Result<()> {
+        match watch.first() {
+            Some(wait) => wait.timeline.wait(wait.value, None).map(drop),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 
 #[cfg(not(loom))]
 mod audit;
+#[cfg(not(loom))]
+mod graphs;
 #[cfg(loom)]
 mod loom;
 #[cfg(loom)]
 mod loom_cache;
+#[cfg(not(loom))]
+mod memory;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
@@ -24,6 +28,8 @@ pub(crate) struct Sabotage {
     skip_foreign_flushes: AtomicBool,
     unlimited_credit: AtomicBool,
     drop_edges: AtomicBool,
+    forget_runs: AtomicBool,
+    empty_limbo_at_once: AtomicBool,
 }
 
 macro_rules! sabotage {
@@ -53,4 +59,8 @@ sabotage! {
     unlimited_credit, gives_unlimited_credit;
     /// Lists forget what they read of other lists.
     drop_edges, drops_edges;
+    /// A graph's memory does not remember its runs.
+    forget_runs, forgets_runs;
+    /// Frozen memory is used again as soon as it was dropped.
+    empty_limbo_at_once, empties_limbo_at_once;
 }

@@ -186,7 +186,8 @@ fn memory_is_used_again_and_a_full_budget_is_an_error_with_a_report() {
     let error = big(&stream).unwrap_err();
     assert!(error.is_retryable());
     let Error::OutOfMemory(report) = &error else { panic!("{error}") };
-    assert_eq!((report.limit, report.live.as_slice()), (1 << 20, &[(other.id(), 2 * (416 << 10))][..]));
+    let live: Vec<_> = report.streams.iter().map(|stream| (stream.stream, stream.live)).collect();
+    assert_eq!((report.limit, live.as_slice()), (1 << 20, &[(other.id(), 2 * (416 << 10))][..]));
     assert!(error.to_string().contains("Config::memory_limit"), "{error}");
     drop(held);
     big(&stream).unwrap();

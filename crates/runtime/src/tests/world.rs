@@ -3,7 +3,7 @@
 //! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations below keep it one,
 //! so the host knows what each tensor must hold from two numbers, and a stale or foreign word shows.
 
-use crate::{Config, Device, Error, Operand, Result, Storage, Stream, Work};
+use crate::{Config, Device, Error, Graph, Operand, Result, Storage, Stream, Work};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -201,6 +201,28 @@ impl Known {
         Ok(Self::made(storage, (self.start, self.slope), &[self], self.start.is_multiple_of(2)))
     }
 
+    /// A storage of a capture, whatever it will hold.
+    pub(crate) fn of(storage: Option<Storage>, start: u32) -> Self {
+        let storage = storage.expect("a graph has as many inputs as were asked for");
+        Self { storage, start, slope: 0, origin: Arc::default() }
+    }
+
+    /// As [`odd_copy`](Self::odd_copy), in a capture.
+    pub(crate) fn odd_copy_captured(&self, stream: &Stream) -> Result<Storage> {
+        let mut storage = stream.allocate(BYTES)?;
+        let pipeline = stream.device().pipeline(&FAIL_IF_EVEN)?;
+        let work = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [WORDS as u32, 1, 1] };
+        stream.record(&work, &[self.read(), Operand::write(&mut storage)])?;
+        Ok(storage)
+    }
+
+    /// As [`copy`](Self::copy), in a capture.
+    pub(crate) fn copy_captured(&self, stream: &Stream) -> Result<Storage> {
+        let mut storage = stream.allocate(BYTES)?;
+        stream.record(&Work::Copy, &[self.read(), Operand::write(&mut storage)])?;
+        Ok(storage)
+    }
+
     fn made(storage: Storage, (start, slope): (u32, u32), from: &[&Self], fails: bool) -> Self {
         let origin = origin(&storage, from, fails);
         Self { storage, start, slope, origin }
@@ -225,6 +247,121 @@ impl Known {
 
     pub(crate) fn read(&self) -> Operand<'_> {
         Operand::read(&self.storage, 0, BYTES)
+    }
+}
+
+/// A graph whose operations are known.
+#[derive(Debug)]
+pub(crate) struct KnownGraph {
+    pub(crate) graph: Graph,
+    /// What is there at the start, behind the two inputs.
+    constant: (u32, u32),
+    steps: Vec<Step>,
+    /// Which tensors are the outputs.
+    outputs: [usize; 2],
+}
+
+/// An operation of a graph, on the tensors that there are by then: two inputs, a constant, and what earlier steps made.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Combine(usize, usize, u32),
+    Copy(usize),
+    OddCopy(usize),
+    Advance(usize, u32),
+    Fill(u32),
+}
+
+impl KnownGraph {
+    /// Random operations, on streams as `device` has them. With `may_fail`, some fail if what they find is even.
+    pub(crate) fn capture(device: &Device, random: &mut fastrand::Rng, may_fail: bool) -> Result<Self> {
+        let constant = (random.u32(..), random.u32(..));
+        let mut steps = Vec::new();
+        let mut tensors = 3;
+        for _ in 0..random.usize(1..12) {
+            let mut any = || random.usize(..tensors);
+            let (a, b) = (any(), any());
+            let step = match random.u8(..8) {
+                0 => Step::Fill(random.u32(..)),
+                1 => Step::Copy(a),
+                2 if may_fail => Step::OddCopy(a),
+                // The inputs and the constant are not the graph's to change.
+                3..5 if a > 2 => Step::Advance(a, random.u32(..)),
+                _ => Step::Combine(a, b, random.u32(..)),
+            };
+            tensors += usize::from(!matches!(step, Step::Advance(..)));
+            steps.push(step);
+        }
+        let outputs = [tensors - 1, random.usize(..tensors)];
+        let graph = Graph::capture(device, &[BYTES, BYTES], |inputs| {
+            let stream = Stream::current(device)?;
+            let mut all = inputs;
+            all.push(Storage::from_bytes(device, &words(constant.0, constant.1))?);
+            let salted = |source, all: &[Storage], from: &[usize], salt: u32| {
+                let pipeline = device.pipeline(source)?;
+                let mut made = stream.allocate(BYTES)?;
+                let mut operands: Vec<_> = from.iter().map(|at| Operand::read(&all[*at], 0, BYTES)).collect();
+                operands.push(Operand::write(&mut made));
+                let params = if source.params_bytes == 0 { vec![] } else { salt.to_ne_bytes().to_vec() };
+                let work = Work::Dispatch { pipeline: &pipeline, params: &params, extent: [WORDS as u32, 1, 1] };
+                stream.record(&work, &operands)?;
+                Ok::<_, Error>(made)
+            };
+            for step in &steps {
+                let made = match *step {
+                    Step::Combine(a, b, salt) => salted(&COMBINE, &all, &[a, b], salt)?,
+                    Step::OddCopy(a) => salted(&FAIL_IF_EVEN, &all, &[a], 0)?,
+                    Step::Copy(a) => {
+                        let mut made = stream.allocate(BYTES)?;
+                        stream.record(&Work::Copy, &[Operand::read(&all[a], 0, BYTES), Operand::write(&mut made)])?;
+                        made
+                    }
+                    Step::Fill(pattern) => {
+                        let mut made = stream.allocate(BYTES)?;
+                        stream.record(&Work::Fill(pattern), &[Operand::write(&mut made)])?;
+                        made
+                    }
+                    Step::Advance(a, salt) => {
+                        let pipeline = device.pipeline(&ADVANCE)?;
+                        let params = &salt.to_ne_bytes();
+                        let work = Work::Dispatch { pipeline: &pipeline, params, extent: [WORDS as u32, 1, 1] };
+                        stream.record(&work, &[Operand::update(&mut all[a])])?;
+                        continue;
+                    }
+                };
+                all.push(made);
+            }
+            let mut all: Vec<_> = all.into_iter().map(Some).collect();
+            let second = if outputs[0] == outputs[1] { None } else { all[outputs[1]].take() };
+            Ok::<_, Error>(all[outputs[0]].take().into_iter().chain(second).collect())
+        })?;
+        Ok(Self { graph, constant, steps, outputs })
+    }
+
+    /// What a run makes of two inputs.
+    pub(crate) fn replay(&self, a: &Known, b: &Known) -> Result<Vec<Known>> {
+        let mut values = vec![(a.start, a.slope), (b.start, b.slope), self.constant];
+        let mut fails = false;
+        for step in &self.steps {
+            let made = match *step {
+                Step::Combine(a, b, salt) => {
+                    (combined(values[a].0, values[b].0, salt), combined(values[a].1, values[b].1, 0))
+                }
+                Step::Copy(a) => values[a],
+                Step::OddCopy(a) => {
+                    fails |= values[a].0.is_multiple_of(2);
+                    values[a]
+                }
+                Step::Fill(pattern) => (pattern, 0),
+                Step::Advance(a, salt) => {
+                    values[a] = (advanced(values[a].0, salt), advanced(values[a].1, 0));
+                    continue;
+                }
+            };
+            values.push(made);
+        }
+        let storages = self.graph.replay(&[a.read(), b.read()])?;
+        let made = storages.into_iter().zip(self.outputs);
+        Ok(made.map(|(storage, at)| Known::made(storage, values[at], &[a, b], fails)).collect())
     }
 }
 

@@ -21,7 +21,7 @@ const NAME: &str = "null";
 pub enum Completion {
     /// When `submit` returns.
     AtSubmit,
-    /// When somebody waits for it.
+    /// When the thread that made the device waits for it.
     #[allow(dead_code)] // each benchmark uses its part
     WhenWaitedFor,
     /// Not as long as the device lives: what its work is to whoever asks in the meantime.
@@ -33,6 +33,8 @@ pub enum Completion {
 pub struct NullDevice {
     info: DeviceInfo,
     completion: Completion,
+    /// The thread that made it.
+    owner: thread::ThreadId,
     /// Memories that it was asked for.
     allocated: AtomicU64,
     bell: Arc<Bell>,
@@ -57,7 +59,13 @@ impl NullDevice {
         };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
         let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: false, details: Vec::new() };
-        Arc::new(Self { info, completion, allocated: AtomicU64::new(0), bell: Arc::default() })
+        Arc::new(Self {
+            info,
+            completion,
+            owner: thread::current().id(),
+            allocated: AtomicU64::new(0),
+            bell: Arc::default(),
+        })
     }
 
     /// How many memories it was asked for.
@@ -78,7 +86,7 @@ impl Device for NullDevice {
 
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
         let (value, interrupted, watchers) = (AtomicU64::new(0), AtomicBool::new(false), AtomicUsize::new(0));
-        let (id, on_wait) = (unique_id(), self.completion == Completion::WhenWaitedFor);
+        let (id, on_wait) = (unique_id(), (self.completion == Completion::WhenWaitedFor).then_some(self.owner));
         Ok(Arc::new(NullTimeline { id, value, on_wait, interrupted, watchers, bell: Arc::clone(&self.bell) }))
     }
 
@@ -110,6 +118,12 @@ impl Device for NullDevice {
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
         let watched = || watch.iter().filter_map(|wait| wait.timeline.as_any().downcast_ref::<NullTimeline>());
+        // Any of them will do.
+        if let Some(wait) = watch.first()
+            && let Some(timeline) = watched().next()
+        {
+            timeline.reach_by_waiting(wait.value);
+        }
         for timeline in watched() {
             timeline.watchers.fetch_add(1, Ordering::Relaxed);
         }
@@ -140,13 +154,21 @@ impl Queue for NullQueue {
 struct NullTimeline {
     id: u64,
     value: AtomicU64,
-    /// Whether waiting for a value reaches it.
-    on_wait: bool,
+    /// The thread whose waiting for a value reaches it, if one's does.
+    on_wait: Option<thread::ThreadId>,
     /// Nobody may wait any more.
     interrupted: AtomicBool,
     /// Threads that sleep until it moves, or are about to.
     watchers: AtomicUsize,
     bell: Arc<Bell>,
+}
+
+impl NullTimeline {
+    fn reach_by_waiting(&self, value: u64) {
+        if self.on_wait == Some(thread::current().id()) {
+            self.signal(value);
+        }
+    }
 }
 
 impl Timeline for NullTimeline {
@@ -160,9 +182,7 @@ impl Timeline for NullTimeline {
     }
 
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
-        if self.on_wait {
-            self.signal(value);
-        }
+        self.reach_by_waiting(value);
         self.watchers.fetch_add(1, Ordering::Relaxed);
         // Relaxed: it carries no data.
         self.bell.sleep_until(timeout, || self.completed() >= value || self.interrupted.load(Ordering::Relaxed));

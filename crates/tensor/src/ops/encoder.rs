@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use crate::{Activation, DType, Error, Pooling, Result, Tensor};
 use half::f16;
 use thalweg_kernels::{attention, embedding, linear, pool};
-use thalweg_runtime::{Device, Operand, Storage};
+use thalweg_runtime::{Device, Operand, Pool, Storage};
 
 /// The weight of a dense layer, packed once for the matrix kernels, and frozen.
 #[derive(Debug)]
@@ -33,6 +33,24 @@ impl PackedMatrix {
     /// # Errors
     /// As for [`new`](Self::new), or if the type is another.
     pub fn with_dtype(device: &Device, weight: &[f32], outputs: usize, inputs: usize, dtype: DType) -> Result<Self> {
+        Self::pack(weight, outputs, inputs, dtype, |bytes| Storage::frozen_from_bytes(device, bytes))
+    }
+
+    /// As [`with_dtype`](Self::with_dtype), in memory of a pool, on its device.
+    ///
+    /// # Errors
+    /// As for [`with_dtype`](Self::with_dtype).
+    pub fn frozen_in(pool: &Pool, weight: &[f32], outputs: usize, inputs: usize, dtype: DType) -> Result<Self> {
+        Self::pack(weight, outputs, inputs, dtype, |bytes| Storage::frozen_in(pool, bytes))
+    }
+
+    fn pack(
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        dtype: DType,
+        freeze: impl FnOnce(&[u8]) -> thalweg_runtime::Result<Storage>,
+    ) -> Result<Self> {
         let shape = [outputs, inputs];
         let operation = "PackedMatrix::new";
         let expected = Layout::contiguous(operation, &shape)?.elements();
@@ -55,7 +73,7 @@ impl PackedMatrix {
             }
             given => return Err(Error::DType { operation, what: "the weight", given, expected: "f32 or f16" }),
         };
-        Ok(Self { storage: Storage::frozen_from_bytes(device, bytes)?, outputs, inputs, dtype })
+        Ok(Self { storage: freeze(bytes)?, outputs, inputs, dtype })
     }
 
     /// Number of outputs.

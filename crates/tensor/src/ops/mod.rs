@@ -82,7 +82,7 @@ impl Tensor {
         }
     }
 
-    fn expect_shape(&self, operation: &'static str, what: &'static str, shape: &[usize]) -> Result<()> {
+    pub(crate) fn expect_shape(&self, operation: &'static str, what: &'static str, shape: &[usize]) -> Result<()> {
         if self.shape() == shape {
             return Ok(());
         }

@@ -11,7 +11,10 @@ use array::Array;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner};
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_runtime::{Config, Device};
@@ -105,4 +108,22 @@ pub fn shapes(most: usize) -> impl Strategy<Value = Vec<usize>> {
 /// A tensor of these values that is, perhaps, a view, frozen, or written on another stream.
 pub fn disguised<T: Element>(device: &Device, array: &Array<T>, seed: u64) -> Tensor {
     thalweg_conformance::disguise::disguised(device, array, seed).unwrap()
+}
+
+/// Runs a future on this thread.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
 }

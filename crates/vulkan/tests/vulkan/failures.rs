@@ -61,7 +61,7 @@ fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
     }
 }
 
-/// Also when it is submitted again before the last time is over, on several queues, with another list's commands in between.
+/// Also when it runs again before the last time is over, on several queues, by itself and in other lists.
 fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&picky()).unwrap();
     let (memory, counter) = (device.allocate(256).unwrap(), device.allocate(256).unwrap());
@@ -69,41 +69,53 @@ fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
     write(device, &memory, 0, &[3]);
     let list = Builder::default()
         .barrier()
-        .timestamp()
         .dispatch(&pipeline, &[], [64, 1, 1], &[(&memory, 0, 256)])
         .dispatch(&advance, &1u32.to_ne_bytes(), [64, 1, 1], &[(&counter, 0, 256)])
         .build();
     device.prepare(&list).unwrap();
+    let twice = Builder::default().barrier().timestamp().run(&list).run(&list).build();
     let mut lines = [Line::new(device), Line::new(device)];
     let mut last = Vec::new();
     for round in 0..60 {
         let line = &mut lines[round % 2];
-        let signal = line.submit(&list, &last);
+        let signal = line.submit(if round % 3 == 0 { &list } else { &twice }, &last);
         if round % 7 == 0 {
             wait(&signal);
         }
         last = vec![signal];
     }
     wait(&last[0]);
-    for line in &lines {
+    let expected = |line: usize| {
+        let rounds = (1..=30).map(move |value| (value, 2 * (value as usize - 1) + line));
+        rounds.flat_map(|(value, round)| if round % 3 == 0 { vec![(value, 1)] } else { vec![(value, 3), (value, 5)] })
+    };
+    let mut runs = 0;
+    for (index, line) in lines.iter().enumerate() {
         let reports = line.timeline.take_reports();
-        let failed: Vec<u64> = reports
+        let failed: Vec<(u64, u32)> = reports
             .iter()
             .filter(|report| matches!(report.what, Reported::Failed(_)))
-            .map(|report| report.value)
+            .map(|report| (report.value, report.command))
             .collect();
-        assert_eq!(failed, (1..=30).collect::<Vec<_>>());
+        assert_eq!(failed, expected(index).collect::<Vec<_>>());
+        runs += failed.len();
         if device.info().timestamps {
-            assert_eq!(reports.len(), 60);
+            assert_eq!(reports.len(), failed.len() + 20);
         }
     }
-    let expected = (0..60).fold(0u32, |x, _| crate::rig::advanced(x, 1));
+    let expected = (0..runs).fold(0u32, |x, _| crate::rig::advanced(x, 1));
     assert_eq!(crate::rig::words(device, &counter, 0, 64), [expected; 64]);
-    // It is gone with the list.
-    drop(list);
+    // It is gone with the lists.
+    drop((list, twice));
     assert_eq!((Arc::strong_count(&memory), Arc::strong_count(&counter)), (1, 1));
     let outside = Builder::default().fill((&memory, 0, 512), 1).build();
     assert!(matches!(device.prepare(&outside), Err(Error::Invalid(_))));
+    // Neither does one list's list run a third, nor take the time.
+    let inner = Builder::default().timestamp().build();
+    assert!(matches!(device.prepare(&inner), Err(Error::Invalid(_))));
+    let outer = Builder::default().run(&Builder::default().run(&inner).build()).build();
+    let signal = thalweg_hal::Wait { timeline: Arc::clone(&lines[0].timeline), value: 31 };
+    assert!(matches!(lines[0].try_submit(&outer, &[], &signal), Err(Error::Invalid(_))));
 }
 
 fn an_empty_binding_is_refused(device: &Arc<VulkanDevice>) {

@@ -88,6 +88,14 @@ impl Builder {
         self
     }
 
+    pub fn run(mut self, inner: &Arc<List>) -> Self {
+        let list = self.0.lists.len() as u32;
+        self.0.lists.push(Arc::clone(inner));
+        let bindings = Span { start: 0, len: 0 };
+        self.0.commands.extend([Command::Run { list, bindings }, Command::Barrier]);
+        self
+    }
+
     pub fn timestamp(mut self) -> Self {
         self.0.commands.extend([Command::Timestamp, Command::Barrier]);
         self

@@ -1,0 +1,205 @@
+//! Graphs: operations recorded once and run often.
+//!
+//! ```text
+//!  Graph::capture ──► Capture (operations, no memory) ──plan──► template ──┬──► Instance (memory, prepared list, hazard)
+//!                                                                          └──► Instance ...
+//!  Graph::replay ──► copies in, Command::Run, copies out, in the thread's stream like any operation
+//! ```
+//!
+//! While a graph is captured nothing runs and nothing is allocated: storages are numbers, and operations go into a private list,
+//! whatever other threads do meanwhile. When the closure ends, [`plan`] finds the barriers and lets buffers share bytes whose
+//! lives do not meet.
+//!
+//! A replay is *one operation* of the stream that it is recorded on. Its operands are the inputs, which are copied in, and fresh
+//! outputs, which are copied out, so tensors stay values. What lies between, the graph's own memory, has one hazard: two replays
+//! in the same memory come one after the other, whoever recorded them. So that threads do not wait for each other, a graph makes
+//! itself further instances, each with memory of its own, up to a limit, as it finds the others in use.
+//!
+//! If a kernel of a replay fails, all outputs of that replay fail, and nothing else.
+
+mod capture;
+mod instance;
+mod plan;
+
+pub(crate) use capture::Capture;
+pub(crate) use instance::{Instance, Replay};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::life;
+use crate::memory::{Operand, Pool, Storage};
+use crate::patience::Patience;
+use crate::stream::{Stream, record};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use capture::Captured;
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+/// The most instances that a graph makes by itself.
+const MAX_INSTANCES: usize = 16;
+
+/// Operations that were recorded once, to be run any number of times, by any number of threads. Cloning shares it.
+///
+/// ```
+/// # use thalweg_runtime::{Device, Graph, Operand, Result, Storage, Stream, Work};
+/// # fn example(device: &Device, data: &Storage) -> Result<()> {
+/// let graph = Graph::capture(device, &[data.bytes()], |inputs| {
+///     let mut copy = Stream::current(device)?.allocate(inputs[0].bytes())?;
+///     let operands = [Operand::read(&inputs[0], 0, inputs[0].bytes()), Operand::write(&mut copy)];
+///     Stream::current(device)?.record(&Work::Copy, &operands)?;
+///     Ok::<_, thalweg_runtime::Error>(vec![copy])
+/// })?;
+/// let copies: Vec<Storage> = graph.replay(&[Operand::read(data, 0, data.bytes())])?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Graph {
+    core: Arc<GraphCore>,
+}
+
+#[derive(Debug)]
+struct GraphCore {
+    pool: Pool,
+    captured: Captured,
+    /// Added to, up to the limit; never taken out.
+    instances: Mutex<Vec<Arc<Instance>>>,
+    limit: usize,
+    /// Where the next look for an instance starts. Relaxed: it only spreads the threads.
+    next: AtomicUsize,
+}
+
+impl Graph {
+    /// Captures what `call` records on this thread's current stream: nothing runs, and other threads and streams go on
+    /// undisturbed. `inputs` are the lengths of the inputs in bytes; `call` gets storages that stand for them, and returns
+    /// the outputs: what it has written, an input, or frozen memory.
+    ///
+    /// Frozen memory and compiled kernels are used as they are, and kept. Memory made of host data in the closure becomes a
+    /// constant of the graph. Everything else from outside has to be an input.
+    ///
+    /// # Errors
+    /// [`Error::NotCapturable`] if the closure reads back, waits, or asks for anything else that is not an operation;
+    /// [`Error::NotAnInput`] if an operation uses memory from outside; [`Error::NotAnOutput`]; what `call` answers; what the
+    /// first instance costs ([`Error::OutOfMemory`]) or the device says.
+    pub fn capture<S: Borrow<Storage>, E: From<Error>>(
+        device: &Device,
+        inputs: &[u64],
+        call: impl FnOnce(Vec<Storage>) -> Result<Vec<S>, E>,
+    ) -> Result<Self, E> {
+        Self::capture_in(&Pool::new(device, "graph")?, inputs, call)
+    }
+
+    /// As [`capture`](Self::capture), with memory from a pool that the graph shares with others.
+    ///
+    /// # Errors
+    /// As for [`capture`](Self::capture).
+    pub fn capture_in<S: Borrow<Storage>, E: From<Error>>(
+        pool: &Pool,
+        inputs: &[u64],
+        call: impl FnOnce(Vec<Storage>) -> Result<Vec<S>, E>,
+    ) -> Result<Self, E> {
+        let device = pool.device();
+        device.check()?;
+        let current = Stream::current(device)?;
+        if current.capture().is_some() {
+            return Err(current.refuse("the capture of another graph").into());
+        }
+        let capture = Capture::new();
+        let storages = inputs.iter().map(|bytes| Storage::captured_in(&current.lease, &capture, *bytes, true));
+        let storages = storages.collect::<Result<Vec<_>>>()?;
+        let outputs = current.capturing(&capture).scope(|| call(storages));
+        // What could not be captured is the reason, whatever the closure made of it.
+        capture.check()?;
+        let outputs = outputs?;
+        let outputs: Vec<&Storage> = outputs.iter().map(Borrow::borrow).collect();
+        let captured = capture.finish(inputs, &outputs)?;
+        let limit = (device.info().parallelism as usize).clamp(1, MAX_INSTANCES);
+        let first = Instance::new(pool, &captured, Patience::Forever)?;
+        let (instances, next) = (Mutex::new(vec![Arc::new(first)]), AtomicUsize::new(0));
+        Ok(Self { core: Arc::new(GraphCore { pool: pool.clone(), captured, instances, limit, next }) })
+    }
+
+    /// Runs the graph on the current stream, with these inputs, and gives the outputs. Recorded like any operation: it returns at
+    /// once, and whoever reads an output waits for it. Costs an allocation and a copy for each output and a copy for each input,
+    /// beside one command for the whole graph.
+    ///
+    /// # Errors
+    /// [`Error::GraphInput`] if an input is missing, too many, or of another length; as for any operation.
+    pub fn replay(&self, inputs: &[Operand<'_>]) -> Result<Vec<Storage>> {
+        let stream = Stream::current(self.device())?;
+        if stream.capture().is_some() {
+            return Err(stream.refuse("a replay"));
+        }
+        let captured = &self.core.captured;
+        let given = inputs.iter().map(|input| input.bytes);
+        if !given.clone().eq(captured.inputs.iter().map(|(_, bytes)| *bytes)) {
+            let expected = captured.inputs.iter().map(|(_, bytes)| *bytes).collect();
+            return Err(Error::GraphInput { given: given.collect(), expected });
+        }
+        let outputs = captured.outputs.iter().map(|(_, bytes)| stream.allocate(*bytes));
+        let mut outputs = outputs.collect::<Result<Vec<_>>>()?;
+        let instance = self.instance()?;
+        {
+            let replay = Replay::new(&instance, captured, inputs, &mut outputs);
+            record::replay(&self.device().core, stream.core(), &replay, stream.patience())?;
+        }
+        Ok(outputs)
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        self.core.pool.device()
+    }
+
+    /// The lengths of the inputs in bytes.
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+        self.core.captured.inputs.iter().map(|(_, bytes)| *bytes)
+    }
+
+    /// Number of commands of a run, barriers included.
+    pub fn commands(&self) -> usize {
+        self.core.captured.list.commands.len()
+    }
+
+    /// Bytes of device memory that the graph has by now: those of one run, for each instance.
+    pub fn memory(&self) -> u64 {
+        if life::forked() {
+            return 0; // the lock may be held for ever
+        }
+        self.core.captured.bytes * self.core.instances.lock().len() as u64
+    }
+
+    /// Bytes of device memory that it may come to have.
+    pub fn most_memory(&self) -> u64 {
+        self.core.captured.bytes * self.core.limit as u64
+    }
+
+    /// An instance that is not in use; a new one; or, at the limit, any: then this run comes after that one's last.
+    fn instance(&self) -> Result<Arc<Instance>> {
+        let GraphCore { pool, captured, instances, limit, next } = &*self.core;
+        let known = instances.lock().clone();
+        let start = next.fetch_add(1, Ordering::Relaxed);
+        let in_turn = || (0..known.len()).map(|at| &known[(start + at) % known.len()]);
+        if let Some(idle) = in_turn().find(|instance| instance.is_idle(&pool.device().core)) {
+            return Ok(Arc::clone(idle));
+        }
+        if known.len() < *limit {
+            match Instance::new(pool, captured, Patience::Never) {
+                Ok(new) => {
+                    let new = Arc::new(new);
+                    let mut instances = instances.lock();
+                    // Of threads that made one at once, the last ones' are theirs alone, for this run.
+                    if instances.len() < *limit {
+                        instances.push(Arc::clone(&new));
+                    }
+                    return Ok(new);
+                }
+                // There is no room at present. Those that there are do as well, one run after the other.
+                Err(Error::Busy | Error::OutOfMemory(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        in_turn().next().cloned().ok_or(Error::Busy)
+    }
+}

@@ -1,0 +1,377 @@
+//! The level behind the streams' free lists: driver allocations, carved into spans.
+//!
+//! A *segment* is one driver allocation, of one pool. It is divided without gaps into *spans*, each a multiple of 256 bytes:
+//!
+//! ```text
+//!            take                        give_back, reclaimed from its stream
+//!   free ────────────► stream ───────────────────────────────────────────────► free
+//!   free ────────────► frozen, graph ──► limbo ──(settled)───────────────────► free
+//! ```
+//!
+//! - A span is free only if every byte of it is settled, so nothing here carries a stamp. Stamps live with blocks.
+//! - Two free spans are never neighbours: they are merged when the second becomes free.
+//! - The one that fits best is taken, so that what is wholly free stays so.
+//! - What was dropped while lists may read it is in *limbo*: freed when the last value that each stream had recorded by
+//!   then has settled.
+//!
+//! All of it is plain data under one lock, a leaf, in [`Store`](super::store::Store). It calls no driver: whoever grows
+//! inserts the memory afterwards, and what goes back is returned, to be dropped with nothing locked.
+
+use super::stats::Usage;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use thalweg_hal::{BINDING_ALIGNMENT, Memory};
+
+/// Which pool: its number.
+pub(crate) type PoolId = u64;
+/// The pool of the streams' blocks.
+pub(crate) const BLOCKS: PoolId = 0;
+/// The pool of frozen storage that names none.
+pub(crate) const DEFAULT: PoolId = 1;
+/// The first number of a pool that somebody made.
+const FIRST: PoolId = 2;
+
+/// By stream, the last value that may use some bytes.
+pub(crate) type Values = Arc<[(u32, u64)]>;
+
+/// What a span is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Nothing; every byte is settled.
+    Free,
+    /// Blocks of one size of one stream.
+    Stream {
+        /// The stream.
+        stream: u32,
+        /// The size of a block.
+        block: u64,
+    },
+    /// Frozen storage.
+    Frozen,
+    /// Whatever takes spans of a pool for itself.
+    Graph,
+    /// Dropped; lists may still use it.
+    Limbo,
+}
+
+/// A span that was taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) memory: Arc<dyn Memory>,
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Want {
+    /// Of this pool; if it has none, and `anywhere`, of another.
+    pub(crate) pool: PoolId,
+    pub(crate) anywhere: bool,
+    /// So many bytes.
+    pub(crate) bytes: u64,
+    /// At least so many, in whole `step`s.
+    pub(crate) least: u64,
+    /// Divides `bytes` and `least`.
+    pub(crate) step: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Span {
+    pub(super) bytes: u64,
+    pub(super) owner: Owner,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    memory: Arc<dyn Memory>,
+    pub(super) bytes: u64,
+    pub(super) pool: PoolId,
+    /// By offset; without gaps.
+    pub(super) spans: BTreeMap<u64, Span>,
+    /// How often a span was taken.
+    takes: u64,
+    /// `takes` at the last [`Arena::decay`], if it was wholly free then.
+    seen: Option<u64>,
+}
+
+impl Segment {
+    fn is_free(&self) -> bool {
+        self.spans.len() == 1 && self.spans.values().all(|span| span.owner == Owner::Free)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct PoolState {
+    pub(super) name: Arc<str>,
+    /// Its handle is gone: what becomes wholly free goes back to the driver.
+    pub(super) dropped: bool,
+}
+
+/// A span that was dropped.
+#[derive(Debug)]
+struct Dropped {
+    segment: u64,
+    offset: u64,
+    /// Rises.
+    number: u64,
+    /// What has to settle first; not asked yet at first.
+    until: Option<Values>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    /// By number, which rises.
+    segments: BTreeMap<u64, Segment>,
+    next_segment: u64,
+    /// Pool, bytes, segment, offset.
+    free: BTreeSet<(PoolId, u64, u64, u64)>,
+    pools: BTreeMap<PoolId, PoolState>,
+    next_pool: PoolId,
+    limbo: Vec<Dropped>,
+    next_dropped: u64,
+    /// Segments ever taken out.
+    removed: u64,
+    usage: Usage,
+}
+
+impl Arena {
+    pub(crate) fn new() -> Self {
+        let pool = |name: &str| PoolState { name: name.into(), dropped: false };
+        Self {
+            segments: BTreeMap::new(),
+            next_segment: 0,
+            free: BTreeSet::new(),
+            pools: BTreeMap::from([(BLOCKS, pool("blocks")), (DEFAULT, pool("default"))]),
+            next_pool: FIRST,
+            limbo: Vec::new(),
+            next_dropped: 0,
+            removed: 0,
+            usage: Usage::default(),
+        }
+    }
+
+    /// Bytes by use.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// How many segments were ever taken out.
+    pub(crate) fn removed(&self) -> u64 {
+        self.removed
+    }
+
+    /// The name of each pool that has any memory, with the bytes of its segments and those that are free.
+    pub(crate) fn by_pool(&self) -> Vec<(Arc<str>, u64, u64)> {
+        let sums = |(id, pool): (&PoolId, &PoolState)| {
+            let segments =
+                self.segments.values().filter(|segment| segment.pool == *id).map(|segment| segment.bytes).sum();
+            let free = self.free.range((*id, 0, 0, 0)..(id + 1, 0, 0, 0)).map(|(_, bytes, ..)| bytes).sum();
+            (Arc::clone(&pool.name), segments, free)
+        };
+        self.pools.iter().map(sums).filter(|(_, segments, _)| *segments > 0).collect()
+    }
+
+    /// The longest free span.
+    pub(crate) fn largest_free(&self) -> u64 {
+        self.pools.keys().filter_map(|pool| self.largest(*pool)).map(|(_, bytes, ..)| bytes).max().unwrap_or(0)
+    }
+
+    pub(crate) fn add_pool(&mut self, name: &str) -> PoolId {
+        let id = self.next_pool;
+        self.next_pool += 1;
+        self.pools.insert(id, PoolState { name: name.into(), dropped: false });
+        id
+    }
+
+    /// What a pool's handle was the last to want. Gives back what is to be dropped with nothing locked.
+    pub(crate) fn drop_pool(&mut self, id: PoolId) -> Vec<Arc<dyn Memory>> {
+        if let Some(pool) = self.pools.get_mut(&id) {
+            pool.dropped = true;
+        }
+        self.take_segments(|segment| segment.pool == id)
+    }
+
+    /// Enters memory that was grown.
+    pub(crate) fn insert(&mut self, pool: PoolId, memory: Arc<dyn Memory>, bytes: u64) {
+        let id = self.next_segment;
+        self.next_segment += 1;
+        let spans = BTreeMap::from([(0, Span { bytes, owner: Owner::Free })]);
+        self.segments.insert(id, Segment { memory, bytes, pool, spans, takes: 0, seen: None });
+        self.free.insert((pool, bytes, id, 0));
+        self.usage.segments += bytes;
+        self.usage.free += bytes;
+    }
+
+    /// Takes the free span that fits best, or the largest that is long enough.
+    pub(crate) fn take(&mut self, want: Want, owner: Owner) -> Option<Place> {
+        let mut found = self.find(want.pool, want);
+        if found.is_none() && want.anywhere {
+            found = self.pools.keys().filter(|pool| **pool != want.pool).find_map(|pool| self.find(*pool, want));
+        }
+        let entry @ (pool, free, id, offset) = found?;
+        self.free.remove(&entry);
+        let bytes = want.bytes.min(free / want.step * want.step);
+        let segment = self.segments.get_mut(&id)?;
+        segment.takes += 1;
+        segment.spans.insert(offset, Span { bytes, owner });
+        if free > bytes {
+            segment.spans.insert(offset + bytes, Span { bytes: free - bytes, owner: Owner::Free });
+            self.free.insert((pool, free - bytes, id, offset + bytes));
+        }
+        let memory = Arc::clone(&segment.memory);
+        self.usage.change(Owner::Free, owner, bytes);
+        Some(Place { memory, segment: id, offset, bytes })
+    }
+
+    fn find(&self, pool: PoolId, want: Want) -> Option<(PoolId, u64, u64, u64)> {
+        let fits = self.free.range((pool, want.bytes, 0, 0)..(pool + 1, 0, 0, 0)).next().copied();
+        fits.or_else(|| self.largest(pool).filter(|(_, bytes, ..)| *bytes >= want.least))
+    }
+
+    fn largest(&self, pool: PoolId) -> Option<(PoolId, u64, u64, u64)> {
+        self.free.range((pool, 0, 0, 0)..(pool + 1, 0, 0, 0)).next_back().copied()
+    }
+
+    /// Makes a span free, every byte of which is settled.
+    pub(crate) fn give_back(&mut self, id: u64, offset: u64) {
+        let Some(segment) = self.segments.get_mut(&id) else { return };
+        let Some(span) = segment.spans.remove(&offset) else { return };
+        debug_assert_ne!(span.owner, Owner::Free, "given back twice");
+        self.usage.change(span.owner, Owner::Free, span.bytes);
+        let (mut start, mut bytes) = (offset, span.bytes);
+        if let Some((before, free)) = segment.spans.range(..offset).next_back().filter(|(_, s)| s.owner == Owner::Free)
+        {
+            let (before, free) = (*before, free.bytes);
+            segment.spans.remove(&before);
+            self.free.remove(&(segment.pool, free, id, before));
+            (start, bytes) = (before, bytes + free);
+        }
+        let behind = offset + span.bytes;
+        if let Some(free) = segment.spans.get(&behind).filter(|span| span.owner == Owner::Free).map(|span| span.bytes) {
+            segment.spans.remove(&behind);
+            self.free.remove(&(segment.pool, free, id, behind));
+            bytes += free;
+        }
+        segment.spans.insert(start, Span { bytes, owner: Owner::Free });
+        self.free.insert((segment.pool, bytes, id, start));
+    }
+
+    /// Puts a span into limbo. Says whether it is the first there.
+    pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64) -> bool {
+        let span = self.segments.get_mut(&id).and_then(|segment| segment.spans.get_mut(&offset));
+        let Some(span) = span else { return false };
+        self.usage.change(span.owner, Owner::Limbo, span.bytes);
+        span.owner = Owner::Limbo;
+        let number = self.next_dropped;
+        self.next_dropped += 1;
+        self.limbo.push(Dropped { segment: id, offset, number, until: None });
+        self.limbo.len() == 1
+    }
+
+    /// Where limbo ends now, if there is something in it: whoever asks takes a snapshot of the streams then, and hands both
+    /// to [`leave_limbo`](Self::leave_limbo).
+    pub(crate) fn limbo_end(&self) -> Option<u64> {
+        (!self.limbo.is_empty()).then_some(self.next_dropped)
+    }
+
+    /// Frees what is in limbo and has settled. `values` was taken after `end`. Gives back what is to be dropped with
+    /// nothing locked: segments of pools that are gone.
+    pub(crate) fn leave_limbo(
+        &mut self,
+        end: u64,
+        values: &Values,
+        settled: impl Fn(u32) -> u64,
+    ) -> Vec<Arc<dyn Memory>> {
+        for dropped in self.limbo.iter_mut().filter(|dropped| dropped.number < end) {
+            dropped.until.get_or_insert_with(|| Arc::clone(values));
+        }
+        let done = |dropped: &Dropped| {
+            let until = dropped.until.as_ref();
+            until.is_some_and(|values| values.iter().all(|(stream, value)| settled(*stream) >= *value))
+        };
+        let (left, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.limbo).into_iter().partition(done);
+        self.limbo = kept;
+        left.iter().for_each(|dropped| self.give_back(dropped.segment, dropped.offset));
+        let pools = &self.pools;
+        let gone: BTreeSet<_> = pools.iter().filter(|(_, pool)| pool.dropped).map(|(id, _)| *id).collect();
+        if gone.is_empty() { Vec::new() } else { self.take_segments(|segment| gone.contains(&segment.pool)) }
+    }
+
+    /// Bytes and number of the segments that are wholly free.
+    pub(crate) fn whole(&self) -> (u64, u64) {
+        let free = self.segments.values().filter(|segment| segment.is_free());
+        free.fold((0, 0), |(bytes, count), segment| (bytes + segment.bytes, count + 1))
+    }
+
+    /// Takes out the segments that are wholly free, to be dropped with nothing locked.
+    pub(crate) fn take_whole(&mut self) -> Vec<Arc<dyn Memory>> {
+        self.take_segments(|_| true)
+    }
+
+    /// Takes out the segments that are wholly free and were so at the last call, with nothing taken of them since. Gives
+    /// back their bytes, too.
+    pub(crate) fn decay(&mut self) -> (u64, Vec<Arc<dyn Memory>>) {
+        let before = self.usage.segments;
+        let old = self.take_segments(|segment| segment.seen == Some(segment.takes));
+        for segment in self.segments.values_mut() {
+            segment.seen = segment.is_free().then_some(segment.takes);
+        }
+        (before - self.usage.segments, old)
+    }
+
+    fn take_segments(&mut self, pick: impl Fn(&Segment) -> bool) -> Vec<Arc<dyn Memory>> {
+        let picked = |(_, segment): &(&u64, &Segment)| segment.is_free() && pick(segment);
+        let ids: Vec<u64> = self.segments.iter().filter(picked).map(|(id, _)| *id).collect();
+        let mut memories = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(Segment { memory, bytes, pool, .. }) = self.segments.remove(&id) else { continue };
+            self.free.remove(&(pool, bytes, id, 0));
+            self.usage.segments -= bytes;
+            self.usage.free -= bytes;
+            self.removed += 1;
+            memories.push(memory);
+        }
+        // A pool that is gone is forgotten with its last segment.
+        let used = |id: &PoolId| self.segments.values().any(|segment| segment.pool == *id);
+        let forgotten: Vec<_> =
+            self.pools.iter().filter(|(id, pool)| pool.dropped && !used(id)).map(|(id, _)| *id).collect();
+        forgotten.into_iter().for_each(|id| drop(self.pools.remove(&id)));
+        memories
+    }
+
+    /// By number.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (u64, &Segment)> {
+        self.segments.iter().map(|(id, segment)| (*id, segment))
+    }
+
+    /// By number.
+    pub(super) fn pools(&self) -> impl Iterator<Item = (PoolId, &PoolState)> {
+        self.pools.iter().map(|(id, pool)| (*id, pool))
+    }
+
+    /// The streams that have spans; each as often as it has.
+    pub(super) fn streams(&self) -> impl Iterator<Item = u32> {
+        let spans = self.segments.values().flat_map(|segment| segment.spans.values());
+        spans.filter_map(|span| if let Owner::Stream { stream, .. } = span.owner { Some(stream) } else { None })
+    }
+
+    /// Everything, to be dropped with nothing locked: the device is going.
+    pub(crate) fn clear(&mut self) -> Vec<Arc<dyn Memory>> {
+        let segments = std::mem::take(&mut self.segments);
+        self.free.clear();
+        self.limbo.clear();
+        self.usage = Usage::default();
+        segments.into_values().map(|segment| segment.memory).collect()
+    }
+}
+
+/// Up to the next multiple of what bindings are aligned to; at least one. `None` past the largest number.
+pub(crate) fn rounded(bytes: u64) -> Option<u64> {
+    bytes.max(1).checked_next_multiple_of(BINDING_ALIGNMENT)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

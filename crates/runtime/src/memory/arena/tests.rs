@@ -1,0 +1,165 @@
+//! The arena alone: what fits where.
+
+use super::*;
+use crate::tests::world::fresh_seed;
+use fastrand::Rng;
+use thalweg_hal::host::HostMemory;
+
+const UNIT: u64 = BINDING_ALIGNMENT;
+
+fn with(units: &[u64]) -> Arena {
+    let mut arena = Arena::new();
+    units.iter().for_each(|units| insert(&mut arena, BLOCKS, *units));
+    arena
+}
+
+fn insert(arena: &mut Arena, pool: PoolId, units: u64) {
+    // What the arena keeps is never looked at.
+    arena.insert(pool, Arc::new(HostMemory::new(UNIT, "test").unwrap()), units * UNIT);
+}
+
+fn exactly(pool: PoolId, units: u64) -> Want {
+    let bytes = units * UNIT;
+    Want { pool, anywhere: false, bytes, least: bytes, step: bytes }
+}
+
+fn take(arena: &mut Arena, units: u64) -> Option<(u64, u64)> {
+    arena.take(exactly(BLOCKS, units), Owner::Frozen).map(|place| (place.segment, place.offset / UNIT))
+}
+
+fn give_back(arena: &mut Arena, segment: u64, unit: u64) {
+    arena.give_back(segment, unit * UNIT);
+}
+
+#[test]
+fn the_span_that_fits_best_is_taken_and_the_rest_stays_free() {
+    let mut arena = with(&[10, 4, 6]);
+    assert_eq!(take(&mut arena, 4), Some((1, 0)));
+    assert_eq!(take(&mut arena, 5), Some((2, 0)));
+    assert_eq!(take(&mut arena, 1), Some((2, 5)));
+    assert_eq!(take(&mut arena, 11), None);
+    assert_eq!(take(&mut arena, 10), Some((0, 0)));
+    assert_eq!(take(&mut arena, 1), None);
+    assert_eq!(arena.usage(), Usage { segments: 20 * UNIT, frozen: 20 * UNIT, ..Usage::default() });
+}
+
+#[test]
+fn neighbours_are_merged_from_either_side() {
+    for order in [[0, 1, 2], [2, 1, 0], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1]] {
+        let mut arena = with(&[9]);
+        let taken = [3, 3, 3].map(|units| take(&mut arena, units).unwrap().1);
+        assert_eq!(arena.largest_free(), 0);
+        for (count, at) in (1..).zip(order) {
+            give_back(&mut arena, 0, taken[at]);
+            assert_eq!(arena.usage().free, 3 * count * UNIT);
+        }
+        assert_eq!((arena.largest_free(), arena.whole()), (9 * UNIT, (9 * UNIT, 1)), "{order:?}");
+    }
+}
+
+#[test]
+fn where_memory_is_short_less_than_one_would_like_is_taken_in_whole_steps() {
+    let mut arena = with(&[7]);
+    let want = |least| Want { bytes: 12 * UNIT, least: least * UNIT, step: 3 * UNIT, ..exactly(BLOCKS, 1) };
+    assert!(arena.take(want(9), Owner::Frozen).is_none());
+    assert_eq!(arena.take(want(3), Owner::Frozen).unwrap().bytes, 6 * UNIT);
+    assert!(arena.take(want(3), Owner::Frozen).is_none());
+    assert_eq!(arena.usage().free, UNIT);
+}
+
+#[test]
+fn fragmentation_is_what_one_allocation_cannot_have() {
+    let mut arena = with(&[8]);
+    let taken: Vec<_> = (0..8).map(|_| take(&mut arena, 1).unwrap().1).collect();
+    let fragmentation = |arena: &Arena| {
+        let (free, largest_free) = (arena.usage().free, arena.largest_free());
+        crate::MemoryStats { free, largest_free, ..Default::default() }.fragmentation()
+    };
+    assert_eq!(fragmentation(&arena), 0.0);
+    [0, 2, 4, 6].into_iter().for_each(|at| give_back(&mut arena, 0, taken[at]));
+    assert_eq!(fragmentation(&arena), 0.75);
+    [1, 3, 5, 7].into_iter().for_each(|at| give_back(&mut arena, 0, taken[at]));
+    assert_eq!(fragmentation(&arena), 0.0);
+}
+
+#[test]
+fn a_pool_has_its_own_segments_unless_there_is_nothing_else() {
+    let mut arena = with(&[5]);
+    let pool = arena.add_pool("weights");
+    assert!(arena.take(exactly(pool, 2), Owner::Frozen).is_none());
+    let place = arena.take(Want { anywhere: true, ..exactly(pool, 2) }, Owner::Frozen).unwrap();
+    assert_eq!(place.segment, 0);
+    insert(&mut arena, pool, 4);
+    assert_eq!(arena.take(exactly(pool, 2), Owner::Frozen).unwrap().segment, 1);
+    // The handle is gone, and the segment goes when the last span does.
+    assert!(arena.drop_pool(pool).is_empty());
+    assert!(arena.put_in_limbo(1, 0));
+    let end = arena.limbo_end().unwrap();
+    let values = Values::from([(0, 7)]);
+    assert!(arena.leave_limbo(end, &values, |_| 6).is_empty());
+    assert_eq!(arena.usage().limbo, 2 * UNIT);
+    assert_eq!(arena.leave_limbo(end, &Values::from([(0, 9)]), |_| 7).len(), 1, "the first snapshot counts");
+    assert_eq!((arena.usage().segments, arena.pools().count()), (5 * UNIT, 2));
+}
+
+#[test]
+fn what_enters_limbo_after_the_end_waits_for_another_snapshot() {
+    let mut arena = with(&[2]);
+    let first = take(&mut arena, 1).unwrap().1;
+    let second = take(&mut arena, 1).unwrap().1;
+    assert!(arena.put_in_limbo(0, first * UNIT));
+    let end = arena.limbo_end().unwrap();
+    assert!(!arena.put_in_limbo(0, second * UNIT));
+    arena.leave_limbo(end, &Values::from([]), |_| 0);
+    assert_eq!((arena.usage().free, arena.usage().limbo), (UNIT, UNIT));
+}
+
+#[test]
+fn a_segment_decays_when_it_was_free_and_untouched_for_a_period() {
+    let mut arena = with(&[2, 2]);
+    let (segment, at) = take(&mut arena, 1).unwrap();
+    assert_eq!(arena.decay().1.len(), 0);
+    give_back(&mut arena, segment, at);
+    // The other was free at both looks; this one was in use at the first.
+    let (bytes, memories) = arena.decay();
+    assert_eq!((bytes, memories.len()), (2 * UNIT, 1));
+    let (_, at) = take(&mut arena, 1).unwrap();
+    give_back(&mut arena, segment, at);
+    assert_eq!(arena.decay().0, 0, "taken in between");
+    assert_eq!(arena.decay().0, 2 * UNIT);
+    assert_eq!(arena.usage(), Usage::default());
+}
+
+/// A tiling of random requests, checked against a bitmap of its own.
+#[test]
+fn random_spans_never_overlap_and_come_back_whole() {
+    const UNITS: usize = 64;
+    let seed = fresh_seed();
+    let mut random = Rng::with_seed(seed);
+    let mut arena = with(&[UNITS as u64; 3]);
+    let mut taken: Vec<(u64, usize, usize)> = Vec::new();
+    let mut map = [[false; UNITS]; 3];
+    for _ in 0..5000 {
+        if taken.is_empty() || random.bool() {
+            let units = random.usize(1..20);
+            let run = |row: &[bool; UNITS]| row.split(|used| *used).map(<[bool]>::len).max().unwrap_or(0);
+            let fits = map.iter().map(run).max().unwrap_or(0) >= units;
+            let got = take(&mut arena, units as u64);
+            assert_eq!(got.is_some(), fits, "seed {seed}: {units} units");
+            if let Some((segment, at)) = got {
+                for used in &mut map[segment as usize][at as usize..at as usize + units] {
+                    assert!(!std::mem::replace(used, true), "seed {seed}: two owners");
+                }
+                taken.push((segment, at as usize, units));
+            }
+        } else {
+            let (segment, at, units) = taken.swap_remove(random.usize(..taken.len()));
+            give_back(&mut arena, segment, at as u64);
+            map[segment as usize][at..at + units].fill(false);
+        }
+        let used = map.iter().flatten().filter(|used| **used).count() as u64;
+        assert_eq!(arena.usage().frozen, used * UNIT, "seed {seed}");
+    }
+    taken.into_iter().for_each(|(segment, at, _)| give_back(&mut arena, segment, at as u64));
+    assert_eq!(arena.whole(), (3 * UNITS as u64 * UNIT, 3), "seed {seed}");
+}

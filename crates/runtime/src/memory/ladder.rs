@@ -1,0 +1,265 @@
+//! What happens on a miss, step by step, with no lock held.
+//!
+//! 1. Look: among one's own blocks, then for a free span of the arena. Above the soft limit everything that nobody uses is
+//!    gathered into the arena first.
+//! 2. Grow. One thread at a time; whoever waited for the turn looks again first. The bytes are reserved before the driver is
+//!    called. A segment is larger than what is asked for, in proportion to what is reserved already, so that there are few;
+//!    if the device or the budget refuses that, just what is asked for.
+//! 3. Gather: settle what has completed, empty limbo, take every stream's complete spans. Look again.
+//! 4. Give the device back what is wholly free, and grow again.
+//! 5. Submit what has been recorded, wait until any list of it has run, and go on with 3. Others go on meanwhile, and what
+//!    they record later is not waited for.
+//! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too, and then
+//!    say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on its way
+//!    back to the device.
+
+use super::arena::{PoolId, Want};
+use super::budget::Share;
+use super::store::Store;
+use crate::device::DeviceCore;
+use crate::error::{Error, OutOfMemory, PoolMemory, Result, StreamMemory};
+use crate::patience::Patience;
+use crate::stream::core::StreamCore;
+use crate::stream::recorder::Point;
+use crate::sync::yield_now;
+use std::time::{Duration, Instant};
+use thalweg_hal::Wait;
+
+/// Segments grow by this part of what is reserved,
+const GROWTH: u64 = 8;
+/// at least by so much,
+const LEAST_GROWTH: u64 = 1 << 20;
+/// at most by so much,
+const MOST_GROWTH: u64 = 64 << 20;
+/// and never by more than this part of the limit: what is left over in one is no use for another.
+const LIMIT_PARTS: u64 = 16;
+/// How long one waits for the device before looking at all streams again: whoever closes it does not ring for us.
+const TICK: Duration = Duration::from_millis(2);
+/// How long a list that has settled may keep its memory. Whoever settled it is about to drop it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) pool: PoolId,
+    /// As many bytes as one would like.
+    pub(super) bytes: u64,
+    /// As many as one needs.
+    pub(super) least: u64,
+}
+
+/// How hard memory is to come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    /// Not hard: a scrap is not worth it.
+    Easy,
+    /// What there is will do.
+    Pressed,
+    /// From wherever it comes.
+    Last,
+}
+
+impl Request {
+    fn want(&self, need: Need) -> Want {
+        let Self { pool, bytes, least } = *self;
+        // A quarter of the blocks of a span is worth a visit.
+        let least = if need == Need::Easy { (bytes / 4).next_multiple_of(least) } else { least };
+        Want { pool, anywhere: need == Need::Last, bytes, least, step: self.least }
+    }
+}
+
+/// What has been tried; for the report.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    waited: bool,
+    gave_back: u64,
+    refusals: u64,
+}
+
+/// What `look` finds, sooner or later. It is called with nothing locked.
+pub(super) fn obtain<T>(
+    core: &DeviceCore,
+    request: Request,
+    patience: Patience,
+    mut look: impl FnMut(Want) -> Option<T>,
+) -> Result<T> {
+    let store = &core.memory;
+    // What is waited for, once it is known that something has to be.
+    let mut goal: Option<Vec<Point>> = None;
+    let (mut refusal, mut tried) = (None, Tried::default());
+    let mut lingering = None;
+    loop {
+        // Asked before anything is gathered: what settles later is gathered in the next round.
+        let waited_for = goal.as_deref().map(|goal| {
+            core.retire_all();
+            unsettled(core, goal)
+        });
+        let is_last = waited_for.as_ref().is_some_and(Vec::is_empty);
+        let is_pressed = goal.is_some() || store.budget.is_pressed(request.bytes);
+        let need = if is_pressed { Need::Pressed } else { Need::Easy };
+        if is_pressed {
+            core.gather();
+        }
+        if let Some(found) = look(request.want(need)) {
+            core.relieve();
+            return Ok(found);
+        }
+        let turn = store.growth.take(patience)?;
+        // What leaves the arena now is neither there to be found nor within the budget until it has been dropped.
+        let (leaves, removed) = store.leaving();
+        let need = if is_last { Need::Last } else { need };
+        // Somebody else may have grown meanwhile. What we grow ourselves, others may take before we look.
+        loop {
+            if let Some(found) = look(request.want(need)) {
+                drop(turn);
+                core.relieve();
+                return Ok(found);
+            }
+            if grow(core, request, &mut refusal, &mut tried)? {
+                continue;
+            }
+            let whole = store.arena.lock().whole();
+            let helps = whole.1 > 0 && (refusal.is_some() || store.budget.fits_without(request.least, whole));
+            if goal.is_none() || !helps {
+                break;
+            }
+            tried.gave_back += whole.0;
+            core.give_back_whole();
+            if !grow(core, request, &mut refusal, &mut tried)? {
+                break;
+            }
+        }
+        let now = store.leaving();
+        let is_leaving = leaves || now != (false, removed);
+        drop(turn);
+        match waited_for {
+            None => goal = Some(core.last_values()),
+            Some(waited_for) if !waited_for.is_empty() => {
+                if !tried.waited {
+                    tried.waited = true;
+                    store.count_wait();
+                }
+                wait_for_any(core, &waited_for, patience)?;
+            }
+            Some(_) if is_leaving => {
+                core.life.check_waits()?;
+                let since = *lingering.get_or_insert_with(Instant::now);
+                if patience.left() == Some(Duration::ZERO) {
+                    return Err(patience.over());
+                }
+                if since.elapsed() >= LINGER {
+                    return Err(out_of_memory(core, request.least, tried, refusal));
+                }
+                yield_now();
+            }
+            Some(_) => return Err(out_of_memory(core, request.least, tried, refusal)),
+        }
+    }
+}
+
+/// What of a goal has not settled.
+fn unsettled(core: &DeviceCore, goal: &[Point]) -> Vec<Point> {
+    goal.iter().filter(|(stream, value)| core.stream(*stream).settled() < *value).copied().collect()
+}
+
+/// A new segment, if budget and device allow it. In the caller's turn.
+fn grow(
+    core: &DeviceCore,
+    request: Request,
+    refusal: &mut Option<thalweg_hal::Error>,
+    tried: &mut Tried,
+) -> Result<bool> {
+    let Store { budget, arena, .. } = &core.memory;
+    let Request { pool, bytes, least } = request;
+    let mut last = None;
+    for bytes in [segment_bytes(budget.reserved(), budget.limits(), bytes), bytes, least] {
+        if last.replace(bytes) == Some(bytes) {
+            continue;
+        }
+        let Some(share) = Share::reserve(&core.memory.budget, bytes) else { continue };
+        match core.hal.allocate(bytes) {
+            Ok(memory) => {
+                arena.lock().insert(pool, share.spend(memory), bytes);
+                return Ok(true);
+            }
+            Err(error) if error.is_retryable() => {
+                *refusal = Some(error);
+                tried.refusals += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// How large the next segment is to be.
+fn segment_bytes(reserved: u64, limits: super::budget::Limits, bytes: u64) -> u64 {
+    let ahead = (reserved / GROWTH).clamp(LEAST_GROWTH, MOST_GROWTH).min(limits.hard / LIMIT_PARTS);
+    // What nobody asked for stays below the soft limit.
+    let ahead = ahead.min(limits.soft.saturating_sub(reserved));
+    let unit = thalweg_hal::BINDING_ALIGNMENT;
+    bytes.max(ahead / unit * unit)
+}
+
+/// Has everything submitted that is waited for, and waits until any of it has run, or for a moment.
+fn wait_for_any(core: &DeviceCore, goal: &[Point], patience: Patience) -> Result<()> {
+    core.life.check_waits()?;
+    let mut waits = Vec::new();
+    for (index, value) in goal {
+        let stream = core.stream(*index);
+        // Where somebody is submitting, or there is no credit, that is waited for below.
+        if stream.submitted() < *value && stream.flush_to(core, *value, Patience::Never).is_err() {
+            core.defer_flush(*index);
+        }
+        // One that has completed waits for another, which it reads from.
+        let next = stream.retiring.next().filter(|next| stream.timeline.completed() < *next);
+        waits.extend(next.map(|value| Wait { timeline: stream.timeline.clone(), value }));
+    }
+    let left = patience.left();
+    if left == Some(Duration::ZERO) {
+        return Err(patience.over());
+    }
+    if waits.is_empty() {
+        yield_now();
+        return Ok(());
+    }
+    let timeout = left.map_or(TICK, |left| left.min(TICK));
+    core.hal.wait_any(&waits, Some(timeout)).map_err(|error| {
+        core.lose(error.clone());
+        error.into()
+    })
+}
+
+/// The report.
+fn out_of_memory(core: &DeviceCore, requested: u64, tried: Tried, device: Option<thalweg_hal::Error>) -> Error {
+    let streams = core.streams().map(StreamCore::memory).filter(|memory| memory.live + memory.cached > 0);
+    let streams = streams
+        .map(|memory| StreamMemory { stream: memory.stream, live: memory.live, cached: memory.cached })
+        .collect();
+    let stats = core.memory_stats();
+    let arena = core.memory.arena.lock();
+    let pools = arena.by_pool().into_iter().map(|(name, reserved, free)| PoolMemory { name, reserved, free }).collect();
+    drop(arena);
+    Error::OutOfMemory(Box::new(OutOfMemory {
+        requested,
+        limit: stats.limit,
+        reserved: stats.reserved,
+        frozen: stats.frozen,
+        limbo: stats.limbo,
+        free: stats.free,
+        largest_free: stats.largest_free,
+        allocations: stats.allocations,
+        max_allocations: stats.max_allocations,
+        streams,
+        pools,
+        waited: tried.waited,
+        gave_back: tried.gave_back,
+        refusals: tried.refusals,
+        device,
+    }))
+}
+
+/// What no memory is large enough for.
+pub(super) fn absurd(core: &DeviceCore, requested: u64) -> Error {
+    out_of_memory(core, requested, Tried::default(), None)
+}

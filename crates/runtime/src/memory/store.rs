@@ -1,0 +1,123 @@
+//! A device's memory behind the streams: the budget, the arena, and whose turn it is to grow.
+//!
+//! | field | written by | under |
+//! |---|---|---|
+//! | `budget` | whoever grows reserves, whoever drops a memory last gives back | atomics of its own |
+//! | `arena` | whoever misses, gathers or drops frozen storage | its lock, a leaf: it is taken under a recorder too |
+//! | `growth` | whoever grows, from the reservation to the entry in the arena | its turn |
+//! | `waits`, `reclaimed`, `decayed` | whoever does it | nothing: figures |
+
+use super::arena::Arena;
+use super::budget::{Budget, Limits};
+use super::stats::MemoryStats;
+use crate::config::Config;
+use crate::device::DeviceCore;
+use crate::stream::turn::Turn;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) arena: Mutex<Arena>,
+    /// One growth at a time: whoever waited for it looks again first.
+    pub(super) growth: Turn<()>,
+    waits: AtomicU64,
+    reclaimed: AtomicU64,
+    decayed: AtomicU64,
+}
+
+// Relaxed everywhere: figures for people.
+impl Store {
+    pub(crate) fn new(config: &Config, device: &thalweg_hal::Limits) -> Self {
+        let hard = config.memory_limit.unwrap_or(device.memory_bytes / 10 * 9);
+        let soft = config.memory_soft_limit.unwrap_or(hard / 4 * 3).min(hard);
+        let allocations = config.max_allocations.unwrap_or(u64::MAX).min(device.max_allocations);
+        let zero = || AtomicU64::new(0);
+        Self {
+            budget: Arc::new(Budget::new(Limits { hard, soft, allocations })),
+            arena: Mutex::new(Arena::new()),
+            growth: Turn::new(()),
+            waits: zero(),
+            reclaimed: zero(),
+            decayed: zero(),
+        }
+    }
+
+    pub(super) fn count_wait(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_reclaimed(&self, spans: u64) {
+        self.reclaimed.fetch_add(spans, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_decayed(&self, bytes: u64) {
+        self.decayed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether segments are on their way back to the device, for whoever has the turn to grow: bytes are reserved and in no
+    /// segment. And how many have ever left.
+    pub(super) fn leaving(&self) -> (bool, u64) {
+        let arena = self.arena.lock();
+        (self.budget.reserved() > arena.usage().segments, arena.removed())
+    }
+
+    /// What an arena says that the caller has locked; without what the streams know.
+    pub(super) fn stats(&self, arena: &Arena) -> MemoryStats {
+        let (usage, limits) = (arena.usage(), self.budget.limits());
+        let reserved = self.budget.reserved();
+        MemoryStats {
+            limit: limits.hard,
+            soft_limit: limits.soft,
+            reserved,
+            peak_reserved: self.budget.peak(),
+            frozen: usage.frozen,
+            graphs: usage.graphs,
+            limbo: usage.limbo,
+            free: usage.free,
+            largest_free: arena.largest_free(),
+            in_transit: reserved.saturating_sub(usage.segments),
+            allocations: self.budget.allocations(),
+            max_allocations: limits.allocations,
+            waits: self.waits.load(Ordering::Relaxed),
+            reclaimed: self.reclaimed.load(Ordering::Relaxed),
+            decayed: self.decayed.load(Ordering::Relaxed),
+            ..MemoryStats::default()
+        }
+    }
+}
+
+impl DeviceCore {
+    /// What the memory is used for.
+    pub(crate) fn memory_stats(&self) -> MemoryStats {
+        let streams: Vec<_> = self.streams().map(|stream| stream.memory()).collect();
+        let mut stats = self.memory.stats(&self.memory.arena.lock());
+        streams.into_iter().for_each(|stream| stream.add_to(&mut stats));
+        stats
+    }
+}
+
+/// What one stream knows of its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamUse {
+    pub(crate) stream: u32,
+    pub(crate) live: u64,
+    pub(crate) cached: u64,
+    pub(crate) peak: u64,
+    pub(crate) allocations: u64,
+    pub(crate) misses: u64,
+}
+
+impl StreamUse {
+    pub(super) fn add_to(&self, stats: &mut MemoryStats) {
+        stats.live += self.live;
+        stats.cached += self.cached;
+        stats.peak_live += self.peak;
+        // A miss that is out of memory hands nothing out.
+        stats.hits += self.allocations.saturating_sub(self.misses);
+        stats.misses += self.misses;
+    }
+}
