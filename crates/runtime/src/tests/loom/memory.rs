@@ -13,7 +13,7 @@ struct Short {
 impl Short {
     fn new(bytes: u64, writes: bool) -> Arc<Self> {
         let info = thalweg_hal::Device::info(&*MockDevice::new(MockConfig::default())).clone();
-        let validated = Validated::new(Arc::new(Silent(info)));
+        let validated = Validated::new(Arc::new(Silent { info, made: Default::default() }));
         let config = Config::default().memory_limit(bytes);
         let device = Device::without_reaper(Arc::<Validated>::clone(&validated), config).unwrap();
         let pipeline = device.pipeline(&COMBINE).unwrap();
