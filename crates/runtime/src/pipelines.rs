@@ -134,8 +134,10 @@ impl Entry<Arc<Compiled>> {
     }
 }
 
-/// A stream's share in a pipeline: a reference count of its own, and a time of the last use.
+/// A stream's share in a pipeline: a reference count of its own, and a time of the last use. No two of them share a pair of
+/// cache lines, for the streams' threads write them all the time.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Share {
     stream: u32,
     hal: Arc<dyn thalweg_hal::Pipeline>,

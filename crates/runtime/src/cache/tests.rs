@@ -34,6 +34,8 @@ fn while_building<T: Send>(
     let (begun, has_begun) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel();
     std::thread::scope(|scope| {
+        // Dropped from here when the test fails, which ends the builder.
+        let go_on = go_on;
         let builder = scope.spawn(move || {
             cache.get(&key, move || {
                 begun.send(()).expect("the test listens");

@@ -140,12 +140,20 @@ fn who_is_not_to_wait_is_told_that_another_thread_compiles() {
         while faulty.delayed() < 1 {
             std::thread::yield_now();
         }
-        stream.or_busy().scope(|| {
-            assert!(matches!(device.pipeline(&COMBINE), Err(Error::Busy)));
-            device.pipeline(&ADVANCE).unwrap();
+        // In a thread of its own, so that one that waits fails the test and does not hang it.
+        let (tell, told) = std::sync::mpsc::channel();
+        let (device, stream) = (&device, &stream);
+        let asking = scope.spawn(move || {
+            stream.or_busy().scope(|| {
+                device.pipeline(&ADVANCE).unwrap();
+                let _ = tell.send(device.pipeline(&COMBINE));
+            });
         });
+        let answer = told.recv_timeout(LONG);
         assert!(!compiling.is_finished());
         faulty.release();
+        asking.join().unwrap();
+        assert!(matches!(answer, Ok(Err(Error::Busy))), "{answer:?}");
     });
     stream.or_busy().scope(|| device.pipeline(&COMBINE).unwrap());
 }

@@ -21,6 +21,9 @@ const NAME: &str = "null";
 pub enum Completion {
     /// When `submit` returns.
     AtSubmit,
+    /// When the thread that made the device waits for it.
+    #[allow(dead_code)] // each benchmark uses its part
+    WhenWaitedFor,
     /// Not as long as the device lives: what its work is to whoever asks in the meantime.
     Never,
 }
@@ -30,6 +33,10 @@ pub enum Completion {
 pub struct NullDevice {
     info: DeviceInfo,
     completion: Completion,
+    /// The thread that made it.
+    owner: thread::ThreadId,
+    /// Memories that it was asked for.
+    allocated: AtomicU64,
     bell: Arc<Bell>,
 }
 
@@ -39,7 +46,11 @@ pub const SLOW: (&str, Duration) = ("slow", Duration::from_secs(1));
 impl NullDevice {
     /// A device of its own, with a gibibyte of memory.
     pub fn new(completion: Completion) -> Arc<Self> {
-        let bytes = 1 << 30;
+        Self::with_memory(completion, 1 << 30)
+    }
+
+    /// With as much memory as this, of which what is not used costs nothing.
+    pub fn with_memory(completion: Completion, bytes: u64) -> Arc<Self> {
         let limits = Limits {
             max_binding_bytes: bytes,
             max_allocations: 1 << 20,
@@ -48,7 +59,19 @@ impl NullDevice {
         };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
         let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: false, details: Vec::new() };
-        Arc::new(Self { info, completion, bell: Arc::default() })
+        Arc::new(Self {
+            info,
+            completion,
+            owner: thread::current().id(),
+            allocated: AtomicU64::new(0),
+            bell: Arc::default(),
+        })
+    }
+
+    /// How many memories it was asked for.
+    #[allow(dead_code)] // each benchmark uses its part
+    pub fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
     }
 }
 
@@ -63,7 +86,8 @@ impl Device for NullDevice {
 
     fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
         let (value, interrupted, watchers) = (AtomicU64::new(0), AtomicBool::new(false), AtomicUsize::new(0));
-        Ok(Arc::new(NullTimeline { id: unique_id(), value, interrupted, watchers, bell: Arc::clone(&self.bell) }))
+        let (id, on_wait) = (unique_id(), (self.completion == Completion::WhenWaitedFor).then_some(self.owner));
+        Ok(Arc::new(NullTimeline { id, value, on_wait, interrupted, watchers, bell: Arc::clone(&self.bell) }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -74,6 +98,7 @@ impl Device for NullDevice {
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+        self.allocated.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(HostMemory::new(bytes, NAME)?))
     }
 
@@ -93,6 +118,12 @@ impl Device for NullDevice {
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
         let watched = || watch.iter().filter_map(|wait| wait.timeline.as_any().downcast_ref::<NullTimeline>());
+        // Any of them will do.
+        if let Some(wait) = watch.first()
+            && let Some(timeline) = watched().next()
+        {
+            timeline.reach_by_waiting(wait.value);
+        }
         for timeline in watched() {
             timeline.watchers.fetch_add(1, Ordering::Relaxed);
         }
@@ -123,11 +154,21 @@ impl Queue for NullQueue {
 struct NullTimeline {
     id: u64,
     value: AtomicU64,
+    /// The thread whose waiting for a value reaches it, if one's does.
+    on_wait: Option<thread::ThreadId>,
     /// Nobody may wait any more.
     interrupted: AtomicBool,
     /// Threads that sleep until it moves, or are about to.
     watchers: AtomicUsize,
     bell: Arc<Bell>,
+}
+
+impl NullTimeline {
+    fn reach_by_waiting(&self, value: u64) {
+        if self.on_wait == Some(thread::current().id()) {
+            self.signal(value);
+        }
+    }
 }
 
 impl Timeline for NullTimeline {
@@ -141,6 +182,7 @@ impl Timeline for NullTimeline {
     }
 
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
+        self.reach_by_waiting(value);
         self.watchers.fetch_add(1, Ordering::Relaxed);
         // Relaxed: it carries no data.
         self.bell.sleep_until(timeout, || self.completed() >= value || self.interrupted.load(Ordering::Relaxed));
