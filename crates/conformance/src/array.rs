@@ -57,7 +57,7 @@ impl<T: Copy> Array<T> {
 
     /// As the tensor's function of the name.
     pub fn reshape(&self, shape: &[usize]) -> Self {
-        assert_eq!(self.values.len(), shape.iter().product());
+        assert_eq!(self.values.len(), shape.iter().product::<usize>());
         Self { shape: shape.to_vec(), values: self.values.clone() }
     }
 
