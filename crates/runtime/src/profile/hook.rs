@@ -10,7 +10,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
-use thalweg_hal::Command;
+use thalweg_hal::{Command, List};
 
 const FULL: u64 = 1;
 const SERIALIZED: u64 = 2;
@@ -181,9 +181,9 @@ impl Span<'_> {
         });
     }
 
-    /// A list of so many commands was handed over.
-    pub(crate) fn submitted(self, stream: u32, value: u64, commands: usize) {
-        self.end(Kind::Submit, |_, event| Event { stream, value, command: commands as u32, ..event });
+    /// A list was handed over.
+    pub(crate) fn submitted(self, stream: u32, value: u64, list: &List) {
+        self.end(Kind::Submit, |_, event| Event { stream, value, command: commands(list), ..event });
     }
 
     /// A thread has waited.
@@ -202,6 +202,12 @@ impl Span<'_> {
     }
 }
 
+/// How much work is in a list: neither barriers nor timestamps are.
+fn commands(list: &List) -> u32 {
+    let work = list.commands.iter().filter(|command| !matches!(command, Command::Barrier | Command::Timestamp));
+    work.count() as u32
+}
+
 fn enter_settled(writer: &mut Writer, state: State, stream: u32, settled: &InFlight) {
     let InFlight { value, list, marks, .. } = settled;
     let value = *value;
@@ -211,9 +217,7 @@ fn enter_settled(writer: &mut Writer, state: State, stream: u32, settled: &InFli
     let seen = writer.session.time(Instant::now());
     let (start, end) = marks.ends();
     let (start, end) = (nanos(start), nanos(end));
-    let commands = list.commands.iter().filter(|command| !matches!(command, Command::Barrier | Command::Timestamp));
-    let event =
-        Event { stream, value, extra: seen, command: commands.count() as u32, ..Event::new(Kind::List, start, end) };
+    let event = Event { stream, value, extra: seen, command: commands(list), ..Event::new(Kind::List, start, end) };
     writer.push(event);
     for mark in marks.commands() {
         let (start, end) = (nanos(Some(mark.before)), nanos(Some(mark.after)));

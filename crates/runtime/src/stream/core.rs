@@ -176,7 +176,6 @@ impl StreamCore {
     fn submit(&self, core: &DeviceCore, queue: &mut dyn Queue, sealed: Sealed) {
         let Sealed { value, list, waits, edges, outcome, marks } = sealed;
         let span = core.profile.begin();
-        let commands = list.commands.len() - marks.added();
         let waits = device_waits(core, &waits);
         let signal = Wait { timeline: Arc::clone(&self.timeline), value };
         let list = Arc::new(list);
@@ -211,7 +210,7 @@ impl StreamCore {
                 core.lose(error);
             }
         }
-        span.submitted(self.index, value, commands);
+        span.submitted(self.index, value, &list);
         // Release: pairs with the Acquire in `submitted`.
         self.submitted.store(value, Ordering::Release);
     }
