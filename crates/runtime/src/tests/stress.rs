@@ -4,8 +4,8 @@
 //! Operations run in rounds. What a round read is judged when it is over, because only then is it known which submissions the
 //! device refused. The threads of a round share nothing of the test's but channels.
 
-use super::world::{BYTES, Found, Known, ListId, Origin, found, fresh_seed};
-use crate::{Config, Device, Error, Event, Result, Stream};
+use super::world::{BYTES, Found, Known, KnownGraph, ListId, Origin, found, fresh_seed};
+use crate::{Config, Detail, Device, Error, Event, Operand, ProfileOptions, Profiler, Result, Stream, Work};
 use fastrand::Rng;
 use std::collections::HashSet;
 use std::future::Future;
@@ -22,6 +22,10 @@ use thalweg_hal::validate::Validated;
 
 /// Operations of all threads in one round.
 const ROUND: usize = 20_000;
+/// What may be taken of the device in the mix: less than the threads would cache.
+const LIMIT: u64 = 12 << 20;
+/// The largest allocation.
+const MOST_LARGE: u64 = 3 << 20;
 /// Tensors that a thread may have waiting for it.
 const INBOX: usize = 64;
 
@@ -36,6 +40,12 @@ struct Tally {
     hops: u64,
     /// Calls that were refused because they would have had to wait.
     busy: u64,
+    /// Calls for which there was no memory, and kernels that the device did not compile.
+    full: u64,
+    uncompiled: u64,
+    /// Runs of graphs, and graphs captured.
+    replays: u64,
+    captures: u64,
     checked: u64,
     /// Of those, how many had to have failed.
     broken: u64,
@@ -54,11 +64,25 @@ impl Tally {
         self.tasks += other.tasks;
         self.hops += other.hops;
         self.busy += other.busy;
+        self.full += other.full;
+        self.uncompiled += other.uncompiled;
+        self.replays += other.replays;
+        self.captures += other.captures;
         self.checked += other.checked;
         self.broken += other.broken;
         self.wrong += other.wrong;
         self.errors += other.errors;
         self.first_error = self.first_error.take().or_else(|| other.first_error.clone());
+    }
+
+    /// Counts what a call was answered; whether it was nothing to be expected.
+    fn answered(&mut self, error: Error) {
+        match error {
+            Error::Busy => self.busy += 1,
+            Error::OutOfMemory(_) => self.full += 1,
+            Error::Device(thalweg_hal::Error::Injected("pipeline not compiled")) => self.uncompiled += 1,
+            error => self.fail(error),
+        }
     }
 
     fn fail(&mut self, error: Error) {
@@ -71,6 +95,7 @@ impl Tally {
 enum Message {
     Tensor(Arc<Known>),
     Event(Event),
+    Graph(Arc<KnownGraph>),
     /// A task that was woken.
     Task(Arc<Task>),
 }
@@ -119,6 +144,8 @@ struct Player<'a> {
     /// Nobody else names these, so they may be changed in place.
     own: Vec<Known>,
     shared: Vec<Arc<Known>>,
+    /// Captured by this thread or by another.
+    graphs: Vec<Arc<KnownGraph>>,
     looked: Vec<Looked>,
     tally: Tally,
 }
@@ -126,15 +153,20 @@ struct Player<'a> {
 impl Player<'_> {
     fn play(&mut self, operations: usize) -> Result<()> {
         let stream = Stream::current(self.device)?;
-        self.shared.push(Arc::new(Known::freeze(self.device, self.random.u32(..), 3)?));
+        let frozen = loop {
+            match Known::freeze(self.device, self.random.u32(..), 3) {
+                Ok(frozen) => break frozen,
+                Err(error @ Error::OutOfMemory(_)) => self.tally.answered(error),
+                Err(error) => return Err(error),
+            }
+        };
+        self.shared.push(Arc::new(frozen));
         for _ in 0..operations {
             let salt = self.random.u32(..);
             // A refusal can only come from the validator, when a protection is out.
             let through = if self.random.u8(..16) == 0 { stream.or_busy() } else { stream.clone() };
-            match self.operate(salt, &through) {
-                Ok(()) => {}
-                Err(Error::Busy) => self.tally.busy += 1,
-                Err(error) => self.tally.fail(error),
+            if let Err(error) = self.operate(salt, &through) {
+                self.tally.answered(error);
             }
             self.tally.operations += 1;
             self.share(&stream)?;
@@ -145,6 +177,11 @@ impl Player<'_> {
                 64..96 => self.start_task(&stream, salt),
                 96..98 => self.device.synchronize()?,
                 98..100 => stream.synchronize()?,
+                356..372 => {
+                    if let Err(error) = self.capture() {
+                        self.tally.answered(error);
+                    }
+                }
                 // Few cores would otherwise run one thread after the other.
                 100..356 => std::thread::yield_now(),
                 _ => {}
@@ -172,7 +209,11 @@ impl Player<'_> {
     fn operate(&mut self, salt: u32, stream: &Stream) -> Result<()> {
         let a = &self.shared[self.random.usize(..self.shared.len())];
         let b = &self.shared[self.random.usize(..self.shared.len())];
-        let made = match self.random.u8(..16) {
+        let choice = self.random.u8(..17);
+        if choice == 16 {
+            return self.replay_or_crowd(salt, stream);
+        }
+        let made = match choice {
             0..2 => Known::upload(self.device, salt, 7)?,
             2 => Known::fill(stream, salt)?,
             3 => a.copy(stream)?,
@@ -187,6 +228,38 @@ impl Player<'_> {
         };
         self.own.push(made);
         Ok(())
+    }
+
+    /// A run of a graph; or a large allocation, which there may be no memory for, and which others then have to make room for.
+    fn replay_or_crowd(&mut self, salt: u32, stream: &Stream) -> Result<()> {
+        if self.graphs.is_empty() || self.random.u8(..8) == 0 {
+            let mut large = stream.allocate(self.random.u64(1..MOST_LARGE))?;
+            return stream.record(&Work::Fill(salt), &[Operand::write(&mut large).first(4)]);
+        }
+        let graph = Arc::clone(&self.graphs[self.random.usize(..self.graphs.len())]);
+        let a = &self.shared[self.random.usize(..self.shared.len())];
+        let b = &self.shared[self.random.usize(..self.shared.len())];
+        self.own.extend(stream.scope(|| graph.replay(a, b))?);
+        self.tally.replays += 1;
+        Ok(())
+    }
+
+    /// Captures a graph, which others may have too.
+    fn capture(&mut self) -> Result<()> {
+        let fails = self.random.u8(..64) == 0;
+        let graph = Arc::new(KnownGraph::capture(self.device, &mut self.random, fails)?);
+        self.tally.captures += 1;
+        let to = self.random.usize(..self.others.len());
+        let _ = self.others[to].try_send(Message::Graph(Arc::clone(&graph)));
+        self.keep(graph);
+        Ok(())
+    }
+
+    fn keep(&mut self, graph: Arc<KnownGraph>) {
+        if self.graphs.len() == 4 {
+            self.graphs.swap_remove(self.random.usize(..4));
+        }
+        self.graphs.push(graph);
     }
 
     /// Sends a tensor, from then on nobody's alone, or an event. A full inbox keeps nobody waiting.
@@ -210,6 +283,7 @@ impl Player<'_> {
             self.tally.received += 1;
             match message {
                 Message::Tensor(known) => self.shared.push(known),
+                Message::Graph(graph) => self.keep(graph),
                 Message::Task(task) => self.poll(&task),
                 Message::Event(event) => match self.random.u8(..8) {
                     0 => event.synchronize(Some(Duration::from_secs(3600)))?,
@@ -310,6 +384,7 @@ fn round(device: &Device, Mix { threads, seed }: Mix, refused: impl FnOnce() -> 
         tasks: &tasks,
         own: Vec::new(),
         shared: Vec::new(),
+        graphs: Vec::new(),
         looked: Vec::new(),
         tally: Tally::default(),
     });
@@ -389,6 +464,19 @@ fn assert_clean(device: &Device, tally: &Tally, seed: u64) {
     assert!(tally.checked > tally.operations / 10, "{text}");
     let memory = device.memory();
     assert_eq!((memory.live, memory.frozen), (0, 0), "seed {seed}: {memory:?}");
+    assert!(tally.replays > 0 && tally.captures > 0, "{text}");
+}
+
+/// Everything that was taken from the device goes back, to the byte.
+fn assert_balanced(device: &Device, seed: u64) {
+    device.synchronize().unwrap();
+    let start = Instant::now();
+    // Whoever settled a list last may be about to drop what it held.
+    while device.memory().reserved > 0 && start.elapsed() < Duration::from_secs(30) {
+        device.trim();
+        std::thread::yield_now();
+    }
+    assert_eq!(device.memory().reserved, 0, "seed {seed}: {:?}", device.memory());
 }
 
 /// Fewer and more threads than streams.
@@ -404,23 +492,41 @@ fn mix(threads: &[usize], open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
         let seed = fresh_seed();
         println!("{threads} threads, seed {seed}");
         let mut random = Rng::with_seed(seed);
-        let plan = || Plan { submissions: Strike::Share(0.01), ..Plan::default() };
+        let plan = || Plan { submissions: Strike::Share(0.01), pipelines: Strike::Share(0.1), ..Plan::default() };
+        // Fewer kernels are kept than there are, so that they are compiled again and again.
+        let config = config(32).memory_limit(LIMIT).pipeline_cache(2);
+        let (mut rounds, mut reclaimed) = (0, 0);
         let start = Instant::now();
         let mut all = Tally::default();
         while operations.map_or(start.elapsed() < share, |operations| all.operations < operations) {
             // A device each round, so that what it remembers of refusals is the round's.
             let seed = random.u64(..);
-            let doubles = Doubles::new(open(seed), Plan { seed, ..plan() }, config(32));
+            let doubles = Doubles::new(open(seed), Plan { seed, ..plan() }, config);
+            // Every other round is profiled, in one detail or the other.
+            rounds += 1;
+            let detail = if rounds % 4 == 0 { Detail::Full } else { Detail::Coarse };
+            let profiler =
+                (rounds % 2 == 0).then(|| Profiler::start(&doubles.device, ProfileOptions::new().detail(detail)));
+            let profiler = match profiler.transpose() {
+                // One of the submissions that are refused was that which compares the clocks.
+                Err(Error::Failed(_)) => None,
+                profiler => profiler.unwrap(),
+            };
             let tally = doubles.round(Mix { threads, seed });
+            drop(profiler.map(Profiler::stop));
             assert_clean(&doubles.device, &tally, seed);
+            reclaimed += doubles.device.memory().reclaimed;
+            assert_balanced(&doubles.device, seed);
             assert!(doubles.faulty.counts().submissions > 0);
             all.add(&tally);
             doubles.device.close(Duration::from_secs(60)).unwrap();
         }
-        let Tally { operations, checked, broken, tasks, hops, busy, .. } = all;
+        let Tally { operations, checked, broken, tasks, hops, busy, full, uncompiled, replays, captures, .. } = all;
         println!(
             "  {operations} operations, {checked} tensors checked, {broken} of them failed as they had to, {tasks} tasks with \
-             {hops} hops, {busy} calls busy; 0 wrong; {:.1} s",
+             {hops} hops, {busy} calls busy, {full} without memory, {uncompiled} without their kernel, {replays} runs of {captures} graphs, {reclaimed} spans \
+             taken back; \
+             0 wrong; {:.1} s",
             start.elapsed().as_secs_f64()
         );
     }
