@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use thalweg_hal::{Access, KernelSource};
 use thalweg_runtime::{Config, Device, Operand, Storage, Stream, Work};
-use thalweg_tensor::Tensor;
+use thalweg_tensor::{Graph, Tensor};
 
 /// Does the row's operation as often as it is told.
 pub type Run = Box<dyn FnMut(u64) -> Result<()>>;
@@ -130,6 +130,16 @@ pub const ROWS: &[Row] = &[
         set_up: look_up,
     },
     Row {
+        name: "replay, for each operation",
+        note: "a graph of 46 sums of 64 f32, each of the one before, and its input and output: the operations of a small \
+               encoder. Holds the copies in and out, the output's allocation, and its share of submitting, as above",
+        goal: Goal::None,
+        completion: Completion::AtSubmit,
+        config: usual,
+        operations: REPLAYED,
+        set_up: replay,
+    },
+    Row {
         name: "hand-over between streams",
         note: "bytes written on one stream, read on another, and written again: each hand-over submits the other stream's \
                list and adds a wait; one thread, two streams of its own",
@@ -140,6 +150,26 @@ pub const ROWS: &[Row] = &[
         set_up: hand_over,
     },
 ];
+
+/// Operations of the graph that is replayed.
+const REPLAYED: u64 = 46;
+
+fn replay(device: &Device) -> Result<Run> {
+    let x = Tensor::full(device, 1.0_f32, &[64])?;
+    let graph = Graph::capture(device, &[&x], |inputs| {
+        let mut sum = inputs[0].clone();
+        for _ in 0..REPLAYED {
+            sum = sum.add(&inputs[0])?;
+        }
+        Ok(vec![sum])
+    })?;
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            black_box(graph.replay(&[&x])?);
+        }
+        Ok(())
+    }))
+}
 
 fn usual(_threads: usize) -> Config {
     Config::default()
