@@ -16,13 +16,16 @@
 //! - **I3** A stream has two locks for its way forward: the submitter, a turn that can be waited for with a deadline, orders
 //!   seal, encode and commit; the recorder is held to append, or to swap the list out. Order: hazards by id, submitter,
 //!   recorder.
-//! - **I4** A hazard has a lock of its own. It is the block's, or a part's of a [`MutableStorage`].
-//! - **I5** Stamps belong to bytes. A freed block keeps its uses, and whoever gets its bytes next starts with them.
+//! - **I4** A hazard has a lock of its own. It is the block's, a part's of a [`MutableStorage`], or that of the memory in which
+//!   a [`Graph`] runs.
+//! - **I5** Stamps belong to bytes. A freed block keeps its uses, and whoever gets its bytes next starts with them. Bytes without
+//!   stamps (frozen, a graph's, those of whole spans) are used again only when every list has settled that could name them.
 //! - **I6** Every list starts with a barrier, which orders it after its stream's previous list. Inside a list there is a
 //!   barrier where bytes are used twice in one epoch and one of the two uses writes.
 //! - **I7** A value that became visible always settles, in order, as a success or a failure. Its result is entered
 //!   before it can be seen to have settled. A list that the device refuses uses up its value.
-//! - **I8** No user code runs under a lock of the runtime.
+//! - **I8** No user code runs under a lock of the runtime, but `Hash` and `Eq` of the keys of a [`Cache`], under that cache's:
+//!   they must not use it.
 //!
 //! # Failure
 //!
@@ -37,6 +40,23 @@
 //! awaits a future ([`Event::finished`] and the others), on any executor, and keeps its stream from thread to thread with
 //! [`Stream::attach`]. And a handle made by [`Stream::or_busy`] never waits: its calls answer [`Error::Busy`] and leave no
 //! trace. Queries and drops never block; they leave what is to be done to the reaper.
+//!
+//! # Memory
+//!
+//! A stream has free lists of its own, so an allocation that finds a block, and a free from any thread, touch nothing that other
+//! streams write. Behind them is an arena of driver allocations, one budget for all (limits on bytes and on their number, see
+//! [`Config`]), and an order of things to try before [`Error::OutOfMemory`]. A [`Pool`] keeps together what lives long together.
+//! What nobody uses for a while goes back to the device ([`Config::decay`]). [`Device::memory`] and
+//! [`Device::memory_snapshot`] say what it is used for.
+//!
+//! A [`Cache`] builds each value once, whoever asks, with nothing locked, and keeps within bounds; what it drops lives on with
+//! whoever has it. Compiled kernels are in one ([`Device::pipeline_cache`]).
+//!
+//! # Graphs
+//!
+//! A [`Graph`] is captured once: operations go into a private list, and nothing runs. It is then run often, each time as one
+//! operation with inputs that are copied in and outputs that are copied out, with the hazards, waits and failures of any
+//! operation. Threads do not wait for each other as long as there is memory for runs of their own.
 //!
 //! # Profiling
 //!
