@@ -4,6 +4,7 @@
 //! operations are captured once for each number of tokens, and run with the tokens as their input.
 
 use crate::packed::PackedBatch;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use thalweg_hal::DeviceKind;
 use thalweg_runtime::{Cache, CacheStats, Device, Pool};
 use thalweg_tensor::{Error, Graph, Result, Tensor};
@@ -20,6 +21,10 @@ const GPU_BYTES: u64 = 256 << 20;
 pub(crate) struct Graphs {
     cache: Cache<usize, Graph, Error>,
     pool: Pool,
+    bytes: u64,
+    /// Passes of more tokens are not captured. Lowered by whoever finds that a graph is too large to be kept; Relaxed: it orders
+    /// nothing.
+    most_tokens: AtomicUsize,
 }
 
 impl Graphs {
@@ -32,13 +37,13 @@ impl Graphs {
         }
         let cache = Cache::new(MOST_GRAPHS, bytes, |_, graph: &Graph| graph.most_memory());
         let pool = Pool::new(device, "graphs of a model")?;
-        Ok(Some(Self { cache, pool }))
+        Ok(Some(Self { cache, pool, bytes, most_tokens: AtomicUsize::new(MOST_TOKENS) }))
     }
 
     /// What `forward` makes of a batch; by a graph, if the batch is one short sequence and there is room.
     pub(crate) fn run(&self, batch: &PackedBatch, forward: impl Fn(&PackedBatch) -> Result<Tensor>) -> Result<Tensor> {
         let tokens = batch.tokens();
-        if batch.sequences() != 1 || tokens > MOST_TOKENS {
+        if batch.sequences() != 1 || tokens > self.most_tokens.load(Ordering::Relaxed) {
             return forward(batch);
         }
         let capture = || {
@@ -48,7 +53,16 @@ impl Graphs {
             })
         };
         match self.cache.get_or_busy(&tokens, capture) {
-            Ok(graph) => Ok(graph.replay(&[batch.packed()])?.swap_remove(0)),
+            Ok(graph) => {
+                if graph.most_memory() > self.bytes {
+                    self.most_tokens.fetch_min(tokens - 1, Ordering::Relaxed);
+                }
+                match graph.replay_if_idle(&[batch.packed()])? {
+                    Some(mut outputs) => Ok(outputs.swap_remove(0)),
+                    // All of its memories are in use: more work at once is what the device wants.
+                    None => forward(batch),
+                }
+            }
             // Another thread is making it, or there is no room for it at present.
             Err(error) if error.is_retryable() => forward(batch),
             Err(error) => Err(error),

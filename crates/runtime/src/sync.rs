@@ -23,8 +23,8 @@ pub(crate) use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// A mutex without poisoning: no user code runs under a lock of the runtime (I8), and every critical section leaves
-/// its data consistent at each point where it could unwind.
+/// A mutex without poisoning: no user code runs under a lock of the runtime (I8; keys of caches run under one of another
+/// kind), and every critical section leaves its data consistent at each point where it could unwind.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 

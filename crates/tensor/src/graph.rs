@@ -105,6 +105,24 @@ impl Graph {
     /// If the inputs are not as many, or not of the shapes and types, that the graph was captured with; if there is no memory
     /// for the outputs.
     pub fn replay(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let tensors = self.fitting(inputs)?;
+        let operands: Vec<Operand<'_>> = tensors.iter().map(Tensor::exact).collect();
+        Ok(self.outputs(self.graph.replay(&operands)?))
+    }
+
+    /// As [`replay`](Self::replay), unless that run would come after another thread's, because the graph has no more memories:
+    /// then nothing is recorded, and the answer is `None`. For whoever can do the same without the graph.
+    ///
+    /// # Errors
+    /// As for [`replay`](Self::replay).
+    pub fn replay_if_idle(&self, inputs: &[&Tensor]) -> Result<Option<Vec<Tensor>>> {
+        let tensors = self.fitting(inputs)?;
+        let operands: Vec<Operand<'_>> = tensors.iter().map(Tensor::exact).collect();
+        Ok(self.graph.replay_if_idle(&operands)?.map(|storages| self.outputs(storages)))
+    }
+
+    /// The inputs as a run takes them.
+    fn fitting(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         if inputs.len() != self.inputs.len() {
             let given = inputs.iter().map(|input| self.graph_bytes(input)).collect();
             return Err(thalweg_runtime::Error::GraphInput { given, expected: self.graph.inputs().collect() }.into());
@@ -115,14 +133,16 @@ impl Graph {
             input.expect_shape("Graph::replay", "an input", &kind.layout.shape)?;
             tensors.push(bindable(input)?);
         }
-        let operands: Vec<Operand<'_>> = tensors.iter().map(Tensor::exact).collect();
-        let storages = self.graph.replay(&operands)?;
+        Ok(tensors)
+    }
+
+    fn outputs(&self, storages: Vec<Storage>) -> Vec<Tensor> {
         let tensor = |(storage, kind): (Storage, &Kind)| Tensor {
             storage: Arc::new(storage),
             layout: kind.layout.clone(),
             dtype: kind.dtype,
         };
-        Ok(storages.into_iter().zip(&*self.outputs).map(tensor).collect())
+        storages.into_iter().zip(&*self.outputs).map(tensor).collect()
     }
 
     /// The device.

@@ -67,6 +67,12 @@ impl Capture {
         Error::NotCapturable { operation }
     }
 
+    /// Nothing is captured any more.
+    pub(crate) fn end(&self) {
+        let ended = std::mem::replace(&mut *self.state.lock(), State { ended: true, ..State::default() });
+        drop(ended); // with nothing locked
+    }
+
     /// Whether everything so far could be captured.
     pub(crate) fn check(&self) -> Result<()> {
         self.state.lock().check()
@@ -106,8 +112,11 @@ impl Capture {
                     // A replay gives a copy of its own each time.
                     let mut copy = storage.captured_like(self)?;
                     let buffer = copy.captured().map_or(0, |(_, buffer)| buffer);
-                    let from = Operand::read(storage, 0, storage.bytes());
-                    self.record(&Work::Copy, &[from, Operand::write(&mut copy)])?;
+                    let bytes = storage.bytes();
+                    if bytes > 0 {
+                        let operands = [Operand::read(storage, 0, bytes), Operand::write(&mut copy).first(bytes)];
+                        self.record(&Work::Copy, &operands)?;
+                    }
                     buffer
                 }
                 _ => return Err(Error::NotAnOutput { output: index }),

@@ -108,14 +108,19 @@ impl Graph {
         let capture = Capture::new();
         let storages = inputs.iter().map(|bytes| Storage::captured_in(&current.lease, &capture, *bytes, true));
         let storages = storages.collect::<Result<Vec<_>>>()?;
+        // Also if the closure panics or fails: a handle that it let out records nowhere.
+        let _ended = Ended(&capture);
         let outputs = current.capturing(&capture).scope(|| call(storages));
         // What could not be captured is the reason, whatever the closure made of it.
         capture.check()?;
         let outputs = outputs?;
         let outputs: Vec<&Storage> = outputs.iter().map(Borrow::borrow).collect();
+        if let Some(operand) = outputs.iter().position(|output| !output.device().is_same(device)) {
+            return Err(Error::OtherDevice { operand }.into());
+        }
         let captured = capture.finish(inputs, &outputs)?;
         let limit = (device.info().parallelism as usize).clamp(1, MAX_INSTANCES);
-        let first = Instance::new(pool, &captured, Patience::Forever)?;
+        let first = Instance::new(pool, &captured, current.patience())?;
         let (instances, next) = (Mutex::new(vec![Arc::new(first)]), AtomicUsize::new(0));
         Ok(Self { core: Arc::new(GraphCore { pool: pool.clone(), captured, instances, limit, next }) })
     }
@@ -127,6 +132,23 @@ impl Graph {
     /// # Errors
     /// [`Error::GraphInput`] if an input is missing, too many, or of another length; as for any operation.
     pub fn replay(&self, inputs: &[Operand<'_>]) -> Result<Vec<Storage>> {
+        let instance = match self.idle()? {
+            Some(idle) => idle,
+            None => self.any()?,
+        };
+        self.replay_in(&instance, inputs)
+    }
+
+    /// As [`replay`](Self::replay), unless that run would come after another thread's, because there are no more memories for it
+    /// to run in: then nothing happens, and the answer is `None`. For whoever can do the same without the graph.
+    ///
+    /// # Errors
+    /// As for [`replay`](Self::replay).
+    pub fn replay_if_idle(&self, inputs: &[Operand<'_>]) -> Result<Option<Vec<Storage>>> {
+        self.idle()?.map(|instance| self.replay_in(&instance, inputs)).transpose()
+    }
+
+    fn replay_in(&self, instance: &Instance, inputs: &[Operand<'_>]) -> Result<Vec<Storage>> {
         let stream = Stream::current(self.device())?;
         if stream.capture().is_some() {
             return Err(stream.refuse("a replay"));
@@ -139,9 +161,8 @@ impl Graph {
         }
         let outputs = captured.outputs.iter().map(|(_, bytes)| stream.allocate(*bytes));
         let mut outputs = outputs.collect::<Result<Vec<_>>>()?;
-        let instance = self.instance()?;
         {
-            let replay = Replay::new(&instance, captured, inputs, &mut outputs);
+            let replay = Replay::new(instance, captured, inputs, &mut outputs);
             record::replay(&self.device().core, stream.core(), &replay, stream.patience())?;
         }
         Ok(outputs)
@@ -175,16 +196,21 @@ impl Graph {
         self.core.captured.bytes * self.core.limit as u64
     }
 
-    /// An instance that is not in use; a new one; or, at the limit, any: then this run comes after that one's last.
-    fn instance(&self) -> Result<Arc<Instance>> {
+    /// An instance that is not in use, or a new one; `None` at the limit, or without room for one more.
+    fn idle(&self) -> Result<Option<Arc<Instance>>> {
         let GraphCore { pool, captured, instances, limit, next } = &*self.core;
-        let known = instances.lock().clone();
+        let known = instances.lock();
         let start = next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = || (0..known.len()).map(|at| &known[(start + at) % known.len()]);
-        if let Some(idle) = in_turn().find(|instance| instance.is_idle(&pool.device().core)) {
-            return Ok(Arc::clone(idle));
+        let mut in_turn = (0..known.len()).map(|at| &known[(start + at) % known.len()]);
+        if let Some(idle) = in_turn.find(|instance| instance.is_idle(&pool.device().core)) {
+            return Ok(Some(Arc::clone(idle)));
         }
-        if known.len() < *limit {
+        let known = {
+            let count = known.len();
+            drop(known);
+            count
+        };
+        if known < *limit {
             match Instance::new(pool, captured, Patience::Never) {
                 Ok(new) => {
                     let new = Arc::new(new);
@@ -193,13 +219,29 @@ impl Graph {
                     if instances.len() < *limit {
                         instances.push(Arc::clone(&new));
                     }
-                    return Ok(new);
+                    return Ok(Some(new));
                 }
-                // There is no room at present. Those that there are do as well, one run after the other.
-                Err(Error::Busy | Error::OutOfMemory(_)) => {}
+                // There is no room at present.
+                Err(error) if error.is_retryable() => {}
                 Err(error) => return Err(error),
             }
         }
-        in_turn().next().cloned().ok_or(Error::Busy)
+        Ok(None)
+    }
+
+    /// Any instance: then this run comes after that one's last.
+    fn any(&self) -> Result<Arc<Instance>> {
+        let known = self.core.instances.lock();
+        let at = self.core.next.load(Ordering::Relaxed) % known.len().max(1);
+        known.get(at).cloned().ok_or(Error::Busy)
+    }
+}
+
+/// Ends a capture when it is dropped.
+struct Ended<'a>(&'a Capture);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

@@ -132,6 +132,8 @@ pub(crate) struct Arena {
     next_pool: PoolId,
     limbo: Vec<Dropped>,
     next_dropped: u64,
+    /// What that was when limbo's end was last asked for: whoever drops that one tells the reaper.
+    asked: u64,
     /// Segments ever taken out.
     removed: u64,
     usage: Usage,
@@ -148,6 +150,7 @@ impl Arena {
             next_pool: FIRST,
             limbo: Vec::new(),
             next_dropped: 0,
+            asked: 0,
             removed: 0,
             usage: Usage::default(),
         }
@@ -259,7 +262,7 @@ impl Arena {
         self.free.insert((segment.pool, bytes, id, start));
     }
 
-    /// Puts a span into limbo. Says whether it is the first there.
+    /// Puts a span into limbo. Says whether it is the first since somebody last asked for its end.
     pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64) -> bool {
         let span = self.segments.get_mut(&id).and_then(|segment| segment.spans.get_mut(&offset));
         let Some(span) = span else { return false };
@@ -268,12 +271,13 @@ impl Arena {
         let number = self.next_dropped;
         self.next_dropped += 1;
         self.limbo.push(Dropped { segment: id, offset, number, until: None });
-        self.limbo.len() == 1
+        number == self.asked
     }
 
     /// Where limbo ends now, if there is something in it: whoever asks takes a snapshot of the streams then, and hands both
     /// to [`leave_limbo`](Self::leave_limbo).
-    pub(crate) fn limbo_end(&self) -> Option<u64> {
+    pub(crate) fn limbo_end(&mut self) -> Option<u64> {
+        self.asked = self.next_dropped;
         (!self.limbo.is_empty()).then_some(self.next_dropped)
     }
 

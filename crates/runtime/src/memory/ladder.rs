@@ -107,7 +107,7 @@ pub(super) fn obtain<T>(
         let turn = store.growth.take(patience)?;
         // What leaves the arena now is neither there to be found nor within the budget until it has been dropped.
         let (leaves, removed) = store.leaving();
-        let need = if is_last { Need::Last } else { need };
+        let mut need = if is_last { Need::Last } else { need };
         // Somebody else may have grown meanwhile. What we grow ourselves, others may take before we look.
         loop {
             if let Some(found) = look(request.want(need)) {
@@ -116,6 +116,8 @@ pub(super) fn obtain<T>(
                 return Ok(found);
             }
             if grow(core, request, &mut refusal, &mut tried)? {
+                // Whatever came of that will do: it may be less than one would like.
+                need = if need == Need::Easy { Need::Pressed } else { need };
                 continue;
             }
             let whole = store.arena.lock().whole();
@@ -133,7 +135,11 @@ pub(super) fn obtain<T>(
         let is_leaving = leaves || now != (false, removed);
         drop(turn);
         match waited_for {
-            None => goal = Some(core.last_values()),
+            None => {
+                // What was dropped by now is free once the goal has settled.
+                core.collect_limbo();
+                goal = Some(core.last_values());
+            }
             Some(waited_for) if !waited_for.is_empty() => {
                 if !tried.waited {
                     tried.waited = true;

@@ -14,6 +14,9 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::{Access, Memory};
 
+/// The most bytes of a captured storage, which no allocation is asked for yet: so many of them add up without overflow.
+const MOST_CAPTURED: u64 = 1 << 48;
+
 /// Bytes on a device, pooled or frozen.
 ///
 /// Reading needs `&Storage`, on any stream and any thread; writing needs `&mut Storage`. Dropping it returns the block
@@ -64,7 +67,9 @@ impl Storage {
     /// A new buffer of a capture.
     pub(crate) fn captured_in(lease: &Arc<Lease>, capture: &Arc<Capture>, bytes: u64, input: bool) -> Result<Self> {
         // Whole words, as devices fill them.
-        let bytes = bytes.next_multiple_of(4);
+        let bytes = bytes.checked_next_multiple_of(4).filter(|bytes| *bytes <= MOST_CAPTURED);
+        let too_large = Error::Malformed { operation: "allocate".into(), what: "more bytes than any device has" };
+        let bytes = bytes.ok_or(too_large)?;
         let buffer = capture.buffer(bytes, input)?;
         Ok(Self { lease: Arc::clone(lease), kind: Kind::Captured { capture: Arc::clone(capture), buffer }, bytes })
     }

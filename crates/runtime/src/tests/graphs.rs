@@ -147,7 +147,7 @@ fn a_capture_disturbs_nobody_and_nothing_of_it_runs() {
 fn what_cannot_be_captured_is_named() {
     let device = mock(MockConfig::default());
     let outside = Known::fill(&Stream::current(&device).unwrap(), 1).unwrap();
-    let graph = Graph::capture(&device, &[4], |inputs| Ok::<_, Error>(inputs)).unwrap();
+    let graph = Graph::capture(&device, &[4], Ok::<_, Error>).unwrap();
     type Call<'a> = &'a dyn Fn(&Stream, &Storage) -> Result<()>;
     let calls: &[(&str, Call<'_>)] = &[
         ("reading back", &|_, storage| storage.read(0, &mut [0; 4])),
@@ -235,6 +235,21 @@ fn memory_does_not_cross_the_border_of_a_capture() {
     let elsewhere = Known::fill(&Stream::current(&mock(MockConfig::default())).unwrap(), 1).unwrap();
     assert!(matches!(graph.replay(&[elsewhere.read()]), Err(Error::OtherDevice { operand: 0 })));
     assert!(graph.replay(&[outside.read()]).unwrap().is_empty());
+
+    // A frozen output is copied, whatever its length; that of another device is refused.
+    let frozen = Storage::frozen_from_bytes(&device, &[1, 2, 3, 4, 5, 6]).unwrap();
+    let (graph, foreign) = {
+        let cpu = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), Config::default()).unwrap();
+        let foreign = Storage::frozen_from_bytes(&cpu, &[7; 8]).unwrap();
+        (Graph::capture(&device, &[], |_| Ok::<_, Error>(vec![&frozen])).unwrap(), foreign)
+    };
+    let mut bytes = [0; 6];
+    graph.replay(&[]).unwrap()[0].read(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [1, 2, 3, 4, 5, 6]);
+    let refused = Graph::capture(&device, &[], |_| Ok::<_, Error>(vec![&foreign]));
+    assert!(matches!(refused, Err(Error::OtherDevice { operand: 0 })), "{refused:?}");
+    let absurd = Graph::capture(&device, &[u64::MAX], |_| Ok::<_, Error>(Vec::<Storage>::new()));
+    assert!(matches!(absurd, Err(Error::Malformed { .. })), "{absurd:?}");
 }
 
 /// Another stream than the one that is captured.
@@ -312,10 +327,14 @@ fn instances_are_as_many_as_runs_overlap_and_no_more() {
     faulty.set(Plan { allocations: Strike::Always, ..Plan::default() });
     let crowded: Vec<_> = (0..4).map(|_| run()).collect();
     assert_eq!(graph.memory(), one, "there was no room");
-    faulty.set(Plan::default());
+    // The host sees nothing complete, so all stay in use.
+    faulty.set(Plan { signals: Strike::Always, ..Plan::default() });
     let outputs: Vec<_> = (0..40).map(|_| run()).collect();
     assert_eq!(graph.memory(), one * u64::from(device.info().parallelism));
+    assert!(graph.replay_if_idle(&[input.read()]).unwrap().is_none());
+    faulty.release();
     assert!(crowded.iter().chain(&outputs).all(is_right));
+    assert!(graph.replay_if_idle(&[input.read()]).unwrap().is_some());
 }
 
 /// Frozen memory that a graph reads is the graph's too: dropped by its owner, it is not used again.
