@@ -50,7 +50,7 @@ impl Device {
     /// What the device says, or that the reaper's thread could not be started.
     pub fn new(hal: Arc<dyn thalweg_hal::Device>, config: Config) -> Result<Self> {
         life::check_fork()?;
-        exit::watch();
+        exit::watch(hal.info().kind);
         let device = Self::without_reaper(hal, config)?;
         reaper::start(&device.core)?;
         exit::enter(&device.core);

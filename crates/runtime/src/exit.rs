@@ -1,7 +1,8 @@
 //! The end of the process: what is on a device is waited for before its driver goes.
 //!
 //! A driver's own handlers for the exit were registered when it was loaded, before any device was opened, and so before ours;
-//! handlers run the last first. So our threads have left the driver when it is torn down. That goes for devices that are gone,
+//! handlers run the last first. (A driver that is loaded later has handlers that run earlier; so there is one of ours for each
+//! device that has a driver.) So our threads have left the driver when it is torn down. That goes for devices that are gone,
 //! too: dropping the last handle of one waits neither for what it runs nor for its thread.
 
 use crate::device::DeviceCore;
@@ -9,9 +10,9 @@ use crate::patience::Patience;
 use crate::reaper::Reaper;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use thalweg_hal::Wait;
+use thalweg_hal::{DeviceKind, Wait};
 
 /// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody would
 /// watch a program that hangs.
@@ -56,12 +57,13 @@ impl Left {
     }
 }
 
-/// Has the devices closed at the exit. Called when the driver has been loaded.
-pub(crate) fn watch() {
+/// Has the devices closed at the exit. Called when the driver has been loaded: for each device that has one, since it may have
+/// been loaded just now, after another device was opened. The processor has none, and is watched once.
+pub(crate) fn watch(kind: DeviceKind) {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     thalweg_hal::process::watch_forks();
     // Relaxed: only who is first matters.
-    if !WATCHED.swap(true, Ordering::Relaxed) {
+    if !WATCHED.swap(true, Ordering::Relaxed) || kind != DeviceKind::Cpu {
         // SAFETY: the handler does not unwind, and is never unloaded, since Rust libraries are not.
         let refused = unsafe { libc::atexit(at_exit) };
         // ENOMEM, from a process that could not have opened a device either.
@@ -91,7 +93,9 @@ extern "C" fn at_exit() {
     if thalweg_hal::process::forked() {
         return;
     }
-    let patience = Patience::of(Some(PATIENCE));
+    // Called more than once, the exit takes no longer.
+    static PATIENT: OnceLock<Patience> = OnceLock::new();
+    let patience = *PATIENT.get_or_init(|| Patience::of(Some(PATIENCE)));
     let open: Vec<_> = devices().open.iter().filter_map(Weak::upgrade).collect();
     for device in open {
         // Nobody is left to be told: not of a panic, which must not leave this function, nor of what has not run.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use thalweg_runtime::{Device, Event, Storage, Stream};
 
-pub const CASES: [Case; 8] = [
+pub const CASES: [Case; 9] = [
     Case { name: "work_in_flight_main_returns", on: Double::ALL, run: |program| work_in_flight(program) },
     Case { name: "work_in_flight_exit_called", on: Double::ALL, run: work_in_flight_exit_called },
     Case { name: "handles_dropped_work_in_flight", on: Double::ALL, run: handles_dropped },
@@ -16,6 +16,7 @@ pub const CASES: [Case; 8] = [
     Case { name: "threads_not_joined_exit_called", on: Double::ALL, run: threads_not_joined_exit_called },
     Case { name: "exit_called_while_main_waits", on: Double::ALL, run: exit_called_while_main_waits },
     Case { name: "statics_and_thread_locals", on: Double::ALL, run: statics_and_thread_locals },
+    Case { name: "driver_loaded_after_another_device", on: &[Double::Mock], run: driver_loaded_after_another_device },
     Case { name: "used_by_a_later_handler", on: Double::ALL, run: used_by_a_later_handler },
 ];
 
@@ -43,6 +44,16 @@ fn work_in_flight(program: &Program) {
     let (device, streams) = busy(program);
     assert!(KEPT.set(device).is_ok());
     *KEPT_ALIVE.lock().unwrap() = streams;
+    program.done();
+}
+
+/// The driver's handlers for the exit are then registered after those of the runtime for the first device, and run before them.
+fn driver_loaded_after_another_device(program: &Program) {
+    let processor = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), thalweg_runtime::Config::default()).unwrap();
+    let (device, streams) = busy(program);
+    assert!(KEPT.set(device).is_ok());
+    *KEPT_ALIVE.lock().unwrap() = streams;
+    drop(processor);
     program.done();
 }
 
