@@ -93,7 +93,9 @@ impl<'a> Replay<'a> {
                 replay.regions.push((instance.span.offset() + offset, bytes));
             }
         };
-        inputs.iter().zip(&captured.inputs).for_each(|(input, region)| enter(*input, *region));
+        // Whatever else the caller may do with an input, a run reads it.
+        let read = |input: &Operand<'a>| Operand { access: Access::Read, ..*input };
+        inputs.iter().zip(&captured.inputs).for_each(|(input, region)| enter(read(input), *region));
         outputs.iter_mut().zip(&captured.outputs).for_each(|(output, region)| enter(Operand::write(output), *region));
         replay.inputs = replay.operands.iter().take_while(|operand| operand.access == Access::Read).count();
         replay

@@ -198,6 +198,7 @@ impl Graph {
 
     /// An instance that is not in use, or a new one; `None` at the limit, or without room for one more.
     fn idle(&self) -> Result<Option<Arc<Instance>>> {
+        life::check_fork()?; // before any lock
         let GraphCore { pool, captured, instances, limit, next } = &*self.core;
         let known = instances.lock();
         let start = next.fetch_add(1, Ordering::Relaxed);

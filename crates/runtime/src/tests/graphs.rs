@@ -252,6 +252,24 @@ fn memory_does_not_cross_the_border_of_a_capture() {
     assert!(matches!(absurd, Err(Error::Malformed { .. })), "{absurd:?}");
 }
 
+/// An input is read, also one that its owner could change.
+#[test]
+fn an_input_that_may_be_written_is_read() {
+    let device = mock(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
+    let mut random = Rng::with_seed(fresh_seed());
+    let graph = KnownGraph::capture(&device, &mut random, false).unwrap();
+    let (mut a, b) = (Known::upload(&device, 3, 4).unwrap(), Known::upload(&device, 5, 6).unwrap());
+    let expected = graph.replay(&a, &b).unwrap();
+    let inputs = [Operand::update(&mut a.storage), b.read()];
+    let outputs = graph.graph.replay(&inputs).unwrap();
+    let mut bytes = vec![0; BYTES as usize];
+    for (output, expected) in outputs.iter().zip(&expected) {
+        output.read(0, &mut bytes).unwrap();
+        assert!(expected.is(&bytes));
+    }
+    assert!(a.is_right().unwrap() && b.is_right().unwrap());
+}
+
 /// Another stream than the one that is captured.
 fn outside_stream(device: &Device) -> Stream {
     std::thread::scope(|scope| scope.spawn(|| Stream::new(device).unwrap()).join().unwrap())

@@ -19,8 +19,8 @@ use thalweg_cpu::CpuDevice;
 use thalweg_hal::faulty::{Delays, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_runtime::{
-    Attached, Config, Detail, Device, Error, Event, Finished, MutableStorage, Operand, Pipeline, ProfileOptions,
-    Profiler, Result, Storage, Stream, Work, range,
+    Attached, Config, Detail, Device, Error, Event, Finished, Graph, MutableStorage, Operand, Pipeline, Pool,
+    ProfileOptions, Profiler, Result, Storage, Stream, Work, range,
 };
 
 pub const CASES: [Case; 5] = [
@@ -75,6 +75,8 @@ struct Made {
     known: Known,
     frozen: Storage,
     mutable: MutableStorage,
+    graph: Graph,
+    pool: Pool,
     /// Polled once, with its waker on the list.
     waiting: Pin<Box<Finished>>,
     attached: Attached<Finished>,
@@ -98,6 +100,8 @@ impl Made {
             known,
             frozen: Storage::frozen_from_bytes(device, &[1; 100]).unwrap(),
             mutable: MutableStorage::new(stream.allocate(BYTES).unwrap(), BYTES).unwrap(),
+            graph: Graph::capture(device, &[BYTES], Ok::<_, Error>).unwrap(),
+            pool: Pool::new(device, "forked").unwrap(),
             waiting,
             attached: stream.attach(event.finished()),
             stream,
@@ -106,7 +110,8 @@ impl Made {
 
     /// Calls everything, and drops everything.
     fn use_up(self) {
-        let Self { device, stream, event, timed, pipeline, mut known, frozen, mutable, waiting, attached } = self;
+        let Self { device, stream, event, timed, pipeline, mut known, frozen, mutable, graph, pool, waiting, attached } =
+            self;
         refused(device.check());
         refused(device.synchronize());
         refused(block_on(device.finished()));
@@ -142,6 +147,16 @@ impl Made {
         refused(event.synchronize(Some(Duration::from_secs(10))));
         refused(block_on(event.finished()));
         refused(timed[1].elapsed_since(&timed[0]));
+
+        refused(graph.replay(&[Operand::read(&frozen, 0, 100)]));
+        refused(graph.replay_if_idle(&[Operand::read(&frozen, 0, 100)]));
+        refused(Graph::capture(&device, &[], |_| Ok::<_, Error>(Vec::<Storage>::new())));
+        refused(Graph::capture_in(&pool, &[], |_| Ok::<_, Error>(Vec::<Storage>::new())));
+        refused(Storage::frozen_in(&pool, &[1]));
+        refused(Pool::new(&device, "child"));
+        refused(Profiler::start(&device, ProfileOptions::new()));
+        assert_eq!((graph.memory(), device.memory_snapshot().segments.len()), (0, 0));
+        assert_eq!(device.pipeline_cache(), Default::default());
 
         refused(Storage::from_bytes(&device, &[1]));
         refused(Storage::frozen_from_bytes(&device, &[1]));
