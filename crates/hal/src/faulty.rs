@@ -32,7 +32,8 @@ mod timeline;
 pub use plan::{Counts, Delays, Plan, Strike};
 
 use crate::{
-    Command, Device, DeviceInfo, Error, KernelSource, List, Memory, Pipeline, Queue, Result, Submission, Timeline, Wait,
+    Command, Device, DeviceInfo, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Result, Submission,
+    Timeline, Wait,
 };
 use injector::{Fault, Injector};
 use reports::Rewrite;
@@ -165,11 +166,11 @@ impl Device for Faulty {
         self.shared.inner.prepare(list)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         if self.shared.admit(Fault::DelayedAllocation)?.strikes(Fault::Allocation) {
             return Err(Error::OutOfMemory { device: self.info().name.clone(), bytes });
         }
-        self.shared.inner.allocate(bytes)
+        self.shared.inner.allocate(kind, bytes)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -182,13 +183,6 @@ impl Device for Faulty {
         drop(self.shared.alive()?);
         // SAFETY: passed on to the caller.
         unsafe { self.shared.inner.write(memory, offset, from) }
-    }
-
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        if self.shared.alive().is_ok() {
-            // SAFETY: passed on to the caller.
-            unsafe { self.shared.inner.discard(memory, offset, bytes) }
-        }
     }
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {

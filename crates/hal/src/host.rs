@@ -1,7 +1,8 @@
 //! Commands on the host's own memory: what the CPU backend and the mock share.
 
 use crate::{
-    Command, Error, HostCall, HostInputs, HostOutputs, KernelFailure, KernelSource, List, Memory, Pipeline, Result,
+    Command, Error, HostCall, HostInputs, HostOutputs, KernelFailure, KernelSource, List, Memory, MemoryKind, Pipeline,
+    Result,
 };
 use crate::{Violation, unique_id};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -14,6 +15,7 @@ use std::ptr::NonNull;
 #[derive(Debug)]
 pub struct HostMemory {
     id: u64,
+    kind: MemoryKind,
     /// The first aligned byte of the allocation.
     base: NonNull<u8>,
     allocation: NonNull<u8>,
@@ -36,7 +38,7 @@ impl HostMemory {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] with `device` as the device's name.
-    pub fn new(bytes: u64, device: &str) -> Result<Self> {
+    pub fn new(kind: MemoryKind, bytes: u64, device: &str) -> Result<Self> {
         let out_of_memory = || Error::OutOfMemory { device: device.to_owned(), bytes };
         let len = usize::try_from(bytes).map_err(|_| out_of_memory())?;
         let align = crate::BINDING_ALIGNMENT as usize;
@@ -48,7 +50,7 @@ impl HostMemory {
         // SAFETY: the allocation starts at a multiple of 16 and has 240 bytes to spare, so the next multiple of 256 and
         // `len` bytes from there are inside it.
         let base = unsafe { allocation.add(up) };
-        Ok(Self { id: unique_id(), base, allocation, layout, bytes: len })
+        Ok(Self { id: unique_id(), kind, base, allocation, layout, bytes: len })
     }
 
     fn check(&self, offset: u64, bytes: u64) -> Result<Range<usize>, Violation> {
@@ -99,6 +101,9 @@ impl Memory for HostMemory {
     }
     fn bytes(&self) -> u64 {
         self.bytes as u64
+    }
+    fn kind(&self) -> MemoryKind {
+        self.kind
     }
     fn as_any(&self) -> &dyn Any {
         self

@@ -19,8 +19,9 @@
 //!   asked to notice when it is passed.
 //! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings.
 //!   Element offsets and strides travel in the parameters.
-//! - **Host access is explicit.** [`Device::read`] and [`Device::write`] are the only ways to a memory's bytes, so a
-//!   wrapper sees them too.
+//! - **Transfers are commands.** Memory has a kind ([`MemoryKind`]): what kernels use, and what the host reads and writes.
+//!   Copies between the two, and the zeros of new memory, are commands like others. [`Device::read`] and [`Device::write`]
+//!   are the only ways of the host to a memory's bytes, and reach only what it sees.
 //!
 //! # What is behind the calls
 //!
@@ -33,9 +34,8 @@
 //! | [`Device::create_timeline`] | a counter and a condition variable | `VkSemaphore` of type timeline | `newSharedEvent` |
 //! | [`Device::create_pipeline`] | takes the host form | WGSL to SPIR-V (`shader`), `vkCreateComputePipelines` with a `VkPipelineCache` kept on disk | WGSL to Metal's language, `newLibraryWithSource:options:error:`, `newComputePipelineStateWithFunction:error:`; `MTLBinaryArchive` on disk |
 //! | [`Device::prepare`] | nothing | a command buffer that stays with the list | nothing: a command buffer runs once; an `MTLIndirectCommandBuffer` could be kept |
-//! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, filled with zeros | a buffer of an `MTLHeap` with untracked hazards, shared with the host, filled with zeros |
-//! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else a `VkBuffer` for staging, `vkCmdCopyBuffer` and a `VkFence` | a copy from and to `contents` |
-//! | [`Device::discard`] | nothing | nothing | nothing: `setPurgeableState:` is for whole buffers |
+//! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, of a memory type for its kind | a buffer of an `MTLHeap` with untracked hazards, shared with the host |
+//! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else an error | a copy from and to `contents` |
 //! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | `notifyListener:atValue:block:`, and a condition variable |
 //! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
 //! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
@@ -56,7 +56,7 @@
 //! # Doubles
 //!
 //! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, takes few lists if told so,
-//! and destroys discarded bytes. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
+//! and hands out memory full of NaN. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
 //! [`faulty`] wraps any device and takes protections out, to show that something then notices.
 
 mod command;
@@ -74,8 +74,8 @@ pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};
 pub use device::{
-    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline,
-    Queue, Report, Reported, Submission, Timeline, Wait, unique_id,
+    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, HostAccess, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory,
+    MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline, Wait, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{Bounds, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl};

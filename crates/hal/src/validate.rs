@@ -29,9 +29,9 @@
 //! | a wait names a value that is reached, or that an *accepted* list signals (invariant I1) | [`Violation::WaitNotSubmitted`] |
 //! | a signal is above all values promised, and no other thread is just handing over a signal of its timeline | [`Violation::SignalNotRising`] |
 //! | of two commands that touch a byte, one of them writing it, the one submitted first comes before the other | [`Violation::Unordered`] |
-//! | no command touches bytes that the host is just writing or discarding, nor writes bytes that it is just reading | [`Violation::Unordered`] |
+//! | no command touches bytes that the host is just writing, nor writes bytes that it is just reading | [`Violation::Unordered`] |
 //! | what the host reads is written by no command that it has not seen complete, and by no other host access now | [`Violation::HostAccess`] |
-//! | what the host writes or discards is touched by no such command, and by no other host access now | [`Violation::HostAccess`] |
+//! | what the host writes is touched by no such command, and by no other host access now | [`Violation::HostAccess`] |
 //!
 //! # What it cannot see
 //!
@@ -40,7 +40,7 @@
 //! - **Which thread looked.** What the host has seen complete is complete for all its threads. That the threads hand
 //!   such knowledge on correctly is for the memory model of the language, and its tools.
 //! - **What kernels do.** It trusts the declared accesses; that a `Write` binding reads nothing and writes every byte
-//!   is not looked at. Nor is what the bytes mean: reading freed or discarded bytes that are ordered is no violation.
+//!   is not looked at. Nor is what the bytes mean: reading freed bytes that are ordered is no violation.
 //! - **Timelines raised by the host.** A value reached so orders nothing; waiting for one not yet reached is refused.
 //!
 //! # Concurrency
@@ -70,7 +70,8 @@ mod model;
 pub(crate) mod tests;
 
 use crate::{
-    Device, DeviceInfo, KernelSource, List, Memory, Pipeline, Queue, Result, Submission, Timeline, Violation, Wait,
+    Device, DeviceInfo, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline,
+    Violation, Wait,
 };
 use history::Kind;
 use model::Model;
@@ -169,8 +170,8 @@ impl Device for Validated {
         self.shared.inner.prepare(list)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        self.shared.inner.allocate(bytes)
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
+        self.shared.inner.allocate(kind, bytes)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -187,15 +188,6 @@ impl Device for Validated {
         self.host_access("writes", Kind::Write, memory, bytes, || unsafe {
             self.shared.inner.write(memory, offset, from)
         })?
-    }
-
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        let range = offset..offset.saturating_add(bytes);
-        // A violation is counted in the report; the contract gives this call no other way to say so.
-        // SAFETY: passed on to the caller.
-        let _ = self.host_access("discards", Kind::Write, memory, range, || unsafe {
-            self.shared.inner.discard(memory, offset, bytes)
-        });
     }
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {

@@ -134,11 +134,11 @@ impl Context {
     /// # Safety
     /// - What `vkQueueSubmit` asks of the submission; the command buffers, semaphores and whatever these use live until the
     ///   device has run it.
-    pub unsafe fn submit(&self, queue: usize, info: &vk::SubmitInfo<'_>, fence: vk::Fence) -> Result<()> {
+    pub unsafe fn submit(&self, queue: usize, info: &vk::SubmitInfo<'_>) -> Result<()> {
         let queue = &self.queues[queue];
         let submitting = lock(&queue.submitting);
         // SAFETY: by the caller's promise; nobody else submits to the queue, by the lock.
-        let result = unsafe { self.device.queue_submit(queue.raw, std::slice::from_ref(info), fence) };
+        let result = unsafe { self.device.queue_submit(queue.raw, std::slice::from_ref(info), vk::Fence::null()) };
         drop(submitting);
         result.map_err(|error| self.error("vkQueueSubmit", error))
     }

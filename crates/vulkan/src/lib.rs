@@ -23,7 +23,6 @@
 //! - Stop a list, or end a wait in the driver early: waits look every millisecond whether they were interrupted.
 //! - Know that a list has run without asking. What a list holds is let go of when its timeline is next asked or dropped; a
 //!   device that is dropped while lists run stays open, with their memory, unless something new is made on it later.
-//! - [`Device::discard`](thalweg_hal::Device::discard) does nothing.
 //!
 //! # Locks
 //!
@@ -32,7 +31,6 @@
 //! | hardware queue | the driver's queue, for one submit call | nothing |
 //! | timeline | claimed values, lists not collected, reports | nothing |
 //! | slots | one queue's free slots | nothing |
-//! | transfers | free staging slots | nothing |
 //! | orphans | what was dropped before the device was done with it | nothing |
 //! | semaphores | those whose timelines are gone | nothing |
 //! | pipeline cache | its file | nothing |
@@ -59,7 +57,6 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timeline;
-mod transfer;
 
 pub use adapter::{Adapter, adapters, best};
 pub use device::VulkanDevice;

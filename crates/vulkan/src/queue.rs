@@ -102,7 +102,7 @@ impl Queue for VulkanQueue {
             .push_next(&mut timelines);
         // SAFETY: the command buffer is recorded, and the value rises, by the claim. The counter holds what the list uses,
         // the semaphores it waits for included, until it has run.
-        match unsafe { context.submit(self.hardware, &info, vk::Fence::null()) } {
+        match unsafe { context.submit(self.hardware, &info) } {
             Ok(()) => {
                 counter.submitted(signal.value);
                 Ok(())

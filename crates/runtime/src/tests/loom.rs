@@ -22,7 +22,7 @@ use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Report, Result, Submission, Timeline, Wait,
+    Access, DeviceInfo, KernelSource, Memory, MemoryKind, Pipeline, Queue, Report, Result, Submission, Timeline, Wait,
 };
 
 /// Preemptions in one execution of two threads. The races that we know of need two.
@@ -87,8 +87,8 @@ impl thalweg_hal::Device for Silent {
         self.made.lock().unwrap().push(Arc::downgrade(&pipeline));
         Ok(pipeline)
     }
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        Ok(Arc::new(HostMemory::new(bytes, "silent")?))
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
+        Ok(Arc::new(HostMemory::new(kind, bytes, "silent")?))
     }
     unsafe fn read(&self, _: &Arc<dyn Memory>, _: u64, _: &mut [u8]) -> Result<()> {
         Ok(())
@@ -96,7 +96,6 @@ impl thalweg_hal::Device for Silent {
     unsafe fn write(&self, _: &Arc<dyn Memory>, _: u64, _: &[u8]) -> Result<()> {
         Ok(())
     }
-    unsafe fn discard(&self, _: &Arc<dyn Memory>, _: u64, _: u64) {}
     /// As `wait`, for the first that may be waited for.
     fn wait_any(&self, watch: &[Wait], _: Option<Duration>) -> Result<()> {
         match watch.first() {

@@ -12,7 +12,7 @@ use thalweg_cpu::CpuDevice;
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
-use thalweg_hal::{DeviceInfo, KernelSource, Memory, Pipeline, Queue, Timeline, Wait};
+use thalweg_hal::{DeviceInfo, KernelSource, Memory, MemoryKind, Pipeline, Queue, Timeline, Wait};
 
 /// Ranges are for every session of the process, so one test at a time has sessions.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
@@ -403,8 +403,8 @@ impl thalweg_hal::Device for Timeless {
     fn create_pipeline(&self, source: &KernelSource) -> thalweg_hal::Result<Arc<dyn Pipeline>> {
         self.0.create_pipeline(source)
     }
-    fn allocate(&self, bytes: u64) -> thalweg_hal::Result<Arc<dyn Memory>> {
-        self.0.allocate(bytes)
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> thalweg_hal::Result<Arc<dyn Memory>> {
+        self.0.allocate(kind, bytes)
     }
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> thalweg_hal::Result<()> {
         // SAFETY: as the caller promises.
@@ -413,10 +413,6 @@ impl thalweg_hal::Device for Timeless {
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> thalweg_hal::Result<()> {
         // SAFETY: as the caller promises.
         unsafe { self.0.write(memory, offset, from) }
-    }
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        // SAFETY: as the caller promises.
-        unsafe { self.0.discard(memory, offset, bytes) }
     }
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> thalweg_hal::Result<()> {
         self.0.wait_any(watch, timeout)

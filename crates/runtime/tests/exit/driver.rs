@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Report, Result, Submission, Timeline, Wait,
+    Device, DeviceInfo, KernelSource, Memory, MemoryKind, Pipeline, Queue, Report, Result, Submission, Timeline, Wait,
 };
 
 /// A device of the driver.
@@ -122,9 +122,9 @@ impl Device for Driver {
         self.inner.create_pipeline(source)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         called("allocate");
-        Ok(Arc::new(DriverMemory(self.inner.allocate(bytes)?)))
+        Ok(Arc::new(DriverMemory(self.inner.allocate(kind, bytes)?)))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -137,12 +137,6 @@ impl Device for Driver {
         called("write");
         // SAFETY: passed on to the caller.
         unsafe { self.inner.write(memory, offset, from) }
-    }
-
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        called("discard");
-        // SAFETY: passed on to the caller.
-        unsafe { self.inner.discard(memory, offset, bytes) }
     }
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
@@ -227,6 +221,9 @@ impl Memory for DriverMemory {
     }
     fn bytes(&self) -> u64 {
         self.0.bytes()
+    }
+    fn kind(&self) -> MemoryKind {
+        self.0.kind()
     }
     /// The memory inside, which is what runs commands.
     fn as_any(&self) -> &dyn Any {

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, KernelSource, Limits, Memory, Pipeline, Queue, Report, Result, Submission,
-    Timeline, Wait, unique_id,
+    Device, DeviceInfo, DeviceKind, HostAccess, KernelSource, Limits, Memory, MemoryKind, Pipeline, Queue, Report,
+    Result, Submission, Timeline, Wait, unique_id,
 };
 
 const NAME: &str = "null";
@@ -58,7 +58,16 @@ impl NullDevice {
             max_lists_in_flight: u64::MAX,
         };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
-        let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: false, details: Vec::new() };
+        let info = DeviceInfo {
+            name,
+            kind,
+            parallelism: 1,
+            limits,
+            timestamps: false,
+            host_access: HostAccess::Cached,
+            zeroed: true,
+            details: Vec::new(),
+        };
         Arc::new(Self {
             info,
             completion,
@@ -97,9 +106,9 @@ impl Device for NullDevice {
         Ok(Arc::new(HostPipeline::new(source, "null")?))
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         self.allocated.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(HostMemory::new(bytes, NAME)?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, NAME)?))
     }
 
     unsafe fn read(&self, from: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -113,8 +122,6 @@ impl Device for NullDevice {
         unsafe { memory(&**to, NAME)?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
         Ok(())
     }
-
-    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
         let watched = || watch.iter().filter_map(|wait| wait.timeline.as_any().downcast_ref::<NullTimeline>());

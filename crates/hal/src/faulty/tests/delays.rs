@@ -2,7 +2,7 @@
 
 use super::{Counts, Double, Error, Faulty, Plan, Rig, Strike, failing, list, lost, submit};
 use crate::faulty::Delays;
-use crate::{Device, Result, Wait};
+use crate::{Device, MemoryKind, Result, Wait};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ impl Call {
     /// Makes the call.
     fn on(self, faulty: &Faulty) -> Result<()> {
         match self {
-            Self::Allocate => faulty.allocate(256).map(drop),
+            Self::Allocate => faulty.allocate(MemoryKind::Device, 256).map(drop),
             Self::Submit => {
                 let signal = Wait { timeline: faulty.create_timeline()?, value: 1 };
                 submit(&mut *faulty.create_queue()?, &list(&[]), &[], &signal)
@@ -139,7 +139,7 @@ fn nobody_else_is_held_up() {
         let before = double.received().len();
         let held = call.start(&faulty);
         await_delayed(&faulty, 1);
-        let memory = faulty.allocate(256).unwrap();
+        let memory = faulty.allocate(MemoryKind::Device, 256).unwrap();
         // SAFETY: nothing touches it.
         unsafe { faulty.write(&memory, 0, &[1]).unwrap() };
         faulty.create_pipeline(&failing()).unwrap();

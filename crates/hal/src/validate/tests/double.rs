@@ -2,8 +2,8 @@
 
 use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
-    Command, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Report,
-    Reported, Result, Submission, Timeline, Wait, unique_id,
+    Command, Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, Limits, List, Memory, MemoryKind,
+    Pipeline, Queue, Report, Reported, Result, Submission, Timeline, Wait, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +66,8 @@ impl Double {
             kind: DeviceKind::Mock,
             parallelism: 1,
             timestamps: true,
+            host_access: HostAccess::Cached,
+            zeroed: true,
             limits,
             details: Vec::new(),
         };
@@ -123,9 +125,9 @@ impl Device for Double {
         Ok(Arc::new(HostPipeline::new(source, "double")?))
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         self.shared.state.lock().unwrap().created += 1;
-        Ok(Arc::new(HostMemory::new(bytes, "double")?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, "double")?))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -140,10 +142,6 @@ impl Device for Double {
         // SAFETY: passed on to the caller.
         unsafe { host::memory(&**memory, "double")?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
         Ok(())
-    }
-
-    unsafe fn discard(&self, _: &Arc<dyn Memory>, _: u64, _: u64) {
-        self.shared.state.lock().unwrap().host_accesses += 1;
     }
 
     fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
