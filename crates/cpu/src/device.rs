@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Timeline, Wait,
+    Device, DeviceInfo, DeviceKind, Error, KernelSource, KernelSupport, Limits, List, Memory, Pipeline, Queue, Result,
+    Timeline, Wait,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -63,6 +64,7 @@ fn describe(workers: usize) -> DeviceInfo {
         parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
         timestamps: true,
         limits,
+        support: KernelSupport::NONE,
         details: vec![
             ("worker threads", workers.to_string()),
             ("SIMD", machine::simd()),

@@ -74,9 +74,11 @@ pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};
 pub use device::{
-    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline,
-    Queue, Report, Reported, Submission, Timeline, Wait, unique_id,
+    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, KernelSupport, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES,
+    Memory, Pipeline, Queue, Report, Reported, Submission, Timeline, Wait, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
-pub use kernel::{Bounds, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl};
+pub use kernel::{
+    Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl, WgslModule,
+};
 pub use list::{List, PARAMETER_ALIGNMENT, Prepared, Step};

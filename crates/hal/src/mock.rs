@@ -21,8 +21,8 @@ mod tests;
 mod timeline;
 
 use crate::{
-    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, Memory, Pipeline, Queue, Result, Submission, Timeline,
-    Violation, Wait, host,
+    Device, DeviceInfo, DeviceKind, Error, KernelSource, KernelSupport, Limits, Memory, Pipeline, Queue, Result,
+    Submission, Timeline, Violation, Wait, host,
 };
 use schedule::State;
 use std::any::Any;
@@ -97,6 +97,7 @@ impl MockDevice {
             parallelism: queues as u32,
             timestamps: true,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Shared {

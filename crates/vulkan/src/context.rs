@@ -8,7 +8,7 @@ use crate::{NAME, driver_error};
 use ash::{khr, vk};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use thalweg_hal::{Error, Result, unique_id};
+use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
 /// More hardware queues than this are not asked for.
 const MAX_QUEUES: u32 = 32;
@@ -21,7 +21,7 @@ pub struct Context {
     pub push: khr::push_descriptor::Device,
     pub memory: vk::PhysicalDeviceMemoryProperties,
     pub limits: vk::PhysicalDeviceLimits,
-    pub float16: bool,
+    pub support: KernelSupport,
     pub waits_for_any_by_polling: bool,
     pub family: u32,
     /// What a timestamp's bits mean; `None` if the family has none.
@@ -75,11 +75,11 @@ impl Context {
             // A device that has it must be opened with it.
             extensions.push(khr::portability_subset::NAME.as_ptr());
         }
+        let float16 = adapter.support.features.f16;
         let mut v11 = vk::PhysicalDeviceVulkan11Features::default()
-            .storage_buffer16_bit_access(adapter.float16)
-            .uniform_and_storage_buffer16_bit_access(adapter.float16);
-        let mut v12 =
-            vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true).shader_float16(adapter.float16);
+            .storage_buffer16_bit_access(float16)
+            .uniform_and_storage_buffer16_bit_access(float16);
+        let mut v12 = vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true).shader_float16(float16);
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queue_info)
             .enabled_extension_names(&extensions)
@@ -106,7 +106,7 @@ impl Context {
             // SAFETY: `raw` is one of the instance's devices.
             memory: unsafe { instance.get_physical_device_memory_properties(adapter.raw) },
             limits: adapter.properties.limits,
-            float16: adapter.float16,
+            support: adapter.support,
             waits_for_any_by_polling: adapter.driver.waits_for_any_by_polling,
             family,
             timestamps,

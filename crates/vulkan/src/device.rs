@@ -61,6 +61,10 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let (major, minor) = (vk::api_version_major(version), vk::api_version_minor(version));
     let patch = vk::api_version_patch(version);
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let subgroups = match context.support.subgroup_size {
+        0 => "no".to_owned(),
+        size => format!("of {size} invocations"),
+    };
     let visible = kind.property_flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE);
     Ok(DeviceInfo {
         name: format!("{NAME} ({})", adapter.name()),
@@ -68,13 +72,16 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
         parallelism: context.queues.len() as u32,
         timestamps: context.timestamps.is_some(),
         limits,
+        support: context.support,
         details: vec![
             ("driver", adapter.driver.text.clone()),
             ("Vulkan", format!("{major}.{minor}.{patch}")),
             ("queues", format!("{} of family {}", context.queues.len(), context.family)),
             ("memory", format!("{:.1} GiB", memory_bytes as f64 / f64::from(1 << 30))),
             ("memory seen by the host", yes(visible)),
-            ("16-bit floats", yes(adapter.float16)),
+            ("subgroups", subgroups),
+            ("workgroup memory", format!("{} bytes", context.support.workgroup_bytes)),
+            ("16-bit floats", yes(context.support.features.f16)),
             ("longest binding", format!("{} bytes", limits.max_binding_bytes)),
             ("allocations", format!("at most {}", limits.max_allocations)),
         ],

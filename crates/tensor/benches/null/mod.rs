@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, KernelSource, Limits, Memory, Pipeline, Queue, Report, Result, Submission,
-    Timeline, Wait, unique_id,
+    Device, DeviceInfo, DeviceKind, KernelSource, KernelSupport, Limits, Memory, Pipeline, Queue, Report, Result,
+    Submission, Timeline, Wait, unique_id,
 };
 
 const NAME: &str = "null";
@@ -58,7 +58,8 @@ impl NullDevice {
             max_lists_in_flight: u64::MAX,
         };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
-        let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: false, details: Vec::new() };
+        let support = KernelSupport::NONE;
+        let info = DeviceInfo { name, kind, parallelism: 1, limits, support, timestamps: false, details: Vec::new() };
         Arc::new(Self {
             info,
             completion,

@@ -224,8 +224,7 @@ fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
              var<immediate> p: u32;
              @compute @workgroup_size(1) fn main() {{ let i = p; {store} }}"
         );
-        let mut source = kernel("declared", &[Access::ReadWrite], 4, "");
-        source.wgsl.as_mut().unwrap().source = text.into();
+        let source = kernel("declared", &[Access::ReadWrite], 4, text);
         let pipeline = device.create_pipeline(&source).unwrap_or_else(|error| panic!("{error}"));
         let refused = Err("an operand is shorter than the type that the kernel declares for it");
         assert_eq!(pipeline.check([1, 1, 1], &[0; 4], &[short]), refused, "{declared}");
@@ -246,11 +245,7 @@ fn a_deep_or_long_module_is_an_error_at_most(device: &Arc<VulkanDevice>) {
              @compute @workgroup_size(1) fn main() {{ let a = x[1]; x[0] = {expression}; }}"
         )
     };
-    let compile = |text: String| {
-        let mut source = kernel("deep", &[Access::ReadWrite], 0, "");
-        source.wgsl.as_mut().unwrap().source = text.into();
-        device.create_pipeline(&source)
-    };
+    let compile = |text: String| device.create_pipeline(&kernel("deep", &[Access::ReadWrite], 0, text));
     for (open, middle, close, times) in [
         ("a+", "a", "", 60_000),
         ("(", "a", ")", 60_000),

@@ -2,8 +2,8 @@
 
 use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
-    Command, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Report,
-    Reported, Result, Submission, Timeline, Wait, unique_id,
+    Command, Device, DeviceInfo, DeviceKind, Error, KernelSource, KernelSupport, Limits, List, Memory, Pipeline, Queue,
+    Report, Reported, Result, Submission, Timeline, Wait, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +67,7 @@ impl Double {
             parallelism: 1,
             timestamps: true,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Arc::new(Shared::default());
