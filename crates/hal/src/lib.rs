@@ -17,8 +17,11 @@
 //!   barriers say where it stands.
 //! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is not
 //!   asked to notice when it is passed.
-//! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings.
-//!   Element offsets and strides travel in the parameters.
+//! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings, because its
+//!   indices are clamped, or because whoever declared it has promised so ([`Wgsl::unchecked`]). Element offsets and strides
+//!   travel in the parameters.
+//! - **Kernels say what they use.** A module gets what it declares of what not every device has ([`Features`]), and a device
+//!   refuses a pipeline for what it lacks ([`DeviceInfo::support`]).
 //! - **Host access is explicit.** [`Device::read`] and [`Device::write`] are the only ways to a memory's bytes, so a
 //!   wrapper sees them too.
 //!
@@ -40,7 +43,7 @@
 //! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
 //! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
 //! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
-//! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `dispatchThreadgroups:threadsPerThreadgroup:` |
+//! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `setThreadgroupMemoryLength:atIndex:` for each variable of the workgroup, `dispatchThreadgroups:threadsPerThreadgroup:` |
 //! | [`Command::Copy`], [`Command::Fill`] | a copy, a loop | `vkCmdCopyBuffer`, `vkCmdFillBuffer` | `MTLBlitCommandEncoder`; it fills with one byte only, so a kernel fills with words |
 //! | [`Command::Run`] | its commands, one after the other | `vkCmdExecuteCommands` of a secondary command buffer if the list was prepared, else its commands encoded in place | its commands encoded in place |
 //! | [`Command::Barrier`] | nothing: commands run in order | `vkCmdPipelineBarrier` with a memory barrier | `memoryBarrierWithScope:` inside an encoder, an `MTLFence` between two |

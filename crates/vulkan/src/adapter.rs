@@ -13,6 +13,8 @@ pub struct Adapter {
     pub(crate) properties: vk::PhysicalDeviceProperties,
     pub(crate) driver: Driver,
     pub(crate) support: KernelSupport,
+    /// Whether it has matrix units that a Vulkan program can get at. Kernels cannot, yet: the extension is not turned on.
+    pub(crate) matrix_units: bool,
     pub(crate) portability_subset: bool,
     name: String,
     missing: Option<String>,
@@ -76,6 +78,7 @@ impl Adapter {
             properties,
             driver: Driver::default(),
             support: KernelSupport::NONE,
+            matrix_units: false,
             portability_subset: false,
             name,
             missing: None,
@@ -124,6 +127,7 @@ impl Adapter {
             return Err("it lacks VK_KHR_push_descriptor".to_owned());
         }
         self.portability_subset = has(khr::portability_subset::NAME);
+        self.matrix_units = has(khr::cooperative_matrix::NAME);
 
         let mut push = vk::PhysicalDevicePushDescriptorPropertiesKHR::default();
         let mut driver = vk::PhysicalDeviceDriverProperties::default();
@@ -168,7 +172,6 @@ impl Adapter {
         let subgroups = subgroup.supported_stages.contains(vk::ShaderStageFlags::COMPUTE)
             && subgroup.supported_operations.contains(SUBGROUP_OPERATIONS);
         self.support = KernelSupport {
-            // Matrix units take an extension of which nothing is turned on yet.
             features: Features { f16, subgroups, matrices: false },
             subgroup_size: if subgroups { subgroup.subgroup_size } else { 0 },
             workgroup_bytes: limits.max_compute_shared_memory_size,

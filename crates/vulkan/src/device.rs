@@ -79,6 +79,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
             ("queues", format!("{} of family {}", context.queues.len(), context.family)),
             ("memory", format!("{:.1} GiB", memory_bytes as f64 / f64::from(1 << 30))),
             ("memory seen by the host", yes(visible)),
+            ("matrix units", if adapter.matrix_units { "yes, which kernels do not use yet" } else { "no" }.to_owned()),
             ("subgroups", subgroups),
             ("workgroup memory", format!("{} bytes", context.support.workgroup_bytes)),
             ("16-bit floats", yes(context.support.features.f16)),
