@@ -3,6 +3,7 @@
 use crate::adapter::Adapter;
 use crate::context::Context;
 use crate::memory::{Buffer, Use, VulkanMemory, memory_type};
+use crate::options::Options;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::queue::VulkanQueue;
@@ -30,15 +31,23 @@ pub struct VulkanDevice {
 }
 
 impl VulkanDevice {
-    /// Opens a device. [`adapters`](crate::adapters) lists them.
+    /// Opens a device, as the environment says ([`Options::from_environment`]). [`adapters`](crate::adapters) lists them.
+    ///
+    /// # Errors
+    /// As for [`open_with`](Self::open_with); if the environment is wrong.
+    pub fn open(adapter: &Adapter) -> Result<Arc<Self>> {
+        Self::open_with(adapter, Options::from_environment()?)
+    }
+
+    /// Opens a device.
     ///
     /// # Errors
     /// What the device lacks, what the driver says, or [`Error::ForkedChild`].
-    pub fn open(adapter: &Adapter) -> Result<Arc<Self>> {
+    pub fn open_with(adapter: &Adapter, options: Options) -> Result<Arc<Self>> {
         if thalweg_hal::process::forked() {
             return Err(Error::ForkedChild); // the driver's threads are the parent's
         }
-        let context = Arc::new(Context::new(adapter)?);
+        let context = Arc::new(Context::new(adapter, options)?);
         let info = describe(adapter, &context)?;
         Ok(Arc::new(Self { info, transfers: Transfers::new(&context), context }))
     }
@@ -53,7 +62,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let properties = &adapter.properties;
     let limits = Limits {
         max_binding_bytes: properties.limits.max_storage_buffer_range.into(),
-        max_allocations: (u64::from(properties.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
+        max_allocations: (u64::from(context.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
         memory_bytes,
         max_lists_in_flight: u64::MAX,
     };
@@ -78,6 +87,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
             ("Vulkan", format!("{major}.{minor}.{patch}")),
             ("queues", format!("{} of family {}", context.queues.len(), context.family)),
             ("memory", format!("{:.1} GiB", memory_bytes as f64 / f64::from(1 << 30))),
+            ("behaves as a discrete GPU", yes(context.discrete.is_some())),
             ("memory seen by the host", yes(visible)),
             ("matrix units", if adapter.matrix_units { "yes, which kernels do not use yet" } else { "no" }.to_owned()),
             ("subgroups", subgroups),
