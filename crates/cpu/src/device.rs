@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, Limits, List, Memory, MemoryKind, Pipeline, Queue,
-    Result, Timeline, Wait,
+    Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Memory, MemoryKind,
+    Pipeline, Queue, Result, Timeline, Wait,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -66,6 +66,7 @@ fn describe(workers: usize) -> DeviceInfo {
         host_access: HostAccess::Cached,
         zeroed: true,
         limits,
+        support: KernelSupport::NONE,
         details: vec![
             ("worker threads", workers.to_string()),
             ("SIMD", machine::simd()),

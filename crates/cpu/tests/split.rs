@@ -18,7 +18,7 @@ fn rows() -> KernelSource {
         let width = call.params::<u32>()? as usize;
         let x = call.inputs.get::<f32>(0)?;
         let items = call.items.clone();
-        for (row, out) in items.zip(call.outputs.get::<f32>(1)?) {
+        for (row, out) in items.zip(call.outputs.get::<f32>(0)?) {
             let row = &x[row as usize * width..][..width];
             *out = row.iter().fold(1.0, |sum, x| sum * 0.999 + x);
         }

@@ -1,6 +1,6 @@
 //! The traits that a backend implements, and what it says about itself.
 
-use crate::{Error, KernelSource, List, Result};
+use crate::{Error, Features, KernelSource, List, Result};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -267,6 +267,8 @@ pub struct DeviceInfo {
     pub zeroed: bool,
     /// What it can do.
     pub limits: Limits,
+    /// What kernels' forms for GPUs may use.
+    pub support: KernelSupport,
     /// Further facts for people, as name and value.
     pub details: Vec<(&'static str, String)>,
 }
@@ -289,6 +291,24 @@ pub enum HostAccess {
     Uncached,
     /// As its own memory.
     Cached,
+}
+
+/// What kernels' forms for GPUs may use on a device. A kernel that uses more is refused when its pipeline is made. Where
+/// kernels run in their host form, which needs nothing, there is [none](Self::NONE) of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSupport {
+    /// What it has of what not every device has.
+    pub features: Features,
+    /// How many invocations a subgroup has; 0 where there are no subgroups. A kernel asks its own dispatch, whose subgroups
+    /// may be smaller.
+    pub subgroup_size: u32,
+    /// How many bytes of memory a workgroup has.
+    pub workgroup_bytes: u32,
+}
+
+impl KernelSupport {
+    /// Nothing.
+    pub const NONE: Self = Self { features: Features::NONE, subgroup_size: 0, workgroup_bytes: 0 };
 }
 
 /// The sorts of device.

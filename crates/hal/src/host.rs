@@ -115,14 +115,19 @@ impl Memory for HostMemory {
 pub struct HostPipeline(KernelSource);
 
 impl HostPipeline {
-    /// "Compiles" a kernel.
+    /// "Compiles" a kernel. Where this crate can translate WGSL (features `spirv` and `msl`), it also checks the form for
+    /// GPUs, if there is one: what is wrong in it is wrong on every device.
     ///
     /// # Errors
-    /// [`Error::NoForm`] if it has no host function; `device` is the device's name.
+    /// [`Error::NoForm`] if it has no host function; `device` is the device's name. [`Error::Compile`] if its WGSL is wrong.
     pub fn new(source: &KernelSource, device: &str) -> Result<Self> {
         if source.host.is_none() {
             let (device, kernel) = (device.to_owned(), source.name.clone().into_owned());
             return Err(Error::NoForm { device, kernel, form: "host function" });
+        }
+        #[cfg(any(feature = "spirv", feature = "msl"))]
+        if source.wgsl.is_some() {
+            crate::shader::compile(source, device, |_| Ok(()))?;
         }
         Ok(Self(source.clone()))
     }
@@ -197,8 +202,7 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
                 form: "host function",
             };
             let host = source.host.ok_or_else(no_form)?;
-            let mut inputs = HostInputs { slots: smallvec::smallvec![None; bindings.len()] };
-            let mut outputs = HostOutputs { slots: bindings.iter().map(|_| None).collect() };
+            let (mut inputs, mut outputs) = (HostInputs::new([]), HostOutputs::new([]));
             for (at, binding) in bindings.iter().enumerate() {
                 if binding.access.writes() {
                     let part = binding.bytes / u64::from(extent[0].max(1));
@@ -206,10 +210,10 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
                     let bytes = part * u64::from(items.end - items.start);
                     // SAFETY: ordered by the caller; disjoint from the command's other bindings by `List::check`, and
                     // from other calls for this command because their items are disjoint.
-                    outputs.slots[at] = Some(unsafe { memory_of(at)?.slice_mut(offset, bytes)? });
+                    outputs.0.push(unsafe { memory_of(at)?.slice_mut(offset, bytes)? });
                 } else {
                     // SAFETY: ordered by the caller; no binding of this command writes these bytes, by `List::check`.
-                    inputs.slots[at] = Some(unsafe { memory_of(at)?.slice(binding.offset, binding.bytes)? });
+                    inputs.0.push(unsafe { memory_of(at)?.slice(binding.offset, binding.bytes)? });
                 }
             }
             let mut call = HostCall { items, extent: *extent, params: &list.params[params.range()], inputs, outputs };

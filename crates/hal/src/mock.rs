@@ -23,8 +23,8 @@ mod tests;
 mod timeline;
 
 use crate::{
-    Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, Limits, Memory, MemoryKind, Pipeline, Queue,
-    Result, Submission, Timeline, Violation, Wait, host,
+    Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, KernelSupport, Limits, Memory, MemoryKind,
+    Pipeline, Queue, Result, Submission, Timeline, Violation, Wait, host,
 };
 use schedule::State;
 use std::any::Any;
@@ -122,6 +122,7 @@ impl MockDevice {
             host_access: config.host_access,
             zeroed: config.zeroed,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Shared {

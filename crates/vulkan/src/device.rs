@@ -3,6 +3,7 @@
 use crate::adapter::Adapter;
 use crate::context::Context;
 use crate::memory::{Buffer, VulkanMemory, host_access, memory_type};
+use crate::options::Options;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::queue::VulkanQueue;
@@ -29,15 +30,23 @@ pub struct VulkanDevice {
 }
 
 impl VulkanDevice {
-    /// Opens a device. [`adapters`](crate::adapters) lists them.
+    /// Opens a device, as the environment says ([`Options::from_environment`]). [`adapters`](crate::adapters) lists them.
+    ///
+    /// # Errors
+    /// As for [`open_with`](Self::open_with); if the environment is wrong.
+    pub fn open(adapter: &Adapter) -> Result<Arc<Self>> {
+        Self::open_with(adapter, Options::from_environment()?)
+    }
+
+    /// Opens a device.
     ///
     /// # Errors
     /// What the device lacks, what the driver says, or [`Error::ForkedChild`].
-    pub fn open(adapter: &Adapter) -> Result<Arc<Self>> {
+    pub fn open_with(adapter: &Adapter, options: Options) -> Result<Arc<Self>> {
         if thalweg_hal::process::forked() {
             return Err(Error::ForkedChild); // the driver's threads are the parent's
         }
-        let context = Arc::new(Context::new(adapter)?);
+        let context = Arc::new(Context::new(adapter, options)?);
         let info = describe(adapter, &context)?;
         Ok(Arc::new(Self { info, context }))
     }
@@ -52,7 +61,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let properties = &adapter.properties;
     let limits = Limits {
         max_binding_bytes: properties.limits.max_storage_buffer_range.into(),
-        max_allocations: (u64::from(properties.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
+        max_allocations: (u64::from(context.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
         memory_bytes,
         max_lists_in_flight: u64::MAX,
     };
@@ -61,6 +70,10 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let patch = vk::api_version_patch(version);
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let host_access = host_access(kind.property_flags);
+    let subgroups = match context.support.subgroup_size {
+        0 => "no".to_owned(),
+        size => format!("of {size} invocations"),
+    };
     Ok(DeviceInfo {
         name: format!("{NAME} ({})", adapter.name()),
         kind: adapter.kind(),
@@ -69,13 +82,18 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
         host_access,
         zeroed: false,
         limits,
+        support: context.support,
         details: vec![
             ("driver", adapter.driver.text.clone()),
             ("Vulkan", format!("{major}.{minor}.{patch}")),
             ("queues", format!("{} of family {}", context.queues.len(), context.family)),
             ("memory", format!("{:.1} GiB", memory_bytes as f64 / f64::from(1 << 30))),
+            ("behaves as a discrete GPU", yes(context.discrete.is_some())),
             ("memory seen by the host", yes(host_access != HostAccess::None)),
-            ("16-bit floats", yes(adapter.float16)),
+            ("matrix units", if adapter.matrix_units { "yes, which kernels do not use yet" } else { "no" }.to_owned()),
+            ("subgroups", subgroups),
+            ("workgroup memory", format!("{} bytes", context.support.workgroup_bytes)),
+            ("16-bit floats", yes(context.support.features.f16)),
             ("longest binding", format!("{} bytes", limits.max_binding_bytes)),
             ("allocations", format!("at most {}", limits.max_allocations)),
         ],

@@ -40,15 +40,17 @@
 //! # Environment
 //!
 //! `THALWEG_VULKAN_VALIDATION=1` turns Khronos' validation layers on; `THALWEG_CACHE_DIR` says where compiled pipelines are
-//! kept.
+//! kept; `THALWEG_VULKAN_DISCRETE=1` has every device behave as a laptop's discrete GPU ([`Options`]).
 
 mod adapter;
 mod bus;
 mod cache;
 mod context;
 mod device;
+mod discrete;
 mod instance;
 mod memory;
+mod options;
 mod pipeline;
 mod prepared;
 mod queue;
@@ -61,6 +63,7 @@ mod timeline;
 pub use adapter::{Adapter, adapters, best};
 pub use device::VulkanDevice;
 pub use instance::validation_messages;
+pub use options::Options;
 
 use ash::vk;
 use thalweg_hal::Error;

@@ -111,10 +111,9 @@ impl Buffer {
             Self { raw, memory, mapped: None, host_access: HostAccess::None, bytes, context: Arc::clone(context) };
         // SAFETY: the buffer is the device's.
         let needs = unsafe { device.get_buffer_memory_requirements(raw) };
-        let index = memory_type(&context.memory, needs.memory_type_bits, kind).ok_or_else(out_of_memory)?;
-        let info = vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(index);
-        // SAFETY: the index is one of the device's.
-        buffer.memory = unsafe { device.allocate_memory(&info, None) }.map_err(|e| refused("vkAllocateMemory", e))?;
+        let allowed = context.memory_types(needs.memory_type_bits);
+        let index = memory_type(&context.memory, allowed, kind).ok_or_else(out_of_memory)?;
+        buffer.memory = context.allocate_memory(needs.size, index).map_err(|e| refused("vkAllocateMemory", e))?;
         // SAFETY: the memory is new, large enough and of a type that the buffer takes.
         unsafe { device.bind_buffer_memory(raw, buffer.memory, 0) }.map_err(|e| refused("vkBindBufferMemory", e))?;
         let flags = context.memory.memory_types[index as usize].property_flags;
@@ -157,7 +156,7 @@ impl Drop for Buffer {
         // SAFETY: whoever gives the device work keeps the buffer until it is done, so nothing uses it. Null is allowed.
         unsafe {
             self.context.device.destroy_buffer(self.raw, None);
-            self.context.device.free_memory(self.memory, None);
+            self.context.free_memory(self.memory);
         }
     }
 }

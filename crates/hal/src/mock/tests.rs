@@ -19,7 +19,7 @@ static TWICE_PLUS: KernelSource = KernelSource {
 
 fn twice_plus(call: &mut HostCall<'_>) -> Result<(), KernelFailure> {
     let from = call.inputs.get::<u32>(0)?[0];
-    call.outputs.get::<u32>(1)?.iter_mut().for_each(|to| *to = to.wrapping_mul(2).wrapping_add(from));
+    call.outputs.get::<u32>(0)?.iter_mut().for_each(|to| *to = to.wrapping_mul(2).wrapping_add(from));
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, HostAccess, KernelSource, Limits, Memory, MemoryKind, Pipeline, Queue, Report,
-    Result, Submission, Timeline, Wait, unique_id,
+    Device, DeviceInfo, DeviceKind, HostAccess, KernelSource, KernelSupport, Limits, Memory, MemoryKind, Pipeline,
+    Queue, Report, Result, Submission, Timeline, Wait, unique_id,
 };
 
 const NAME: &str = "null";
@@ -63,6 +63,7 @@ impl NullDevice {
             kind,
             parallelism: 1,
             limits,
+            support: KernelSupport::NONE,
             timestamps: false,
             host_access: HostAccess::Cached,
             zeroed: true,

@@ -3,7 +3,7 @@
 use crate::Test;
 use crate::rig::{Builder, Line, advance, advanced, kernel, random, words, write};
 use std::sync::Arc;
-use thalweg_hal::{Access, Device, Error, KernelSource, MemoryKind};
+use thalweg_hal::{Access, Device, Error, Features, KernelSource, MemoryKind, Wgsl, WgslModule};
 use thalweg_vulkan::VulkanDevice;
 
 pub const TESTS: &[(&str, Test)] = &[
@@ -194,12 +194,24 @@ fn a_kernel_that_declares_something_else_is_refused(device: &Arc<VulkanDevice>) 
 
 fn a_kernel_that_asks_for_too_much_is_refused(device: &Arc<VulkanDevice>) {
     let wide = "@compute @workgroup_size(64, 64) fn main() {}";
+    let one = "@compute @workgroup_size(1) fn main() {}";
     assert!(refusal(device, &kernel("wide", &[], 0, wide)).contains("invocations"));
     let greedy = "var<workgroup> w: array<u32, 1048576>;
         @compute @workgroup_size(1) fn main() { w[0] = 1u; }";
     assert!(refusal(device, &kernel("greedy", &[], 0, greedy)).contains("bytes of workgroup memory"));
+    let matrices = kernel("matrices", &[], 0, one);
+    let features = Features { matrices: true, ..Features::NONE };
+    let module = WgslModule { features, ..matrices.wgsl.as_ref().unwrap().module().clone() };
+    // SAFETY: it has no index.
+    let matrices = KernelSource { wgsl: Some(unsafe { Wgsl::unchecked(module) }), ..matrices };
+    assert_eq!(device.create_pipeline(&matrices).is_ok(), device.info().support.features.matrices);
+    let most = device.info().support.workgroup_bytes;
+    let whole = |bytes: u32| {
+        let declared = format!("var<workgroup> w: array<u32, {}>;", bytes / 4);
+        kernel("whole", &[], 0, format!("{declared} @compute @workgroup_size(1) fn main() {{ w[0] = 1u; }}"))
+    };
+    assert!(device.create_pipeline(&whole(most)).is_ok() && device.create_pipeline(&whole(most + 4)).is_err());
     // And a dispatch of more workgroups than there are.
-    let one = "@compute @workgroup_size(1) fn main() {}";
     let pipeline = device.create_pipeline(&kernel("one", &[], 0, one)).unwrap();
     assert!(pipeline.check([65_535, 1, 1], &[], &[]).is_ok());
     assert_eq!(pipeline.check([1, 1, u32::MAX], &[], &[]), Err("the extent needs more workgroups than the device has"));
@@ -224,8 +236,7 @@ fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
              var<immediate> p: u32;
              @compute @workgroup_size(1) fn main() {{ let i = p; {store} }}"
         );
-        let mut source = kernel("declared", &[Access::ReadWrite], 4, "");
-        source.wgsl.as_mut().unwrap().source = text.into();
+        let source = kernel("declared", &[Access::ReadWrite], 4, text);
         let pipeline = device.create_pipeline(&source).unwrap_or_else(|error| panic!("{error}"));
         let refused = Err("an operand is shorter than the type that the kernel declares for it");
         assert_eq!(pipeline.check([1, 1, 1], &[0; 4], &[short]), refused, "{declared}");
@@ -246,11 +257,7 @@ fn a_deep_or_long_module_is_an_error_at_most(device: &Arc<VulkanDevice>) {
              @compute @workgroup_size(1) fn main() {{ let a = x[1]; x[0] = {expression}; }}"
         )
     };
-    let compile = |text: String| {
-        let mut source = kernel("deep", &[Access::ReadWrite], 0, "");
-        source.wgsl.as_mut().unwrap().source = text.into();
-        device.create_pipeline(&source)
-    };
+    let compile = |text: String| device.create_pipeline(&kernel("deep", &[Access::ReadWrite], 0, text));
     for (open, middle, close, times) in [
         ("a+", "a", "", 60_000),
         ("(", "a", ")", 60_000),

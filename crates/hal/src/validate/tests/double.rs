@@ -2,8 +2,8 @@
 
 use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
-    Command, Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, Limits, List, Memory, MemoryKind,
-    Pipeline, Queue, Report, Reported, Result, Submission, Timeline, Wait, unique_id,
+    Command, Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Memory,
+    MemoryKind, Pipeline, Queue, Report, Reported, Result, Submission, Timeline, Wait, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +69,7 @@ impl Double {
             host_access: HostAccess::Cached,
             zeroed: true,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Arc::new(Shared::default());
