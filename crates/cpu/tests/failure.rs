@@ -125,6 +125,9 @@ impl Memory for Foreign {
     fn bytes(&self) -> u64 {
         CELL
     }
+    fn kind(&self) -> MemoryKind {
+        MemoryKind::Device
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -218,6 +218,16 @@ pub enum Violation {
         /// The earlier access, in words.
         other: String,
     },
+    /// A command, or the host, reads bytes that nothing has written since their memory was allocated.
+    #[error("command {command} reads byte {byte} of memory {memory}, which nothing has written")]
+    Unwritten {
+        /// Index of the command in its list; 0 for the host.
+        command: usize,
+        /// The memory's id.
+        memory: u64,
+        /// The first such byte.
+        byte: u64,
+    },
     /// The host reads or writes memory that it does not see.
     #[error(
         "the host {access} memory {memory}, which it does not see; copy to or from memory of the kind `Host` by a command"

@@ -32,6 +32,7 @@
 //! | no command touches bytes that the host is just writing, nor writes bytes that it is just reading | [`Violation::Unordered`] |
 //! | what the host reads is written by no command that it has not seen complete, and by no other host access now | [`Violation::HostAccess`] |
 //! | what the host writes is touched by no such command, and by no other host access now | [`Violation::HostAccess`] |
+//! | if asked ([`Validated::with_first_writes`]): what is read was written since it was allocated | [`Violation::Unwritten`] |
 //!
 //! # What it cannot see
 //!
@@ -68,6 +69,7 @@ mod history;
 mod model;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unwritten;
 
 use crate::{
     Device, DeviceInfo, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline,
@@ -78,6 +80,7 @@ use model::Model;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use unwritten::Unwritten;
 
 /// What a [`Validated`] device has seen.
 #[derive(Clone, Debug, Default)]
@@ -105,12 +108,19 @@ pub struct Validated {
 struct Shared {
     inner: Arc<dyn Device>,
     model: Mutex<Model>,
+    /// If it is looked at. A leaf.
+    unwritten: Option<Mutex<Unwritten>>,
 }
 
 impl Shared {
     fn model(&self) -> MutexGuard<'_, Model> {
         // A panic under the lock comes from an inner timeline, asked before anything is changed.
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten(&self) -> Option<MutexGuard<'_, Unwritten>> {
+        // Nothing panics under the lock.
+        self.unwritten.as_ref().map(|unwritten| unwritten.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn refuse<T>(&self, violation: Violation) -> Result<T> {
@@ -122,7 +132,14 @@ impl Shared {
 impl Validated {
     /// Wraps a device.
     pub fn new(inner: Arc<dyn Device>) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default() }) })
+        Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten: None }) })
+    }
+
+    /// Wraps a device, and looks also whether what is read was ever written, on a device whose new memory is undefined. Not for
+    /// one that refuses submissions: what depends on a refused list runs, and reads what it would have written.
+    pub fn with_first_writes(inner: Arc<dyn Device>) -> Arc<Self> {
+        let unwritten = Some(Mutex::default());
+        Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten }) })
     }
 
     /// What has been seen so far.
@@ -171,11 +188,18 @@ impl Device for Validated {
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
-        self.shared.inner.allocate(kind, bytes)
+        let memory = self.shared.inner.allocate(kind, bytes)?;
+        if let Some(mut unwritten) = self.shared.unwritten().filter(|_| !self.info().zeroed) {
+            unwritten.enter(&memory);
+        }
+        Ok(memory)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
         let bytes = offset..offset.saturating_add(into.len() as u64);
+        if let Some(byte) = self.shared.unwritten().and_then(|unwritten| unwritten.first(memory.id(), &bytes)) {
+            return self.shared.refuse(Violation::Unwritten { command: 0, memory: memory.id(), byte });
+        }
         // SAFETY: passed on to the caller.
         self.host_access("reads", Kind::Read, memory, bytes, || unsafe {
             self.shared.inner.read(memory, offset, into)
@@ -184,6 +208,9 @@ impl Device for Validated {
 
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
         let bytes = offset..offset.saturating_add(from.len() as u64);
+        if let Some(mut unwritten) = self.shared.unwritten() {
+            unwritten.write(memory.id(), bytes.clone());
+        }
         // SAFETY: passed on to the caller.
         self.host_access("writes", Kind::Write, memory, bytes, || unsafe {
             self.shared.inner.write(memory, offset, from)
@@ -208,6 +235,9 @@ impl Queue for ValidatedQueue {
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let list = submission.list;
         if let Err(violation) = list.check(&self.shared.inner.info().limits) {
+            return self.shared.refuse(violation);
+        }
+        if let Some(Err(violation)) = self.shared.unwritten().map(|mut unwritten| unwritten.run(list)) {
             return self.shared.refuse(violation);
         }
         let reserved = self.shared.model().reserve(self.index, submission);

@@ -7,13 +7,15 @@ use super::ladder::{Request, absurd, obtain};
 use super::storage::Storage;
 use crate::device::{DeviceCore, Lease};
 use crate::error::{Error, Result};
+use crate::hazard::Write;
 use crate::patience::Patience;
+use crate::stream::recorder::Recorder;
 use std::sync::Arc;
-use thalweg_hal::MemoryKind;
+use thalweg_hal::{Access, Memory, MemoryKind};
 
-/// At least `bytes` bytes of the lease's stream. Their content is whatever was there: zeros, if nothing was. Raw memory is
-/// filled by a command of the stream's open list, before anything else uses it; but for a write by the host, which fills the
-/// block to its end itself ([`Storage::write`]).
+/// At least `bytes` bytes of the lease's stream. Their content is whatever was there: zeros, if nothing was. A raw span is
+/// filled by a command of the stream's open list, as the first use of its bytes, all at once; or, if it was taken for the host
+/// to write to, block by block, by the host to the end of the block or by a command.
 pub(crate) fn allocate(
     lease: &Arc<Lease>,
     kind: MemoryKind,
@@ -42,24 +44,34 @@ pub(crate) fn allocate(
     if purpose == Purpose::Commands
         && let Some(block) = storage.block_mut().filter(|block| block.raw)
     {
+        #[cfg(test)]
+        if core.sabotage.skips_zeros() {
+            return Ok(storage);
+        }
         fill(core, lease.index, block)?;
     }
     Ok(storage)
 }
 
-/// Has the stream fill a raw block with zeros, as the first use of its bytes.
+/// Has the stream fill a raw block with zeros.
 #[cold]
 fn fill(core: &DeviceCore, stream: u32, block: &mut Block) -> Result<()> {
-    let span = core.profile.begin_operation();
     let mut recorder = core.stream(stream).recorder.lock();
     if recorder.closed {
         return Err(Error::Closed);
     }
-    let by = recorder.append_zeros(block, core, span.state);
-    drop(recorder);
+    let zeros = zeros(core, &mut recorder, &block.span.memory, (block.offset, block.class.bytes));
+    block.hazard.uses.get_mut().stamp(Access::Write, zeros.by, &zeros.outcome);
     block.raw = false;
-    span.recorded("zeros", by);
     Ok(())
+}
+
+/// Appends zeros to a list that is open.
+fn zeros(core: &DeviceCore, recorder: &mut Recorder, memory: &Arc<dyn Memory>, bytes: (u64, u64)) -> Write {
+    let span = core.profile.begin_operation();
+    let zeros = recorder.append_zeros(memory, bytes, core, span.state);
+    span.recorded("zeros", zeros.by);
+    zeros
 }
 
 /// Without its uses, if a test says so.
@@ -97,7 +109,12 @@ fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose, patience
         own.or_else(|| {
             // From the arena to the stream under both locks, so that the bytes are in one of them at any time.
             let place = core.memory.arena.lock().take(want, owner)?;
-            recorder.heap.add_span(class, place)
+            // All of it at once. What the host writes first it fills itself, block by block.
+            let to_fill = place.raw && purpose == Purpose::Commands && !recorder.closed;
+            #[cfg(test)]
+            let to_fill = to_fill && !core.sabotage.skips_zeros();
+            let zeros = to_fill.then(|| zeros(core, &mut recorder, &place.memory, (place.offset, place.bytes)));
+            recorder.heap.add_span(class, place, zeros.as_ref())
         })
     })
 }

@@ -3,11 +3,11 @@
 use super::arena::Place;
 use super::class::{CLASSES, Class};
 use super::store::StreamUse;
-use crate::hazard::{Hazard, Uses};
+use crate::hazard::{Hazard, Uses, Write};
 use crate::sync::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use thalweg_hal::Memory;
+use thalweg_hal::{Access, Memory};
 
 /// How many of the oldest free blocks are asked for one that is settled.
 const PROBES: usize = 4;
@@ -29,8 +29,8 @@ pub(crate) struct Block {
     /// In the memory.
     pub(crate) offset: u64,
     pub(crate) class: Class,
-    /// Whether its content is undefined: nothing was ever written to it. Nobody hands out such a block for commands without
-    /// a fill as its first use.
+    /// Whether its content is undefined: nothing was ever written to it, since its span was taken for the host to write to.
+    /// Nobody hands out such a block for commands without a fill as its first use.
     pub(crate) raw: bool,
     pub(crate) hazard: Hazard,
 }
@@ -149,13 +149,15 @@ impl Heap {
         }
     }
 
-    /// Divides a new span into blocks and hands one of them out.
-    pub(crate) fn add_span(&mut self, class: Class, place: Place) -> Option<Box<Block>> {
+    /// Divides a new span into blocks and hands one of them out. `zeros` is what fills it, if something does.
+    pub(crate) fn add_span(&mut self, class: Class, place: Place, zeros: Option<&Write>) -> Option<Box<Block>> {
         let Place { memory, segment, offset, bytes, raw } = place;
         let span = Arc::new(Span { memory, segment, offset, blocks: bytes / class.bytes });
         self.owned += bytes;
         let block = |index| {
-            let (span, hazard) = (Arc::clone(&span), Hazard::new(Uses::default()));
+            let mut uses = Uses::default();
+            zeros.into_iter().for_each(|zeros| uses.stamp(Access::Write, zeros.by, &zeros.outcome));
+            let (span, hazard, raw) = (Arc::clone(&span), Hazard::new(uses), raw && zeros.is_none());
             Box::new(Block { span, offset: offset + index * class.bytes, class, raw, hazard })
         };
         let mut blocks = (0..span.blocks).map(block);

@@ -4,7 +4,7 @@ use super::outcome::Outcome;
 use crate::error::{Error, Result};
 use crate::graph::Replay;
 use crate::hazard::{Hazard, Use, Uses, Write};
-use crate::memory::heap::{Block, Heap};
+use crate::memory::heap::Heap;
 use crate::memory::{Operand, Storage};
 use crate::pipelines::Pipeline;
 use crate::profile::hook::State;
@@ -282,17 +282,21 @@ impl Recorder {
         self.at(run)
     }
 
-    /// Fills a raw block with zeros, as the first use of its bytes. The caller has the block to itself.
-    pub(crate) fn append_zeros(&mut self, block: &mut Block, progress: &impl Progress, profile: State) -> Use {
+    /// Fills raw memory with zeros, as the first use of its bytes. The caller stamps them with what this gives.
+    pub(crate) fn append_zeros(
+        &mut self,
+        memory: &Arc<dyn Memory>,
+        (offset, bytes): (u64, u64),
+        progress: &impl Progress,
+        profile: State,
+    ) -> Write {
         self.order(&[], progress, profile);
         let before = self.marks.before(profile, &mut self.list.commands);
-        let memory = self.memory_index(&block.span.memory);
-        self.push_zeros(memory, block.offset, block.class.bytes);
+        let memory = self.memory_index(memory);
+        self.push_zeros(memory, offset, bytes);
         let command = self.list.commands.len() as u32 - 1;
         self.mark(before, command, profile);
-        let by = self.at(command);
-        block.hazard.uses.get_mut().stamp(Access::Write, by, &self.outcome);
-        by
+        Write { by: self.at(command), outcome: Arc::clone(&self.outcome) }
     }
 
     fn push_zeros(&mut self, memory: u32, offset: u64, bytes: u64) {
