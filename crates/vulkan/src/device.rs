@@ -6,14 +6,15 @@ use crate::memory::{Buffer, Use, VulkanMemory, memory_type};
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::queue::VulkanQueue;
-use crate::timeline::{Counter, VulkanTimeline, wait_any};
+use crate::timeline::{VulkanDoorbell, wait_any};
 use crate::transfer::Transfers;
 use crate::{NAME, driver_error};
 use ash::vk;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Timeline, Wait,
+    Device, DeviceInfo, Doorbell, Error, KernelSource, Limits, List, Listener, Memory, Pipeline, Queue, Result,
+    TimelinePoint,
 };
 
 /// A quarter of what the driver allows is kept for staging and for what lists report.
@@ -90,8 +91,8 @@ impl Device for VulkanDevice {
         Ok(Box::new(VulkanQueue::new(&self.context, self.info.limits)?))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(VulkanTimeline(Arc::new(Counter::new(&self.context)?))))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(VulkanDoorbell::new(&self.context)?))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -124,7 +125,7 @@ impl Device for VulkanDevice {
 
     unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
 
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        wait_any(&self.context, watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        wait_any(&self.context, points, bell, timeout)
     }
 }
