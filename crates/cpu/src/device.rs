@@ -3,13 +3,13 @@
 use crate::executor::Pool;
 use crate::machine;
 use crate::queue::{Checked, CpuQueue, check_objects};
-use crate::timeline::CpuTimeline;
+use crate::timeline::CpuDoorbell;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Memory, MemoryKind,
-    Pipeline, Queue, Result, Timeline, Wait,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
+    Memory, MemoryKind, Pipeline, Queue, Result, TimelinePoint,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -86,8 +86,8 @@ impl Device for CpuDevice {
         Ok(Box::new(CpuQueue::new(&self.pool, self.info.limits)))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(CpuTimeline::new(self.pool.bell())))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(CpuDoorbell::new(self.pool.bell())))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -121,8 +121,8 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        self.pool.bell().wait_any(watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        self.pool.bell().wait_any(points, bell, timeout)
     }
 }
 

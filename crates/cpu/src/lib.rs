@@ -34,7 +34,7 @@
 //! | lock | guards | may be held while taking |
 //! |---|---|---|
 //! | lane | one queue's lists | timeline |
-//! | timeline | one timeline's promises, reports, waiters | nothing |
+//! | timeline | one timeline's reports, waiters, blocked lanes | nothing |
 //! | run queue | runnable lanes, offered dispatches, idle workers | nothing |
 //! | bell | the number of threads in `wait_any` | nothing |
 //!

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::{
-    Device, Error, KernelSource, Memory, MemoryKind, Pipeline, Report, Reported, Result, Timeline, Violation, Wait,
+    Device, Doorbell, Error, KernelSource, Listener, Memory, MemoryKind, Pipeline, Report, Reported, Result, Timeline,
+    TimelinePoint, Violation,
 };
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(20));
@@ -75,42 +76,13 @@ fn stress_a_failure_is_there_before_its_value() {
 }
 
 #[test]
-fn a_wait_or_signal_against_the_rules_is_refused_and_leaves_no_trace() {
-    let device = CpuDevice::with_workers(1).unwrap();
-    let (mut line, mut other) = (Line::new(&device), Line::new(&device));
-    let empty = Builder::default().build();
-    let at = |line: &Line, value| Wait { timeline: line.timeline.clone(), value };
-    let signal = at(&line, 1);
-    for value in [1, 2, u64::MAX] {
-        let refused = line.try_submit(&empty, &[at(&other, 0), at(&other, value)], &signal);
-        let expected = Violation::WaitNotSubmitted { timeline: other.timeline.id(), value, submitted: 0 };
-        assert!(matches!(refused, Err(Error::Invalid(violation)) if violation == expected));
-    }
-    // A list cannot wait for itself.
-    assert!(matches!(
-        line.try_submit(&empty, std::slice::from_ref(&signal), &signal),
-        Err(Error::Invalid(Violation::WaitNotSubmitted { .. }))
-    ));
-    // The refused lists promised nothing: value 1 is still free.
-    assert_eq!(line.submit(&empty, &[]).value, 1);
-    for value in [0, 1] {
-        let refused = line.try_submit(&empty, &[], &at(&line, value));
-        let expected = Violation::SignalNotRising { timeline: line.timeline.id(), value, promised: 1 };
-        assert!(matches!(refused, Err(Error::Invalid(violation)) if violation == expected));
-    }
-    let done = other.submit(&empty, &[at(&line, 1)]);
-    wait(&done);
-}
-
-#[test]
 fn a_list_that_does_not_pass_the_check_is_refused() {
     let device = CpuDevice::with_workers(1).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
     let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let mut line = Line::new(&device);
-    let signal = Wait { timeline: line.timeline.clone(), value: 1 };
     let list = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, CELL + 4)]).build();
-    let refused = line.try_submit(&list, &[], &signal);
+    let refused = line.try_submit(&list, &[]);
     assert!(matches!(refused, Err(Error::Invalid(Violation::OutOfBounds { .. }))), "{refused:?}");
 }
 
@@ -153,9 +125,18 @@ impl Timeline for Foreign {
     fn wait(&self, _value: u64, _timeout: Option<Duration>) -> Result<bool> {
         Ok(false)
     }
-    fn signal(&self, _value: u64) {}
     fn take_reports(&self) -> Vec<Report> {
         Vec::new()
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Doorbell for Foreign {
+    fn ring(&self) {}
+    fn rings(&self) -> u64 {
+        0
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -170,24 +151,26 @@ fn objects_of_others_are_refused() {
     let foreign = Arc::new(Foreign(increment()));
     let foreign_memory: Arc<dyn Memory> = foreign.clone();
     let foreign_pipeline: Arc<dyn Pipeline> = foreign.clone();
-    let foreign_timeline: Arc<dyn Timeline> = foreign;
-    // A timeline of another pool would never be heard of here.
-    let elsewhere = CpuDevice::with_workers(1).unwrap().create_timeline().unwrap();
+    let foreign_timeline: Arc<dyn Timeline> = foreign.clone();
+    // What another pool does would never be heard of here.
+    let elsewhere = CpuDevice::with_workers(1).unwrap();
+    let (its_queue, its_bell) = (elsewhere.create_queue().unwrap(), elsewhere.create_doorbell().unwrap());
     let what = |result: Result<()>| match result {
         Err(Error::ForeignObject { what, .. }) => what,
         other => panic!("{other:?}"),
     };
     let mut line = Line::new(&device);
-    let own = Wait { timeline: line.timeline.clone(), value: 1 };
     let list = |pipeline, memory| Builder::default().dispatch(pipeline, &[], 1, &[(memory, 0, 4)]).build();
-    assert_eq!(what(line.try_submit(&list(&pipeline, &foreign_memory), &[], &own)), "memory");
-    assert_eq!(what(line.try_submit(&list(&foreign_pipeline, &memory), &[], &own)), "pipeline");
+    assert_eq!(what(line.try_submit(&list(&pipeline, &foreign_memory), &[])), "memory");
+    assert_eq!(what(line.try_submit(&list(&foreign_pipeline, &memory), &[])), "pipeline");
     let good = list(&pipeline, &memory);
-    for timeline in [foreign_timeline, elsewhere] {
-        let wait = [Wait { timeline, value: 0 }];
-        assert_eq!(what(line.try_submit(&good, &wait, &own)), "timeline");
-        assert_eq!(what(line.try_submit(&good, &[], &wait[0])), "timeline");
-        assert_eq!(what(device.wait_any(&wait, SHORT)), "timeline");
+    for timeline in [&foreign_timeline, its_queue.timeline()] {
+        let wait = [TimelinePoint { timeline: timeline.clone(), value: 0 }];
+        assert_eq!(what(line.try_submit(&good, &wait)), "timeline");
+        assert_eq!(what(device.wait_any(&wait, None, SHORT)), "timeline");
+    }
+    for doorbell in [foreign as Arc<dyn Doorbell>, its_bell] {
+        assert_eq!(what(device.wait_any(&[], Some(&Listener::new(&doorbell)), SHORT)), "doorbell");
     }
     // SAFETY: nothing is in flight.
     assert_eq!(what(unsafe { device.read(&foreign_memory, 0, &mut [0]) }), "memory");
@@ -221,9 +204,9 @@ fn waits_end_with_their_timeout_and_not_before_their_value() {
     assert!(!done.timeline.wait(1, Some(Duration::ZERO)).unwrap());
     assert!(!done.timeline.wait(1, SHORT).unwrap());
     assert!(done.timeline.wait(0, Some(Duration::ZERO)).unwrap());
-    device.wait_any(std::slice::from_ref(&done), SHORT).unwrap();
-    device.wait_any(&[], None).unwrap();
-    device.wait_any(&[], SHORT).unwrap();
+    device.wait_any(std::slice::from_ref(&done), None, SHORT).unwrap();
+    device.wait_any(&[], None, None).unwrap();
+    device.wait_any(&[], None, SHORT).unwrap();
     assert_eq!(done.timeline.completed(), 0);
     thread::scope(|scope| {
         scope.spawn(|| assert!(done.timeline.wait(1, None).unwrap()));
@@ -244,7 +227,7 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
                     let done = line.submit(&empty, &[]);
                     thread::scope(|scope| {
                         scope.spawn(|| wait(&done));
-                        wait_any(&device, std::slice::from_ref(&done));
+                        wait_any(&device, std::slice::from_ref(&done), None);
                     });
                 }
             });
@@ -254,86 +237,53 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
 
 /// Two threads ring each other's doorbells. Each dawdles before it waits, so that the other's ring comes at every moment
 /// of it: before, while it looks, when it is about to sleep, and after.
-fn ping_pong(device: &CpuDevice, rounds: u64, wait: impl Fn(&Wait) + Sync) {
-    let bells = [device.create_timeline().unwrap(), device.create_timeline().unwrap()];
+#[test]
+fn stress_doorbells_lose_no_wake_up() {
+    const ROUNDS: u64 = 5_000;
+    let device = CpuDevice::with_workers(1).unwrap();
+    let bells = [device.create_doorbell().unwrap(), device.create_doorbell().unwrap()];
     let mut random = fresh();
     thread::scope(|scope| {
         for me in 0..2 {
-            let (bells, wait) = (&bells, &wait);
+            let (bells, device) = (&bells, &device);
             let mut random = random.fork();
             scope.spawn(move || {
-                for value in 1..=rounds {
+                for heard in 0..ROUNDS {
+                    let next = Listener { doorbell: bells[me].clone(), heard };
                     if me == 1 {
-                        wait(&Wait { timeline: bells[1].clone(), value });
+                        wait_any(device, &[], Some(&next));
                     }
-                    bells[1 - me].signal(value);
+                    bells[1 - me].ring();
                     (0..random.usize(..3_000)).for_each(|_| std::hint::spin_loop());
                     if me == 0 {
-                        wait(&Wait { timeline: bells[0].clone(), value });
+                        wait_any(device, &[], Some(&next));
                     }
                 }
             });
         }
     });
-    assert_eq!(bells.map(|bell| bell.completed()), [rounds; 2]);
-}
-
-#[test]
-fn stress_doorbells_lose_no_wake_up() {
-    let device = CpuDevice::with_workers(1).unwrap();
-    ping_pong(&device, 5_000, wait);
-    ping_pong(&device, 5_000, |bell| wait_any(&device, std::slice::from_ref(bell)));
+    assert_eq!(bells.map(|bell| bell.rings()), [ROUNDS; 2]);
 }
 
 #[test]
 fn wait_any_hears_doorbells_and_lists() {
     let device = CpuDevice::with_workers(2).unwrap();
-    let doorbell = device.create_timeline().unwrap();
+    let doorbell = device.create_doorbell().unwrap();
     let mut line = Line::new(&device);
     let empty = Builder::default().build();
     for value in 1..=200 {
-        let bell = Wait { timeline: doorbell.clone(), value };
+        let bell = Listener::new(&doorbell);
         let done = line.submit(&empty, &[]);
-        wait_any(&device, &[bell.clone(), done.clone()]);
-        assert_eq!((doorbell.completed(), done.timeline.completed()), (value - 1, value));
+        wait_any(&device, &[done.clone()], Some(&bell));
+        assert_eq!((doorbell.rings(), done.timeline.completed()), (value - 1, value));
         // A list that is past its value does not end the wait for the next one.
-        let next = Wait { timeline: line.timeline.clone(), value: value + 1 };
+        let next = TimelinePoint { timeline: line.timeline.clone(), value: value + 1 };
         thread::scope(|scope| {
-            scope.spawn(|| doorbell.signal(value));
-            wait_any(&device, &[next, bell]);
+            scope.spawn(|| doorbell.ring());
+            wait_any(&device, &[next], Some(&bell));
         });
-        assert_eq!(doorbell.completed(), value);
+        assert_eq!(doorbell.rings(), value);
     }
-}
-
-#[test]
-fn a_doorbell_only_rises_and_no_list_waits_for_it() {
-    let device = CpuDevice::with_workers(1).unwrap();
-    let doorbell = device.create_timeline().unwrap();
-    doorbell.signal(5);
-    doorbell.signal(3);
-    assert_eq!(doorbell.completed(), 5);
-    let mut line = Line::new(&device);
-    let (empty, signal) = (Builder::default().build(), Wait { timeline: line.timeline.clone(), value: 1 });
-    let on = Wait { timeline: doorbell, value: 5 };
-    assert!(matches!(
-        line.try_submit(&empty, &[on], &signal),
-        Err(Error::Invalid(Violation::WaitNotSubmitted { submitted: 0, .. }))
-    ));
-}
-
-#[test]
-fn the_host_cannot_complete_a_list() {
-    let device = CpuDevice::with_workers(2).unwrap();
-    let gate = device.create_pipeline(&gate()).unwrap();
-    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
-    let mut line = Line::new(&device);
-    let list = Builder::default().dispatch(&gate, &1_u32.to_ne_bytes(), 1, &[(&cell, 0, 4)]).build();
-    let done = line.submit(&list, &[]);
-    done.timeline.signal(1);
-    assert_eq!(done.timeline.completed(), 0);
-    GATES[1].open();
-    wait(&done);
 }
 
 #[test]

@@ -4,11 +4,11 @@
 
 mod common;
 
-use common::{Builder, CELL, GATES, LONG, Line, fold, fresh, gate, increment, read, wait, write};
+use common::{Builder, CELL, GATES, Line, fold, fresh, gate, increment, read, wait, write};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, MemoryKind, Wait};
+use thalweg_hal::{Device, MemoryKind, TimelinePoint};
 
 #[test]
 fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
@@ -39,7 +39,7 @@ fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
 /// A cell of shared memory: its value so far, and the list that produces it.
 struct Cell {
     value: u32,
-    last: Option<Wait>,
+    last: Option<TimelinePoint>,
 }
 
 /// Threads with a queue each fold random cells into random cells. A fold reads and overwrites, and does not commute, so
@@ -71,7 +71,7 @@ fn random_graph(device: &Arc<CpuDevice>, threads: usize, lists: usize) {
                     // Locked in order of index, and until the list is submitted: a wait names submitted work.
                     let mut low = cells[a.min(b)].lock().unwrap();
                     let mut high = cells[a.max(b)].lock().unwrap();
-                    let waits: Vec<Wait> = [&low.last, &high.last].into_iter().flatten().cloned().collect();
+                    let waits: Vec<TimelinePoint> = [&low.last, &high.last].into_iter().flatten().cloned().collect();
                     let (x, y) = if a < b { (&mut low, &mut high) } else { (&mut high, &mut low) };
                     let factor = random.u32(..);
                     let bytes = WORDS as u64 * 4;
@@ -157,7 +157,7 @@ fn runnable_lists_run_at_once_on_all_workers() {
     let gate = device.create_pipeline(&gate()).unwrap();
     let cells = device.allocate(MemoryKind::Device, 3 * CELL).unwrap();
     let mut lines: Vec<Line> = (0..3).map(|_| Line::new(&device)).collect();
-    let done: Vec<Wait> = (0..3)
+    let done: Vec<TimelinePoint> = (0..3)
         .map(|at| {
             let binding = (&cells, at as u64 * CELL, 4);
             lines[at].submit(&Builder::default().dispatch(&gate, &1_u32.to_ne_bytes(), 1, &[binding]).build(), &[])
@@ -167,23 +167,4 @@ fn runnable_lists_run_at_once_on_all_workers() {
     GATES[1].arrived(3);
     GATES[1].open();
     done.iter().for_each(wait);
-}
-
-#[test]
-fn two_queues_on_one_timeline_reach_its_values_in_order() {
-    let device = CpuDevice::with_workers(2).unwrap();
-    let gate = device.create_pipeline(&gate()).unwrap();
-    let cells = device.allocate(MemoryKind::Device, CELL).unwrap();
-    let (mut slow, mut quick) = (Line::new(&device), Line::new(&device));
-    let shared = device.create_timeline().unwrap();
-    let at = |value| Wait { timeline: shared.clone(), value };
-    let blocker = Builder::default().dispatch(&gate, &2_u32.to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();
-    slow.try_submit(&blocker, &[], &at(1)).unwrap();
-    quick.try_submit(&Builder::default().build(), &[], &at(2)).unwrap();
-    // Behind the second in its queue, so that the second has run when this has.
-    let behind = quick.submit(&Builder::default().build(), &[]);
-    wait(&behind);
-    assert_eq!(shared.completed(), 0);
-    GATES[2].open();
-    assert!(shared.wait(2, Some(LONG)).unwrap());
 }

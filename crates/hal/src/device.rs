@@ -26,17 +26,18 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// What the device is and what it can do.
     fn info(&self) -> &DeviceInfo;
 
-    /// A new queue. Devices with fewer hardware queues share them; see [`Queue`] for what that means.
+    /// A new queue, with a timeline of its own at value 0. Devices with fewer hardware queues share them; see [`Queue`] for
+    /// what that means.
     ///
     /// # Errors
     /// If the device is lost.
     fn create_queue(&self) -> Result<Box<dyn Queue>>;
 
-    /// A new timeline at value 0.
+    /// A new doorbell, that nobody has rung.
     ///
     /// # Errors
     /// If the device is lost.
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>>;
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>>;
 
     /// Compiles a kernel. May take seconds on a GPU: call it with no lock held.
     ///
@@ -83,15 +84,15 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// - Nothing touches the range during the call.
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()>;
 
-    /// Blocks until one of the values is reached, the timeout is over, or the device is lost. May return early, with
-    /// nothing reached.
+    /// Blocks until one of the points is reached, the doorbell is rung that is listened to, the timeout is over, or the device
+    /// is lost. May return early, with none of that. Returns at once if there is nothing to wait for, not even a timeout.
     ///
     /// # Errors
     /// If the device is lost.
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()>;
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()>;
 }
 
-/// A place that lists are submitted to, owned by one stream.
+/// A place that lists are submitted to, owned by one stream, with the timeline that its lists raise.
 ///
 /// Several queues may share one hardware queue. A list with a wait that is not met then holds up the lists behind it,
 /// which is why a wait must name submitted work: otherwise the list that would signal could be stuck behind the one
@@ -116,12 +117,16 @@ pub trait Device: Send + Sync + fmt::Debug {
 /// }
 /// ```
 pub trait Queue: Send + fmt::Debug {
+    /// The queue's timeline, which its lists raise and nothing else does. It goes on when the queue is dropped, until the
+    /// last list that was submitted has run.
+    fn timeline(&self) -> &Arc<dyn Timeline>;
+
     /// Hands over a list. Returns once the device has it, not when it has run.
     ///
-    /// The timeline reaches `signal.value` when the list has run. A command that fails leaves its outputs undefined and
+    /// The queue's timeline reaches `value` when the list has run. A command that fails leaves its outputs undefined and
     /// keeps no other command from running: lists are shared by strangers. What failed, and what time it was, is
-    /// published ([`Timeline::take_reports`]) before the value can be seen. Values of one timeline are reached in order, and not
-    /// before every earlier list of the same queue has run.
+    /// published ([`Timeline::take_reports`]) before the value can be seen. Values are reached in order, each not before
+    /// every earlier list of the queue has run.
     ///
     /// # Errors
     /// If the device does not take the list. It then runs none of it, and signals nothing.
@@ -130,9 +135,9 @@ pub trait Queue: Send + fmt::Debug {
     /// - Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the host
     ///   having seen the first complete before submitting the second. In the last case the second list starts with a
     ///   barrier too: what was seen on the host need not be visible to the device.
-    /// - Every wait names a value whose signal has been submitted before this call.
+    /// - Every wait names a value that is submitted: the `submit` of a list with this value, or a higher one, has returned.
     /// - Every binding lies inside its memory, and written bindings of one command overlap no other of its bindings.
-    /// - No other submission that signals the same timeline is under way in another thread.
+    /// - The value is above that of every list that the queue has taken.
     /// - A list that was [prepared](Device::prepare) has not been changed since.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
 }
@@ -163,22 +168,63 @@ pub enum Reported {
 pub struct Submission<'a> {
     /// What to run. The device keeps the `Arc` until the list has run.
     pub list: &'a Arc<List>,
-    /// Values that must be reached before any command of the list starts.
-    pub waits: &'a [Wait],
-    /// The value that is reached when the list has run.
-    pub signal: &'a Wait,
+    /// Points that must be reached before any command of the list starts.
+    pub waits: &'a [TimelinePoint],
+    /// What the queue's timeline reaches when the list has run.
+    pub value: u64,
 }
 
-/// A value on a timeline: what a wait waits for, and what a signal signals.
+/// A value on a timeline.
 #[derive(Clone, Debug)]
-pub struct Wait {
+pub struct TimelinePoint {
     /// The timeline.
     pub timeline: Arc<dyn Timeline>,
     /// The value.
     pub value: u64,
 }
 
-/// A counter that only rises, raised by lists as they complete.
+impl TimelinePoint {
+    /// Whether the timeline has reached the value. Asks the device.
+    pub fn is_reached(&self) -> bool {
+        self.timeline.completed() >= self.value
+    }
+}
+
+/// What the host rings to end a [`Device::wait_any`]. Only rung: no list raises it or waits for it.
+pub trait Doorbell: Send + Sync + fmt::Debug {
+    /// Rings. Release: what was done before can be read by a thread that has heard it.
+    fn ring(&self);
+
+    /// How often it has been rung. Acquire.
+    fn rings(&self) -> u64;
+
+    /// For the backend to find its own type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Somebody who listens to a doorbell. Made first; then its maker looks at what the bell is rung for; then it waits. A ring that
+/// comes before this is made is seen by the look, and one that comes later ends the wait: none is lost.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The doorbell.
+    pub doorbell: Arc<dyn Doorbell>,
+    /// How often it had been rung when this was made.
+    pub heard: u64,
+}
+
+impl Listener {
+    /// Listens from now on.
+    pub fn new(doorbell: &Arc<dyn Doorbell>) -> Self {
+        Self { doorbell: Arc::clone(doorbell), heard: doorbell.rings() }
+    }
+
+    /// Whether the doorbell has been rung since.
+    pub fn is_rung(&self) -> bool {
+        self.doorbell.rings() > self.heard
+    }
+}
+
+/// A counter that only rises: that of one queue, raised by its lists as they complete.
 pub trait Timeline: Send + Sync + fmt::Debug {
     /// Unique in the process.
     fn id(&self) -> u64;
@@ -195,10 +241,6 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     /// Ends every [`wait`](Self::wait) for this timeline, under way or to come: it answers `false` though the time is not
     /// over. The timeline itself goes on. For whoever closes a device.
     fn interrupt(&self);
-
-    /// Raises the timeline from the host. Only for timelines that no queue signals, such as a doorbell; on others a
-    /// backend ignores it, since a list could otherwise start early.
-    fn signal(&self, value: u64);
 
     /// Takes what there is to say of the commands of completed lists, by rising value; those of one list in no
     /// particular order. Each report is returned once. They are kept until they are taken.

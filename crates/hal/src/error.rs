@@ -69,7 +69,7 @@ pub enum Error {
     ForeignObject {
         /// The device that was asked.
         device: String,
-        /// The kind of object: "memory", "timeline", "pipeline".
+        /// The kind of object: "memory", "timeline", "doorbell", "pipeline".
         what: &'static str,
     },
     /// The system refused a thread that the device needs.
@@ -171,7 +171,7 @@ pub enum Violation {
         /// Which part.
         what: &'static str,
     },
-    /// A wait names a value that no submitted list signals: the device could wait for ever (I1).
+    /// A wait names a value that no submitted list reaches: the device could wait for ever (I1).
     #[error("wait for value {value} of timeline {timeline}, but only {submitted} is submitted")]
     WaitNotSubmitted {
         /// The timeline's id.
@@ -181,15 +181,15 @@ pub enum Violation {
         /// The highest value that a submitted list signals.
         submitted: u64,
     },
-    /// A signal does not raise its timeline.
-    #[error("signal of value {value} on timeline {timeline}, which is already promised {promised}")]
-    SignalNotRising {
+    /// A list's value does not raise its queue's timeline.
+    #[error("a list with value {value} on timeline {timeline}, which has one with value {submitted} already")]
+    ValueNotRising {
         /// The timeline's id.
         timeline: u64,
-        /// The value to signal.
+        /// The list's value.
         value: u64,
-        /// The highest value promised so far.
-        promised: u64,
+        /// The highest value so far.
+        submitted: u64,
     },
     /// A queue has been given more lists than the device keeps in flight ([`crate::Limits::max_lists_in_flight`]).
     #[error("the queue has {limit} lists in flight, which is all that the device takes; wait for one of them first")]

@@ -2,12 +2,13 @@
 //!
 //! # Design choices
 //!
-//! - **Object-safe.** [`Device`], [`Queue`], [`Memory`], [`Pipeline`] and [`Timeline`] are traits behind `Arc<dyn _>`
-//!   and `Box<dyn _>`, so that nothing above has a type parameter for the backend.
+//! - **Object-safe.** [`Device`], [`Queue`], [`Timeline`], [`Doorbell`], [`Memory`] and [`Pipeline`] are traits behind
+//!   `Arc<dyn _>` and `Box<dyn _>`, so that nothing above has a type parameter for the backend.
 //! - **Lists, not encoders.** Work reaches a device as a sealed [`List`]: plain data that nobody can append to.
 //!   [`Queue::submit`] is the only call that turns one into a driver's commands, from beginning to end, on one thread.
-//! - **Timelines, not fences.** Completion is a `u64` that only rises. A wait names a value whose signal has been
-//!   submitted already, so the device never waits for the host.
+//! - **Timelines, not fences.** Completion is a `u64` that only rises, one for each queue. A wait names a value that has
+//!   been submitted already, so the device never waits for the host. What the host raises is another object, a
+//!   [`Doorbell`].
 //! - **The caller orders.** A device may run the commands between two barriers in any order, may overlap the lists of
 //!   one queue, and may overlap queues. [`Command::Barrier`] and the waits of a [`Submission`] are all the order there
 //!   is. A barrier orders against every earlier command of its queue, so one at the start of a list orders that list
@@ -34,12 +35,13 @@
 //! |---|---|---|---|
 //! | [`Device::info`] | what the system says of processors and memory | `VkPhysicalDeviceProperties`, memory types, queue family | `MTLDevice`: `name`, `recommendedMaxWorkingSetSize`, `maxBufferLength` |
 //! | [`Device::create_queue`] | a lane of lists for the process's pool of workers | a `VkQueue` of its own, or a shared one; a `VkCommandPool` | `newCommandQueueWithMaxCommandBufferCount:` |
-//! | [`Device::create_timeline`] | a counter and a condition variable | `VkSemaphore` of type timeline | `newSharedEvent` |
+//! | [`Queue::timeline`] | a counter and a condition variable | `VkSemaphore` of type timeline | a counter, raised by the completion handler once the failure words are read; `newSharedEvent` for the waits of other lists |
+//! | [`Device::create_doorbell`] | a counter | a `VkSemaphore` that `vkSignalSemaphore` raises | a counter |
 //! | [`Device::create_pipeline`] | takes the host form | WGSL to SPIR-V (`shader`), `vkCreateComputePipelines` with a `VkPipelineCache` kept on disk | WGSL to Metal's language, `newLibraryWithSource:options:error:`, `newComputePipelineStateWithFunction:error:`; `MTLBinaryArchive` on disk |
 //! | [`Device::prepare`] | nothing | a command buffer that stays with the list | nothing: a command buffer runs once; an `MTLIndirectCommandBuffer` could be kept |
 //! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, of a memory type for its kind | a buffer of an `MTLHeap` with untracked hazards, shared with the host |
 //! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else an error | a copy from and to `contents` |
-//! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | `notifyListener:atValue:block:`, and a condition variable |
+//! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | a condition variable of the device |
 //! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
 //! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
 //! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
@@ -48,10 +50,10 @@
 //! | [`Command::Run`] | its commands, one after the other | `vkCmdExecuteCommands` of a secondary command buffer if the list was prepared, else its commands encoded in place | its commands encoded in place |
 //! | [`Command::Barrier`] | nothing: commands run in order | `vkCmdPipelineBarrier` with a memory barrier | `memoryBarrierWithScope:` inside an encoder, an `MTLFence` between two |
 //! | [`Command::Timestamp`] | the host's clock | `vkCmdWriteTimestamp` | `MTLCounterSampleBuffer`, where the device samples at the borders of encoders |
-//! | [`Timeline::completed`] | an atomic load | `vkGetSemaphoreCounterValue` | `signaledValue` |
-//! | [`Timeline::wait`] | a condition variable | `vkWaitSemaphores`, a slice of time after the other | `waitUntilSignaledValue:timeoutMS:`, in slices too |
-//! | [`Timeline::interrupt`] | wakes who waits | a flag, seen at the next slice | the same |
-//! | [`Timeline::signal`] | raises the counter | `vkSignalSemaphore` | sets `signaledValue` |
+//! | [`Timeline::completed`] | an atomic load | `vkGetSemaphoreCounterValue` | an atomic load |
+//! | [`Timeline::wait`] | a condition variable | `vkWaitSemaphores`, a slice of time after the other | the device's condition variable |
+//! | [`Timeline::interrupt`] | wakes who waits | a flag, seen at the next slice | wakes who waits |
+//! | [`Doorbell::ring`] | raises the counter, and wakes who listens | `vkSignalSemaphore` | raises the counter, and wakes who listens |
 //! | [`Timeline::take_reports`] | what the host forms returned | words that kernels wrote, `vkGetQueryPoolResults` | words that kernels wrote, `resolveCounterRange:`, the command buffer's `error` |
 //! | [`Pipeline::check`] | always | `maxComputeWorkGroupCount`, the sizes of the declared types | the sizes of the declared types |
 //! | the drop of a [`Memory`] | gives it back | `vkDestroyBuffer`, `vkFreeMemory` | lets go of the `MTLBuffer` |
@@ -77,8 +79,9 @@ pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};
 pub use device::{
-    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, HostAccess, KernelSupport, Limits, MAX_BINDINGS,
-    MAX_PARAMETER_BYTES, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline, Wait, unique_id,
+    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSupport, Limits, Listener,
+    MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline,
+    TimelinePoint, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{

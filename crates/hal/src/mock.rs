@@ -23,12 +23,12 @@ mod tests;
 mod timeline;
 
 use crate::{
-    Device, DeviceInfo, DeviceKind, Error, HostAccess, KernelSource, KernelSupport, Limits, Memory, MemoryKind,
-    Pipeline, Queue, Result, Submission, Timeline, Violation, Wait, host,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, Listener, Memory,
+    MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Violation, host,
 };
 use schedule::State;
 use std::any::Any;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use timeline::{MockTimeline, peek};
@@ -92,7 +92,7 @@ struct Shared {
     name: String,
     limits: Limits,
     state: Mutex<State>,
-    /// Something was submitted or signalled.
+    /// Something was submitted or signalled, or a doorbell was rung.
     changed: Condvar,
     /// Written without `state`, since a list may drop the last owner of a memory under that lock.
     allocated: Mutex<Allocated>,
@@ -156,11 +156,15 @@ impl Device for MockDevice {
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
         let index = self.shared.lock().create_queue();
-        Ok(Box::new(MockQueue { shared: Arc::clone(&self.shared), index }))
+        Ok(Box::new(MockQueue {
+            index,
+            timeline: MockTimeline::create(&self.shared),
+            shared: Arc::clone(&self.shared),
+        }))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(MockTimeline::create(&self.shared))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(MockDoorbell { rings: AtomicU64::new(0), shared: Arc::clone(&self.shared) }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -202,12 +206,16 @@ impl Device for MockDevice {
         Ok(())
     }
 
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        if points.is_empty() && bell.is_none() && timeout.is_none() {
+            return Ok(());
+        }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.shared.lock();
         loop {
             let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
-            if over || watch.iter().any(|wait| peek(&*wait.timeline) >= wait.value) {
+            let reached = || points.iter().any(|point| peek(&*point.timeline) >= point.value);
+            if over || bell.is_some_and(Listener::is_rung) || reached() {
                 return Ok(());
             }
             let pause = if state.has_work() { Some(IDLE) } else { deadline.map(until) };
@@ -247,15 +255,44 @@ impl Shared {
     }
 }
 
+/// Rung under the device's lock, under which whoever listens looks.
+#[derive(Debug)]
+struct MockDoorbell {
+    rings: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+impl Doorbell for MockDoorbell {
+    fn ring(&self) {
+        let _state = self.shared.lock();
+        // Release: pairs with the Acquire in `rings`.
+        self.rings.fetch_add(1, Ordering::Release);
+        self.shared.changed.notify_all();
+    }
+
+    fn rings(&self) -> u64 {
+        self.rings.load(Ordering::Acquire)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 #[derive(Debug)]
 struct MockQueue {
-    shared: Arc<Shared>,
     index: usize,
+    timeline: Arc<dyn Timeline>,
+    shared: Arc<Shared>,
 }
 
 impl Queue for MockQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.timeline
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
-        let Submission { list, waits, signal } = submission;
+        let Submission { list, waits, value } = submission;
         let name = &self.shared.name;
         list.check(&self.shared.limits)?;
         let mut state = self.shared.lock();
@@ -263,25 +300,10 @@ impl Queue for MockQueue {
         if state.in_flight(self.index) >= limit {
             return Err(Violation::TooManyInFlight { limit }.into());
         }
-        let mut ours = Vec::with_capacity(waits.len());
-        for wait in waits {
-            let timeline = MockTimeline::of(&*wait.timeline, name)?;
-            // Relaxed: `promised` is read and written under the device's lock.
-            let submitted = timeline.promised.load(Ordering::Relaxed);
-            if wait.value > submitted {
-                let violation = Violation::WaitNotSubmitted { timeline: timeline.id, value: wait.value, submitted };
-                return Err(violation.into());
-            }
-            ours.push((timeline, wait.value));
-        }
-        let timeline = MockTimeline::of(&*signal.timeline, name)?;
-        let promised = timeline.promised.load(Ordering::Relaxed);
-        if signal.value <= promised {
-            let violation = Violation::SignalNotRising { timeline: timeline.id, value: signal.value, promised };
-            return Err(violation.into());
-        }
-        timeline.promised.store(signal.value, Ordering::Relaxed);
-        state.push(self.index, list, ours, (timeline, signal.value), name);
+        let waits = waits.iter().map(|wait| Ok((MockTimeline::of(&*wait.timeline, name)?, wait.value)));
+        let waits = waits.collect::<Result<Vec<_>>>()?;
+        let timeline = MockTimeline::of(&*self.timeline, name)?;
+        state.push(self.index, list, waits, (timeline, value), name);
         self.shared.changed.notify_all();
         Ok(())
     }

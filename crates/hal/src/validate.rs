@@ -15,7 +15,7 @@
 //! | all earlier commands of the queue, of earlier lists too | a barrier | and so all that they waited for |
 //! | a barrier | all later commands of its queue, of later lists too | a barrier is a command: its list's waits come before it |
 //! | all commands of the queue up to the end of the list | the signal of the list | barriers or not; and the list's waits, though it be empty |
-//! | the signal of a value | signals of higher values of the timeline | whatever their queues; a value between two is reached by the second |
+//! | the signal of a value | signals of higher values of the timeline | a value between two is reached by the second |
 //! | a signal that [`Timeline::completed`] shows | everything submitted or accessed by the host from then on | asked before anything is called a violation, and now and then |
 //!
 //! Commands between two barriers are unordered, also those of two lists if no barrier stands between. Two queues made
@@ -27,7 +27,7 @@
 //! |---|---|
 //! | a list fits its tables, kernels and the device ([`List::check`](crate::List::check)) | as there |
 //! | a wait names a value that is reached, or that an *accepted* list signals (invariant I1) | [`Violation::WaitNotSubmitted`] |
-//! | a signal is above all values promised, and no other thread is just handing over a signal of its timeline | [`Violation::SignalNotRising`] |
+//! | a list's value is above those of its queue's earlier lists | [`Violation::ValueNotRising`] |
 //! | of two commands that touch a byte, one of them writing it, the one submitted first comes before the other | [`Violation::Unordered`] |
 //! | no command touches bytes that the host is just writing, nor writes bytes that it is just reading | [`Violation::Unordered`] |
 //! | what the host reads is written by no command that it has not seen complete, and by no other host access now | [`Violation::HostAccess`] |
@@ -42,7 +42,7 @@
 //!   such knowledge on correctly is for the memory model of the language, and its tools.
 //! - **What kernels do.** It trusts the declared accesses; that a `Write` binding reads nothing and writes every byte
 //!   is not looked at. Nor is what the bytes mean: reading freed bytes that are ordered is no violation.
-//! - **Timelines raised by the host.** A value reached so orders nothing; waiting for one not yet reached is refused.
+//! - **Doorbells.** A ring orders nothing.
 //!
 //! # Concurrency
 //!
@@ -72,8 +72,8 @@ pub(crate) mod tests;
 mod unwritten;
 
 use crate::{
-    Device, DeviceInfo, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline,
-    Violation, Wait,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Result,
+    Submission, Timeline, TimelinePoint, Violation,
 };
 use history::Kind;
 use model::Model;
@@ -97,8 +97,8 @@ pub struct Report {
 
 /// A device that refuses what breaks the contract; see the [module](self) for what it looks at.
 ///
-/// Queues are wrapped. Memories, pipelines and timelines are the inner device's own; what was made by the inner device
-/// directly can be used too, but what is *submitted* to it directly is not seen.
+/// Queues are wrapped. Memories, pipelines, timelines and doorbells are the inner device's own; what was made by the inner
+/// device directly can be used too, but what is *submitted* to it directly is not seen.
 #[derive(Debug)]
 pub struct Validated {
     shared: Arc<Shared>,
@@ -175,8 +175,8 @@ impl Device for Validated {
         Ok(Box::new(ValidatedQueue { inner, index, shared: self.shared.clone() }))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        self.shared.inner.create_timeline()
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        self.shared.inner.create_doorbell()
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -217,8 +217,8 @@ impl Device for Validated {
         })?
     }
 
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        self.shared.inner.wait_any(watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        self.shared.inner.wait_any(points, bell, timeout)
     }
 }
 
@@ -232,6 +232,10 @@ struct ValidatedQueue {
 }
 
 impl Queue for ValidatedQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        self.inner.timeline()
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let list = submission.list;
         if let Err(violation) = list.check(&self.shared.inner.info().limits) {
@@ -240,7 +244,7 @@ impl Queue for ValidatedQueue {
         if let Some(Err(violation)) = self.shared.unwritten().map(|mut unwritten| unwritten.run(list)) {
             return self.shared.refuse(violation);
         }
-        let reserved = self.shared.model().reserve(self.index, submission);
+        let reserved = self.shared.model().reserve(self.index, self.inner.timeline(), submission);
         let reservation = reserved.or_else(|violation| self.shared.refuse(violation))?;
         // SAFETY: passed on to the caller.
         let result = unsafe { self.inner.submit(submission) };

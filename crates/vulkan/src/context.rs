@@ -213,7 +213,7 @@ impl Context {
         lock(&self.semaphores).pop()
     }
 
-    /// Keeps a semaphore for the next timeline.
+    /// Keeps a semaphore for the next timeline or doorbell.
     pub fn keep_semaphore(&self, semaphore: vk::Semaphore) {
         lock(&self.semaphores).push(semaphore);
     }

@@ -7,14 +7,14 @@ use crate::options::Options;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::queue::VulkanQueue;
-use crate::timeline::{Counter, VulkanTimeline, wait_any};
+use crate::timeline::{VulkanDoorbell, wait_any};
 use crate::{NAME, driver_error};
 use ash::vk;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Error, HostAccess, KernelSource, Limits, List, Memory, MemoryKind, Pipeline, Queue, Result,
-    Timeline, Wait,
+    Device, DeviceInfo, Doorbell, Error, HostAccess, KernelSource, Limits, List, Listener, Memory, MemoryKind,
+    Pipeline, Queue, Result, TimelinePoint,
 };
 
 /// A quarter of what the driver allows is kept for what lists report.
@@ -109,8 +109,8 @@ impl Device for VulkanDevice {
         Ok(Box::new(VulkanQueue::new(&self.context, self.info.limits)?))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(VulkanTimeline(Arc::new(Counter::new(&self.context)?))))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(VulkanDoorbell::new(&self.context)?))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -139,7 +139,7 @@ impl Device for VulkanDevice {
         unsafe { memory.write(offset, from) }
     }
 
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        wait_any(&self.context, watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        wait_any(&self.context, points, bell, timeout)
     }
 }

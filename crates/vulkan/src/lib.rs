@@ -3,7 +3,7 @@
 //! # What it does
 //!
 //! A queue of the HAL's is a `VkQueue` of its own as long as the family has any, and shares one after that, under a lock
-//! around the submit call alone. A timeline is a timeline semaphore. A list becomes a command buffer, recorded anew each time
+//! around the submit call alone. Its timeline is a timeline semaphore. A list becomes a command buffer, recorded anew each time
 //! from commands, push descriptors and push constants, and used again once the list has run; a prepared list keeps its own.
 //!
 //! ```text
@@ -29,7 +29,8 @@
 //! | lock | guards | may be held while taking |
 //! |---|---|---|
 //! | hardware queue | the driver's queue, for one submit call | nothing |
-//! | timeline | claimed values, lists not collected, reports | nothing |
+//! | timeline | lists not collected, reports | nothing |
+//! | doorbell | its count, for one call that signals it | nothing |
 //! | slots | one queue's free slots | nothing |
 //! | orphans | what was dropped before the device was done with it | nothing |
 //! | semaphores | those whose timelines are gone | nothing |

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use thalweg_hal::{
     Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Reported, Span,
-    Submission, Timeline, Wait,
+    Submission,
 };
 use thalweg_kernels::testing::{run, run_in_place};
 
@@ -18,7 +18,6 @@ const FENCE_BYTE: u8 = 0xff;
 pub(super) struct Rig {
     device: Arc<dyn Device>,
     queue: Box<dyn Queue>,
-    timeline: Arc<dyn Timeline>,
     value: u64,
     pipelines: HashMap<String, Arc<dyn Pipeline>>,
 }
@@ -35,8 +34,8 @@ impl Rig {
     /// None, with a line on standard error, where there is no Vulkan device.
     pub(super) fn new() -> Option<Self> {
         let device: Arc<dyn Device> = thalweg_vulkan::testing::device()?;
-        let (queue, timeline) = (device.create_queue().unwrap(), device.create_timeline().unwrap());
-        Some(Self { device, queue, timeline, value: 0, pipelines: HashMap::new() })
+        let queue = device.create_queue().unwrap();
+        Some(Self { device, queue, value: 0, pipelines: HashMap::new() })
     }
 
     /// What the kernel leaves in its last binding.
@@ -71,11 +70,10 @@ impl Rig {
 
         let list = Arc::new(list);
         self.value += 1;
-        let signal = Wait { timeline: Arc::clone(&self.timeline), value: self.value };
         // SAFETY: one dispatch, whose bindings are memories of their own that nothing else uses; nothing to wait for.
-        unsafe { self.queue.submit(Submission { list: &list, waits: &[], signal: &signal })? };
-        assert!(self.timeline.wait(self.value, None)?);
-        for report in self.timeline.take_reports() {
+        unsafe { self.queue.submit(Submission { list: &list, waits: &[], value: self.value })? };
+        assert!(self.queue.timeline().wait(self.value, None)?);
+        for report in self.queue.timeline().take_reports() {
             if let Reported::Failed(error) = report.what {
                 return Err(error);
             }

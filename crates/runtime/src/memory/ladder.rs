@@ -23,7 +23,7 @@ use crate::stream::core::StreamCore;
 use crate::stream::recorder::Point;
 use crate::sync::yield_now;
 use std::time::{Duration, Instant};
-use thalweg_hal::{MemoryKind, Wait};
+use thalweg_hal::{MemoryKind, TimelinePoint};
 
 /// Segments grow by this part of what is reserved,
 const GROWTH: u64 = 8;
@@ -236,7 +236,7 @@ fn wait_for_any(core: &DeviceCore, goal: &[Point], patience: Patience) -> Result
         }
         // One that has completed waits for another, which it reads from.
         let next = stream.retiring.next().filter(|next| stream.timeline.completed() < *next);
-        waits.extend(next.map(|value| Wait { timeline: stream.timeline.clone(), value }));
+        waits.extend(next.map(|value| TimelinePoint { timeline: stream.timeline.clone(), value }));
     }
     let left = patience.left();
     if left == Some(Duration::ZERO) {
@@ -247,7 +247,7 @@ fn wait_for_any(core: &DeviceCore, goal: &[Point], patience: Patience) -> Result
         return Ok(());
     }
     let timeout = left.map_or(TICK, |left| left.min(TICK));
-    core.hal.wait_any(&waits, Some(timeout)).map_err(|error| {
+    core.hal.wait_any(&waits, None, Some(timeout)).map_err(|error| {
         core.lose(error.clone());
         error.into()
     })

@@ -12,7 +12,7 @@ use thalweg_cpu::CpuDevice;
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
-use thalweg_hal::{DeviceInfo, KernelSource, Memory, MemoryKind, Pipeline, Queue, Timeline, Wait};
+use thalweg_hal::{DeviceInfo, Doorbell, KernelSource, Listener, Memory, MemoryKind, Pipeline, Queue, TimelinePoint};
 
 /// Ranges are for every session of the process, so one test at a time has sessions.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
@@ -397,8 +397,8 @@ impl thalweg_hal::Device for Timeless {
     fn create_queue(&self) -> thalweg_hal::Result<Box<dyn Queue>> {
         self.0.create_queue()
     }
-    fn create_timeline(&self) -> thalweg_hal::Result<Arc<dyn Timeline>> {
-        self.0.create_timeline()
+    fn create_doorbell(&self) -> thalweg_hal::Result<Arc<dyn Doorbell>> {
+        self.0.create_doorbell()
     }
     fn create_pipeline(&self, source: &KernelSource) -> thalweg_hal::Result<Arc<dyn Pipeline>> {
         self.0.create_pipeline(source)
@@ -414,8 +414,13 @@ impl thalweg_hal::Device for Timeless {
         // SAFETY: as the caller promises.
         unsafe { self.0.write(memory, offset, from) }
     }
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> thalweg_hal::Result<()> {
-        self.0.wait_any(watch, timeout)
+    fn wait_any(
+        &self,
+        points: &[TimelinePoint],
+        bell: Option<&Listener>,
+        timeout: Option<Duration>,
+    ) -> thalweg_hal::Result<()> {
+        self.0.wait_any(points, bell, timeout)
     }
 }
 

@@ -345,9 +345,12 @@ struct Reluctant {
 }
 
 #[derive(Debug)]
-struct Panics;
+struct Panics(Box<dyn thalweg_hal::Queue>);
 
 impl thalweg_hal::Queue for Panics {
+    fn timeline(&self) -> &Arc<dyn thalweg_hal::Timeline> {
+        self.0.timeline()
+    }
     unsafe fn submit(&mut self, _: thalweg_hal::Submission<'_>) -> thalweg_hal::Result<()> {
         panic!("on purpose");
     }
@@ -361,10 +364,11 @@ impl thalweg_hal::Device for Reluctant {
         if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(thalweg_hal::Error::Injected("no queue"));
         }
-        if self.panics { Ok(Box::new(Panics)) } else { self.inner.create_queue() }
+        let queue = self.inner.create_queue()?;
+        Ok(if self.panics { Box::new(Panics(queue)) } else { queue })
     }
-    fn create_timeline(&self) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Timeline>> {
-        self.inner.create_timeline()
+    fn create_doorbell(&self) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Doorbell>> {
+        self.inner.create_doorbell()
     }
     fn create_pipeline(
         &self,
@@ -388,8 +392,13 @@ impl thalweg_hal::Device for Reluctant {
         // SAFETY: passed on to the caller.
         unsafe { self.inner.write(memory, offset, from) }
     }
-    fn wait_any(&self, watch: &[thalweg_hal::Wait], timeout: Option<Duration>) -> thalweg_hal::Result<()> {
-        self.inner.wait_any(watch, timeout)
+    fn wait_any(
+        &self,
+        points: &[thalweg_hal::TimelinePoint],
+        bell: Option<&thalweg_hal::Listener>,
+        timeout: Option<Duration>,
+    ) -> thalweg_hal::Result<()> {
+        self.inner.wait_any(points, bell, timeout)
     }
 }
 

@@ -70,17 +70,6 @@ fn a_refused_list_reports_nothing_and_leaves_its_value_free() {
 }
 
 #[test]
-fn a_refused_signal_takes_nothing_from_the_list_that_has_its_value() {
-    let mut rig = Rig::new(Plan { failures: Strike::Nth(1), ..Plan::default() });
-    rig.submit(&list(&[T]), &[]);
-    rig.faulty.set(Plan { failures: Strike::Always, ..Plan::default() });
-    rig.value = 0;
-    rig.double.at_next_submit(|| false);
-    assert!(rig.try_submit(&list(&[T, T]), &[]).is_err());
-    assert_eq!(taken(&rig.timeline), [(1, 0, Err('F'))]);
-}
-
-#[test]
 fn injected_failures_wait_for_their_value() {
     let mut rig = Rig::new(Plan { failures: Strike::Always, signals: Strike::Nth(2), ..Plan::default() });
     (0..3).for_each(|_| drop(rig.submit(&list(&[T]), &[])));
