@@ -335,14 +335,14 @@ pub enum HostAccess {
     Cached,
 }
 
-/// What kernels' forms for GPUs may use on a device. A kernel that uses more is refused when its pipeline is made. Where
-/// kernels run in their host form, which needs nothing, there is [none](Self::NONE) of it.
+/// What kernels' forms for GPUs may use on a device. A kernel that uses more is refused when its pipeline is made.
+/// Where kernels run in their host form, which needs nothing, there is [none](Self::NONE) of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelSupport {
     /// What it has of what not every device has.
     pub features: Features,
-    /// How many invocations a subgroup has; 0 where there are no subgroups. A kernel asks its own dispatch, whose subgroups
-    /// may be smaller.
+    /// How many invocations a subgroup has; 0 where there are no subgroups. A dispatch may have smaller ones: a kernel
+    /// asks (`subgroup_size`).
     pub subgroup_size: u32,
     /// How many bytes of memory a workgroup has.
     pub workgroup_bytes: u32,
