@@ -7,7 +7,7 @@
 //! - lists of one hardware queue overlap unless a barrier orders them, and queues overlap freely;
 //! - a list whose waits are not met holds up those behind it on its hardware queue;
 //! - a list that has run is signalled late, and streams advance out of step;
-//! - a timestamp is a command like others, and taken when its turn comes;
+//! - a timestamp is a command like others, and taken when its turn comes, or skipped ([`MockConfig::timestamps`]);
 //! - a list more than [`MockConfig::lists_in_flight`] is refused;
 //! - discarded bytes are destroyed at once.
 //!
@@ -21,8 +21,8 @@ mod tests;
 mod timeline;
 
 use crate::{
-    Device, DeviceInfo, DeviceKind, Doorbell, Error, KernelSource, Limits, Listener, Memory, Pipeline, Queue, Result,
-    Submission, Timeline, TimelinePoint, Violation, host,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, KernelSource, Limits, List, Listener, Memory, Pipeline, Queue,
+    Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
 };
 use schedule::State;
 use std::any::Any;
@@ -49,11 +49,20 @@ pub struct MockConfig {
     pub max_allocations: u64,
     /// Lists of one queue that may be submitted and not be signalled; at least 1.
     pub lists_in_flight: u64,
+    /// Where it takes the time.
+    pub timestamps: Timestamps,
 }
 
 impl Default for MockConfig {
     fn default() -> Self {
-        Self { seed: 0, queues: 4, memory_bytes: 1 << 30, max_allocations: 1 << 16, lists_in_flight: u64::MAX }
+        Self {
+            seed: 0,
+            queues: 4,
+            memory_bytes: 1 << 30,
+            max_allocations: 1 << 16,
+            lists_in_flight: u64::MAX,
+            timestamps: Timestamps::ByCommand,
+        }
     }
 }
 
@@ -95,14 +104,14 @@ impl MockDevice {
             name: format!("mock (seed {})", config.seed),
             kind: DeviceKind::Mock,
             parallelism: queues as u32,
-            timestamps: true,
+            timestamps: config.timestamps,
             limits,
             details: Vec::new(),
         };
         let shared = Shared {
             name: info.name.clone(),
             limits,
-            state: Mutex::new(State::new(config.seed, queues)),
+            state: Mutex::new(State::new(config.seed, queues, config.timestamps)),
             changed: Condvar::new(),
             allocated: Mutex::default(),
         };
@@ -136,6 +145,10 @@ impl Device for MockDevice {
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         Ok(Arc::new(host::HostPipeline::new(source, "mock")?))
+    }
+
+    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        Ok(list.check_inner(&self.info.limits)?)
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

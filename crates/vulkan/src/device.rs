@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
     Device, DeviceInfo, Doorbell, Error, KernelSource, Limits, List, Listener, Memory, Pipeline, Queue, Result,
-    TimelinePoint,
+    TimelinePoint, Timestamps,
 };
 
 /// A quarter of what the driver allows is kept for staging and for what lists report.
@@ -67,7 +67,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
         name: format!("{NAME} ({})", adapter.name()),
         kind: adapter.kind(),
         parallelism: context.queues.len() as u32,
-        timestamps: context.timestamps.is_some(),
+        timestamps: if context.clock.is_some() { Timestamps::ByCommand } else { Timestamps::None },
         limits,
         details: vec![
             ("driver", adapter.driver.text.clone()),

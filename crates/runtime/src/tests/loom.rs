@@ -22,7 +22,7 @@ use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, DeviceInfo, Doorbell, KernelSource, Listener, Memory, Pipeline, Queue, Report, Result, Submission,
+    Access, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, Pipeline, Queue, Report, Result, Submission,
     Timeline, TimelinePoint,
 };
 
@@ -104,6 +104,9 @@ impl thalweg_hal::Device for Silent {
         let pipeline = Arc::new(HostPipeline::new(source, "null")?);
         self.made.lock().unwrap().push(Arc::downgrade(&pipeline));
         Ok(pipeline)
+    }
+    fn prepare(&self, _: &Arc<List>) -> Result<()> {
+        Ok(())
     }
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
         Ok(Arc::new(HostMemory::new(bytes, "silent")?))

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Doorbell, KernelSource, Limits, Listener, Memory, Pipeline, Queue, Report, Result,
-    Submission, Timeline, TimelinePoint, unique_id,
+    Device, DeviceInfo, DeviceKind, Doorbell, KernelSource, Limits, List, Listener, Memory, Pipeline, Queue, Report,
+    Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
 };
 
 const NAME: &str = "null";
@@ -58,7 +58,7 @@ impl NullDevice {
             max_lists_in_flight: u64::MAX,
         };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
-        let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: false, details: Vec::new() };
+        let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: Timestamps::None, details: Vec::new() };
         Arc::new(Self {
             info,
             completion,
@@ -99,6 +99,10 @@ impl Device for NullDevice {
             thread::sleep(SLOW.1);
         }
         Ok(Arc::new(HostPipeline::new(source, "null")?))
+    }
+
+    fn prepare(&self, _list: &Arc<List>) -> Result<()> {
+        Ok(())
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
