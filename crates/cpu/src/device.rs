@@ -9,7 +9,7 @@ use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
     Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
-    Memory, MemoryKind, Pipeline, Queue, Result, TimelinePoint,
+    Memory, MemoryKind, Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -62,7 +62,7 @@ fn describe(workers: usize) -> DeviceInfo {
         name: format!("{} ({}, {threads})", crate::NAME, machine::processor()),
         kind: DeviceKind::Cpu,
         parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
-        timestamps: true,
+        timestamps: Timestamps::ByCommand,
         host_access: HostAccess::Cached,
         zeroed: true,
         limits,

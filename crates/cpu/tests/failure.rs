@@ -109,6 +109,12 @@ impl Pipeline for Foreign {
     fn source(&self) -> &KernelSource {
         &self.0
     }
+    fn check(&self, _extent: [u32; 3], _params: &[u8], _operand_bytes: &[u64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+    fn bytes(&self) -> u64 {
+        0
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -8,7 +8,7 @@ use common::{Builder, CELL, GATES, Line, fail, fresh, gate, increment, wait};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, MemoryKind, Report, Reported, Timeline};
+use thalweg_hal::{Device, MemoryKind, Report, Reported, Timeline, Timestamps};
 
 /// Value, command and time of every report. None may be a failure.
 fn times(timeline: &Arc<dyn Timeline>) -> Vec<(u64, u32, Duration)> {
@@ -30,7 +30,7 @@ fn let_time_pass() {
 #[test]
 fn a_timestamp_lies_between_what_is_before_and_after_it() {
     let device = CpuDevice::with_workers(2).unwrap();
-    assert!(device.info().timestamps);
+    assert_eq!(device.info().timestamps, Timestamps::ByCommand);
     let gate = device.create_pipeline(&gate()).unwrap();
     let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let mut line = Line::new(&device);

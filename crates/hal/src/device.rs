@@ -1,6 +1,6 @@
 //! The traits that a backend implements, and what it says about itself.
 
-use crate::{Error, Features, KernelSource, List, Result};
+use crate::{Command, Error, Features, KernelSource, List, Result};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub fn unique_id() -> u64 {
 }
 
 /// One device: a GPU, the CPU, or a double of either.
+///
+/// No method of these traits has a default body: what wraps a device would compile without passing a new one on.
 pub trait Device: Send + Sync + fmt::Debug {
     /// What the device is and what it can do.
     fn info(&self) -> &DeviceInfo;
@@ -51,9 +53,7 @@ pub trait Device: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// If the list is malformed, names objects of another device, runs a list itself or takes the time; what the driver says.
-    fn prepare(&self, _list: &Arc<List>) -> Result<()> {
-        Ok(())
-    }
+    fn prepare(&self, list: &Arc<List>) -> Result<()>;
 
     /// Allocates memory of a kind. A driver call: slow, and counted against [`Limits::max_allocations`]. Its content is
     /// undefined, unless [`DeviceInfo::zeroed`] says otherwise. It neither submits anything nor waits for the device.
@@ -277,15 +277,11 @@ pub trait Pipeline: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// What it lacks.
-    fn check(&self, _extent: [u32; 3], _params: &[u8], _operand_bytes: &[u64]) -> Result<(), &'static str> {
-        Ok(())
-    }
+    fn check(&self, extent: [u32; 3], params: &[u8], operand_bytes: &[u64]) -> Result<(), &'static str>;
 
     /// How much memory it takes, in bytes, of the host and the driver together, as far as the backend can say. What a cache
-    /// of pipelines counts. The default is an estimate from the kernel ([`KernelSource::bytes`]).
-    fn bytes(&self) -> u64 {
-        self.source().bytes()
-    }
+    /// of pipelines counts. [`KernelSource::bytes`] is an estimate for the host's part.
+    fn bytes(&self) -> u64;
 
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
@@ -300,9 +296,9 @@ pub struct DeviceInfo {
     pub kind: DeviceKind,
     /// Lists that run at once at most.
     pub parallelism: u32,
-    /// Whether a [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Where not, lists may hold
-    /// them all the same; nothing is reported.
-    pub timestamps: bool,
+    /// Which [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Lists may hold others all the same;
+    /// nothing is reported of them.
+    pub timestamps: Timestamps,
     /// How the host sees memory of [`MemoryKind::Device`].
     pub host_access: HostAccess,
     /// Whether new memory holds zeros. Elsewhere the first list that uses it fills it.
@@ -351,6 +347,33 @@ pub struct KernelSupport {
 impl KernelSupport {
     /// Nothing.
     pub const NONE: Self = Self { features: Features::NONE, subgroup_size: 0, workgroup_bytes: 0 };
+}
+
+/// Where a device takes the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// Nowhere.
+    None,
+    /// Where a list begins and where it ends: of a timestamp that has nothing but barriers and timestamps before it, or nothing
+    /// else behind it. The first says when the device turned to the list, which may be before earlier lists have ended; the
+    /// second when all of the list's commands had ended.
+    ByList,
+    /// At any command of a list.
+    ByCommand,
+}
+
+impl Timestamps {
+    /// Whether the device answers the timestamp that is this command of a list.
+    pub fn takes(self, list: &List, command: usize) -> bool {
+        let is_border = |commands: &[Command]| {
+            commands.iter().all(|command| matches!(command, Command::Barrier | Command::Timestamp))
+        };
+        match self {
+            Self::None => false,
+            Self::ByList => is_border(&list.commands[..command]) || is_border(&list.commands[command..]),
+            Self::ByCommand => true,
+        }
+    }
 }
 
 /// The sorts of device.

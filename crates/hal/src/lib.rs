@@ -49,7 +49,7 @@
 //! | [`Command::Copy`], [`Command::Fill`] | a copy, a loop | `vkCmdCopyBuffer`, `vkCmdFillBuffer` | `MTLBlitCommandEncoder`; it fills with one byte only, so a kernel fills with words |
 //! | [`Command::Run`] | its commands, one after the other | `vkCmdExecuteCommands` of a secondary command buffer if the list was prepared, else its commands encoded in place | its commands encoded in place |
 //! | [`Command::Barrier`] | nothing: commands run in order | `vkCmdPipelineBarrier` with a memory barrier | `memoryBarrierWithScope:` inside an encoder, an `MTLFence` between two |
-//! | [`Command::Timestamp`] | the host's clock | `vkCmdWriteTimestamp` | `MTLCounterSampleBuffer`, where the device samples at the borders of encoders |
+//! | [`Command::Timestamp`] | the host's clock | `vkCmdWriteTimestamp` | `MTLCounterSampleBuffer`, which Apple's GPUs fill at the borders of encoders; `GPUStartTime` and `GPUEndTime` of a list cost nothing ([`Timestamps::ByList`]) |
 //! | [`Timeline::completed`] | an atomic load | `vkGetSemaphoreCounterValue` | an atomic load |
 //! | [`Timeline::wait`] | a condition variable | `vkWaitSemaphores`, a slice of time after the other | the device's condition variable |
 //! | [`Timeline::interrupt`] | wakes who waits | a flag, seen at the next slice | wakes who waits |
@@ -81,7 +81,7 @@ pub use command::{Access, Binding, Command, Span};
 pub use device::{
     BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSupport, Limits, Listener,
     MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline,
-    TimelinePoint, unique_id,
+    TimelinePoint, Timestamps, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{

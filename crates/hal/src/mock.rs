@@ -7,7 +7,7 @@
 //! - lists of one hardware queue overlap unless a barrier orders them, and queues overlap freely;
 //! - a list whose waits are not met holds up those behind it on its hardware queue;
 //! - a list that has run is signalled late, and streams advance out of step;
-//! - a timestamp is a command like others, and taken when its turn comes;
+//! - a timestamp is a command like others, and taken when its turn comes, or skipped ([`MockConfig::timestamps`]);
 //! - a list more than [`MockConfig::lists_in_flight`] is refused;
 //! - new memory is full of NaN if told so ([`MockConfig::zeroed`]), and so are always bytes that a kernel is about to write ([`Access::Write`](crate::Access::Write)):
 //!   what it had to write and did not, or reads before it has written it, is seen;
@@ -23,8 +23,8 @@ mod tests;
 mod timeline;
 
 use crate::{
-    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, Listener, Memory,
-    MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Violation, host,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
+    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
 };
 use schedule::State;
 use std::any::Any;
@@ -51,6 +51,8 @@ pub struct MockConfig {
     pub max_allocations: u64,
     /// Lists of one queue that may be submitted and not be signalled; at least 1.
     pub lists_in_flight: u64,
+    /// Where it takes the time.
+    pub timestamps: Timestamps,
     /// How the host sees the memory that kernels use.
     pub host_access: HostAccess,
     /// Whether new memory holds zeros, and not NaN.
@@ -74,6 +76,7 @@ impl Default for MockConfig {
             memory_bytes: 1 << 30,
             max_allocations: 1 << 16,
             lists_in_flight: u64::MAX,
+            timestamps: Timestamps::ByCommand,
             host_access: HostAccess::Cached,
             zeroed: true,
         }
@@ -118,7 +121,7 @@ impl MockDevice {
             name: format!("mock (seed {})", config.seed),
             kind: DeviceKind::Mock,
             parallelism: queues as u32,
-            timestamps: true,
+            timestamps: config.timestamps,
             host_access: config.host_access,
             zeroed: config.zeroed,
             limits,
@@ -128,7 +131,7 @@ impl MockDevice {
         let shared = Shared {
             name: info.name.clone(),
             limits,
-            state: Mutex::new(State::new(config.seed, queues)),
+            state: Mutex::new(State::new(config.seed, queues, config.timestamps)),
             changed: Condvar::new(),
             allocated: Mutex::default(),
         };
@@ -169,6 +172,10 @@ impl Device for MockDevice {
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         Ok(Arc::new(host::HostPipeline::new(source, "mock")?))
+    }
+
+    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        Ok(list.check_inner(&self.info.limits)?)
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {

@@ -30,7 +30,7 @@ pub struct Context {
     pub waits_for_any_by_polling: bool,
     pub family: u32,
     /// What a timestamp's bits mean; `None` if the family has none.
-    pub timestamps: Option<Timestamps>,
+    pub clock: Option<Clock>,
     pub queues: Vec<HardwareQueue>,
     next_queue: AtomicUsize,
     pub pipelines: PipelineCache,
@@ -50,7 +50,7 @@ pub struct HardwareQueue {
 
 /// How the device counts time.
 #[derive(Clone, Copy, Debug)]
-pub struct Timestamps {
+pub struct Clock {
     /// Which bits of a timestamp count.
     pub mask: u64,
     /// 1/2^32 nanoseconds between two counts.
@@ -102,7 +102,7 @@ impl Context {
         };
         let queues = (0..priorities.len() as u32).map(queue).collect();
         let bits = properties.timestamp_valid_bits;
-        let timestamps = (bits > 0).then(|| Timestamps {
+        let clock = (bits > 0).then(|| Clock {
             mask: u64::MAX >> (64 - bits.min(64)),
             period: (f64::from(adapter.properties.limits.timestamp_period) * 2f64.powi(32)) as u64,
         });
@@ -119,7 +119,7 @@ impl Context {
             support: adapter.support,
             waits_for_any_by_polling: adapter.driver.waits_for_any_by_polling,
             family,
-            timestamps,
+            clock,
             queues,
             next_queue: AtomicUsize::new(0),
             pipelines: PipelineCache::open(&device, &adapter.properties),

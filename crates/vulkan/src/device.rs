@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
     Device, DeviceInfo, Doorbell, Error, HostAccess, KernelSource, Limits, List, Listener, Memory, MemoryKind,
-    Pipeline, Queue, Result, TimelinePoint,
+    Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
 /// A quarter of what the driver allows is kept for what lists report.
@@ -79,7 +79,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
         name: format!("{NAME} ({})", adapter.name()),
         kind: adapter.kind(),
         parallelism: context.queues.len() as u32,
-        timestamps: context.timestamps.is_some(),
+        timestamps: if context.clock.is_some() { Timestamps::ByCommand } else { Timestamps::None },
         host_access,
         zeroed: false,
         limits,

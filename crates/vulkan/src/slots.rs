@@ -123,7 +123,7 @@ impl Slot {
             unsafe { mapped.write_bytes(0, needed as usize) };
         }
         let queries = timestamps(list).count() as u32;
-        if queries > self.query_count && context.timestamps.is_some() {
+        if queries > self.query_count && context.clock.is_some() {
             let count = queries.next_power_of_two();
             let info = vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(count);
             // SAFETY: a valid description.
@@ -169,7 +169,7 @@ impl Slot {
             }
         }
         let (pool, count) = self.queries(list);
-        let Some(clock) = context.timestamps.filter(|_| count > 0) else { return };
+        let Some(clock) = context.clock.filter(|_| count > 0) else { return };
         let mut counts = vec![0u64; count as usize];
         let flags = vk::QueryResultFlags::TYPE_64;
         // SAFETY: the pool has so many queries, and the list that wrote them has run.

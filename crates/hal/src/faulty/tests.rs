@@ -76,6 +76,8 @@ fn without_a_plan_everything_passes_untouched() {
     assert!(!rig.timeline.wait(3, Some(Duration::from_millis(1))).unwrap());
     rig.faulty.wait_any(&[rig.wait(9), rig.wait(2)], None, None).unwrap();
     rig.faulty.create_pipeline(&failing()).unwrap();
+    rig.faulty.prepare(&original).unwrap();
+    assert!(matches!(&rig.double.prepared()[..], [prepared] if Arc::ptr_eq(prepared, &original)));
     // SAFETY: everything is complete.
     unsafe {
         rig.faulty.write(&memory, 0, &[1, 2, 3, 4]).unwrap();
@@ -313,6 +315,7 @@ fn a_lost_device_answers_everything_with_the_loss() {
     lost(rig.faulty.create_queue());
     lost(rig.faulty.create_doorbell());
     lost(rig.faulty.create_pipeline(&failing()));
+    lost(rig.faulty.prepare(&list(&[])));
     // SAFETY: refused.
     unsafe {
         lost(rig.faulty.read(&memory, 0, &mut [0]));
@@ -326,7 +329,7 @@ fn a_lost_device_answers_everything_with_the_loss() {
     lost(rig.faulty.wait_any(&[rig.wait(2)], None, None));
     // What was seen stays seen, what was not never is.
     assert_eq!(rig.timeline.completed(), 1);
-    assert_eq!(rig.faulty.counts().lost, 10);
+    assert_eq!(rig.faulty.counts().lost, 11);
 }
 
 #[test]

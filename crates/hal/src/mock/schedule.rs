@@ -2,7 +2,7 @@
 
 use super::POISON;
 use super::timeline::MockTimeline;
-use crate::{Access, Command, List, Reported, host};
+use crate::{Access, Command, List, Reported, Timestamps, host};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct State {
     random: fastrand::Rng,
+    timestamps: Timestamps,
     queues: Vec<HardwareQueue>,
     /// Queues made so far: the name of the next.
     created_queues: usize,
@@ -46,9 +47,9 @@ enum Step {
 }
 
 impl State {
-    pub(super) fn new(seed: u64, hardware_queues: usize) -> Self {
+    pub(super) fn new(seed: u64, hardware_queues: usize, timestamps: Timestamps) -> Self {
         let queues = (0..hardware_queues).map(|_| HardwareQueue::default()).collect();
-        Self { random: fastrand::Rng::with_seed(seed), queues, created_queues: 0, steps: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), timestamps, queues, created_queues: 0, steps: 0 }
     }
 
     /// A new queue, which shares a hardware queue with others if there are not enough.
@@ -132,8 +133,10 @@ impl State {
                 let (list, at, index) = &running.steps[running.left.remove(left)];
                 let command = &list.commands[*at];
                 if *command == Command::Timestamp {
-                    // A clock of its own, so that the times come from the seed too.
-                    running.reports.push((*index, Reported::Time(Duration::from_nanos(self.steps))));
+                    if self.timestamps.takes(list, *at) {
+                        // A clock of its own, so that the times come from the seed too.
+                        running.reports.push((*index, Reported::Time(Duration::from_nanos(self.steps))));
+                    }
                     return true;
                 }
                 poison_outputs(list, command, device);

@@ -42,7 +42,10 @@ struct Bench {
 
 impl Bench {
     fn new(seed: u64, queues: usize) -> Self {
-        let device = MockDevice::new(MockConfig { seed, queues, ..MockConfig::default() });
+        Self::on(MockDevice::new(MockConfig { seed, queues, ..MockConfig::default() }))
+    }
+
+    fn on(device: Arc<MockDevice>) -> Self {
         let memories: Vec<_> = (0..3).map(|_| device.allocate(MemoryKind::Device, BYTES).unwrap()).collect();
         for (memory, value) in memories.iter().zip([1u32, 2, 0]) {
             // SAFETY: nothing is submitted.
@@ -136,6 +139,14 @@ fn queues_overlap_unless_one_waits() {
     };
     assert_eq!((0..64).map(|seed| run(seed, false)).collect::<BTreeSet<_>>(), [4, 5].into());
     assert_eq!((0..64).map(|seed| run(seed, true)).collect::<BTreeSet<_>>(), [4].into());
+}
+
+#[test]
+fn a_list_that_cannot_be_run_by_another_is_not_prepared() {
+    let bench = Bench::new(1, 1);
+    bench.device.prepare(&bench.list(&[Some(0), None, Some(1)])).unwrap();
+    let refused = bench.device.prepare(&bench.list(&[Some(0), TIMESTAMP]));
+    assert!(matches!(refused, Err(Error::Invalid(Violation::Malformed { command: 1, .. }))), "{refused:?}");
 }
 
 #[test]
@@ -237,6 +248,23 @@ fn barriers_and_nothing_else_bound_a_timestamp() {
         assert!(timeline.take_reports().is_empty(), "returned twice");
     }
     assert_eq!(first, [1, 2].into());
+}
+
+#[test]
+fn a_device_takes_the_time_where_it_says() {
+    let seed = fresh().u64(..);
+    let reported = |timestamps, operations: &[_]| {
+        let bench = Bench::on(MockDevice::new(MockConfig { seed, timestamps, ..MockConfig::default() }));
+        let mut queue = bench.device.create_queue().unwrap();
+        wait(&submit(&mut queue, &bench.list(operations), &[], 1).unwrap());
+        times(queue.timeline()).into_iter().map(|(_, command, _)| command).collect::<Vec<_>>()
+    };
+    let (t, work, b) = (TIMESTAMP, Some(0), None);
+    let operations = [b, t, b, t, work, t, b, t, work, b, t, b, t];
+    assert_eq!(reported(Timestamps::None, &operations), []);
+    assert_eq!(reported(Timestamps::ByList, &operations), [1, 3, 10, 12]);
+    assert_eq!(reported(Timestamps::ByCommand, &operations), [1, 3, 5, 7, 10, 12]);
+    assert_eq!(reported(Timestamps::ByList, &[b, t, b]), [1]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod random;
 pub(crate) mod rig;
 mod state;
 
-use crate::{Access, Error, Violation};
+use crate::{Access, Device, Error, Violation};
 use rig::{Rig, Step, list, read, submit, write};
 
 const B: Step = Step::Barrier;
@@ -261,6 +261,14 @@ fn a_value_between_two_signals_is_reached_by_the_second() {
     rig.unordered(1, &[(0, 2)], &[read(&m, 256..512)]);
     // 7 comes after 3.
     rig.submit(1, &[(0, 4)], &[read(&m, 0..512)]);
+}
+
+#[test]
+fn what_is_prepared_reaches_the_device() {
+    let rig = Rig::new(1);
+    let prepared = list(&[write(&rig.memory(), 0..256)]);
+    rig.device.prepare(&prepared).unwrap();
+    assert!(matches!(&rig.double.prepared()[..], [list] if std::sync::Arc::ptr_eq(list, &prepared)));
 }
 
 #[test]

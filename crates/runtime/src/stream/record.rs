@@ -133,7 +133,14 @@ fn in_order<'a, T>(
 /// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being submitted
 /// now.
 pub(crate) fn hand_over(core: &DeviceCore, stream: &StreamCore, before: usize, after: usize, patience: Patience) {
-    if is_enough(core, stream, before, after) && stream.flush(core, patience).is_err() {
+    if is_enough(core, stream, before, after) {
+        hand_over_now(core, stream, patience);
+    }
+}
+
+/// Submits a list, or has the reaper do so if something keeps it from being submitted now.
+pub(crate) fn hand_over_now(core: &DeviceCore, stream: &StreamCore, patience: Patience) {
+    if stream.flush(core, patience).is_err() {
         core.defer_flush(stream.index);
     }
 }

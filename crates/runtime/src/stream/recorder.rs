@@ -120,6 +120,8 @@ pub(crate) struct Recorder {
     outcome: Arc<Outcome>,
     /// The profiler's timestamps in the open list.
     marks: Marks,
+    /// An event wants the time at the open list's end.
+    timed: bool,
     /// Nothing is recorded any more.
     pub(crate) closed: bool,
     /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
@@ -140,6 +142,7 @@ impl Recorder {
             edges: Vec::new(),
             outcome: Arc::default(),
             marks: Marks::default(),
+            timed: false,
             closed: false,
             ordered_after: Vec::new(),
             memory_slots: [MemorySlot::default(); MEMORY_SLOTS],
@@ -163,7 +166,7 @@ impl Recorder {
     }
 
     fn is_empty(&self) -> bool {
-        self.list.commands.len() == 1 && self.waits.is_empty()
+        self.list.commands.len() == 1 && self.waits.is_empty() && !self.timed
     }
 
     /// Number of commands in the open list, without the profiler's.
@@ -183,6 +186,10 @@ impl Recorder {
         }
         let value = self.open;
         self.marks.end(&mut self.list.commands);
+        if std::mem::take(&mut self.timed) {
+            self.list.commands.extend([Command::Barrier, Command::Timestamp]);
+            self.outcome.end_at(self.list.commands.len() as u32 - 1);
+        }
         let marks = std::mem::take(&mut self.marks);
         let list = std::mem::take(&mut self.list);
         let (waits, edges) = (std::mem::take(&mut self.waits), std::mem::take(&mut self.edges));
@@ -378,6 +385,12 @@ impl Recorder {
         self.list.commands.extend([Command::Barrier, Command::Timestamp, Command::Barrier]);
         self.barrier = command + 1;
         (self.open, command, Arc::clone(&self.outcome))
+    }
+
+    /// Has the time taken at the open list's end. Gives the list's value.
+    pub(crate) fn time_end(&mut self) -> (u64, Arc<Outcome>) {
+        self.timed = true;
+        (self.open, Arc::clone(&self.outcome))
     }
 
     fn push_copy(&mut self, from: Binding, to: Binding) {

@@ -23,7 +23,7 @@ use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, DeviceInfo, Doorbell, KernelSource, Listener, Memory, MemoryKind, Pipeline, Queue, Report, Result,
+    Access, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Report, Result,
     Submission, Timeline, TimelinePoint,
 };
 
@@ -105,6 +105,9 @@ impl thalweg_hal::Device for Silent {
         let pipeline = Arc::new(HostPipeline::new(source, "null")?);
         self.made.lock().unwrap().push(Arc::downgrade(&pipeline));
         Ok(pipeline)
+    }
+    fn prepare(&self, _: &Arc<List>) -> Result<()> {
+        Ok(())
     }
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         Ok(Arc::new(HostMemory::new(kind, bytes, "silent")?))

@@ -376,6 +376,9 @@ impl thalweg_hal::Device for Reluctant {
     ) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Pipeline>> {
         self.inner.create_pipeline(source)
     }
+    fn prepare(&self, list: &Arc<thalweg_hal::List>) -> thalweg_hal::Result<()> {
+        self.inner.prepare(list)
+    }
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Memory>> {
         self.inner.allocate(kind, bytes)
     }

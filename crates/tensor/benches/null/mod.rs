@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSource, KernelSupport, Limits, Listener, Memory,
-    MemoryKind, Pipeline, Queue, Report, Result, Submission, Timeline, TimelinePoint, unique_id,
+    Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSource, KernelSupport, Limits, List, Listener, Memory,
+    MemoryKind, Pipeline, Queue, Report, Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
 };
 
 const NAME: &str = "null";
@@ -64,7 +64,7 @@ impl NullDevice {
             parallelism: 1,
             limits,
             support: KernelSupport::NONE,
-            timestamps: false,
+            timestamps: Timestamps::None,
             host_access: HostAccess::Cached,
             zeroed: true,
             details: Vec::new(),
@@ -109,6 +109,10 @@ impl Device for NullDevice {
             thread::sleep(SLOW.1);
         }
         Ok(Arc::new(HostPipeline::new(source, "null")?))
+    }
+
+    fn prepare(&self, _list: &Arc<List>) -> Result<()> {
+        Ok(())
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {

@@ -4,7 +4,7 @@ use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
     Command, Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List,
     Listener, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Result, Submission, Timeline, TimelinePoint,
-    unique_id,
+    Timestamps, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,7 @@ struct State {
     held: bool,
     hook: Option<Hook>,
     received: Vec<Received>,
+    prepared: Vec<Arc<List>>,
     host_accesses: usize,
     timestamps: u64,
     /// Memories and pipelines.
@@ -66,7 +67,7 @@ impl Double {
             name: "double".to_owned(),
             kind: DeviceKind::Mock,
             parallelism: 1,
-            timestamps: true,
+            timestamps: Timestamps::ByCommand,
             host_access: HostAccess::Cached,
             zeroed: true,
             limits,
@@ -90,6 +91,11 @@ impl Double {
 
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.state.lock().unwrap().received.clone()
+    }
+
+    /// What it was told will be run often.
+    pub(crate) fn prepared(&self) -> Vec<Arc<List>> {
+        self.shared.state.lock().unwrap().prepared.clone()
     }
 
     /// How many memories and pipelines were asked for.
@@ -126,6 +132,11 @@ impl Device for Double {
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         self.shared.state.lock().unwrap().created += 1;
         Ok(Arc::new(HostPipeline::new(source, "double")?))
+    }
+
+    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        self.shared.state.lock().unwrap().prepared.push(list.clone());
+        Ok(())
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
