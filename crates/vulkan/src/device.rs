@@ -89,7 +89,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
             ("Vulkan", format!("{major}.{minor}.{patch}")),
             ("queues", format!("{} of family {}", context.queues.len(), context.family)),
             ("memory", format!("{:.1} GiB", memory_bytes as f64 / f64::from(1 << 30))),
-            ("behaves as a discrete GPU", yes(context.discrete.is_some())),
+            ("as a discrete GPU", yes(context.discrete.is_some())),
             ("memory seen by the host", yes(host_access != HostAccess::None)),
             ("matrix units", if adapter.matrix_units { "yes, which kernels do not use yet" } else { "no" }.to_owned()),
             ("subgroups", subgroups),
