@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, Pipeline, Queue, Result, TimelinePoint,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Result,
+    TimelinePoint,
 };
 
 /// A device with a count of the pipelines that it was asked for.
@@ -49,8 +50,8 @@ impl Device for Counting {
         self.inner.prepare(list)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        self.inner.allocate(bytes)
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
+        self.inner.allocate(kind, bytes)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -61,11 +62,6 @@ impl Device for Counting {
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
         // SAFETY: the caller's promise, passed on.
         unsafe { self.inner.write(memory, offset, from) }
-    }
-
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.inner.discard(memory, offset, bytes) }
     }
 
     fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {

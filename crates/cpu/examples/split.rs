@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, Queue, Result, Span, Submission};
+use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Result, Span, Submission};
 
 const WORDS: u32 = 16 << 10;
 const CHAIN: u32 = 100;
@@ -33,7 +33,7 @@ fn churn() -> KernelSource {
 fn chain(device: &CpuDevice, rounds: u32) -> Result<Arc<List>> {
     let bytes = u64::from(WORDS) * 4;
     let mut list = List { params: rounds.to_ne_bytes().to_vec(), ..List::default() };
-    list.memories.push(device.allocate(bytes)?);
+    list.memories.push(device.allocate(MemoryKind::Device, bytes)?);
     list.pipelines.push(device.create_pipeline(&churn())?);
     list.bindings.push(Binding { memory: 0, access: Access::ReadWrite, offset: 0, bytes });
     for _ in 0..CHAIN {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Doorbell, Error, KernelSource, Limits, List, Listener, Memory, Pipeline, Queue,
-    Result, TimelinePoint, Timestamps,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
+    Memory, MemoryKind, Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -63,7 +63,10 @@ fn describe(workers: usize) -> DeviceInfo {
         kind: DeviceKind::Cpu,
         parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
         timestamps: Timestamps::ByCommand,
+        host_access: HostAccess::Cached,
+        zeroed: true,
         limits,
+        support: KernelSupport::NONE,
         details: vec![
             ("worker threads", workers.to_string()),
             ("SIMD", machine::simd()),
@@ -98,12 +101,12 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         // The system would promise more than there is.
         if bytes > self.info.limits.memory_bytes {
             return Err(Error::OutOfMemory { device: crate::NAME.to_owned(), bytes });
         }
-        Ok(Arc::new(HostMemory::new(bytes, crate::NAME)?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, crate::NAME)?))
     }
 
     unsafe fn read(&self, source: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -117,8 +120,6 @@ impl Device for CpuDevice {
         unsafe { memory(&**target, crate::NAME)?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
         Ok(())
     }
-
-    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
 
     fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
         self.pool.bell().wait_any(points, bell, timeout)
@@ -135,9 +136,11 @@ mod tests {
         let mut info = describe(1);
         info.limits.memory_bytes = 1 << 20;
         let device = CpuDevice { info, pool };
-        assert!(device.allocate(1 << 20).is_ok());
+        assert!(device.allocate(MemoryKind::Device, 1 << 20).is_ok());
         let bytes = (1 << 20) + 1;
-        assert!(matches!(device.allocate(bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes));
+        assert!(
+            matches!(device.allocate(MemoryKind::Device, bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes)
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::{
-    Device, Doorbell, Error, KernelSource, Listener, Memory, Pipeline, Report, Reported, Result, Timeline,
+    Device, Doorbell, Error, KernelSource, Listener, Memory, MemoryKind, Pipeline, Report, Reported, Result, Timeline,
     TimelinePoint, Violation,
 };
 
@@ -22,7 +22,7 @@ const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 fn a_failed_command_keeps_nothing_else_from_running() {
     let device = CpuDevice::with_workers(2).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
+    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let on = [(&cell, 0, 4)];
     for (bad, text) in
         [(fail(), "kernel `fail` failed: at item 0"), (panic(), "kernel `panic` failed: panicked: on purpose")]
@@ -57,7 +57,7 @@ fn stress_a_failure_is_there_before_its_value() {
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let cell = device.allocate(4).unwrap();
+                let cell = device.allocate(MemoryKind::Device, 4).unwrap();
                 let list = Builder::default().dispatch(&fail, &[], 1, &[(&cell, 0, 4)]).build();
                 let mut line = Line::new(&device);
                 for round in 1..=500_u64 {
@@ -79,7 +79,7 @@ fn stress_a_failure_is_there_before_its_value() {
 fn a_list_that_does_not_pass_the_check_is_refused() {
     let device = CpuDevice::with_workers(1).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
+    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let mut line = Line::new(&device);
     let list = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, CELL + 4)]).build();
     let refused = line.try_submit(&list, &[]);
@@ -96,6 +96,9 @@ impl Memory for Foreign {
     }
     fn bytes(&self) -> u64 {
         CELL
+    }
+    fn kind(&self) -> MemoryKind {
+        MemoryKind::Device
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -150,7 +153,7 @@ impl Doorbell for Foreign {
 fn objects_of_others_are_refused() {
     let device = CpuDevice::with_workers(1).unwrap();
     let pipeline = device.create_pipeline(&increment()).unwrap();
-    let memory = device.allocate(CELL).unwrap();
+    let memory = device.allocate(MemoryKind::Device, CELL).unwrap();
     let foreign = Arc::new(Foreign(increment()));
     let foreign_memory: Arc<dyn Memory> = foreign.clone();
     let foreign_pipeline: Arc<dyn Pipeline> = foreign.clone();
@@ -189,16 +192,18 @@ fn objects_of_others_are_refused() {
 fn more_than_the_machine_has_is_out_of_memory() {
     let device = CpuDevice::with_workers(1).unwrap();
     for bytes in [device.info().limits.memory_bytes + 1, u64::MAX] {
-        assert!(matches!(device.allocate(bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes));
+        assert!(
+            matches!(device.allocate(MemoryKind::Device, bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes)
+        );
     }
-    assert_eq!(device.allocate(0).unwrap().bytes(), 0);
+    assert_eq!(device.allocate(MemoryKind::Device, 0).unwrap().bytes(), 0);
 }
 
 #[test]
 fn waits_end_with_their_timeout_and_not_before_their_value() {
     let device = CpuDevice::with_workers(1).unwrap();
     let gate = device.create_pipeline(&gate()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
+    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let mut line = Line::new(&device);
     let list = Builder::default().dispatch(&gate, &0_u32.to_ne_bytes(), 1, &[(&cell, 0, 4)]).build();
     let done = line.submit(&list, &[]);
@@ -291,7 +296,7 @@ fn wait_any_hears_doorbells_and_lists() {
 fn a_completed_value_leaves_the_list_to_its_owner() {
     let device = CpuDevice::with_workers(3).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
-    let memory = device.allocate(1 << 20).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 20).unwrap();
     let mut line = Line::new(&device);
     // Large enough to be shared, and too small for it.
     for (bytes, rounds) in [(1 << 20, 300), (1 << 12, 3_000)] {
@@ -314,7 +319,7 @@ fn work_in_flight_outlives_every_handle() {
         let device = CpuDevice::with_workers(workers).unwrap();
         let (gate, increment) =
             (device.create_pipeline(&gate()).unwrap(), device.create_pipeline(&increment()).unwrap());
-        let cells = device.allocate(2 * CELL).unwrap();
+        let cells = device.allocate(MemoryKind::Device, 2 * CELL).unwrap();
         let add = Builder::default().dispatch(&increment, &[], 1, &[(&cells, CELL, 4)]).build();
         let index = 1 + workers;
         let held = Builder::default().dispatch(&gate, &(index as u32).to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();
@@ -340,7 +345,7 @@ fn a_list_may_hold_the_last_of_everything() {
     let device = CpuDevice::with_workers(2).unwrap();
     for _ in 0..200 {
         let pipeline = device.create_pipeline(&increment()).unwrap();
-        let memory = device.allocate(CELL).unwrap();
+        let memory = device.allocate(MemoryKind::Device, CELL).unwrap();
         let mut line = Line::new(&device);
         line.submit(&Builder::default().dispatch(&pipeline, &[], 1, &[(&memory, 0, 4)]).build(), &[]);
     }
@@ -370,7 +375,7 @@ fn stress_devices_come_and_go_while_others_work() {
         for _ in 0..100 {
             let device = CpuDevice::open().unwrap();
             let increment = device.create_pipeline(&increment()).unwrap();
-            let cell = device.allocate(CELL).unwrap();
+            let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
             let add = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, 4)]).build();
             let mut line = Line::new(&device);
             let last = (0..20).map(|_| line.submit(&add, &[])).last().unwrap();

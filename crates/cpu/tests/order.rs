@@ -8,13 +8,13 @@ use common::{Builder, CELL, GATES, Line, fold, fresh, gate, increment, read, wai
 use std::sync::{Arc, Mutex};
 use std::thread;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, TimelinePoint};
+use thalweg_hal::{Device, MemoryKind, TimelinePoint};
 
 #[test]
 fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
     let device = CpuDevice::with_workers(3).unwrap();
     let fold = device.create_pipeline(&fold()).unwrap();
-    let cells = device.allocate(4 * CELL).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 4 * CELL).unwrap();
     let mut line = Line::new(&device);
     let mut random = fresh();
     let (mut x, mut last) = (7_u32, line.submit(&Builder::default().fill(&cells, 0, 8, 7).build(), &[]));
@@ -48,7 +48,7 @@ fn random_graph(device: &Arc<CpuDevice>, threads: usize, lists: usize) {
     const CELLS: usize = 12;
     const WORDS: usize = 16;
     let fold = device.create_pipeline(&fold()).unwrap();
-    let memory = device.allocate(CELLS as u64 * CELL).unwrap();
+    let memory = device.allocate(MemoryKind::Device, CELLS as u64 * CELL).unwrap();
     let mut random = fresh();
     let cells: Vec<Mutex<Cell>> = (0..CELLS)
         .map(|at| {
@@ -112,7 +112,7 @@ fn stress_many_queues_wait_each_for_their_own() {
     thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
-                let cell = device.allocate(4).unwrap();
+                let cell = device.allocate(MemoryKind::Device, 4).unwrap();
                 let list = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, 4)]).build();
                 let mut line = Line::new(&device);
                 for round in 1..=100 {
@@ -129,7 +129,7 @@ fn stress_many_queues_wait_each_for_their_own() {
 fn a_waiting_list_holds_up_only_its_own_queue() {
     let device = CpuDevice::with_workers(2).unwrap();
     let (gate, increment) = (device.create_pipeline(&gate()).unwrap(), device.create_pipeline(&increment()).unwrap());
-    let cells = device.allocate(3 * CELL).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 3 * CELL).unwrap();
     let add = |at: u64| Builder::default().dispatch(&increment, &[], 1, &[(&cells, at * CELL, 4)]).build();
     let (mut held, mut waiting, mut free) = (Line::new(&device), Line::new(&device), Line::new(&device));
     let blocker = Builder::default().dispatch(&gate, &0_u32.to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();
@@ -155,7 +155,7 @@ fn a_waiting_list_holds_up_only_its_own_queue() {
 fn runnable_lists_run_at_once_on_all_workers() {
     let device = CpuDevice::with_workers(3).unwrap();
     let gate = device.create_pipeline(&gate()).unwrap();
-    let cells = device.allocate(3 * CELL).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 3 * CELL).unwrap();
     let mut lines: Vec<Line> = (0..3).map(|_| Line::new(&device)).collect();
     let done: Vec<TimelinePoint> = (0..3)
         .map(|at| {

@@ -1,6 +1,6 @@
 //! The traits that a backend implements, and what it says about itself.
 
-use crate::{Command, Error, KernelSource, List, Result};
+use crate::{Command, Error, Features, KernelSource, List, Result};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -55,38 +55,34 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the list is malformed, names objects of another device, runs a list itself or takes the time; what the driver says.
     fn prepare(&self, list: &Arc<List>) -> Result<()>;
 
-    /// Allocates zeroed memory. A driver call: slow, and counted against [`Limits::max_allocations`].
+    /// Allocates memory of a kind. A driver call: slow, and counted against [`Limits::max_allocations`]. Its content is
+    /// undefined, unless [`DeviceInfo::zeroed`] says otherwise. It neither submits anything nor waits for the device.
     ///
     /// # Errors
     /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room.
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>>;
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>>;
 
-    /// Copies bytes of a memory to the host.
+    /// Copies bytes of a memory that the host sees ([`DeviceInfo::host_access`] for memory that kernels use; always for
+    /// [`MemoryKind::Host`]). It does not wait for the device: whatever the host does not see is copied by a command first.
     ///
     /// # Errors
-    /// If the range is not inside the memory, or the device is lost.
+    /// If the range is not inside the memory, the host does not see it, or the device is lost.
     ///
     /// # Safety
     /// - Every submitted command that writes the range has completed, and the host has seen it complete.
     /// - Nothing writes the range during the call.
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()>;
 
-    /// Copies bytes of the host to a memory; visible to every list submitted afterwards.
+    /// Copies bytes of the host to a memory that the host sees, as for [`read`](Self::read); visible to every list submitted
+    /// afterwards.
     ///
     /// # Errors
-    /// If the range is not inside the memory, or the device is lost.
+    /// If the range is not inside the memory, the host does not see it, or the device is lost.
     ///
     /// # Safety
     /// - Every submitted command that touches the range has completed, and the host has seen it complete.
     /// - Nothing touches the range during the call.
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()>;
-
-    /// Says that nobody will read the range before it is written again. Devices may ignore it; the mock destroys the
-    /// bytes.
-    ///
-    /// # Safety
-    /// - As for [`write`](Self::write).
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64);
 
     /// Blocks until one of the points is reached, the doorbell is rung that is listened to, the timeout is over, or the device
     /// is lost. May return early, with none of that. Returns at once if there is nothing to wait for, not even a timeout.
@@ -254,7 +250,7 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// A contiguous piece of device memory, zeroed when it was allocated. Freed when the last `Arc` is dropped; lists hold
+/// A contiguous piece of memory. Freed when the last `Arc` is dropped; lists hold
 /// one while they run.
 pub trait Memory: Send + Sync + fmt::Debug {
     /// Unique in the process, never reused.
@@ -262,6 +258,9 @@ pub trait Memory: Send + Sync + fmt::Debug {
 
     /// Size in bytes.
     fn bytes(&self) -> u64;
+
+    /// What it is for.
+    fn kind(&self) -> MemoryKind;
 
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
@@ -300,8 +299,14 @@ pub struct DeviceInfo {
     /// Which [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Lists may hold others all the same;
     /// nothing is reported of them.
     pub timestamps: Timestamps,
+    /// How the host sees memory of [`MemoryKind::Device`].
+    pub host_access: HostAccess,
+    /// Whether new memory holds zeros. Elsewhere the first list that uses it fills it.
+    pub zeroed: bool,
     /// What it can do.
     pub limits: Limits,
+    /// What kernels' forms for GPUs may use.
+    pub support: KernelSupport,
     /// Further facts for people, as name and value.
     pub details: Vec<(&'static str, String)>,
 }
@@ -331,6 +336,44 @@ impl Timestamps {
             Self::ByCommand => true,
         }
     }
+}
+
+/// What memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// What kernels use.
+    Device,
+    /// What the host reads and writes, and commands copy from and to. Kernels are not run on it.
+    Host,
+}
+
+/// How the host sees the bytes of a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAccess {
+    /// Not at all: commands copy them from and to memory of [`MemoryKind::Host`].
+    None,
+    /// Over a bus, without a cache: writing is fast, reading more than a little is not.
+    Uncached,
+    /// As its own memory.
+    Cached,
+}
+
+/// What kernels' forms for GPUs may use on a device. A kernel that uses more is refused when its pipeline is made. Where
+/// kernels run in their host form, which needs nothing, there is [none](Self::NONE) of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSupport {
+    /// What it has of what not every device has.
+    pub features: Features,
+    /// How many invocations a subgroup has; 0 where there are no subgroups. A kernel asks its own dispatch, whose subgroups
+    /// may be smaller.
+    pub subgroup_size: u32,
+    /// How many bytes of memory a workgroup has.
+    pub workgroup_bytes: u32,
+}
+
+impl KernelSupport {
+    /// Nothing.
+    pub const NONE: Self = Self { features: Features::NONE, subgroup_size: 0, workgroup_bytes: 0 };
 }
 
 /// The sorts of device.

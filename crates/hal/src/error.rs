@@ -218,10 +218,30 @@ pub enum Violation {
         /// The earlier access, in words.
         other: String,
     },
-    /// The host reads, writes or discards bytes that a submitted command may still touch.
+    /// A command, or the host, reads bytes that nothing has written since their memory was allocated.
+    #[error("command {command} reads byte {byte} of memory {memory}, which nothing has written")]
+    Unwritten {
+        /// Index of the command in its list; 0 for the host.
+        command: usize,
+        /// The memory's id.
+        memory: u64,
+        /// The first such byte.
+        byte: u64,
+    },
+    /// The host reads or writes memory that it does not see.
+    #[error(
+        "the host {access} memory {memory}, which it does not see; copy to or from memory of the kind `Host` by a command"
+    )]
+    NotVisible {
+        /// "reads" or "writes".
+        access: &'static str,
+        /// The memory's id.
+        memory: u64,
+    },
+    /// The host reads or writes bytes that a submitted command may still touch.
     #[error("the host {access} bytes {start}..{end} of memory {memory} while {other} may still be running")]
     HostAccess {
-        /// "reads", "writes" or "discards".
+        /// "reads" or "writes".
         access: &'static str,
         /// The memory's id.
         memory: u64,

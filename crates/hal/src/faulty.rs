@@ -32,8 +32,8 @@ mod timeline;
 pub use plan::{Counts, Delays, Plan, Strike};
 
 use crate::{
-    Command, Device, DeviceInfo, Doorbell, Error, KernelSource, List, Listener, Memory, Pipeline, Queue, Result,
-    Submission, Timeline, TimelinePoint,
+    Command, Device, DeviceInfo, Doorbell, Error, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue,
+    Result, Submission, Timeline, TimelinePoint,
 };
 use injector::{Fault, Injector};
 use reports::Rewrite;
@@ -167,11 +167,11 @@ impl Device for Faulty {
         self.shared.inner.prepare(list)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         if self.shared.admit(Fault::DelayedAllocation)?.strikes(Fault::Allocation) {
             return Err(Error::OutOfMemory { device: self.info().name.clone(), bytes });
         }
-        self.shared.inner.allocate(bytes)
+        self.shared.inner.allocate(kind, bytes)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -184,13 +184,6 @@ impl Device for Faulty {
         drop(self.shared.alive()?);
         // SAFETY: passed on to the caller.
         unsafe { self.shared.inner.write(memory, offset, from) }
-    }
-
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        if self.shared.alive().is_ok() {
-            // SAFETY: passed on to the caller.
-            unsafe { self.shared.inner.discard(memory, offset, bytes) }
-        }
     }
 
     fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {

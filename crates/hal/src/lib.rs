@@ -18,10 +18,14 @@
 //!   barriers say where it stands.
 //! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is not
 //!   asked to notice when it is passed.
-//! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings.
-//!   Element offsets and strides travel in the parameters.
-//! - **Host access is explicit.** [`Device::read`] and [`Device::write`] are the only ways to a memory's bytes, so a
-//!   wrapper sees them too.
+//! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings, because its
+//!   indices are clamped, or because whoever declared it has promised so ([`Wgsl::unchecked`]). Element offsets and strides
+//!   travel in the parameters.
+//! - **Kernels say what they use.** A module gets what it declares of what not every device has ([`Features`]), and a device
+//!   refuses a pipeline for what it lacks ([`DeviceInfo::support`]).
+//! - **Transfers are commands.** Memory has a kind ([`MemoryKind`]): what kernels use, and what the host reads and writes.
+//!   Copies between the two, and the zeros of new memory, are commands like others. [`Device::read`] and [`Device::write`]
+//!   are the only ways of the host to a memory's bytes, and reach only what it sees.
 //!
 //! # What is behind the calls
 //!
@@ -35,14 +39,13 @@
 //! | [`Device::create_doorbell`] | a counter | a `VkSemaphore` that `vkSignalSemaphore` raises | a counter |
 //! | [`Device::create_pipeline`] | takes the host form | WGSL to SPIR-V (`shader`), `vkCreateComputePipelines` with a `VkPipelineCache` kept on disk | WGSL to Metal's language, `newLibraryWithSource:options:error:`, `newComputePipelineStateWithFunction:error:`; `MTLBinaryArchive` on disk |
 //! | [`Device::prepare`] | nothing | a command buffer that stays with the list | nothing: a command buffer runs once; an `MTLIndirectCommandBuffer` could be kept |
-//! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, filled with zeros | a buffer of an `MTLHeap` with untracked hazards, shared with the host, filled with zeros |
-//! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else a `VkBuffer` for staging, `vkCmdCopyBuffer` and a `VkFence` | a copy from and to `contents` |
-//! | [`Device::discard`] | nothing | nothing | nothing: `setPurgeableState:` is for whole buffers |
+//! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, of a memory type for its kind | a buffer of an `MTLHeap` with untracked hazards, shared with the host |
+//! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else an error | a copy from and to `contents` |
 //! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | a condition variable of the device |
 //! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
 //! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
 //! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
-//! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `dispatchThreadgroups:threadsPerThreadgroup:` |
+//! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `setThreadgroupMemoryLength:atIndex:` for each variable of the workgroup, `dispatchThreadgroups:threadsPerThreadgroup:` |
 //! | [`Command::Copy`], [`Command::Fill`] | a copy, a loop | `vkCmdCopyBuffer`, `vkCmdFillBuffer` | `MTLBlitCommandEncoder`; it fills with one byte only, so a kernel fills with words |
 //! | [`Command::Run`] | its commands, one after the other | `vkCmdExecuteCommands` of a secondary command buffer if the list was prepared, else its commands encoded in place | its commands encoded in place |
 //! | [`Command::Barrier`] | nothing: commands run in order | `vkCmdPipelineBarrier` with a memory barrier | `memoryBarrierWithScope:` inside an encoder, an `MTLFence` between two |
@@ -58,7 +61,7 @@
 //! # Doubles
 //!
 //! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, takes few lists if told so,
-//! and destroys discarded bytes. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
+//! and hands out memory full of NaN. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
 //! [`faulty`] wraps any device and takes protections out, to show that something then notices.
 
 mod command;
@@ -76,9 +79,12 @@ pub mod validate;
 
 pub use command::{Access, Binding, Command, Span};
 pub use device::{
-    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Doorbell, Limits, Listener, MAX_BINDINGS, MAX_PARAMETER_BYTES,
-    Memory, Pipeline, Queue, Report, Reported, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
+    BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSupport, Limits, Listener,
+    MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline,
+    TimelinePoint, Timestamps, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
-pub use kernel::{Bounds, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl};
+pub use kernel::{
+    Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl, WgslModule,
+};
 pub use list::{List, PARAMETER_ALIGNMENT, Prepared, Step};

@@ -9,7 +9,9 @@
 //! - a list that has run is signalled late, and streams advance out of step;
 //! - a timestamp is a command like others, and taken when its turn comes, or skipped ([`MockConfig::timestamps`]);
 //! - a list more than [`MockConfig::lists_in_flight`] is refused;
-//! - discarded bytes are destroyed at once.
+//! - new memory is full of NaN if told so ([`MockConfig::zeroed`]), and so are always bytes that a kernel is about to write ([`Access::Write`](crate::Access::Write)):
+//!   what it had to write and did not, or reads before it has written it, is seen;
+//! - if told so, the host sees only memory of its own kind ([`MockConfig::host_access`]).
 //!
 //! It has no thread. It advances only while somebody waits, polls or submits, by a random number of steps, so a program
 //! that would need the device to be fast, or slow, finds out. The order is drawn from a seed: the same single-threaded
@@ -21,8 +23,8 @@ mod tests;
 mod timeline;
 
 use crate::{
-    Device, DeviceInfo, DeviceKind, Doorbell, Error, KernelSource, Limits, List, Listener, Memory, Pipeline, Queue,
-    Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
+    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
 };
 use schedule::State;
 use std::any::Any;
@@ -31,8 +33,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use timeline::{MockTimeline, peek};
 
-/// The pattern that discarded bytes are filled with: a NaN as f32, far out of range as an index.
-const POISON: u8 = 0xff;
+/// The pattern of undefined bytes: a NaN as f32, far out of range as an index.
+pub(crate) const POISON: u8 = 0xff;
 /// How long `wait_any` leaves the device alone before it takes a step: long enough that work piles up.
 const IDLE: Duration = Duration::from_millis(1);
 
@@ -51,6 +53,19 @@ pub struct MockConfig {
     pub lists_in_flight: u64,
     /// Where it takes the time.
     pub timestamps: Timestamps,
+    /// How the host sees the memory that kernels use.
+    pub host_access: HostAccess,
+    /// Whether new memory holds zeros, and not NaN.
+    pub zeroed: bool,
+}
+
+impl MockConfig {
+    /// As a GPU with memory of its own that the host does not see: what is in new memory is undefined, there is one hardware
+    /// queue, and few allocations.
+    pub fn discrete(seed: u64) -> Self {
+        let host_access = HostAccess::None;
+        Self { seed, queues: 1, max_allocations: 3072, host_access, zeroed: false, ..Self::default() }
+    }
 }
 
 impl Default for MockConfig {
@@ -62,6 +77,8 @@ impl Default for MockConfig {
             max_allocations: 1 << 16,
             lists_in_flight: u64::MAX,
             timestamps: Timestamps::ByCommand,
+            host_access: HostAccess::Cached,
+            zeroed: true,
         }
     }
 }
@@ -105,7 +122,10 @@ impl MockDevice {
             kind: DeviceKind::Mock,
             parallelism: queues as u32,
             timestamps: config.timestamps,
+            host_access: config.host_access,
+            zeroed: config.zeroed,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Shared {
@@ -122,6 +142,13 @@ impl MockDevice {
     pub fn allocated(&self) -> (u64, u64) {
         let allocated = self.shared.allocated();
         (allocated.bytes, allocated.memories)
+    }
+
+    fn check_visible(&self, access: &'static str, memory: &Arc<dyn Memory>) -> Result<()> {
+        if self.info.host_access == HostAccess::None && memory.kind() == MemoryKind::Device {
+            return Err(Violation::NotVisible { access, memory: memory.id() }.into());
+        }
+        Ok(())
     }
 }
 
@@ -151,20 +178,25 @@ impl Device for MockDevice {
         Ok(list.check_inner(&self.info.limits)?)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         let shared = &self.shared;
         let mut allocated = shared.allocated();
         let (total, limits) = (allocated.bytes.checked_add(bytes), &self.info.limits);
         if total.is_none_or(|total| total > limits.memory_bytes) || allocated.memories >= limits.max_allocations {
             return Err(Error::OutOfMemory { device: self.info.name.clone(), bytes });
         }
-        let memory = host::HostMemory::new(bytes, &self.info.name)?;
+        let memory = host::HostMemory::new(kind, bytes, &self.info.name)?;
+        if !self.info.zeroed {
+            // SAFETY: nobody else knows the memory yet.
+            unsafe { memory.slice_mut(0, bytes)? }.fill(POISON);
+        }
         allocated.bytes += bytes;
         allocated.memories += 1;
         Ok(Arc::new(MockMemory { memory, shared: Arc::clone(shared) }))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
+        self.check_visible("reads", memory)?;
         let _exclusive = self.shared.lock();
         let memory = host::memory(&**memory, &self.info.name)?;
         // SAFETY: every access to the device's bytes happens under its lock.
@@ -173,20 +205,12 @@ impl Device for MockDevice {
     }
 
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
+        self.check_visible("writes", memory)?;
         let _exclusive = self.shared.lock();
         let memory = host::memory(&**memory, &self.info.name)?;
         // SAFETY: as in `read`.
         unsafe { memory.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
         Ok(())
-    }
-
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        let _exclusive = self.shared.lock();
-        let memory = host::memory(&**memory, &self.info.name);
-        // SAFETY: as in `read`.
-        if let Some(bytes) = memory.ok().and_then(|memory| unsafe { memory.slice_mut(offset, bytes) }.ok()) {
-            bytes.fill(POISON);
-        }
     }
 
     fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
@@ -305,6 +329,9 @@ impl Memory for MockMemory {
     }
     fn bytes(&self) -> u64 {
         self.memory.bytes()
+    }
+    fn kind(&self) -> MemoryKind {
+        self.memory.kind()
     }
     /// The host memory inside, which is what runs commands.
     fn as_any(&self) -> &dyn Any {

@@ -9,7 +9,9 @@ use bytemuck::Pod;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, Queue, Reported, Span, Submission};
+use thalweg_hal::{
+    Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Reported, Span, Submission,
+};
 use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
 use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
 use thalweg_kernels::linear::{LINEAR_WIDE, LINEAR_WIDE_F16, packed_len};
@@ -39,7 +41,7 @@ impl Bench {
         list.pipelines.push(self.device.create_pipeline(source)?);
         list.params.extend_from_slice(bytemuck::bytes_of(params));
         for (at, (bytes, access)) in bytes.iter().zip(source.bindings.iter()).enumerate() {
-            let memory = self.device.allocate(*bytes as u64)?;
+            let memory = self.device.allocate(MemoryKind::Device, *bytes as u64)?;
             if at == 1 && !offsets.is_empty() {
                 // SAFETY: nothing else has seen the memory.
                 unsafe { self.device.write(&memory, 0, bytemuck::cast_slice(offsets))? };

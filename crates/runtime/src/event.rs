@@ -97,8 +97,13 @@ impl Event {
     /// # Errors
     /// [`Error::Timeout`], or that the device is lost or closed.
     pub fn synchronize(&self, timeout: Option<Duration>) -> Result<()> {
+        self.wait(Patience::of(timeout))
+    }
+
+    /// The same, as long as the patience lasts.
+    pub(crate) fn wait(&self, patience: Patience) -> Result<()> {
         life::check_fork()?;
-        self.core().wait(self.stream, self.value, Patience::of(timeout))
+        self.core().wait(self.stream, self.value, patience)
     }
 
     /// As [`synchronize`](Self::synchronize), for async tasks: a future that keeps no thread waiting, on any executor. The

@@ -23,7 +23,6 @@
 //! - Stop a list, or end a wait in the driver early: waits look every millisecond whether they were interrupted.
 //! - Know that a list has run without asking. What a list holds is let go of when its timeline is next asked or dropped; a
 //!   device that is dropped while lists run stays open, with their memory, unless something new is made on it later.
-//! - [`Device::discard`](thalweg_hal::Device::discard) does nothing.
 //!
 //! # Locks
 //!
@@ -33,7 +32,6 @@
 //! | timeline | lists not collected, reports | nothing |
 //! | doorbell | its count, for one call that signals it | nothing |
 //! | slots | one queue's free slots | nothing |
-//! | transfers | free staging slots | nothing |
 //! | orphans | what was dropped before the device was done with it | nothing |
 //! | semaphores | those whose timelines are gone | nothing |
 //! | pipeline cache | its file | nothing |
@@ -43,15 +41,17 @@
 //! # Environment
 //!
 //! `THALWEG_VULKAN_VALIDATION=1` turns Khronos' validation layers on; `THALWEG_CACHE_DIR` says where compiled pipelines are
-//! kept.
+//! kept; `THALWEG_VULKAN_DISCRETE=1` has every device behave as a laptop's discrete GPU ([`Options`]).
 
 mod adapter;
 mod bus;
 mod cache;
 mod context;
 mod device;
+mod discrete;
 mod instance;
 mod memory;
+mod options;
 mod pipeline;
 mod prepared;
 mod queue;
@@ -60,11 +60,11 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timeline;
-mod transfer;
 
 pub use adapter::{Adapter, adapters, best};
 pub use device::VulkanDevice;
 pub use instance::validation_messages;
+pub use options::Options;
 
 use ash::vk;
 use thalweg_hal::Error;

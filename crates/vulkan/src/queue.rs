@@ -95,7 +95,7 @@ impl Queue for VulkanQueue {
             .push_next(&mut timelines);
         // SAFETY: the command buffer is recorded, and the value rises, by the caller's promise. The timeline holds what the
         // list uses, the semaphores it waits for included, until it has run.
-        match unsafe { context.submit(self.hardware, &info, vk::Fence::null()) } {
+        match unsafe { context.submit(self.hardware, &info) } {
             Ok(()) => {
                 timeline.submitted(value);
                 Ok(())

@@ -2,13 +2,13 @@
 //! again once the list has run.
 
 use crate::context::Context;
-use crate::memory::{Buffer, Use};
+use crate::memory::Buffer;
 use crate::pipeline::VulkanPipeline;
 use crate::sync::lock;
 use ash::vk;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use thalweg_hal::{Command, Error, KernelFailure, List, Report, Reported, Result};
+use thalweg_hal::{Command, Error, KernelFailure, List, MemoryKind, Report, Reported, Result};
 
 /// Words that a kernel has for a failure: which, and a number of its own.
 const FAILURE_BYTES: u64 = 8;
@@ -112,7 +112,7 @@ impl Slot {
         let needed = failure_bytes(context, list);
         if needed > 0 {
             if self.failures.as_ref().is_none_or(|buffer| buffer.bytes() < needed) {
-                self.failures = Some(Buffer::new(context, needed.next_power_of_two(), Use::Host)?);
+                self.failures = Some(Buffer::new(context, needed.next_power_of_two(), MemoryKind::Host)?);
             }
             let mapped = self.failures.as_ref().and_then(Buffer::mapped);
             let Some(mapped) = mapped else {

@@ -26,7 +26,7 @@ pub fn kernel(name: &'static str, bindings: &'static [Access], params_bytes: u32
 pub fn fold() -> KernelSource {
     kernel("fold", &[Access::ReadWrite, Access::Read], 4, |call| {
         let factor: u32 = call.params()?;
-        let y = &call.inputs.get::<u32>(1)?[call.items.start as usize..call.items.end as usize];
+        let y = &call.inputs.get::<u32>(0)?[call.items.start as usize..call.items.end as usize];
         for (x, y) in call.outputs.get::<u32>(0)?.iter_mut().zip(y) {
             *x = x.wrapping_mul(factor).wrapping_add(*y);
         }

@@ -1,7 +1,8 @@
 //! What the device has been given, and what it does with it, step by step.
 
+use super::POISON;
 use super::timeline::MockTimeline;
-use crate::{Command, List, Reported, Timestamps, host};
+use crate::{Access, Command, List, Reported, Timestamps, host};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +139,7 @@ impl State {
                     }
                     return true;
                 }
+                poison_outputs(list, command, device);
                 // SAFETY: every access to the device's bytes happens under its lock, which the caller holds; the list
                 // was checked when it was submitted.
                 let result = unsafe { host::execute(list, command, 0..host::items(command), device) };
@@ -147,6 +149,19 @@ impl State {
             }
         }
         true
+    }
+}
+
+/// Makes the bytes undefined that a kernel says it writes without reading them.
+fn poison_outputs(list: &List, command: &Command, device: &str) {
+    if !matches!(command, Command::Dispatch { .. }) {
+        return;
+    }
+    for binding in list.bindings_of(command).iter().filter(|binding| binding.access == Access::Write) {
+        let memory = host::memory(&*list.memories[binding.memory as usize], device);
+        // SAFETY: as for the command itself, which writes them next.
+        let bytes = memory.ok().and_then(|memory| unsafe { memory.slice_mut(binding.offset, binding.bytes) }.ok());
+        bytes.into_iter().for_each(|bytes| bytes.fill(POISON));
     }
 }
 

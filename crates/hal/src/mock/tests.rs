@@ -19,7 +19,7 @@ static TWICE_PLUS: KernelSource = KernelSource {
 
 fn twice_plus(call: &mut HostCall<'_>) -> Result<(), KernelFailure> {
     let from = call.inputs.get::<u32>(0)?[0];
-    call.outputs.get::<u32>(1)?.iter_mut().for_each(|to| *to = to.wrapping_mul(2).wrapping_add(from));
+    call.outputs.get::<u32>(0)?.iter_mut().for_each(|to| *to = to.wrapping_mul(2).wrapping_add(from));
     Ok(())
 }
 
@@ -46,7 +46,7 @@ impl Bench {
     }
 
     fn on(device: Arc<MockDevice>) -> Self {
-        let memories: Vec<_> = (0..3).map(|_| device.allocate(BYTES).unwrap()).collect();
+        let memories: Vec<_> = (0..3).map(|_| device.allocate(MemoryKind::Device, BYTES).unwrap()).collect();
         for (memory, value) in memories.iter().zip([1u32, 2, 0]) {
             // SAFETY: nothing is submitted.
             unsafe { device.write(memory, 0, &value.to_ne_bytes()).unwrap() };
@@ -188,12 +188,12 @@ fn nothing_completes_until_somebody_asks_and_asking_ends() {
 #[test]
 fn memory_is_bounded_in_bytes_and_count_and_given_back() {
     let device = MockDevice::new(MockConfig { memory_bytes: 1000, max_allocations: 2, ..MockConfig::default() });
-    let first = device.allocate(600).unwrap();
-    assert!(matches!(device.allocate(401), Err(Error::OutOfMemory { bytes: 401, .. })));
-    let _second = device.allocate(100).unwrap();
-    assert!(device.allocate(1).is_err(), "a third allocation");
+    let first = device.allocate(MemoryKind::Device, 600).unwrap();
+    assert!(matches!(device.allocate(MemoryKind::Device, 401), Err(Error::OutOfMemory { bytes: 401, .. })));
+    let _second = device.allocate(MemoryKind::Device, 100).unwrap();
+    assert!(device.allocate(MemoryKind::Device, 1).is_err(), "a third allocation");
     drop(first);
-    device.allocate(900).unwrap();
+    device.allocate(MemoryKind::Device, 900).unwrap();
 }
 
 #[test]

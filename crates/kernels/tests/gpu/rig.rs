@@ -4,7 +4,8 @@ use bytemuck::Pod;
 use std::collections::HashMap;
 use std::sync::Arc;
 use thalweg_hal::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, Pipeline, Queue, Reported, Span, Submission,
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Reported, Span,
+    Submission,
 };
 use thalweg_kernels::testing::{run, run_in_place};
 
@@ -92,7 +93,7 @@ impl Rig {
 
     fn bind(&self, list: &mut List, access: Access, bytes: &[u8]) {
         let fenced = [&[FENCE_BYTE; FENCE], bytes, &[FENCE_BYTE; FENCE]].concat();
-        let memory: Arc<dyn Memory> = self.device.allocate(fenced.len() as u64).unwrap();
+        let memory: Arc<dyn Memory> = self.device.allocate(MemoryKind::Device, fenced.len() as u64).unwrap();
         // SAFETY: nothing else has seen the memory.
         unsafe { self.device.write(&memory, 0, &fenced).unwrap() };
         let (at, offset, bytes) = (list.memories.len() as u32, FENCE as u64, bytes.len() as u64);

@@ -27,7 +27,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use thalweg_hal::Timestamps;
+use thalweg_hal::{MemoryKind, Timestamps};
 
 /// An order of operations on a device. Operations of one stream take effect in the order in which they were recorded;
 /// operations of different streams may overlap, except where one uses what the other wrote.
@@ -153,15 +153,11 @@ impl Stream {
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn allocate(&self, bytes: u64) -> Result<Storage> {
-        self.allocate_for(bytes, Purpose::Commands)
-    }
-
-    pub(crate) fn allocate_for(&self, bytes: u64, purpose: Purpose) -> Result<Storage> {
         self.device().check()?;
         if let Some(capture) = &self.capture {
             return Storage::captured_in(&self.lease, capture, bytes, false);
         }
-        allocate(&self.lease, bytes, purpose, self.patience())
+        allocate(&self.lease, MemoryKind::Device, bytes, Purpose::Commands, self.patience())
     }
 
     /// Records an operation. Does not wait for the device, except for a credit when it is to submit a list and there are as

@@ -12,13 +12,14 @@ use super::recorder::{Hazards, Locked, Point, Recorder, Work, distinct_hazards};
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
 use crate::graph::Replay;
-use crate::hazard::Use;
+use crate::hazard::Write;
 #[cfg(test)]
 use crate::hazard::{Hazard, Uses};
 use crate::memory::Operand;
 use crate::patience::Patience;
 use crate::sync::atomic::Ordering;
 use smallvec::SmallVec;
+use std::sync::Arc;
 use thalweg_hal::{Access, BINDING_ALIGNMENT, MAX_BINDINGS};
 
 /// After this many commands, the barrier at the start included, an idle stream hands over its list.
@@ -71,14 +72,40 @@ pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>
     Ok(())
 }
 
+/// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went. One that
+/// `continues` another adds to what that wrote: the bytes fail if either does.
+pub(crate) fn transfer(
+    core: &DeviceCore,
+    stream: &StreamCore,
+    name: &'static str,
+    operands: &[Operand<'_>; 2],
+    continues: bool,
+    patience: Patience,
+) -> Result<Write> {
+    let span = core.profile.begin_operation();
+    core.life.check_open()?;
+    let mut hazards = Hazards::new();
+    distinct_hazards(operands, &mut hazards)?;
+    if continues {
+        let written = hazards.iter_mut().filter(|(_, access, _)| access.writes());
+        written.for_each(|(_, access, _)| *access = Access::ReadWrite);
+    }
+    let write = in_order(core, stream, &hazards, patience, |recorder, locked| {
+        let by = recorder.append(&Work::Copy, operands, locked, core, span.state);
+        Write { by, outcome: Arc::clone(recorder.outcome()) }
+    })?;
+    span.recorded(name, write.by);
+    Ok(write)
+}
+
 /// Has `append` append to a stream's list while the hazards are held and everything that they tell to come after is submitted.
-fn in_order<'a>(
+fn in_order<'a, T>(
     core: &DeviceCore,
     stream: &StreamCore,
     hazards: &Hazards<'a>,
     patience: Patience,
-    append: impl FnOnce(&mut Recorder, &mut [Locked<'a>]) -> Use,
-) -> Result<Use> {
+    append: impl FnOnce(&mut Recorder, &mut [Locked<'a>]) -> T,
+) -> Result<T> {
     let mut locked = SmallVec::new();
     lock(hazards, patience, &mut locked)?;
     for Locked { access, uses, .. } in &locked {
@@ -95,12 +122,12 @@ fn in_order<'a>(
         return Err(Error::Closed);
     }
     let before = recorder.len();
-    let by = append(&mut recorder, &mut locked);
+    let appended = append(&mut recorder, &mut locked);
     let after = recorder.len();
     drop(recorder);
     drop(locked);
     hand_over(core, stream, before, after, patience);
-    Ok(by)
+    Ok(appended)
 }
 
 /// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being submitted
@@ -210,8 +237,8 @@ pub(crate) fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]
             _ => return malformed("a copy reads one operand and writes another of the same length"),
         },
         Work::Fill(_) => match operands {
-            [to] if to.access == Access::Write && to.bytes % 4 == 0 => {}
-            _ => return malformed("a fill writes one operand of whole 32-bit words"),
+            [to] if to.access == Access::Write => {}
+            _ => return malformed("a fill writes one operand"),
         },
     }
     check_operands(operation, core, operands)

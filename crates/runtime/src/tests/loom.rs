@@ -22,8 +22,8 @@ use thalweg_hal::host::{HostMemory, HostPipeline};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, Pipeline, Queue, Report, Result, Submission,
-    Timeline, TimelinePoint,
+    Access, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Report, Result,
+    Submission, Timeline, TimelinePoint,
 };
 
 /// Preemptions in one execution of two threads. The races that we know of need two.
@@ -108,8 +108,8 @@ impl thalweg_hal::Device for Silent {
     fn prepare(&self, _: &Arc<List>) -> Result<()> {
         Ok(())
     }
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        Ok(Arc::new(HostMemory::new(bytes, "silent")?))
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
+        Ok(Arc::new(HostMemory::new(kind, bytes, "silent")?))
     }
     unsafe fn read(&self, _: &Arc<dyn Memory>, _: u64, _: &mut [u8]) -> Result<()> {
         Ok(())
@@ -117,7 +117,6 @@ impl thalweg_hal::Device for Silent {
     unsafe fn write(&self, _: &Arc<dyn Memory>, _: u64, _: &[u8]) -> Result<()> {
         Ok(())
     }
-    unsafe fn discard(&self, _: &Arc<dyn Memory>, _: u64, _: u64) {}
     /// As `wait`, for the first that may be waited for.
     fn wait_any(&self, points: &[TimelinePoint], _: Option<&Listener>, _: Option<Duration>) -> Result<()> {
         match points.first() {

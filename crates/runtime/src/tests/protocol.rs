@@ -4,6 +4,7 @@ use super::world::{BYTES, Known, faulty, mock, streams};
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_hal::MemoryKind;
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 
@@ -378,8 +379,8 @@ impl thalweg_hal::Device for Reluctant {
     fn prepare(&self, list: &Arc<thalweg_hal::List>) -> thalweg_hal::Result<()> {
         self.inner.prepare(list)
     }
-    fn allocate(&self, bytes: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Memory>> {
-        self.inner.allocate(bytes)
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Memory>> {
+        self.inner.allocate(kind, bytes)
     }
     unsafe fn read(
         &self,
@@ -393,10 +394,6 @@ impl thalweg_hal::Device for Reluctant {
     unsafe fn write(&self, memory: &Arc<dyn thalweg_hal::Memory>, offset: u64, from: &[u8]) -> thalweg_hal::Result<()> {
         // SAFETY: passed on to the caller.
         unsafe { self.inner.write(memory, offset, from) }
-    }
-    unsafe fn discard(&self, memory: &Arc<dyn thalweg_hal::Memory>, offset: u64, bytes: u64) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.inner.discard(memory, offset, bytes) }
     }
     fn wait_any(
         &self,

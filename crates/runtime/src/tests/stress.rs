@@ -561,6 +561,14 @@ fn stress_sharing_on_vulkan_under_the_validator() {
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
+/// As on a laptop's discrete GPU: the host does not see the memory, and all streams share one queue.
+#[test]
+fn stress_sharing_on_a_discrete_device_under_the_validator() {
+    let Some(device) = thalweg_vulkan::testing::discrete() else { return };
+    sharing(|_| Arc::<thalweg_vulkan::VulkanDevice>::clone(&device), 1);
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
 /// 16 threads on 4 streams, under the validator.
 fn sharing(inner: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>, rounds: usize) {
     for _ in 0..rounds {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, Pipeline, Queue, Report, Result, Submission,
-    Timeline, TimelinePoint,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Report, Result,
+    Submission, Timeline, TimelinePoint,
 };
 
 /// A device of the driver.
@@ -130,9 +130,9 @@ impl Device for Driver {
         self.inner.prepare(list)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         called("allocate");
-        Ok(Arc::new(DriverMemory(self.inner.allocate(bytes)?)))
+        Ok(Arc::new(DriverMemory(self.inner.allocate(kind, bytes)?)))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -145,12 +145,6 @@ impl Device for Driver {
         called("write");
         // SAFETY: passed on to the caller.
         unsafe { self.inner.write(memory, offset, from) }
-    }
-
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        called("discard");
-        // SAFETY: passed on to the caller.
-        unsafe { self.inner.discard(memory, offset, bytes) }
     }
 
     fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
@@ -259,6 +253,9 @@ impl Memory for DriverMemory {
     }
     fn bytes(&self) -> u64 {
         self.0.bytes()
+    }
+    fn kind(&self) -> MemoryKind {
+        self.0.kind()
     }
     /// The memory inside, which is what runs commands.
     fn as_any(&self) -> &dyn Any {

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Doorbell, KernelSource, Limits, List, Listener, Memory, Pipeline, Queue, Report,
-    Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
+    Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSource, KernelSupport, Limits, List, Listener, Memory,
+    MemoryKind, Pipeline, Queue, Report, Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
 };
 
 const NAME: &str = "null";
@@ -58,7 +58,17 @@ impl NullDevice {
             max_lists_in_flight: u64::MAX,
         };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
-        let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: Timestamps::None, details: Vec::new() };
+        let info = DeviceInfo {
+            name,
+            kind,
+            parallelism: 1,
+            limits,
+            support: KernelSupport::NONE,
+            timestamps: Timestamps::None,
+            host_access: HostAccess::Cached,
+            zeroed: true,
+            details: Vec::new(),
+        };
         Arc::new(Self {
             info,
             completion,
@@ -105,9 +115,9 @@ impl Device for NullDevice {
         Ok(())
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         self.allocated.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(HostMemory::new(bytes, NAME)?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, NAME)?))
     }
 
     unsafe fn read(&self, from: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -121,8 +131,6 @@ impl Device for NullDevice {
         unsafe { memory(&**to, NAME)?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
         Ok(())
     }
-
-    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
 
     fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
         let watched = || points.iter().filter_map(|point| point.timeline.as_any().downcast_ref::<NullTimeline>());

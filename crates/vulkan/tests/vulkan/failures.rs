@@ -3,7 +3,7 @@
 use crate::Test;
 use crate::rig::{Builder, Line, kernel, wait, write};
 use std::sync::Arc;
-use thalweg_hal::{Access, Device, Error, KernelSource, Reported, Timestamps};
+use thalweg_hal::{Access, Device, Error, KernelSource, MemoryKind, Reported, Timestamps};
 use thalweg_vulkan::VulkanDevice;
 
 pub const TESTS: &[(&str, Test)] = &[
@@ -34,7 +34,7 @@ fn picky() -> KernelSource {
 
 fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&picky()).unwrap();
-    let memory = device.allocate(1 << 16).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 16).unwrap();
     let mut line = Line::new(device);
     let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..10 {
@@ -64,7 +64,8 @@ fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
 /// Also when it runs again before the last time is over, on several queues, by itself and in other lists.
 fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&picky()).unwrap();
-    let (memory, counter) = (device.allocate(256).unwrap(), device.allocate(256).unwrap());
+    let (memory, counter) =
+        (device.allocate(MemoryKind::Device, 256).unwrap(), device.allocate(MemoryKind::Device, 256).unwrap());
     let advance = device.create_pipeline(&crate::rig::advance()).unwrap();
     write(device, &memory, 0, &[3]);
     let list = Builder::default()
@@ -119,7 +120,7 @@ fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
 
 fn an_empty_binding_is_refused(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&picky()).unwrap();
-    let memory = device.allocate(256).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 256).unwrap();
     let mut line = Line::new(device);
     let list = Builder::default().dispatch(&pipeline, &[], [1, 1, 1], &[(&memory, 0, 0)]).build();
     assert!(matches!(line.try_submit(&list, &[]), Err(Error::Invalid(_))));
@@ -128,7 +129,7 @@ fn an_empty_binding_is_refused(device: &Arc<VulkanDevice>) {
 
 fn an_allocation_larger_than_the_device_is_refused(device: &Arc<VulkanDevice>) {
     for bytes in [device.info().limits.memory_bytes + (1 << 30), u64::MAX / 2, u64::MAX] {
-        let refused = device.allocate(bytes);
+        let refused = device.allocate(MemoryKind::Device, bytes);
         assert!(matches!(refused, Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes), "{refused:?}");
     }
 }

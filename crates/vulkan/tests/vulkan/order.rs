@@ -4,7 +4,7 @@ use crate::Test;
 use crate::rig::{Builder, Line, advance, advanced, random, wait, words, write};
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Device, Error, Listener, Reported, TimelinePoint, Timestamps};
+use thalweg_hal::{Device, Error, Listener, MemoryKind, Reported, TimelinePoint, Timestamps};
 use thalweg_vulkan::{VulkanDevice, adapters, best};
 
 pub const TESTS: &[(&str, Test)] = &[
@@ -20,7 +20,7 @@ pub const TESTS: &[(&str, Test)] = &[
 
 fn lists_wait_for_each_other(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&advance()).unwrap();
-    let memory = device.allocate(4096).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 4096).unwrap();
     let mut random = random();
     let mut lines: Vec<Line> = (0..device.info().parallelism as usize + 3).map(|_| Line::new(device)).collect();
     let (mut expected, mut last) = (0, Vec::<TimelinePoint>::new());
@@ -77,7 +77,7 @@ fn an_interrupt_ends_waits(device: &Arc<VulkanDevice>) {
 }
 
 fn timestamps_rise(device: &Arc<VulkanDevice>) {
-    let memory = device.allocate(1 << 20).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 20).unwrap();
     let mut line = Line::new(device);
     let mut last = Duration::ZERO;
     for _ in 0..5 {
@@ -98,7 +98,7 @@ fn timestamps_rise(device: &Arc<VulkanDevice>) {
 }
 
 fn command_buffers_are_used_again(device: &Arc<VulkanDevice>) {
-    let memory = device.allocate(256).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 256).unwrap();
     let mut line = Line::new(device);
     for pattern in 0..2000 {
         let signal = line.submit(&Builder::default().barrier().fill((&memory, 0, 256), pattern).build(), &[]);
@@ -116,7 +116,7 @@ fn objects_of_another_device_are_refused(device: &Arc<VulkanDevice>) {
     let adapters = adapters().unwrap();
     let other = VulkanDevice::open(&adapters[best(&adapters).unwrap()]).unwrap();
     let foreign = |result| matches!(result, Err(Error::ForeignObject { .. }));
-    let memory = other.allocate(256).unwrap();
+    let memory = other.allocate(MemoryKind::Device, 256).unwrap();
     // SAFETY: nothing uses the memory.
     assert!(foreign(unsafe { device.read(&memory, 0, &mut [0; 4]) }));
     // SAFETY: as above.
@@ -126,7 +126,7 @@ fn objects_of_another_device_are_refused(device: &Arc<VulkanDevice>) {
     let elsewhere = TimelinePoint { timeline: Arc::clone(other.create_queue().unwrap().timeline()), value: 0 };
     assert!(foreign(line.try_submit(&Builder::default().build(), std::slice::from_ref(&elsewhere))));
     let pipeline = other.create_pipeline(&advance()).unwrap();
-    let own = device.allocate(256).unwrap();
+    let own = device.allocate(MemoryKind::Device, 256).unwrap();
     let list = Builder::default().dispatch(&pipeline, &[0; 4], [64, 1, 1], &[(&own, 0, 256)]).build();
     assert!(foreign(line.try_submit(&list, &[])));
     assert!(foreign(device.wait_any(&[elsewhere], None, None)));
@@ -138,7 +138,7 @@ fn objects_of_another_device_are_refused(device: &Arc<VulkanDevice>) {
 fn what_is_dropped_while_it_runs_runs_to_its_end(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&advance()).unwrap();
     for _ in 0..20 {
-        let memory = device.allocate(1 << 22).unwrap();
+        let memory = device.allocate(MemoryKind::Device, 1 << 22).unwrap();
         let mut line = Line::new(device);
         let mut builder = Builder::default();
         for salt in 0..8u32 {
@@ -152,7 +152,7 @@ fn what_is_dropped_while_it_runs_runs_to_its_end(device: &Arc<VulkanDevice>) {
     // A device as a whole, too. It is gone or stays open; neither may end the process.
     let adapters = adapters().unwrap();
     let other = VulkanDevice::open(&adapters[best(&adapters).unwrap()]).unwrap();
-    let memory = other.allocate(1 << 22).unwrap();
+    let memory = other.allocate(MemoryKind::Device, 1 << 22).unwrap();
     let mut line = Line::new(&other);
     line.submit(&Builder::default().fill((&memory, 0, 1 << 22), 1).build(), &[]);
     drop((other, memory, line));
@@ -169,7 +169,7 @@ fn stress_many_threads_and_queues(device: &Arc<VulkanDevice>) {
                 let mut random = fastrand::Rng::with_seed(u64::from(thread));
                 let mut line = Line::new(&device);
                 for _ in 0..30 {
-                    let memory = device.allocate(1 << 14).unwrap();
+                    let memory = device.allocate(MemoryKind::Device, 1 << 14).unwrap();
                     let start = random.u32(..);
                     write(&device, &memory, 0, &[start; 1 << 12]);
                     let salts: Vec<u32> = (0..5).map(|_| random.u32(..)).collect();

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Bounds, Command, Device, Groups, KernelSource, List, Memory, Pipeline, Queue, Result, Span,
-    Submission, Timeline, TimelinePoint, Wgsl,
+    Access, Binding, Command, Device, Features, Groups, KernelSource, List, Memory, Pipeline, Queue, Result, Span,
+    Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
 };
 use thalweg_vulkan::VulkanDevice;
 
@@ -17,16 +17,16 @@ pub fn kernel(
     name: &'static str,
     bindings: &'static [Access],
     params_bytes: u32,
-    source: &'static str,
+    source: impl Into<Cow<'static, str>>,
 ) -> KernelSource {
-    let wgsl = Wgsl {
-        source: Cow::Borrowed(source),
+    let wgsl = Wgsl::clamped(WgslModule {
+        source: source.into(),
         entry: Cow::Borrowed("main"),
         overrides: Cow::Borrowed(&[]),
         groups: Groups::Invocations,
-        bounds: Bounds::Clamped,
+        features: Features::F16,
         failures: Cow::Borrowed(&["the word is odd"]),
-    };
+    });
     KernelSource { name: name.into(), bindings: bindings.into(), params_bytes, wgsl: Some(wgsl), host: None }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Counts, Double, Error, Faulty, Plan, Rig, Strike, failing, list, lost, submit};
 use crate::faulty::Delays;
-use crate::{Device, Result, TimelinePoint};
+use crate::{Device, MemoryKind, Result, TimelinePoint};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ impl Call {
     /// Makes the call.
     fn on(self, faulty: &Faulty) -> Result<()> {
         match self {
-            Self::Allocate => faulty.allocate(256).map(drop),
+            Self::Allocate => faulty.allocate(MemoryKind::Device, 256).map(drop),
             Self::Submit => submit(&mut *faulty.create_queue()?, &list(&[]), &[], 1),
             Self::Compile => faulty.create_pipeline(&failing()).map(drop),
         }
@@ -137,7 +137,7 @@ fn nobody_else_is_held_up() {
         let before = double.received().len();
         let held = call.start(&faulty);
         await_delayed(&faulty, 1);
-        let memory = faulty.allocate(256).unwrap();
+        let memory = faulty.allocate(MemoryKind::Device, 256).unwrap();
         // SAFETY: nothing touches it.
         unsafe { faulty.write(&memory, 0, &[1]).unwrap() };
         faulty.create_pipeline(&failing()).unwrap();

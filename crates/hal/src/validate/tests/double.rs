@@ -2,8 +2,9 @@
 
 use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
-    Command, Device, DeviceInfo, DeviceKind, Doorbell, Error, KernelSource, Limits, List, Listener, Memory, Pipeline,
-    Queue, Report, Reported, Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
+    Command, Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List,
+    Listener, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Result, Submission, Timeline, TimelinePoint,
+    Timestamps, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +68,10 @@ impl Double {
             kind: DeviceKind::Mock,
             parallelism: 1,
             timestamps: Timestamps::ByCommand,
+            host_access: HostAccess::Cached,
+            zeroed: true,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Arc::new(Shared::default());
@@ -135,9 +139,9 @@ impl Device for Double {
         Ok(())
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         self.shared.state.lock().unwrap().created += 1;
-        Ok(Arc::new(HostMemory::new(bytes, "double")?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, "double")?))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -152,10 +156,6 @@ impl Device for Double {
         // SAFETY: passed on to the caller.
         unsafe { host::memory(&**memory, "double")?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
         Ok(())
-    }
-
-    unsafe fn discard(&self, _: &Arc<dyn Memory>, _: u64, _: u64) {
-        self.shared.state.lock().unwrap().host_accesses += 1;
     }
 
     fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {

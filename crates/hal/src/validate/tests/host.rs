@@ -24,19 +24,13 @@ fn the_host_reads_after_writes_and_writes_after_everything() {
     rig.host_read(&only_read, 0..256).unwrap();
     assert_eq!(refused(rig.host_write(&only_read, 0..16)), ("writes", 0, 16));
     let accesses = rig.double.host_accesses();
-    // SAFETY: refused by the validator.
-    unsafe { rig.device.discard(&only_read, 0, 256) };
-    assert_eq!(rig.double.host_accesses(), accesses);
-    assert!(matches!(rig.device.report().first[2], Violation::HostAccess { access: "discards", .. }));
-    assert_eq!(rig.device.report().violations, 3);
+    assert_eq!(rig.device.report().violations, 2);
 
     rig.reach(0, 1);
     rig.host_read(&written, 0..1024).unwrap();
     rig.host_write(&only_read, 0..256).unwrap();
-    // SAFETY: all commands are complete.
-    unsafe { rig.device.discard(&only_read, 0, 256) };
-    assert_eq!(rig.double.host_accesses(), accesses + 3);
-    assert_eq!(rig.device.report().violations, 3);
+    assert_eq!(rig.double.host_accesses(), accesses + 2);
+    assert_eq!(rig.device.report().violations, 2);
 }
 
 #[test]

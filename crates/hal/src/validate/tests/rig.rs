@@ -4,8 +4,8 @@ use super::double::Double;
 use crate::host::HostPipeline;
 use crate::validate::Validated;
 use crate::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, Queue, Result, Span, Submission, Timeline,
-    TimelinePoint, Violation,
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Queue, Result, Span, Submission,
+    Timeline, TimelinePoint, Violation,
 };
 use fastrand::Rng;
 use std::borrow::Cow;
@@ -99,7 +99,7 @@ impl Rig {
     }
 
     pub(crate) fn memory(&self) -> Arc<dyn Memory> {
-        self.device.allocate(1 << 16).unwrap()
+        self.device.allocate(MemoryKind::Device, 1 << 16).unwrap()
     }
 
     /// Replaces a queue by a new one. Returns the old one's timeline.
