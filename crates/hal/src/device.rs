@@ -317,6 +317,44 @@ pub struct DeviceInfo {
     pub details: Vec<(&'static str, String)>,
 }
 
+/// What memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// What kernels use.
+    Device,
+    /// What the host reads and writes, and commands copy from and to. Kernels are not run on it.
+    Host,
+}
+
+/// How the host sees the bytes of a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAccess {
+    /// Not at all: commands copy them from and to memory of [`MemoryKind::Host`].
+    None,
+    /// Over a bus, without a cache: writing is fast, reading more than a little is not.
+    Uncached,
+    /// As its own memory.
+    Cached,
+}
+
+/// What kernels' forms for GPUs may use on a device. A kernel that uses more is refused when its pipeline is made.
+/// Where kernels run in their host form, which needs nothing, there is [none](Self::NONE) of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSupport {
+    /// What it has of what not every device has.
+    pub features: Features,
+    /// How many invocations a subgroup has; 0 where there are no subgroups. A dispatch may have smaller ones: a kernel
+    /// asks (`subgroup_size`).
+    pub subgroup_size: u32,
+    /// How many bytes of memory a workgroup has.
+    pub workgroup_bytes: u32,
+}
+
+impl KernelSupport {
+    /// Nothing.
+    pub const NONE: Self = Self { features: Features::NONE, subgroup_size: 0, workgroup_bytes: 0 };
+}
+
 /// Where a device takes the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timestamps {
@@ -342,44 +380,6 @@ impl Timestamps {
             Self::ByCommand => true,
         }
     }
-}
-
-/// What memory is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryKind {
-    /// What kernels use.
-    Device,
-    /// What the host reads and writes, and commands copy from and to. Kernels are not run on it.
-    Host,
-}
-
-/// How the host sees the bytes of a memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostAccess {
-    /// Not at all: commands copy them from and to memory of [`MemoryKind::Host`].
-    None,
-    /// Over a bus, without a cache: writing is fast, reading more than a little is not.
-    Uncached,
-    /// As its own memory.
-    Cached,
-}
-
-/// What kernels' forms for GPUs may use on a device. A kernel that uses more is refused when its pipeline is made. Where
-/// kernels run in their host form, which needs nothing, there is [none](Self::NONE) of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelSupport {
-    /// What it has of what not every device has.
-    pub features: Features,
-    /// How many invocations a subgroup has; 0 where there are no subgroups. A kernel asks its own dispatch, whose subgroups
-    /// may be smaller.
-    pub subgroup_size: u32,
-    /// How many bytes of memory a workgroup has.
-    pub workgroup_bytes: u32,
-}
-
-impl KernelSupport {
-    /// Nothing.
-    pub const NONE: Self = Self { features: Features::NONE, subgroup_size: 0, workgroup_bytes: 0 };
 }
 
 /// The sorts of device.

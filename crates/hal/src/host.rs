@@ -115,11 +115,12 @@ impl Memory for HostMemory {
 pub struct HostPipeline(KernelSource);
 
 impl HostPipeline {
-    /// "Compiles" a kernel. Where this crate can translate WGSL (features `spirv` and `msl`), it also checks the form for
-    /// GPUs, if there is one: what is wrong in it is wrong on every device.
+    /// "Compiles" a kernel. Where this crate can translate WGSL (features `spirv` and `msl`), it also checks the form
+    /// for GPUs, if there is one: what is wrong in it is wrong on every device.
     ///
     /// # Errors
-    /// [`Error::NoForm`] if it has no host function; `device` is the device's name. [`Error::Compile`] if its WGSL is wrong.
+    /// [`Error::NoForm`] if it has no host function; `device` is the device's name. [`Error::Compile`] if its WGSL is
+    /// wrong.
     pub fn new(source: &KernelSource, device: &str) -> Result<Self> {
         if source.host.is_none() {
             let (device, kernel) = (device.to_owned(), source.name.clone().into_owned());

@@ -63,7 +63,8 @@ impl HostCall<'_> {
     }
 }
 
-/// The bindings that a call reads, in the order of the kernel's bindings and counted by themselves: 0 is the first input.
+/// The bindings that a call reads, in the order of the kernel's bindings and counted by themselves: 0 is the first
+/// input.
 #[derive(Clone, Debug)]
 pub struct HostInputs<'a>(pub(crate) SmallVec<[&'a [u8]; MAX_BINDINGS]>);
 
@@ -83,7 +84,8 @@ impl<'a> HostInputs<'a> {
     }
 }
 
-/// The bindings that a call writes, in the order of the kernel's bindings and counted by themselves: 0 is the first output.
+/// The bindings that a call writes, in the order of the kernel's bindings and counted by themselves: 0 is the first
+/// output.
 #[derive(Debug)]
 pub struct HostOutputs<'a>(pub(crate) SmallVec<[&'a mut [u8]; MAX_BINDINGS]>);
 

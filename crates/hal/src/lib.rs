@@ -18,11 +18,11 @@
 //!   barriers say where it stands.
 //! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is not
 //!   asked to notice when it is passed.
-//! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings, because its
-//!   indices are clamped, or because whoever declared it has promised so ([`Wgsl::unchecked`]). Element offsets and strides
-//!   travel in the parameters.
-//! - **Kernels say what they use.** A module gets what it declares of what not every device has ([`Features`]), and a device
-//!   refuses a pipeline for what it lacks ([`DeviceInfo::support`]).
+//! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings,
+//!   because its indices are clamped, or because its declaration promises so ([`Wgsl::unchecked`]). Element
+//!   offsets and strides travel in the parameters.
+//! - **Kernels say what they use.** A module gets what it declares of what not every device has ([`Features`]), and a
+//!   device refuses a pipeline for what it lacks ([`DeviceInfo::support`]).
 //! - **Transfers are commands.** Memory has a kind ([`MemoryKind`]): what kernels use, and what the host reads and writes.
 //!   Copies between the two, and the zeros of new memory, are commands like others. [`Device::read`] and [`Device::write`]
 //!   are the only ways of the host to a memory's bytes, and reach only what it sees.

@@ -38,8 +38,8 @@ const MAX_SOURCE_BYTES: usize = 128 << 10;
 /// Enough stack for the deepest expression of a module of that length. Only what is used becomes memory.
 const STACK_BYTES: usize = 512 << 20;
 
-/// Parses and checks a kernel's WGSL, and does with it what `step` says: translates it, has a driver compile it. `device` is
-/// the device's name.
+/// Parses and checks a kernel's WGSL, and does with it what `step` says: translates it, has a driver compile it.
+/// `device` is the device's name.
 ///
 /// All of it runs on a thread with enough stack for any module that is taken. Compilers, naga's and a driver's, are not
 /// ours, and their input is anybody's: a panic is an error.
@@ -185,8 +185,9 @@ fn capabilities(features: Features) -> Capabilities {
     all
 }
 
-/// Those of a valid module's features without which it would not be valid. Types, literals and built-in functions can all
-/// name one; the validator knows them. Only of matrices it does not know all: a module that declares them uses them.
+/// Those of a valid module's features without which it would not be valid. Types, literals and built-in functions can
+/// all name one; the validator knows them. Only of matrices it does not know all: a module that declares them uses
+/// them.
 fn uses(module: &Module, features: Features) -> Features {
     let needs = |feature: bool, without: Features| {
         feature && Validator::new(ValidationFlags::all(), capabilities(without)).validate(module).is_err()

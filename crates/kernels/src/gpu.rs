@@ -58,7 +58,7 @@ pub(crate) const unsafe fn checked_with(
     unsafe { Wgsl::unchecked(module(text, overrides, groups, failures)) }
 }
 
-/// A form whose indices are clamped.
+/// A form with indices that the compiler clamps.
 pub(crate) const fn clamped(text: Text, groups: Count, failures: &'static [&'static str]) -> Wgsl {
     Wgsl::clamped(module(text, &[], groups, failures))
 }

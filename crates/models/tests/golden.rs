@@ -68,7 +68,7 @@ fn check_on_vulkan(model: &EmbeddingModel, every: usize) {
     }
     println!("largest difference {largest:e}");
     let texts: Vec<&str> = golden.iter().map(|golden| golden.text.as_str()).collect();
-    for (alone, batched) in alone.iter().zip(model.embed(&texts).unwrap()) {
+    for (alone, batched) in alone.iter().zip(model.embed(&texts).expect("a batch")) {
         for (alone, batched) in alone.values.iter().zip(&batched.values) {
             assert!((alone - batched).abs() <= 1e-6, "{alone} alone, {batched} in a batch");
         }

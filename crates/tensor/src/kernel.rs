@@ -83,8 +83,8 @@ impl Kernel {
         self
     }
 
-    /// The form for GPUs: a module and the name of its compute entry point. It may use 16-bit floats where the device has them
-    /// (`enable f16;`), and nothing else that not every device has.
+    /// The form for GPUs: a module and the name of its compute entry point. It may use 16-bit floats where the device
+    /// has them (`enable f16;`), and nothing else that not every device has.
     pub fn wgsl(mut self, module: impl Into<Cow<'static, str>>, entry: impl Into<Cow<'static, str>>) -> Self {
         self.source.wgsl = Some(Wgsl::clamped(WgslModule {
             source: module.into(),
@@ -108,9 +108,9 @@ impl Kernel {
         self
     }
 
-    /// The form for the processor. Its items are those of the extent's first axis: item `i` of `n` writes the `i`-th of `n`
-    /// equal parts of each output, so that several threads may share a run. Inputs and outputs are counted by themselves:
-    /// `inputs.get(0)` is the first input, `outputs.get(0)` the first output.
+    /// The form for the processor. Its items are those of the extent's first axis: item `i` of `n` writes the `i`-th of
+    /// `n` equal parts of each output, so that several threads may share a run. Inputs and outputs are counted by
+    /// themselves: `inputs.get(0)` is the first input, `outputs.get(0)` the first output.
     pub fn host(mut self, host: HostFn) -> Self {
         self.source.host = Some(host);
         self
@@ -119,8 +119,8 @@ impl Kernel {
     /// Compiles the kernel for a device, where it is not yet compiled. May take a second on a GPU.
     ///
     /// # Errors
-    /// If the WGSL is wrong, with the line and the reason, also on the processor where the library has GPUs' backends (feature
-    /// `vulkan` of the facade); if the kernel lacks the form that the device runs.
+    /// If the WGSL is wrong, with the line and the reason, also on the processor where the library has GPUs' backends
+    /// (feature `vulkan` of the facade); if the kernel lacks the form that the device runs.
     pub fn compile(&self, device: &Device) -> Result<()> {
         device.pipeline(&self.source)?;
         Ok(())

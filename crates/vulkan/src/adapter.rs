@@ -13,7 +13,8 @@ pub struct Adapter {
     pub(crate) properties: vk::PhysicalDeviceProperties,
     pub(crate) driver: Driver,
     pub(crate) support: KernelSupport,
-    /// Whether it has matrix units that a Vulkan program can get at. Kernels cannot, yet: the extension is not turned on.
+    /// Whether it has matrix units that a Vulkan program can get at. Kernels cannot, yet: the extension is not turned
+    /// on.
     pub(crate) matrix_units: bool,
     pub(crate) portability_subset: bool,
     name: String,

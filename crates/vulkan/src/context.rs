@@ -153,7 +153,8 @@ impl Context {
         result.map_err(|error| self.error("vkQueueSubmit", error))
     }
 
-    /// The types of [`memory`](Self::memory) in which something can lie that the driver allows in these types of its own.
+    /// The types of [`memory`](Self::memory) in which something can lie that the driver allows in these types of its
+    /// own.
     pub fn memory_types(&self, allowed: u32) -> u32 {
         self.discrete.as_ref().map_or(allowed, |discrete| discrete.views(allowed))
     }

@@ -1,12 +1,14 @@
 //! A device of any kind in the guise of a laptop's discrete GPU, for tests ([`Options::discrete`](crate::Options)).
 //!
-//! The driver's memory types are replaced by two views of each: one for kernels, which the host does not see, and behind these
-//! one for the host, which has no cache. Whatever picks a type picks a view, and nothing else knows that there are any.
+//! The driver's memory types are replaced by two views of each: one for kernels, which the host does not see, and
+//! behind these one for the host, which has no cache. Whatever picks a type picks a view, and nothing else knows that
+//! there are any.
 
 use ash::vk;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many driver allocations there may be: what drivers for Windows and many for Linux say, and the least that Vulkan allows.
+/// How many driver allocations there may be: what drivers for Windows and many for Linux say, and the least that Vulkan
+/// allows.
 const MAX_ALLOCATIONS: u32 = 4096;
 /// Of each memory type there are two views.
 const MAX_TYPES: u32 = vk::MAX_MEMORY_TYPES as u32 / 2;

@@ -1,6 +1,7 @@
 //! How a device is opened.
 
 use std::env;
+use std::ffi::OsString;
 use thalweg_hal::{Error, Result};
 
 /// The variable that has every device behave as a discrete GPU.
@@ -10,8 +11,8 @@ const DISCRETE: &str = "THALWEG_VULKAN_DISCRETE";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Whether the device is to behave as a laptop's discrete GPU does, whatever it is. For tests: a software driver has none
-    /// of these limits by itself.
+    /// Whether the device is to behave as a laptop's discrete GPU does, whatever it is. For tests: a software driver
+    /// has none of these limits by itself.
     ///
     /// - The host does not see the memory that kernels use.
     /// - The host sees its own memory, which the device copies from and to, without a cache.
@@ -38,7 +39,11 @@ impl Options {
 /// # Errors
 /// If it is neither `0` nor `1`.
 pub(crate) fn switch(variable: &'static str) -> Result<bool> {
-    match env::var_os(variable) {
+    is_on(variable, env::var_os(variable))
+}
+
+fn is_on(variable: &'static str, value: Option<OsString>) -> Result<bool> {
+    match value {
         None => Ok(false),
         Some(value) if value == "1" => Ok(true),
         Some(value) if value == "0" || value.is_empty() => Ok(false),
@@ -46,5 +51,19 @@ pub(crate) fn switch(variable: &'static str) -> Result<bool> {
             let message = format!("{variable} is {value:?}; expected 0 or 1");
             Err(Error::Driver { device: crate::NAME.to_owned(), call: "reading the environment", message })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_is_off_on_or_an_error() {
+        let is_on = |value: Option<&str>| is_on("SWITCH", value.map(OsString::from));
+        assert!(!is_on(None).unwrap() && !is_on(Some("")).unwrap() && !is_on(Some("0")).unwrap());
+        assert!(is_on(Some("1")).unwrap());
+        let error = is_on(Some("yes")).unwrap_err().to_string();
+        assert!(error.contains("SWITCH is \"yes\"; expected 0 or 1"), "{error}");
     }
 }

@@ -8,12 +8,13 @@ use std::borrow::Cow;
 ///
 /// - Binding `i` of the kernel is `@group(0) @binding(i) var<storage, read>` where it is read, and
 ///   `var<storage, read_write>` where it is written. Its length is that of the operand (`arrayLength`).
-/// - The parameter struct is a `var<immediate>` of exactly [`KernelSource::params_bytes`](super::KernelSource::params_bytes)
-///   bytes.
+/// - The parameter struct is a `var<immediate>` of exactly
+///   [`KernelSource::params_bytes`](super::KernelSource::params_bytes) bytes.
 /// - A kernel that can fail declares one more binding, behind all others:
-///   `@group(0) @binding(n) var<storage, read_write> failure: array<atomic<u32>, 2>`. Both words are 0 at the start. The
-///   first invocation that fails stores 1 plus an index into [`failures`](Self::failures) in the first, by an exchange
-///   that succeeds only for 0, and a number of its own, such as its item's, in the second.
+///   `@group(0) @binding(n) var<storage, read_write> failure: array<atomic<u32>, 2>`.
+///   Both words are 0 at the start. The first invocation that fails stores 1 plus an index into
+///   [`failures`](Self::failures) in the first, by an exchange that succeeds only for 0, and a number of its own, such as
+///   its item's, in the second.
 ///
 /// Nothing else may be bound. The workgroup's size is the entry point's.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub struct WgslModule {
 
 /// A kernel's form for GPUs: a module, and what keeps its indices inside its bindings.
 ///
-/// A form whose indices the compiler clamps can be declared by anybody:
+/// Anybody can declare a form with indices that the compiler clamps:
 ///
 /// ```
 /// use thalweg_hal::{Wgsl, WgslModule};
@@ -44,7 +45,7 @@ pub struct WgslModule {
 /// }
 /// ```
 ///
-/// One whose indices nobody looks at takes a promise:
+/// A form with unchecked indices takes a promise:
 ///
 /// ```compile_fail,E0133
 /// use thalweg_hal::{Wgsl, WgslModule};
@@ -72,8 +73,8 @@ pub struct Wgsl {
 /// What keeps an index inside its binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bounds {
-    /// The compiler clamps every index to its binding. An index that is wrong reads or writes another element of the same
-    /// operand, never another operand. Loops end, and workgroup memory starts as zeros.
+    /// The compiler clamps every index to its binding. An index that is wrong reads or writes another element of the
+    /// same operand, never another operand. Loops end, and workgroup memory starts as zeros.
     Clamped,
     /// The module answers for its indices ([`Wgsl::unchecked`]).
     Unchecked,
@@ -104,18 +105,19 @@ pub enum Groups {
 pub const MAX_GROUPS: u32 = 65_535;
 
 impl Wgsl {
-    /// A form whose indices the compiler clamps: for any module, also one that is wrong.
+    /// A form with indices that the compiler clamps: for any module, also one that is wrong.
     pub const fn clamped(module: WgslModule) -> Self {
         Self { module, bounds: Bounds::Clamped }
     }
 
-    /// A form whose indices nobody looks at. For kernels whose inner loops the clamping would slow down, and for those on
-    /// matrix units, which nothing clamps.
+    /// A form with unchecked indices. For kernels whose inner loops the clamping would slow down, and for those
+    /// on matrix units, which nothing clamps.
     ///
     /// # Safety
-    /// Whatever the parameters' bytes are, the operands' lengths and contents, the extent, and the number of workgroups:
-    /// - Each access to a binding is inside of it. Before the module uses an index it compares its parameters, and what it
-    ///   read, with the bindings' lengths, and its arithmetic does not wrap around on the way.
+    /// Whatever the parameters' bytes are, the operands' lengths and contents, the extent, and the number of
+    /// workgroups:
+    /// - Each access to a binding is inside of it. Before the module uses an index it compares its parameters, and what
+    ///   it read, with the bindings' lengths, by arithmetic that does not wrap around.
     /// - Each access to a variable of its own, of the workgroup or of an invocation, is inside of it.
     /// - So is each row of a cooperative matrix that it loads or stores, with its stride.
     /// - What it reads of the workgroup's memory, it has written.

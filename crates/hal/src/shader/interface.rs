@@ -4,8 +4,8 @@ use super::compile_error;
 use crate::{KernelSource, MAX_BINDINGS, Result};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 
-/// Compares what the module binds with what the kernel declares. Gives the fewest bytes of each binding, and whether there are
-/// words for a failure.
+/// Compares what the module binds with what the kernel declares. Gives the fewest bytes of each binding, and whether
+/// there are words for a failure.
 pub(super) fn check(source: &KernelSource, module: &Module) -> Result<(Vec<u64>, bool)> {
     let wrong = |message: String| Err(compile_error(source, message));
     if source.bindings.len() > MAX_BINDINGS {

@@ -7,20 +7,20 @@ use naga::back::msl;
 
 /// A kernel in the Metal Shading Language, 2.4.
 ///
-/// Binding `i` is in buffer `i`, the parameters in the buffer behind the last binding (and behind the words for a failure),
-/// and the lengths in the buffer after that.
+/// Binding `i` is in buffer `i`, the parameters in the buffer behind the last binding (and behind the words for a
+/// failure), and the lengths in the buffer after that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Msl {
     /// The text.
     pub text: String,
     /// The entry point's name in it.
     pub entry: String,
-    /// Whose lengths the text asks for: those of the bindings that end in an array without a length. The buffer of lengths
-    /// has a `u32` for each of these, in this order: the binding's length in bytes. The order is that of the module's
+    /// The bindings that end in an array without a length: the text asks for their lengths. The buffer of lengths has a
+    /// `u32` for each of these, in this order: the binding's length in bytes. The order is that of the module's
     /// declarations, and a binding that is declared twice is in it twice.
     pub lengths: Vec<u32>,
-    /// The sizes in bytes of the workgroup's variables that the entry point uses. Each is a `threadgroup` argument of the
-    /// entry point, in this order, and Metal has to be told each size, rounded up to a multiple of 16.
+    /// The sizes in bytes of the workgroup's variables that the entry point uses. Each is a `threadgroup` argument of
+    /// the entry point, in this order, and Metal has to be told each size, rounded up to a multiple of 16.
     pub workgroup_bytes: Vec<u32>,
 }
 
@@ -61,8 +61,8 @@ impl Shader<'_> {
         Ok(Msl { text, entry, lengths: self.lengths(), workgroup_bytes: self.workgroup_variables().collect() })
     }
 
-    /// The bindings that end in an array without a length, in the module's order: what naga writes a length for, whether the
-    /// entry point uses them or not.
+    /// The bindings that end in an array without a length, in the module's order: what naga writes a length for,
+    /// whether the entry point uses them or not.
     fn lengths(&self) -> Vec<u32> {
         let types = &self.module.types;
         let globals = self.module.global_variables.iter();

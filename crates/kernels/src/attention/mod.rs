@@ -79,10 +79,10 @@ fn groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
 
 macro_rules! form {
     ($scalar:ident, $operands:literal) => {
-        // SAFETY: the module goes on only if the output's length is rows * heads * head_dim, and qkv's three times that, and if
-        // there are sequences + 1 offsets; it uses rows, columns and offsets that there are, and a sequence's rows only if its
-        // two offsets rise and are at most the number of rows. Its variables of the workgroup have an element for each index
-        // that an invocation's number gives, written before it is read.
+        // SAFETY: the module goes on only if the output's length is rows * heads * head_dim, and qkv's three times
+        // that, and if there are sequences + 1 offsets; it uses rows, columns and offsets that there are, and a
+        // sequence's rows only if its two offsets rise and are at most the number of rows. Its variables of the
+        // workgroup have an element for each index that an invocation's number gives, written before it is read.
         unsafe {
             checked(
                 text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $operands, "attention.wgsl"),

@@ -116,8 +116,9 @@ impl<'a> Lookup<'a> {
 
 macro_rules! embedding {
     ($scalar:ident) => {
-        // SAFETY: the module goes on only if the lengths are rows * width, n and n * width, only in rows of the output that there
-        // are, and only if its own id is less than the table's rows; it uses elements 0 to width - 1 of both rows.
+        // SAFETY: the module goes on only if the lengths are rows * width, n and n * width, only in rows of the output
+        // that there are, and only if its own id is less than the table's rows; it uses elements 0 to width - 1 of both
+        // rows.
         unsafe {
             checked(
                 text!($scalar: "../wgsl/failure.wgsl", "embedding.wgsl"),
@@ -162,9 +163,9 @@ impl HalfKernel for Embedding {
 
 macro_rules! embed_sum {
     ($scalar:ident) => {
-        // SAFETY: the module goes on only if each table's length is its rows * width, if there are as many ids of each kind as
-        // rows of the output, only in rows that there are, and only if each of its own three ids is less than its table's rows;
-        // it uses elements 0 to width - 1 of the four rows.
+        // SAFETY: the module goes on only if each table's length is its rows * width, if there are as many ids of each
+        // kind as rows of the output, only in rows that there are, and only if each of its own three ids is less than
+        // its table's rows; it uses elements 0 to width - 1 of the four rows.
         unsafe {
             checked(
                 text!($scalar: "../wgsl/failure.wgsl", "embed_sum.wgsl"),

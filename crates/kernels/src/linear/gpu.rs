@@ -71,10 +71,11 @@ const unsafe fn with_text(text: Text, rows: u32) -> Wgsl {
         "inputs and outputs must be multiples of 4 for the wide form",
         "the lengths of the operands contradict the parameters",
     ];
-    // SAFETY: the modules go on only if the lengths are rows * inputs, panels * inputs * 32, outputs and rows * outputs, and for
-    // the wide forms only if inputs and outputs are multiples of 4; they use rows, inputs and outputs that there are, or the last
-    // of them. The stages of `many.wgsl` have an element for each index that an invocation's number gives; of `parts`, in
-    // `few.wgsl`, each of GROUPS * PARTS = 32 has 32. All are written before they are read.
+    // SAFETY: the modules go on only if the lengths are rows * inputs, panels * inputs * 32, outputs and rows *
+    // outputs, and for the wide forms only if inputs and outputs are multiples of 4; they use rows, inputs and outputs
+    // that there are, or the last of them. The stages of `many.wgsl` have an element for each index that an
+    // invocation's number gives; of `parts`, in `few.wgsl`, each of GROUPS * PARTS = 32 has 32. All are written before
+    // they are read.
     unsafe {
         match rows {
             FEW => checked_with(text, &[("GROUPS", 1.0)], groups::<FEW, LINE>, FAILURES),

@@ -102,9 +102,10 @@ fn groups(_: [u32; 3], params: &[u8]) -> [u32; 3] {
 
 macro_rules! form {
     ($scalar:ident) => {
-        // SAFETY: the module goes on only if the output's length is batch * m * n, and if the last element of either matrix, by
-        // its offset and strides, is inside of its binding; it uses elements of matrices, rows and columns that there are.
-        // Its stages have 16 * 33 and 16 * 32 elements, and indices below 16, 32 and 32; each is written before it is read.
+        // SAFETY: the module goes on only if the output's length is batch * m * n, and if the last element of either
+        // matrix, by its offset and strides, is inside of its binding; it uses elements of matrices, rows and columns
+        // that there are. Its stages have 16 * 33 and 16 * 32 elements, and indices below 16, 32 and 32; each is
+        // written before it is read.
         unsafe {
             checked(
                 text!($scalar: "../wgsl/failure.wgsl", "matmul.wgsl"),

@@ -61,13 +61,15 @@ kernel! {
 
 macro_rules! form {
     ($scalar:ident, $operands:literal) => {
-        // SAFETY: the module goes on only if the width is not 0 and divides the length that the output and the operands of as
-        // many rows have, if weight and bias are as long as a row, and only in rows that there are; it uses elements 0 to
-        // width - 1 of its row. Its variables of the workgroup have an element for each index that an invocation's number
-        // gives, written before it is read.
+        // SAFETY: the module goes on only if the width is not 0 and divides the length that the output and the operands
+        // of as many rows have, if weight and bias are as long as a row, and only in rows that there are; it uses
+        // elements 0 to width - 1 of its row. Its variables of the workgroup have an element for each index that an
+        // invocation's number gives, written before it is read.
         unsafe {
             checked(
-                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", $operands, "norm.wgsl"),
+                text!(
+                    $scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", $operands, "norm.wgsl"
+                ),
                 one_each,
                 &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
             )

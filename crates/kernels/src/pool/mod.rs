@@ -107,8 +107,8 @@ fn pool_groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
 macro_rules! pool {
     ($scalar:ident) => {
         // SAFETY: the module goes on only if the lengths are rows * width, sequences + 1 and sequences * width, only in
-        // sequences and columns that there are, and only if its own two offsets rise and are at most the number of rows; the
-        // rows that it uses lie between them.
+        // sequences and columns that there are, and only if its own two offsets rise and are at most the number of
+        // rows; the rows that it uses lie between them.
         unsafe {
             checked(
                 text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"),
@@ -179,9 +179,9 @@ impl HalfKernel for Pool {
 
 macro_rules! normalize {
     ($scalar:ident) => {
-        // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only in rows
-        // that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an element for each
-        // index that an invocation's number gives, written before it is read.
+        // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only
+        // in rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+        // element for each index that an invocation's number gives, written before it is read.
         unsafe {
             checked(
                 text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"),

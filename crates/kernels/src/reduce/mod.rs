@@ -66,9 +66,9 @@ kernel! {
 
 macro_rules! form {
     ($scalar:ident) => {
-        // SAFETY: the module goes on only if x has as many rows of the width as the output has elements, and only in rows that
-        // there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an element for each index
-        // that an invocation's number gives, written before it is read.
+        // SAFETY: the module goes on only if x has as many rows of the width as the output has elements, and only in
+        // rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+        // element for each index that an invocation's number gives, written before it is read.
         unsafe {
             checked(
                 text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"),

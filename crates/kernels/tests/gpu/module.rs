@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use thalweg_hal::shader::{Msl, compile};
 use thalweg_hal::{Access, Error, Features, Groups, KernelSource, KernelSupport, Wgsl, WgslModule};
 
-/// Bindings and workgroup variables in an order of their own; `idle` is not used, and `words` has its length in its type.
+/// Bindings and workgroup variables in an order of their own; `idle` is not used, and `words` has its length in its
+/// type.
 const SHUFFLED: &str = "
 struct Tail { head: vec4<f32>, rest: array<f32> }
 var<workgroup> wide: array<vec4<f32>, 5>;
@@ -106,7 +107,8 @@ fn lengths_and_workgroup_sizes_are_in_the_order_of_the_text() {
     assert!(arguments.iter().map(size).eq(msl.workgroup_bytes), "{}", msl.text);
 }
 
-/// Of a module with more than one entry point, what another uses is left out; `override` constants are filled in before.
+/// Of a module with more than one entry point, what another uses is left out; `override` constants are filled in
+/// before.
 #[test]
 fn what_another_entry_point_uses_is_not_asked_for() {
     let text = format!(
@@ -115,7 +117,12 @@ fn what_another_entry_point_uses_is_not_asked_for() {
          var<workgroup> sized: array<u32, WORDS>;
          {SHUFFLED}
          @compute @workgroup_size(1)
-         fn other() {{ others[0] = 1u; sized[0] = 2u; idle[0] = others[0] + sized[0] + words[0]; out[0] = f32(idle[0]); }}"
+         fn other() {{
+             others[0] = 1u;
+             sized[0] = 2u;
+             idle[0] = others[0] + sized[0] + words[0];
+             out[0] = f32(idle[0]);
+         }}"
     );
     let bindings = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
     let source = kernel(bindings, 4, Wgsl::clamped(module(text.clone(), Features::NONE)));

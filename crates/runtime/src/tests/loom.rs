@@ -5,6 +5,7 @@
 //! deadlocks.
 
 mod memory;
+mod transfers;
 
 use crate::patience::Patience;
 use crate::reaper::{self, Watch};
