@@ -80,6 +80,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
         kind: adapter.kind(),
         parallelism: context.queues.len() as u32,
         timestamps: if context.clock.is_some() { Timestamps::ByCommand } else { Timestamps::None },
+        waits_are_dear: false,
         host_access,
         zeroed: false,
         limits,
