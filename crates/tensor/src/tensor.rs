@@ -4,7 +4,7 @@ use crate::layout::Layout;
 use crate::{DType, Element, Error, Result};
 use std::fmt;
 use std::sync::Arc;
-use thalweg_runtime::{Device, Operand, Pool, Storage, Stream, Work};
+use thalweg_runtime::{Device, Operand, Pending, Pool, Storage, Stream, Work};
 
 /// An array on a device. Cloning shares the memory, and shared memory never changes: what changes a tensor in place
 /// needs `&mut`, and that no clone or view of it is left.
@@ -147,6 +147,36 @@ impl Tensor {
         let mut values = vec![T::zeroed(); tensor.elements()];
         tensor.storage.read(tensor.byte_offset(), bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
+    }
+
+    /// Has the elements copied to the host, in row-major order, behind the work that makes them, and returns at once. Any
+    /// number of threads and tasks wait for what it gives; the tensor may be changed or dropped meanwhile. Costs a copy on
+    /// the device, in the list of that work where it is still open; [`to_vec`](Self::to_vec) saves it where the host sees the
+    /// memory.
+    ///
+    /// ```
+    /// # use thalweg_tensor::{Result, Tensor};
+    /// # fn example(device: &thalweg_runtime::Device) -> Result<()> {
+    /// let x = Tensor::from_slice(device, &[1.0f32, 2.0], &[2])?;
+    /// let sum = x.add(&x)?.download::<f32>()?;
+    /// // ... whatever else there is to do ...
+    /// assert_eq!(*sum.wait()?, [2.0, 4.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for any operation; if `T` is not the tensor's element type. That the work failed is told by what it gives.
+    pub fn download<T: Element>(&self) -> Result<Pending<Vec<T>>> {
+        self.expect_dtype("download", "the tensor", T::DTYPE)?;
+        let tensor = self.contiguous()?;
+        let elements = tensor.elements();
+        let bytes = tensor.storage.download(tensor.byte_offset(), elements * size_of::<T>())?;
+        Ok(bytes.map(move |bytes| {
+            let mut values = vec![T::zeroed(); elements];
+            bytemuck::cast_slice_mut(&mut values).copy_from_slice(&bytes);
+            values
+        }))
     }
 
     /// As [`to_vec`](Self::to_vec), for async tasks: keeps no thread waiting. A view that has to be made contiguous

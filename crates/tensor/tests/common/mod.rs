@@ -41,28 +41,34 @@ pub fn cpu() -> Device {
     CPU.get_or_init(|| Device::new(thalweg_cpu::CpuDevice::open().unwrap(), Config::default()).unwrap()).clone()
 }
 
-/// The mock behind the validator: it runs commands in any order that the barriers allow, and memory that is free holds
-/// NaN. The seed also decides how many operations make a list.
+/// The mock behind the validator: it runs commands in any order that the barriers allow, and what a kernel is about to
+/// write holds NaN. The seed also decides how many operations make a list.
 pub fn mock(seed: u64) -> Bench {
-    mock_with(seed, Config::default())
+    validated(MockConfig { seed, ..MockConfig::default() }, Config::default())
 }
 
-fn mock_with(seed: u64, config: Config) -> Bench {
-    let validated = Validated::new(MockDevice::new(MockConfig { seed, ..MockConfig::default() }));
-    let config = config.list_commands(1 + (seed % 9) as usize);
+/// As a GPU whose memory the host does not see, where new memory holds NaN; nothing is read that was never written.
+fn discrete(seed: u64, config: Config) -> Bench {
+    validated(MockConfig::discrete(seed), config)
+}
+
+fn validated(mock: MockConfig, config: Config) -> Bench {
+    let config = config.list_commands(1 + (mock.seed % 9) as usize);
+    let validated = Validated::with_first_writes(MockDevice::new(mock));
     Bench { device: Device::new(validated.clone(), config).unwrap(), validated: Some(validated) }
 }
 
 /// Every device.
-pub fn benches(seed: u64) -> [Bench; 2] {
-    [Bench { device: cpu(), validated: None }, mock(seed)]
+pub fn benches(seed: u64) -> [Bench; 3] {
+    [Bench { device: cpu(), validated: None }, mock(seed), discrete(seed, Config::default())]
 }
 
 /// Every device, with a pool of this many streams, and nobody else on it.
-pub fn pools(seed: u64, streams: usize) -> [Bench; 2] {
+pub fn pools(seed: u64, streams: usize) -> [Bench; 3] {
     let config = Config::default().pool_streams(streams);
     let cpu = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), config).unwrap();
-    [Bench { device: cpu, validated: None }, mock_with(seed, config)]
+    let mock = validated(MockConfig { seed, ..MockConfig::default() }, config);
+    [Bench { device: cpu, validated: None }, mock, discrete(seed, config)]
 }
 
 /// Runs a test on every device, with random cases. A case that fails is made smaller, printed, and kept beside `file`.
