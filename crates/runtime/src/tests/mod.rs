@@ -4,6 +4,8 @@
 mod audit;
 #[cfg(not(loom))]
 mod graphs;
+#[cfg(not(loom))]
+mod held;
 #[cfg(loom)]
 mod loom;
 #[cfg(loom)]

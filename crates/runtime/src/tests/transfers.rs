@@ -1,7 +1,10 @@
 //! Data between the host and a device whose memory it does not see, where new memory holds what it happens to.
 
 use super::world::{Known, fresh_seed};
-use crate::{Config, Device, Error, Graph, Operand, Pending, Pool, Result, Storage, Stream, Work};
+use crate::{
+    Config, Detail, Device, Error, Graph, Operand, Pending, Pool, ProfileOptions, Profiler, Result, Storage, Stream,
+    Work,
+};
 use fastrand::Rng;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -419,4 +422,25 @@ fn an_async_read_keeps_no_thread_also_where_staging_is_short() {
         }
     };
     assert!(found.len() == 2 << 20 && found.iter().all(|byte| *byte == 1));
+}
+
+#[test]
+fn uploads_downloads_and_zeros_are_commands_of_a_trace() {
+    let (device, _) = discrete(fresh_seed(), Config::default());
+    let profiler = Profiler::start(&device, ProfileOptions::new().detail(Detail::Full)).unwrap();
+    let stream = Stream::new(&device).unwrap();
+    let storage = stream.scope(|| Storage::from_bytes(&device, &[1; 3000])).unwrap();
+    copy(&stream, &storage).unwrap().read(0, &mut [0; 4]).unwrap();
+    stream.scope(|| Storage::frozen_from_bytes(&device, &[1; 2 << 20])).unwrap();
+    let profile = profiler.stop();
+    let kernels = profile.kernels().kernels;
+    let count = |name: &str| kernels.iter().find(|kernel| kernel.name == name).map_or(0, |kernel| kernel.count);
+    // Frozen memory is filled to its end by what is copied into it.
+    assert_eq!(["upload", "copy", "download", "fill"].map(count), [3, 1, 1, 1], "{kernels:?}");
+    let mut trace = Vec::new();
+    profile.write_chrome_trace(&mut trace).unwrap();
+    let trace = String::from_utf8(trace).unwrap();
+    for operation in ["upload", "copy", "download", "zeros"] {
+        assert!(trace.contains(&format!("\"{operation}\"")), "{operation} is no operation of the trace");
+    }
 }
