@@ -66,7 +66,10 @@
 
 mod command;
 mod device;
+#[cfg(any(feature = "spirv", feature = "msl"))]
+pub mod disk;
 mod error;
+pub mod failures;
 pub mod faulty;
 pub mod host;
 mod kernel;
