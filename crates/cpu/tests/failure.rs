@@ -280,7 +280,7 @@ fn wait_any_hears_doorbells_and_lists() {
     for value in 1..=200 {
         let bell = Listener::new(&doorbell);
         let done = line.submit(&empty, &[]);
-        wait_any(&device, &[done.clone()], Some(&bell));
+        wait_any(&device, std::slice::from_ref(&done), Some(&bell));
         assert_eq!((doorbell.rings(), done.timeline.completed()), (value - 1, value));
         // A list that is past its value does not end the wait for the next one.
         let next = TimelinePoint { timeline: line.timeline.clone(), value: value + 1 };

@@ -27,36 +27,11 @@
 //!   Copies between the two, and the zeros of new memory, are commands like others. [`Device::read`] and [`Device::write`]
 //!   are the only ways of the host to a memory's bytes, and reach only what it sees.
 //!
-//! # What is behind the calls
+//! # Backends
 //!
-//! The last column is what a backend for Metal would call: it is not built, and nothing of it has been tried.
-//!
-//! | call | CPU | Vulkan | Metal (not built) |
-//! |---|---|---|---|
-//! | [`Device::info`] | what the system says of processors and memory | `VkPhysicalDeviceProperties`, memory types, queue family | `MTLDevice`: `name`, `recommendedMaxWorkingSetSize`, `maxBufferLength` |
-//! | [`Device::create_queue`] | a lane of lists for the process's pool of workers | a `VkQueue` of its own, or a shared one; a `VkCommandPool` | `newCommandQueueWithMaxCommandBufferCount:` |
-//! | [`Queue::timeline`] | a counter and a condition variable | `VkSemaphore` of type timeline | a counter, raised by the completion handler once the failure words are read; `newSharedEvent` for the waits of other lists |
-//! | [`Device::create_doorbell`] | a counter | a `VkSemaphore` that `vkSignalSemaphore` raises | a counter |
-//! | [`Device::create_pipeline`] | takes the host form | WGSL to SPIR-V (`shader`), `vkCreateComputePipelines` with a `VkPipelineCache` kept on disk | WGSL to Metal's language, `newLibraryWithSource:options:error:`, `newComputePipelineStateWithFunction:error:`; `MTLBinaryArchive` on disk |
-//! | [`Device::prepare`] | nothing | a command buffer that stays with the list | nothing: a command buffer runs once; an `MTLIndirectCommandBuffer` could be kept |
-//! | [`Device::allocate`] | zeroed memory of the system's | `VkBuffer` over a `VkDeviceMemory` of its own, of a memory type for its kind | a buffer of an `MTLHeap` with untracked hazards, shared with the host |
-//! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else an error | a copy from and to `contents` |
-//! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | a condition variable of the device |
-//! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
-//! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
-//! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
-//! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `setThreadgroupMemoryLength:atIndex:` for each variable of the workgroup, `dispatchThreadgroups:threadsPerThreadgroup:` |
-//! | [`Command::Copy`], [`Command::Fill`] | a copy, a loop | `vkCmdCopyBuffer`, `vkCmdFillBuffer` | `MTLBlitCommandEncoder`; it fills with one byte only, so a kernel fills with words |
-//! | [`Command::Run`] | its commands, one after the other | `vkCmdExecuteCommands` of a secondary command buffer if the list was prepared, else its commands encoded in place | its commands encoded in place |
-//! | [`Command::Barrier`] | nothing: commands run in order | `vkCmdPipelineBarrier` with a memory barrier | `memoryBarrierWithScope:` inside an encoder, an `MTLFence` between two |
-//! | [`Command::Timestamp`] | the host's clock | `vkCmdWriteTimestamp` | `MTLCounterSampleBuffer`, which Apple's GPUs fill at the borders of encoders; `GPUStartTime` and `GPUEndTime` of a list cost nothing ([`Timestamps::ByList`]) |
-//! | [`Timeline::completed`] | an atomic load | `vkGetSemaphoreCounterValue` | an atomic load |
-//! | [`Timeline::wait`] | a condition variable | `vkWaitSemaphores`, a slice of time after the other | the device's condition variable |
-//! | [`Timeline::interrupt`] | wakes who waits | a flag, seen at the next slice | wakes who waits |
-//! | [`Doorbell::ring`] | raises the counter, and wakes who listens | `vkSignalSemaphore` | raises the counter, and wakes who listens |
-//! | [`Timeline::take_reports`] | what the host forms returned | words that kernels wrote, `vkGetQueryPoolResults` | words that kernels wrote, `resolveCounterRange:`, the command buffer's `error` |
-//! | [`Pipeline::check`] | always | `maxComputeWorkGroupCount`, the sizes of the declared types | the sizes of the declared types |
-//! | the drop of a [`Memory`] | gives it back | `vkDestroyBuffer`, `vkFreeMemory` | lets go of the `MTLBuffer` |
+//! `ARCHITECTURE.md` in the repository says, method by method, what a backend must do, and with which calls the processor's,
+//! Vulkan's and, one day, Metal's do it. What those for GPUs share is here: [`failures`], and with their features `disk` and
+//! `shader`.
 //!
 //! # Doubles
 //!
@@ -66,7 +41,10 @@
 
 mod command;
 mod device;
+#[cfg(any(feature = "spirv", feature = "msl"))]
+pub mod disk;
 mod error;
+pub mod failures;
 pub mod faulty;
 pub mod host;
 mod kernel;

@@ -4,12 +4,14 @@ use crate::adapter::Adapter;
 use crate::cache::PipelineCache;
 use crate::discrete::Discrete;
 use crate::options::Options;
+use crate::pipeline::VulkanPipeline;
 use crate::sync::lock;
 use crate::timeline::Orphan;
 use crate::{NAME, driver_error};
 use ash::{khr, vk};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use thalweg_hal::failures::FailureWords;
 use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
 /// More hardware queues than this are not asked for.
@@ -24,6 +26,8 @@ pub struct Context {
     /// The memory types that there are to pick from; see [`allocate_memory`](Self::allocate_memory).
     pub memory: vk::PhysicalDeviceMemoryProperties,
     pub limits: vk::PhysicalDeviceLimits,
+    /// Where a list's kernels store why they failed.
+    pub failure_words: FailureWords<VulkanPipeline>,
     /// The guise of a discrete GPU, if the device is in it.
     pub discrete: Option<Discrete>,
     pub support: KernelSupport,
@@ -114,6 +118,7 @@ impl Context {
             id: unique_id(),
             push: khr::push_descriptor::Device::new(instance, &device),
             memory,
+            failure_words: FailureWords::new(limits.min_storage_buffer_offset_alignment, VulkanPipeline::fails),
             limits,
             discrete,
             support: adapter.support,

@@ -26,7 +26,7 @@ const MAX_ALLOCATIONS: u64 = 1 << 16;
 #[derive(Debug)]
 pub struct VulkanDevice {
     info: DeviceInfo,
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
 }
 
 impl VulkanDevice {

@@ -55,6 +55,7 @@ mod options;
 mod pipeline;
 mod prepared;
 mod queue;
+mod room;
 mod slots;
 mod sync;
 #[cfg(feature = "testing")]

@@ -2,14 +2,13 @@
 
 use crate::NAME;
 use crate::context::Context;
-use crate::slots;
 use ash::vk;
 use smallvec::SmallVec;
 use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
 use thalweg_hal::shader::{Shader, compile};
-use thalweg_hal::{Error, KernelFailure, KernelSource, MAX_PARAMETER_BYTES, Pipeline, Result};
+use thalweg_hal::{Error, KernelSource, MAX_PARAMETER_BYTES, Pipeline, Result};
 
 /// A compiled kernel.
 pub struct VulkanPipeline {
@@ -131,12 +130,6 @@ impl VulkanPipeline {
     /// Whether the kernel has words for a failure, behind its bindings.
     pub fn fails(&self) -> bool {
         self.fails
-    }
-
-    /// What the words say.
-    pub fn failure(&self, code: u32, number: u32) -> KernelFailure {
-        let failures = self.source.wgsl.as_ref().map_or(&[][..], |wgsl| &wgsl.module().failures);
-        slots::failure(failures, code, number)
     }
 
     /// The workgroups of a dispatch.

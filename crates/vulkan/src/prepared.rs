@@ -6,7 +6,6 @@
 use crate::context::Context;
 use crate::memory::Buffer;
 use crate::queue::encode_inner;
-use crate::slots::{failure_bytes, failure_stride};
 use ash::vk;
 use std::sync::Arc;
 use thalweg_hal::{List, MemoryKind, Result};
@@ -19,7 +18,8 @@ pub struct PreparedList {
     commands: vk::CommandBuffer,
     /// Of the device's own memory, which the host does not look at. `None` if no kernel can fail.
     failures: Option<Buffer>,
-    failure_bytes: u64,
+    /// Kernels that can fail.
+    failing: u64,
 }
 
 impl PreparedList {
@@ -29,8 +29,8 @@ impl PreparedList {
     /// What the driver says.
     pub fn new(context: &Arc<Context>, list: &Arc<List>) -> Result<Self> {
         context.check()?;
-        let failure_bytes = failure_bytes(context, list);
-        let failures = match failure_bytes {
+        let failing = context.failure_words.dispatches(list).count() as u64;
+        let failures = match context.failure_words.offset(failing) {
             0 => None,
             bytes => Some(Buffer::new(context, bytes, MemoryKind::Device)?),
         };
@@ -40,7 +40,7 @@ impl PreparedList {
         let pool = pool.map_err(|e| context.error("vkCreateCommandPool", e))?;
         // From here on `drop` cleans up.
         let commands = vk::CommandBuffer::null();
-        let mut prepared = Self { context: Arc::clone(context), pool, commands, failures, failure_bytes };
+        let mut prepared = Self { context: Arc::clone(context), pool, commands, failures, failing };
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(pool)
             .level(vk::CommandBufferLevel::SECONDARY)
@@ -51,7 +51,7 @@ impl PreparedList {
         prepared.commands = commands.first().copied().unwrap_or_default();
         let words = prepared.failures.as_ref().map_or(vk::Buffer::null(), |words| words.raw);
         // SAFETY: the command buffer is new, secondary, and its pool ours alone; the list has passed.
-        unsafe { encode_inner(context, prepared.commands, words, list)? };
+        unsafe { encode_inner(context, prepared.commands, (words, 0), list)? };
         Ok(prepared)
     }
 
@@ -68,14 +68,9 @@ impl PreparedList {
         self.failures.as_ref()
     }
 
-    /// Bytes of the words for failures.
-    pub fn failure_bytes(&self) -> u64 {
-        self.failure_bytes
-    }
-
     /// Kernels that can fail.
-    pub fn failing(&self, context: &Context) -> u64 {
-        self.failure_bytes / failure_stride(context)
+    pub fn failing(&self) -> u64 {
+        self.failing
     }
 }
 

@@ -4,12 +4,14 @@ use crate::context::Context;
 use crate::memory::VulkanMemory;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
+use crate::room::Room;
 use crate::slots::{Slot, Slots};
 use crate::timeline::{Running, Semaphore, VulkanTimeline};
 use ash::vk;
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
+use thalweg_hal::failures::FailureWords;
 use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, Timeline, Violation};
 
 /// What our commands do, for barriers.
@@ -34,6 +36,8 @@ pub struct VulkanQueue {
     hardware: usize,
     limits: Limits,
     slots: Arc<Slots>,
+    /// For the slots' words.
+    room: Room,
 }
 
 impl VulkanQueue {
@@ -43,20 +47,7 @@ impl VulkanQueue {
         context.check()?;
         let (timeline, slots) = (Arc::new(VulkanTimeline::new(context)?), Arc::new(Slots::new(context)?));
         let (handle, hardware) = (Arc::<VulkanTimeline>::clone(&timeline), context.assign_queue());
-        Ok(Self { timeline, handle, context: Arc::clone(context), hardware, limits, slots })
-    }
-
-    /// A slot with a list's commands.
-    fn encoded(&self, list: &Arc<List>) -> Result<Slot> {
-        let slot = self.slots.take(list)?;
-        // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
-        match unsafe { encode(&self.context, &slot, list) } {
-            Ok(()) => Ok(slot),
-            Err(error) => {
-                self.slots.give_back(slot);
-                Err(error)
-            }
-        }
+        Ok(Self { timeline, handle, context: Arc::clone(context), hardware, limits, slots, room: Room::default() })
     }
 }
 
@@ -67,9 +58,9 @@ impl Queue for VulkanQueue {
 
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let Submission { list, waits, value } = submission;
-        let (context, timeline) = (&*self.context, &*self.timeline);
+        let Self { timeline, context, hardware, limits, slots, room, .. } = self;
         context.check()?;
-        list.check(&self.limits)?;
+        list.check(limits)?;
         let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
         let mut values = SmallVec::<[u64; 4]>::new();
         for wait in waits {
@@ -79,7 +70,12 @@ impl Queue for VulkanQueue {
         }
         // What earlier lists had may serve this one.
         timeline.collect();
-        let (slot, home) = (self.encoded(list)?, Arc::clone(&self.slots));
+        let (slot, home) = (slots.take(list, room)?, Arc::clone(slots));
+        // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
+        if let Err(error) = unsafe { encode(context, &slot, list) } {
+            slots.give_back(slot);
+            return Err(error);
+        }
         let commands = [slot.commands];
         let semaphores: SmallVec<[_; 4]> = waited.iter().map(|semaphore| semaphore.raw()).collect();
         let stages: SmallVec<[_; 4]> = semaphores.iter().map(|_| vk::PipelineStageFlags::ALL_COMMANDS).collect();
@@ -95,7 +91,7 @@ impl Queue for VulkanQueue {
             .push_next(&mut timelines);
         // SAFETY: the command buffer is recorded, and the value rises, by the caller's promise. The timeline holds what the
         // list uses, the semaphores it waits for included, until it has run.
-        match unsafe { context.submit(self.hardware, &info) } {
+        match unsafe { context.submit(*hardware, &info) } {
             Ok(()) => {
                 timeline.submitted(value);
                 Ok(())
@@ -121,7 +117,7 @@ impl fmt::Debug for VulkanQueue {
 /// - The list passed [`List::check`].
 unsafe fn encode(context: &Context, slot: &Slot, list: &Arc<List>) -> Result<()> {
     let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-    let mut encoder = Encoder::new(context, slot.commands, slot.failure_buffer(), slot.queries(list));
+    let mut encoder = Encoder::new(context, slot.commands, slot.words(), slot.queries(list));
     // SAFETY: by the caller's promises.
     unsafe {
         encoder.record(&begin, |encoder| {
@@ -142,13 +138,13 @@ unsafe fn encode(context: &Context, slot: &Slot, list: &Arc<List>) -> Result<()>
 pub unsafe fn encode_inner(
     context: &Context,
     commands: vk::CommandBuffer,
-    failures: vk::Buffer,
+    words: (vk::Buffer, u64),
     list: &List,
 ) -> Result<()> {
     let inherited = vk::CommandBufferInheritanceInfo::default();
     let often = vk::CommandBufferUsageFlags::SIMULTANEOUS_USE;
     let begin = vk::CommandBufferBeginInfo::default().flags(often).inheritance_info(&inherited);
-    let mut encoder = Encoder::new(context, commands, failures, (vk::QueryPool::null(), 0));
+    let mut encoder = Encoder::new(context, commands, words, (vk::QueryPool::null(), 0));
     // SAFETY: by the caller's promises.
     unsafe { encoder.record(&begin, |encoder| encoder.commands(list)) }
 }
@@ -157,8 +153,8 @@ pub unsafe fn encode_inner(
 struct Encoder<'a> {
     context: &'a Context,
     commands: vk::CommandBuffer,
-    /// The words for failures.
-    failures: vk::Buffer,
+    /// Where the words for failures are.
+    words: (vk::Buffer, u64),
     /// The pool of timestamps, and how many of it the list uses.
     queries: (vk::QueryPool, u32),
     bound: vk::Pipeline,
@@ -172,10 +168,10 @@ impl<'a> Encoder<'a> {
     fn new(
         context: &'a Context,
         commands: vk::CommandBuffer,
-        failures: vk::Buffer,
+        words: (vk::Buffer, u64),
         queries: (vk::QueryPool, u32),
     ) -> Self {
-        Self { context, commands, failures, queries, bound: vk::Pipeline::null(), failing: 0, query: 0 }
+        Self { context, commands, words, queries, bound: vk::Pipeline::null(), failing: 0, query: 0 }
     }
 
     /// Begins and ends the command buffer around what `body` records.
@@ -235,11 +231,12 @@ impl<'a> Encoder<'a> {
         self.bound = vk::Pipeline::null();
         if let Some(words) = prepared.failures() {
             self.barrier(STAGES, READS | WRITES);
-            let (to, _) = Slot::failure_words(self.context, self.failing);
-            let copy = vk::BufferCopy::default().dst_offset(to).size(prepared.failure_bytes());
+            let (to, offset) = self.next_words();
+            let bytes = self.context.failure_words.offset(prepared.failing());
+            let copy = vk::BufferCopy::default().dst_offset(offset).size(bytes);
             // SAFETY: as in `reset_queries`; both have so many bytes, by `Slot::make_room`.
-            unsafe { device.cmd_copy_buffer(commands, words.raw, self.failures, &[copy]) };
-            self.failing += prepared.failing(self.context);
+            unsafe { device.cmd_copy_buffer(commands, words.raw, to, &[copy]) };
+            self.failing += prepared.failing();
         }
     }
 
@@ -296,8 +293,9 @@ impl<'a> Encoder<'a> {
             buffers.push([vk::DescriptorBufferInfo { buffer, offset: binding.offset, range: binding.bytes }]);
         }
         if pipeline.fails() {
-            let (offset, range) = Slot::failure_words(self.context, self.failing);
-            buffers.push([vk::DescriptorBufferInfo { buffer: self.failures, offset, range }]);
+            let (buffer, offset) = self.next_words();
+            let range = FailureWords::<VulkanPipeline>::BYTES;
+            buffers.push([vk::DescriptorBufferInfo { buffer, offset, range }]);
             self.failing += 1;
         }
         let mut writes = SmallVec::<[vk::WriteDescriptorSet<'_>; MAX_BINDINGS + 1]>::new();
@@ -323,6 +321,12 @@ impl<'a> Encoder<'a> {
             device.cmd_dispatch(commands, x, y, z);
         }
         Ok(())
+    }
+
+    /// The words of the next kernel that can fail: the buffer, and where they start.
+    fn next_words(&self) -> (vk::Buffer, u64) {
+        let (buffer, offset) = self.words;
+        (buffer, offset + self.context.failure_words.offset(self.failing))
     }
 
     /// The buffer of a binding.

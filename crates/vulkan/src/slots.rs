@@ -2,16 +2,12 @@
 //! again once the list has run.
 
 use crate::context::Context;
-use crate::memory::Buffer;
-use crate::pipeline::VulkanPipeline;
+use crate::room::{Piece, Room};
 use crate::sync::lock;
 use ash::vk;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use thalweg_hal::{Command, Error, KernelFailure, List, MemoryKind, Report, Reported, Result};
-
-/// Words that a kernel has for a failure: which, and a number of its own.
-const FAILURE_BYTES: u64 = 8;
+use thalweg_hal::{Command, List, Report, Reported, Result};
 
 /// The slots of one queue.
 pub struct Slots {
@@ -24,7 +20,8 @@ pub struct Slots {
 /// One slot.
 pub struct Slot {
     pub commands: vk::CommandBuffer,
-    failures: Option<Buffer>,
+    /// The words for failures, if a list had any yet.
+    words: Option<Piece>,
     queries: vk::QueryPool,
     query_count: u32,
 }
@@ -43,13 +40,13 @@ impl Slots {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn take(&self, list: &Arc<List>) -> Result<Slot> {
+    pub fn take(&self, list: &Arc<List>, room: &mut Room) -> Result<Slot> {
         let free = lock(&self.free).pop();
         let mut slot = match free {
             Some(slot) => slot,
             None => self.make()?,
         };
-        match slot.make_room(&self.context, list) {
+        match slot.make_room(&self.context, list, room) {
             Ok(()) => Ok(slot),
             Err(error) => {
                 self.give_back(slot);
@@ -68,7 +65,7 @@ impl Slots {
         let commands = unsafe { self.context.device.allocate_command_buffers(&info) };
         let commands = commands.map_err(|e| self.context.error("vkAllocateCommandBuffers", e))?;
         let commands = commands.first().copied().unwrap_or_default();
-        Ok(Slot { commands, failures: None, queries: vk::QueryPool::null(), query_count: 0 })
+        Ok(Slot { commands, words: None, queries: vk::QueryPool::null(), query_count: 0 })
     }
 }
 
@@ -84,20 +81,6 @@ impl Drop for Slots {
     }
 }
 
-/// The kernels of a list that can fail, those of lists that it runs among them, as their commands' indices, in order.
-fn fallible(list: &Arc<List>) -> impl Iterator<Item = (u32, &VulkanPipeline)> {
-    List::steps(list).filter_map(|step| {
-        let Command::Dispatch { pipeline, .. } = step.command() else { return None };
-        let pipeline = VulkanPipeline::known(&*step.list.pipelines[*pipeline as usize])?;
-        pipeline.fails().then_some((step.index, pipeline))
-    })
-}
-
-/// Bytes of the words that the kernels of a list have for their failures.
-pub fn failure_bytes(context: &Context, list: &Arc<List>) -> u64 {
-    fallible(list).count() as u64 * failure_stride(context)
-}
-
 fn timestamps(list: &List) -> impl Iterator<Item = usize> {
     list.commands
         .iter()
@@ -108,19 +91,15 @@ fn timestamps(list: &List) -> impl Iterator<Item = usize> {
 
 impl Slot {
     /// Makes the reports of a list fit, and forgets those of the last one.
-    fn make_room(&mut self, context: &Arc<Context>, list: &Arc<List>) -> Result<()> {
-        let needed = failure_bytes(context, list);
+    fn make_room(&mut self, context: &Arc<Context>, list: &Arc<List>, room: &mut Room) -> Result<()> {
+        let needed = context.failure_words.bytes(list);
         if needed > 0 {
-            if self.failures.as_ref().is_none_or(|buffer| buffer.bytes() < needed) {
-                self.failures = Some(Buffer::new(context, needed.next_power_of_two(), MemoryKind::Host)?);
-            }
-            let mapped = self.failures.as_ref().and_then(Buffer::mapped);
-            let Some(mapped) = mapped else {
-                let message = "it has no memory that the host sees".to_owned();
-                return Err(Error::Driver { device: crate::NAME.to_owned(), call: "vkAllocateMemory", message });
+            let words = match self.words.take().filter(|words| words.bytes() >= needed) {
+                Some(words) => words,
+                None => room.cut(context, needed)?,
             };
-            // SAFETY: the buffer has at least so many bytes, and its last list has run.
-            unsafe { mapped.write_bytes(0, needed as usize) };
+            // SAFETY: it has as many bytes, and the slot's last list has run.
+            unsafe { self.words.insert(words).clear(needed) };
         }
         let queries = timestamps(list).count() as u32;
         if queries > self.query_count && context.clock.is_some() {
@@ -136,14 +115,9 @@ impl Slot {
         Ok(())
     }
 
-    /// The buffer with the words for failures.
-    pub fn failure_buffer(&self) -> vk::Buffer {
-        self.failures.as_ref().map_or(vk::Buffer::null(), |buffer| buffer.raw)
-    }
-
-    /// The words of the `index`-th kernel that can fail.
-    pub fn failure_words(context: &Context, index: u64) -> (u64, u64) {
-        (index * failure_stride(context), FAILURE_BYTES)
+    /// The buffer with the words for failures, and where they start.
+    pub fn words(&self) -> (vk::Buffer, u64) {
+        self.words.as_ref().map_or((vk::Buffer::null(), 0), Piece::place)
     }
 
     /// The pool of timestamps, and how many of it the list uses.
@@ -154,19 +128,11 @@ impl Slot {
 
     /// What there is to say of a list that has run.
     pub fn report(&self, context: &Context, list: &Arc<List>, value: u64, reports: &mut Vec<Report>) {
-        if let Some(mapped) = self.failures.as_ref().and_then(Buffer::mapped) {
-            for (at, (command, pipeline)) in fallible(list).enumerate() {
-                let (offset, _) = Self::failure_words(context, at as u64);
-                // SAFETY: inside the buffer, by `make_room`; aligned, because the stride is; written by the device before
-                // the value that was seen, with a barrier to the host.
-                let [code, number] = unsafe { mapped.add(offset as usize).cast::<[u32; 2]>().read_volatile() };
-                if code != 0 {
-                    let failure = pipeline.failure(code, number);
-                    let kernel = pipeline.name().to_owned();
-                    let what = Reported::Failed(Error::Kernel { kernel, failure });
-                    reports.push(Report { value, command, what });
-                }
-            }
+        if let Some(words) = &self.words {
+            // SAFETY: inside the piece, by `make_room`, and the strides are multiples of 8. The list has run; what the device
+            // wrote was made visible to the host by the barrier at its end.
+            let read = |offset| unsafe { words.read(offset) };
+            reports.extend(context.failure_words.reports(list, value, read));
         }
         let (pool, count) = self.queries(list);
         let Some(clock) = context.clock.filter(|_| count > 0) else { return };
@@ -184,18 +150,5 @@ impl Slot {
             let what = Reported::Time(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)));
             reports.push(Report { value, command: command as u32, what });
         }
-    }
-}
-
-/// From one kernel's words to the next one's.
-pub fn failure_stride(context: &Context) -> u64 {
-    FAILURE_BYTES.max(context.limits.min_storage_buffer_offset_alignment)
-}
-
-/// What a kernel's words say.
-pub fn failure(failures: &[&'static str], code: u32, number: u32) -> KernelFailure {
-    match failures.get(code as usize - 1) {
-        Some(text) => KernelFailure::new(format!("{text} ({number})")),
-        None => KernelFailure::new(format!("failure {code} ({number})")),
     }
 }
