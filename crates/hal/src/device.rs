@@ -44,13 +44,17 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the device is lost or does not accept the kernel.
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>>;
 
-    /// Says that a sealed list will be run often, unchanged, by itself or by others ([`Command::Run`](crate::Command::Run)). A
-    /// device checks it, and may encode it once; what it makes of it stays with the list ([`List::prepared`]). The list
-    /// can be submitted to any queue of the device either way, also while an earlier submission of it runs.
+    /// Says that a sealed list will be run often, unchanged, by itself or by others
+    /// ([`Command::Run`](crate::Command::Run)). A device may encode it once; what it makes of it stays with the list
+    /// ([`List::prepared`]). The list can be submitted to any queue of the device either way, also while an earlier
+    /// submission of it runs.
     ///
     /// # Errors
-    /// If the list is malformed, names objects of another device, runs a list itself or takes the time; what the driver says.
-    fn prepare(&self, _list: &Arc<List>) -> Result<()> {
+    /// If the list names objects of another device; what the driver says.
+    ///
+    /// # Safety
+    /// - The list passes [`List::check_inner`] with the device's limits.
+    unsafe fn prepare(&self, _list: &Arc<List>) -> Result<()> {
         Ok(())
     }
 
@@ -128,14 +132,16 @@ pub trait Queue: Send + fmt::Debug {
     /// before every earlier list of the same queue has run.
     ///
     /// # Errors
-    /// If the device does not take the list. It then runs none of it, and signals nothing.
+    /// If the device does not take the list. It then runs none of it, and signals nothing. A list that names a memory
+    /// or a pipeline of another device is not taken, or the command that does fails.
     ///
     /// # Safety
     /// - Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the host
     ///   having seen the first complete before submitting the second. In the last case the second list starts with a
     ///   barrier too: what was seen on the host need not be visible to the device.
     /// - Every wait names a value whose signal has been submitted before this call.
-    /// - Every binding lies inside its memory, and written bindings of one command overlap no other of its bindings.
+    /// - The list passes [`List::check`] with the device's limits: its commands keep [the rules](crate::check). Whoever
+    ///   records has checked each; no device does so again, but for an assertion in debug builds.
     /// - No other submission that signals the same timeline is under way in another thread.
     /// - A list that was [prepared](Device::prepare) has not been changed since.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;

@@ -160,9 +160,10 @@ impl Device for Faulty {
         self.shared.inner.create_pipeline(source)
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
         drop(self.shared.alive()?);
-        self.shared.inner.prepare(list)
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.inner.prepare(list) }
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

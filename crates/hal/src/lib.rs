@@ -15,6 +15,8 @@
 //! - **Reports travel with the value.** What a list has to say of its commands, a failure or a time, is on its timeline
 //!   before the value can be seen ([`Timeline::take_reports`]). A [`Command::Timestamp`] is a command like others, and
 //!   barriers say where it stands.
+//! - **The caller checks.** What a command has to be is one set of rules ([`check`]), which whoever records applies
+//!   once. A device takes it for granted.
 //! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is not
 //!   asked to notice when it is passed.
 //! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings.
@@ -37,7 +39,7 @@
 //! | [`Device::read`], [`Device::write`] | a copy | a copy where the memory is mapped, else a `VkBuffer` for staging, `vkCmdCopyBuffer` and a `VkFence` | a copy from and to `contents` |
 //! | [`Device::discard`] | nothing | nothing | nothing: `setPurgeableState:` is for whole buffers |
 //! | [`Device::wait_any`] | a condition variable of the pool | `vkWaitSemaphores` for any of them | `notifyListener:atValue:block:`, and a condition variable |
-//! | [`Queue::submit`] | checks, then the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
+//! | [`Queue::submit`] | the lane; a worker runs it | a command buffer, encoded anew unless the list was prepared, and `vkQueueSubmit` | `commandBufferWithUnretainedReferences`, one encoder of concurrent dispatches where there is no copy, `commit` |
 //! | a wait of a [`Submission`] | the lane is looked at again when the value is reached | the semaphore and its value, in the submission | `encodeWaitForEvent:value:` |
 //! | its signal | by the worker, when the list has run | the same | `encodeSignalEvent:value:` |
 //! | [`Command::Dispatch`] | the host form, whole or in ranges of items | push descriptors, push constants, `vkCmdDispatch` | `setBuffer:offset:atIndex:`, `setBytes:length:atIndex:` for parameters and lengths, `dispatchThreadgroups:threadsPerThreadgroup:` |
@@ -59,6 +61,7 @@
 //! and destroys discarded bytes. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
 //! [`faulty`] wraps any device and takes protections out, to show that something then notices.
 
+pub mod check;
 mod command;
 mod device;
 mod error;

@@ -25,7 +25,7 @@
 //!
 //! | rule | violation |
 //! |---|---|
-//! | a list fits its tables, kernels and the device ([`List::check`](crate::List::check)) | as there |
+//! | a list fits its tables, and its commands keep [the rules](crate::check) ([`List::check`]); one that is prepared likewise | as there |
 //! | a wait names a value that is reached, or that an *accepted* list signals (invariant I1) | [`Violation::WaitNotSubmitted`] |
 //! | a signal is above all values promised, and no other thread is just handing over a signal of its timeline | [`Violation::SignalNotRising`] |
 //! | of two commands that touch a byte, one of them writing it, the one submitted first comes before the other | [`Violation::Unordered`] |
@@ -165,8 +165,12 @@ impl Device for Validated {
         self.shared.inner.create_pipeline(source)
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
-        self.shared.inner.prepare(list)
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        if let Err(violation) = list.check_inner(&self.info().limits) {
+            return self.shared.refuse(violation);
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.inner.prepare(list) }
     }
 
     fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {

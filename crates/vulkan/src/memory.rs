@@ -141,7 +141,7 @@ impl Buffer {
         if offset.checked_add(bytes).is_some_and(|end| end <= self.bytes) {
             return Ok(());
         }
-        Err(Violation::OutOfBounds { command: 0, binding: 0, offset, bytes, memory_bytes: self.bytes })
+        Err(Violation::OutOfBounds { offset, bytes, memory_bytes: self.bytes })
     }
 }
 

@@ -10,7 +10,7 @@ use ash::vk;
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
-use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, Violation, unique_id};
+use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, unique_id};
 
 /// What our commands do, for barriers.
 pub const STAGES: vk::PipelineStageFlags = vk::PipelineStageFlags::from_raw(
@@ -44,9 +44,12 @@ impl VulkanQueue {
     }
 
     /// A slot with a list's commands.
-    fn encoded(&self, list: &Arc<List>) -> Result<Slot> {
+    ///
+    /// # Safety
+    /// - The list passes [`List::check`].
+    unsafe fn encoded(&self, list: &Arc<List>) -> Result<Slot> {
         let slot = self.slots.take(list)?;
-        // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
+        // SAFETY: the slot's last list has run; ranges and order are the caller's promise.
         match unsafe { encode(&self.context, &slot, list) } {
             Ok(()) => Ok(slot),
             Err(error) => {
@@ -62,7 +65,7 @@ impl Queue for VulkanQueue {
         let Submission { list, waits, signal } = submission;
         let context = &*self.context;
         context.check()?;
-        list.check(&self.limits)?;
+        debug_assert_eq!(list.check(&self.limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
         let mut values = SmallVec::<[u64; 4]>::new();
         for wait in waits {
@@ -74,7 +77,8 @@ impl Queue for VulkanQueue {
         let counter = Counter::of(&signal.timeline, context)?;
         // What earlier lists had may serve this one.
         counter.collect();
-        let (slot, home) = (self.encoded(list)?, Arc::clone(&self.slots));
+        // SAFETY: by the caller's promise.
+        let (slot, home) = (unsafe { self.encoded(list)? }, Arc::clone(&self.slots));
         let commands = [slot.commands];
         let claim = match counter.claim(signal.value, self.id) {
             Ok(claim) => claim,
@@ -125,7 +129,7 @@ impl fmt::Debug for VulkanQueue {
 ///
 /// # Safety
 /// - The slot is not in use, and its pool is used by this thread alone.
-/// - The list passed [`List::check`].
+/// - The list passes [`List::check`].
 unsafe fn encode(context: &Context, slot: &Slot, list: &Arc<List>) -> Result<()> {
     let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
     let mut encoder = Encoder::new(context, slot.commands, slot.failure_buffer(), slot.queries(list));
@@ -145,7 +149,7 @@ unsafe fn encode(context: &Context, slot: &Slot, list: &Arc<List>) -> Result<()>
 ///
 /// # Safety
 /// - The command buffer is a secondary one, not in use, and its pool is used by this thread alone.
-/// - The list passed [`List::check_inner`].
+/// - The list passes [`List::check_inner`].
 pub unsafe fn encode_inner(
     context: &Context,
     commands: vk::CommandBuffer,
@@ -262,14 +266,14 @@ impl<'a> Encoder<'a> {
                 }
                 Command::Run { list: inner, .. } => self.list(&list.lists[*inner as usize])?,
                 Command::Copy { bindings } => {
-                    let [from, to] = &list.bindings[bindings.range()] else { continue }; // two, by `List::check`
+                    let [from, to] = &list.bindings[bindings.range()] else { unreachable!("a copy has two operands") };
                     let copy = vk::BufferCopy::default().src_offset(from.offset).dst_offset(to.offset).size(from.bytes);
                     let (from, to) = (self.buffer(list, from)?, self.buffer(list, to)?);
                     // SAFETY: as above; the ranges are inside, and do not overlap.
                     unsafe { device.cmd_copy_buffer(commands, from, to, &[copy]) };
                 }
                 Command::Fill { bindings, pattern } => {
-                    let [to] = &list.bindings[bindings.range()] else { continue }; // one, by `List::check`
+                    let [to] = &list.bindings[bindings.range()] else { unreachable!("a fill has one operand") };
                     // SAFETY: as above; whole words.
                     unsafe { device.cmd_fill_buffer(commands, self.buffer(list, to)?, to.offset, to.bytes, *pattern) };
                 }
@@ -315,7 +319,7 @@ impl<'a> Encoder<'a> {
         let [x, y, z] = pipeline.groups(extent, params);
         let compute = vk::PipelineBindPoint::COMPUTE;
         // SAFETY: as in `reset_queries`; the descriptors and parameters are those of the pipeline's layout, and the number of
-        // workgroups is within the limits, by `List::check`.
+        // workgroups is within the limits, by the rules.
         unsafe {
             if pipeline.raw != self.bound {
                 device.cmd_bind_pipeline(commands, compute, pipeline.raw);
@@ -334,9 +338,6 @@ impl<'a> Encoder<'a> {
 
     /// The buffer of a binding.
     fn buffer(&self, list: &List, binding: &Binding) -> Result<vk::Buffer> {
-        if binding.bytes == 0 {
-            return Err(Violation::Malformed { command: 0, what: "an empty binding" }.into());
-        }
         let memory = &*list.memories[binding.memory as usize];
         Ok(VulkanMemory::of(memory, self.context)?.buffer.raw)
     }

@@ -104,6 +104,21 @@ fn outcomes(lists: &[&[Option<u32>]]) -> BTreeSet<u32> {
     (0..64).map(run).collect()
 }
 
+/// Whoever records has checked every command; a debug build looks again.
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic = "a promise of `Queue::submit`"]
+fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build() {
+    let bench = Bench::new(0, 1);
+    let mut list = List { memories: bench.memories.clone(), ..List::default() };
+    list.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: BYTES + 4 });
+    list.commands.push(Command::Fill { bindings: Span { start: 0, len: 1 }, pattern: 0 });
+    let (mut queue, timeline) = (bench.device.create_queue().unwrap(), bench.device.create_timeline().unwrap());
+    let (list, signal) = (Arc::new(list), Wait { timeline, value: 1 });
+    // SAFETY: the promise is broken on purpose: the assertion ends the call before anything relies on it.
+    let _ = unsafe { queue.submit(Submission { list: &list, waits: &[], signal: &signal }) };
+}
+
 #[test]
 fn commands_between_barriers_run_in_any_order() {
     // 0 -> 1 -> 4, or 0 -> 2 -> 5.

@@ -347,9 +347,6 @@ impl Model {
                 let memory = list.memories[binding.memory as usize].id();
                 let bytes = binding.offset..binding.offset + binding.bytes;
                 let kind = if binding.access.writes() { Kind::Write } else { Kind::Read };
-                if bytes.is_empty() {
-                    continue;
-                }
                 let before = if fenced { &self.queues[queue].fence } else { start };
                 if let Some((Range { start, end }, other)) = self.conflict(memory, &bytes, kind, before) {
                     let command = step.index as usize;

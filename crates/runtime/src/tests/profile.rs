@@ -455,7 +455,7 @@ fn an_operation_that_was_refused_has_not_happened() {
     let device = super::world::mock(MockConfig::default());
     let [stream] = super::world::streams(&device);
     let profiler = Profiler::start(&device, full()).unwrap();
-    assert!(matches!(refused_operation(&device, &stream), Err(Error::Malformed { .. })));
+    assert!(matches!(refused_operation(&device, &stream), Err(Error::Command { .. })));
     assert_eq!(Trace::of(&profiler.stop()).count("operation"), 0);
 }
 
