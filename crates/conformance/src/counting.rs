@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use thalweg_hal::{Device, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Result, Timeline, Wait};
+use thalweg_hal::{
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Result,
+    TimelinePoint,
+};
 
 /// A device with a count of the pipelines that it was asked for.
 #[derive(Debug)]
@@ -34,8 +37,8 @@ impl Device for Counting {
         self.inner.create_queue()
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        self.inner.create_timeline()
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        self.inner.create_doorbell()
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -43,8 +46,13 @@ impl Device for Counting {
         self.inner.create_pipeline(source)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        self.inner.allocate(bytes)
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.prepare(list) }
+    }
+
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
+        self.inner.allocate(kind, bytes)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -57,12 +65,7 @@ impl Device for Counting {
         unsafe { self.inner.write(memory, offset, from) }
     }
 
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.inner.discard(memory, offset, bytes) }
-    }
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        self.inner.wait_any(watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        self.inner.wait_any(points, bell, timeout)
     }
 }

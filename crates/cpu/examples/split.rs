@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, Queue, Result, Span, Submission, Wait};
+use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Result, Span, Submission};
 
 const WORDS: u32 = 16 << 10;
 const CHAIN: u32 = 100;
@@ -33,7 +33,7 @@ fn churn() -> KernelSource {
 fn chain(device: &CpuDevice, rounds: u32) -> Result<Arc<List>> {
     let bytes = u64::from(WORDS) * 4;
     let mut list = List { params: rounds.to_ne_bytes().to_vec(), ..List::default() };
-    list.memories.push(device.allocate(bytes)?);
+    list.memories.push(device.allocate(MemoryKind::Device, bytes)?);
     list.pipelines.push(device.create_pipeline(&churn())?);
     list.bindings.push(Binding { memory: 0, access: Access::ReadWrite, offset: 0, bytes });
     for _ in 0..CHAIN {
@@ -45,11 +45,11 @@ fn chain(device: &CpuDevice, rounds: u32) -> Result<Arc<List>> {
 }
 
 /// The time of one submission, waiting included.
-fn time(queue: &mut dyn Queue, list: &Arc<List>, signal: &Wait) -> Result<Duration> {
+fn time(queue: &mut dyn Queue, list: &Arc<List>, value: u64) -> Result<Duration> {
     let start = Instant::now();
     // SAFETY: the only list on the device, with a barrier after each command; it waits for nothing.
-    unsafe { queue.submit(Submission { list, waits: &[], signal })? };
-    signal.timeline.wait(signal.value, None)?;
+    unsafe { queue.submit(Submission { list, waits: &[], value })? };
+    queue.timeline().wait(value, None)?;
     Ok(start.elapsed())
 }
 
@@ -62,9 +62,8 @@ fn main() -> Result<()> {
             // Interleaved, so that both see the same machine.
             for (device, times) in devices.iter().zip(&mut times) {
                 let (list, mut queue) = (chain(device, rounds)?, device.create_queue()?);
-                let timeline = device.create_timeline()?;
-                time(&mut *queue, &list, &Wait { timeline: timeline.clone(), value: 1 })?;
-                times.push(time(&mut *queue, &list, &Wait { timeline, value: 2 })? / CHAIN);
+                time(&mut *queue, &list, 1)?;
+                times.push(time(&mut *queue, &list, 2)? / CHAIN);
             }
         }
         times.iter_mut().for_each(|times| times.sort());

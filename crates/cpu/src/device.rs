@@ -3,12 +3,13 @@
 use crate::executor::Pool;
 use crate::machine;
 use crate::queue::CpuQueue;
-use crate::timeline::CpuTimeline;
+use crate::timeline::CpuDoorbell;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Timeline, Wait,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
+    Memory, MemoryKind, Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -61,8 +62,11 @@ fn describe(workers: usize) -> DeviceInfo {
         name: format!("{} ({}, {threads})", crate::NAME, machine::processor()),
         kind: DeviceKind::Cpu,
         parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
-        timestamps: true,
+        timestamps: Timestamps::ByCommand,
+        host_access: HostAccess::Cached,
+        zeroed: true,
         limits,
+        support: KernelSupport::NONE,
         details: vec![
             ("worker threads", workers.to_string()),
             ("SIMD", machine::simd()),
@@ -82,8 +86,8 @@ impl Device for CpuDevice {
         Ok(Box::new(CpuQueue::new(&self.pool, self.info.limits)))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(CpuTimeline::new(self.pool.bell())))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(CpuDoorbell::new(self.pool.bell())))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -95,12 +99,12 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         // The system would promise more than there is.
         if bytes > self.info.limits.memory_bytes {
             return Err(Error::OutOfMemory { device: crate::NAME.to_owned(), bytes });
         }
-        Ok(Arc::new(HostMemory::new(bytes, crate::NAME)?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, crate::NAME)?))
     }
 
     unsafe fn read(&self, source: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -115,10 +119,8 @@ impl Device for CpuDevice {
         Ok(())
     }
 
-    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        self.pool.bell().wait_any(watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        self.pool.bell().wait_any(points, bell, timeout)
     }
 }
 
@@ -132,9 +134,11 @@ mod tests {
         let mut info = describe(1);
         info.limits.memory_bytes = 1 << 20;
         let device = CpuDevice { info, pool };
-        assert!(device.allocate(1 << 20).is_ok());
+        assert!(device.allocate(MemoryKind::Device, 1 << 20).is_ok());
         let bytes = (1 << 20) + 1;
-        assert!(matches!(device.allocate(bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes));
+        assert!(
+            matches!(device.allocate(MemoryKind::Device, bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes)
+        );
     }
 
     #[test]

@@ -263,7 +263,7 @@ impl Shared {
         let outcome = self.run_list(&task.list, seat);
         // Before the value can be seen: who sees it may have the list, and what it held, to itself again.
         drop(task.list);
-        let settled = task.signal.settle(task.value, outcome);
+        let settled = lane.timeline.settle(task.value, outcome);
         let mut ready: SmallVec<[Arc<Lane>; 4]> = SmallVec::new();
         ready.extend(settled.lanes.iter().filter(|lane| lane.resume()).cloned());
         if lane.finish() {
@@ -272,7 +272,7 @@ impl Shared {
         lock(&self.run).running -= 1;
         self.push(ready.into_iter(), 1);
         // After the device has its next lists: waking a thread is a system call.
-        task.signal.announce(&settled);
+        lane.timeline.announce(&settled);
     }
 
     /// Runs every command, also behind one that fails; says which did, and what time it was at the timestamps.

@@ -24,7 +24,6 @@
 //!
 //! - It is stronger than the contract of the HAL: the commands of a list run in order on one worker, and the lists of a
 //!   queue never overlap, so that a missing barrier does no harm here. The mock is the device to test with.
-//! - [`Device::discard`](thalweg_hal::Device::discard) does nothing.
 //! - Memory is the host's own, from the global allocator. The system may hand out pages on first use only, so that an
 //!   allocation can succeed and its use end the process; the budget of the layer above is what bounds memory.
 //! - A queue holds any number of lists. Whoever submits bounds the work in flight.
@@ -35,7 +34,7 @@
 //! | lock | guards | may be held while taking |
 //! |---|---|---|
 //! | lane | one queue's lists | timeline |
-//! | timeline | one timeline's promises, reports, waiters | nothing |
+//! | timeline | one timeline's reports, waiters, blocked lanes | nothing |
 //! | run queue | runnable lanes, offered dispatches, idle workers | nothing |
 //! | bell | the number of threads in `wait_any` | nothing |
 //!

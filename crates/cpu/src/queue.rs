@@ -2,42 +2,44 @@
 
 use crate::executor::Pool;
 use crate::sync::lock;
-use crate::timeline::Counter;
+use crate::timeline::{Counter, CpuTimeline};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use thalweg_hal::{Limits, List, Queue, Result, Submission};
+use thalweg_hal::{Limits, List, Queue, Result, Submission, Timeline};
 
 /// The submitting end of a lane. Keeps the pool alive.
 #[derive(Debug)]
 pub struct CpuQueue {
     lane: Arc<Lane>,
+    /// The lane's.
+    timeline: Arc<dyn Timeline>,
     pool: Arc<Pool>,
     limits: Limits,
 }
 
 impl CpuQueue {
     pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
-        Self { lane: Arc::default(), pool: pool.clone(), limits }
+        let timeline = Counter::new(pool.bell());
+        let lane = Arc::new(Lane { timeline: timeline.clone(), state: Mutex::default() });
+        Self { lane, timeline: Arc::new(CpuTimeline(timeline)), pool: pool.clone(), limits }
     }
 }
 
 impl Queue for CpuQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.timeline
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
-        let Submission { list, waits, signal } = submission;
+        let Submission { list, waits, value } = submission;
         debug_assert_eq!(list.check(&self.limits), Ok(()), "a promise of `Queue::submit`");
         let mut unmet = SmallVec::new();
         for wait in waits {
-            let counter = Counter::of(&wait.timeline, self.pool.bell())?;
-            counter.check_wait(wait.value)?;
-            unmet.push((counter, wait.value));
+            unmet.push((Counter::of(&wait.timeline, self.pool.bell())?, wait.value));
         }
-        let counter = Counter::of(&signal.timeline, self.pool.bell())?;
-        // Last, because it is the only step that cannot be undone.
-        counter.promise(signal.value)?;
-        let task = Task { list: list.clone(), unmet, signal: counter, value: signal.value };
-        if self.lane.push(task) {
+        if self.lane.push(Task { list: list.clone(), unmet, value }) {
             self.pool.schedule(&self.lane);
         }
         Ok(())
@@ -51,9 +53,7 @@ pub struct Task {
     pub list: Arc<List>,
     /// Values that are not known to be reached.
     unmet: SmallVec<[(Arc<Counter>, u64); 4]>,
-    /// The timeline that is raised when the list has run.
-    pub signal: Arc<Counter>,
-    /// To which value.
+    /// What the lane's timeline reaches when the list has run.
     pub value: u64,
 }
 
@@ -67,8 +67,9 @@ pub struct Task {
 /// | head taken and running | yes | that worker, by `finish` |
 ///
 /// So at most one thread at a time is responsible for a lane, and only `push` may find it without one.
-#[derive(Default)]
 pub struct Lane {
+    /// Raised by each list that has run.
+    pub timeline: Arc<Counter>,
     state: Mutex<State>,
 }
 

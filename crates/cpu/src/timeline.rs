@@ -1,31 +1,21 @@
-//! Timelines: counters that lists raise as they complete, and that lists and host threads wait for.
+//! Timelines: counters that lists raise as they complete, and that lists and host threads wait for. Doorbells: counters
+//! that the host raises.
 
 use crate::queue::Lane;
 use crate::sync::{deadline, lock, wait_until};
 use smallvec::SmallVec;
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-use thalweg_hal::{Error, Report, Reported, Result, Timeline, Violation, Wait, unique_id};
+use thalweg_hal::{Doorbell, Error, Listener, Report, Reported, Result, Timeline, TimelinePoint, unique_id};
 
 /// The handle that the HAL hands out; lists hold the counter itself.
 #[derive(Debug)]
-pub struct CpuTimeline(Arc<Counter>);
-
-impl CpuTimeline {
-    pub fn new(bell: &Arc<Bell>) -> Self {
-        let (completed, state, reached) = (AtomicU64::new(0), Mutex::default(), Condvar::new());
-        Self(Arc::new(Counter { id: unique_id(), bell: bell.clone(), completed, state, reached }))
-    }
-}
+pub struct CpuTimeline(pub Arc<Counter>);
 
 /// What a timeline is.
-///
-/// A value goes through three states: *promised* when a list that signals it is submitted, *settled* when that list has
-/// run, *reached* when it and every lower promise are settled. Only the last can be seen from outside.
 pub struct Counter {
     id: u64,
     /// Rung whenever the timeline rises. Also says which pool the timeline belongs to.
@@ -39,10 +29,6 @@ pub struct Counter {
 
 #[derive(Default)]
 struct State {
-    /// The promises not yet reached, rising. Pushed by `submit`, settled by workers.
-    promises: VecDeque<Promise>,
-    /// The highest value ever promised; 0 as long as no queue signals this timeline.
-    promised: u64,
     /// Reports on lists of reached values, rising, not yet taken.
     reports: Vec<Report>,
     /// Lanes whose head waits for a value that is not reached. A lane is in at most one such list.
@@ -53,12 +39,6 @@ struct State {
     watchers: usize,
     /// Nobody may wait any more.
     interrupted: bool,
-}
-
-struct Promise {
-    value: u64,
-    /// What there is to say of the list's commands; `None` until it has run.
-    outcome: Option<Vec<(u32, Reported)>>,
 }
 
 /// What has to be done after a value was settled, with no lock held.
@@ -72,6 +52,11 @@ pub struct Settled {
 }
 
 impl Counter {
+    pub fn new(bell: &Arc<Bell>) -> Arc<Self> {
+        let (completed, state, reached) = (AtomicU64::new(0), Mutex::default(), Condvar::new());
+        Arc::new(Self { id: unique_id(), bell: bell.clone(), completed, state, reached })
+    }
+
     /// The counter behind a timeline of this pool.
     ///
     /// # Errors
@@ -84,35 +69,8 @@ impl Counter {
 
     /// The highest value reached.
     pub fn completed(&self) -> u64 {
-        // Acquire: pairs with the Release stores in `settle` and `signal`.
+        // Acquire: pairs with the Release in `settle`.
         self.completed.load(Ordering::Acquire)
-    }
-
-    /// Checks that a list may wait for the value (I1).
-    ///
-    /// # Errors
-    /// If no submitted list signals it or a higher one.
-    pub fn check_wait(&self, value: u64) -> Result<(), Violation> {
-        let submitted = lock(&self.state).promised;
-        if value <= submitted {
-            return Ok(());
-        }
-        Err(Violation::WaitNotSubmitted { timeline: self.id, value, submitted })
-    }
-
-    /// Promises a value on behalf of a list that is being submitted.
-    ///
-    /// # Errors
-    /// If the value is not above all others.
-    pub fn promise(&self, value: u64) -> Result<(), Violation> {
-        let mut state = lock(&self.state);
-        let promised = state.promised.max(self.completed());
-        if value <= promised {
-            return Err(Violation::SignalNotRising { timeline: self.id, value, promised });
-        }
-        state.promised = value;
-        state.promises.push_back(Promise { value, outcome: None });
-        Ok(())
     }
 
     /// Registers a lane to be returned by the `settle` that reaches the value; `false`, and nothing registered, if it
@@ -126,37 +84,17 @@ impl Counter {
         blocked
     }
 
-    /// Says that the list which promised the value has run. Publishes the reports, then the values that are now reached.
+    /// Says that the list with this value has run. Publishes the reports, then the value. Lists of a lane run in order,
+    /// so the values rise.
     pub fn settle(&self, value: u64, outcome: Vec<(u32, Reported)>) -> Settled {
         let mut state = lock(&self.state);
-        if let Ok(at) = state.promises.binary_search_by_key(&value, |promise| promise.value) {
-            state.promises[at].outcome = Some(outcome);
-        } else {
-            debug_assert!(false, "value {value} of timeline {} settled twice or never promised", self.id);
-        }
-        // Lists of several queues may signal one timeline; a value waits for the lower ones.
-        let mut reached = None;
-        while let Some(Promise { outcome: Some(_), .. }) = state.promises.front() {
-            if let Some(Promise { value, outcome }) = state.promises.pop_front() {
-                let reports = outcome.into_iter().flatten();
-                state.reports.extend(reports.map(|(command, what)| Report { value, command, what }));
-                reached = Some(value);
-            }
-        }
-        let mut settled = Settled::default();
-        if let Some(reached) = reached {
-            (settled.waiters, settled.watchers) = (state.waiters > 0, state.watchers > 0);
-            // Release: pairs with the Acquire in `completed`. The reports are in place.
-            self.completed.store(reached, Ordering::Release);
-            state.blocked.retain(|(value, lane)| {
-                let waits = *value > reached;
-                if !waits {
-                    settled.lanes.push(lane.clone());
-                }
-                waits
-            });
-        }
-        settled
+        debug_assert!(value > self.completed(), "value {value} of timeline {} does not rise", self.id);
+        state.reports.extend(outcome.into_iter().map(|(command, what)| Report { value, command, what }));
+        // Release: pairs with the Acquire in `completed`. The reports are in place.
+        self.completed.store(value, Ordering::Release);
+        let mut lanes = SmallVec::new();
+        lanes.extend(state.blocked.extract_if(.., |(awaited, _)| *awaited <= value).map(|(_, lane)| lane));
+        Settled { lanes, waiters: state.waiters > 0, watchers: state.watchers > 0 }
     }
 
     /// Wakes the host threads that a `settle` concerns: those that wait for this timeline, and those in `wait_any`.
@@ -208,22 +146,6 @@ impl Timeline for CpuTimeline {
         self.0.reached.notify_all();
     }
 
-    /// Does nothing on a timeline that a queue signals: the host cannot complete a list, and lists that wait for it
-    /// rely on that.
-    fn signal(&self, value: u64) {
-        let counter = &*self.0;
-        let state = lock(&counter.state);
-        if state.promised != 0 || value <= counter.completed() {
-            return;
-        }
-        // Release: pairs with the Acquire in `completed`.
-        counter.completed.store(value, Ordering::Release);
-        let (waiters, watchers) = (state.waiters > 0, state.watchers > 0);
-        let settled = Settled { lanes: SmallVec::new(), waiters, watchers };
-        drop(state);
-        counter.announce(&settled);
-    }
-
     fn take_reports(&self) -> Vec<Report> {
         std::mem::take(&mut lock(&self.0.state).reports)
     }
@@ -257,7 +179,36 @@ impl Drop for Watching {
     }
 }
 
-/// Wakes the threads in `wait_any` whenever a timeline rises that one of them watches.
+/// A doorbell of this pool.
+#[derive(Debug)]
+pub struct CpuDoorbell {
+    rings: AtomicU64,
+    bell: Arc<Bell>,
+}
+
+impl CpuDoorbell {
+    pub fn new(bell: &Arc<Bell>) -> Self {
+        Self { rings: AtomicU64::new(0), bell: bell.clone() }
+    }
+}
+
+impl Doorbell for CpuDoorbell {
+    fn ring(&self) {
+        // Release: pairs with the Acquire in `rings`.
+        self.rings.fetch_add(1, Ordering::Release);
+        self.bell.ring();
+    }
+
+    fn rings(&self) -> u64 {
+        self.rings.load(Ordering::Acquire)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Wakes the threads in `wait_any` whenever a timeline rises that one of them watches, or a doorbell is rung.
 #[derive(Debug)]
 pub struct Bell {
     /// Names the pool.
@@ -272,8 +223,8 @@ impl Bell {
         Self { id: unique_id(), watchers: Mutex::new(0), rung: Condvar::new() }
     }
 
-    /// Called after a timeline rose that somebody watches. The lock loses no wake-up: a watcher either looks after it, and
-    /// sees the new value, or is counted before it.
+    /// Called after a timeline rose that somebody watches, or a doorbell was rung. The lock loses no wake-up: a watcher
+    /// either looks after it, and sees the new value, or is counted before it.
     fn ring(&self) {
         let watchers = *lock(&self.watchers);
         if watchers > 0 {
@@ -281,21 +232,32 @@ impl Bell {
         }
     }
 
-    /// Blocks until one of the values is reached, or the timeout is over. Returns at once if nothing is watched and
-    /// there is no timeout.
+    /// Blocks until one of the points is reached, the doorbell is rung, or the timeout is over. Returns at once if
+    /// there is nothing of all that.
     ///
     /// # Errors
-    /// [`Error::ForeignObject`] for a timeline that does not ring this bell.
-    pub fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+    /// [`Error::ForeignObject`] for a timeline or a doorbell that does not ring this bell.
+    pub fn wait_any(
+        &self,
+        points: &[TimelinePoint],
+        listener: Option<&Listener>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
         let counters: SmallVec<[_; 8]> =
-            watch.iter().map(|wait| Counter::of(&wait.timeline, self)).collect::<Result<_>>()?;
-        if watch.is_empty() && timeout.is_none() {
+            points.iter().map(|point| Counter::of(&point.timeline, self)).collect::<Result<_>>()?;
+        if let Some(listener) = listener {
+            let own = listener.doorbell.as_any().downcast_ref::<CpuDoorbell>();
+            if own.is_none_or(|own| own.bell.id != self.id) {
+                return Err(Error::ForeignObject { device: crate::NAME.to_owned(), what: "doorbell" });
+            }
+        }
+        if points.is_empty() && listener.is_none() && timeout.is_none() {
             return Ok(());
         }
         let deadline: Option<Instant> = deadline(timeout);
         let _watching = Watching::start(counters);
         let mut watchers = lock(&self.watchers);
-        while !watch.iter().any(|wait| wait.timeline.completed() >= wait.value) {
+        while !points.iter().any(TimelinePoint::is_reached) && !listener.is_some_and(Listener::is_rung) {
             *watchers += 1;
             let woken = wait_until(&self.rung, watchers, deadline);
             let over = woken.is_none();

@@ -8,7 +8,7 @@ use common::{Builder, CELL, GATES, Line, gate, increment};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, Timeline};
+use thalweg_hal::{Device, MemoryKind, Timeline};
 
 const CASE: &str = "THALWEG_EXIT_CASE";
 
@@ -27,7 +27,7 @@ fn exit_child() {
     let Ok(case) = std::env::var(CASE) else { return };
     let device = CpuDevice::open().unwrap();
     let (gate, increment) = (device.create_pipeline(&gate()).unwrap(), device.create_pipeline(&increment()).unwrap());
-    let cells = device.allocate(2 * CELL).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 2 * CELL).unwrap();
     let (mut held, mut busy) = (Line::new(&device), Line::new(&device));
     // One list that never ends, one that waits for it, and many that run.
     let never = Builder::default().dispatch(&gate, &0_u32.to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, Error, Memory, Report, Reported, Result, Timeline, Violation, Wait};
+use thalweg_hal::{
+    Device, Doorbell, Error, Listener, Memory, MemoryKind, Report, Reported, Result, Timeline, TimelinePoint,
+};
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 
@@ -19,7 +21,7 @@ const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 fn a_failed_command_keeps_nothing_else_from_running() {
     let device = CpuDevice::with_workers(2).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
+    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let on = [(&cell, 0, 4)];
     for (bad, text) in
         [(fail(), "kernel `fail` failed: at item 0"), (panic(), "kernel `panic` failed: panicked: on purpose")]
@@ -54,7 +56,7 @@ fn stress_a_failure_is_there_before_its_value() {
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let cell = device.allocate(4).unwrap();
+                let cell = device.allocate(MemoryKind::Device, 4).unwrap();
                 let list = Builder::default().dispatch(&fail, &[], 1, &[(&cell, 0, 4)]).build();
                 let mut line = Line::new(&device);
                 for round in 1..=500_u64 {
@@ -72,49 +74,20 @@ fn stress_a_failure_is_there_before_its_value() {
     });
 }
 
-#[test]
-fn a_wait_or_signal_against_the_rules_is_refused_and_leaves_no_trace() {
-    let device = CpuDevice::with_workers(1).unwrap();
-    let (mut line, mut other) = (Line::new(&device), Line::new(&device));
-    let empty = Builder::default().build();
-    let at = |line: &Line, value| Wait { timeline: line.timeline.clone(), value };
-    let signal = at(&line, 1);
-    for value in [1, 2, u64::MAX] {
-        let refused = line.try_submit(&empty, &[at(&other, 0), at(&other, value)], &signal);
-        let expected = Violation::WaitNotSubmitted { timeline: other.timeline.id(), value, submitted: 0 };
-        assert!(matches!(refused, Err(Error::Invalid(violation)) if violation == expected));
-    }
-    // A list cannot wait for itself.
-    assert!(matches!(
-        line.try_submit(&empty, std::slice::from_ref(&signal), &signal),
-        Err(Error::Invalid(Violation::WaitNotSubmitted { .. }))
-    ));
-    // The refused lists promised nothing: value 1 is still free.
-    assert_eq!(line.submit(&empty, &[]).value, 1);
-    for value in [0, 1] {
-        let refused = line.try_submit(&empty, &[], &at(&line, value));
-        let expected = Violation::SignalNotRising { timeline: line.timeline.id(), value, promised: 1 };
-        assert!(matches!(refused, Err(Error::Invalid(violation)) if violation == expected));
-    }
-    let done = other.submit(&empty, &[at(&line, 1)]);
-    wait(&done);
-}
-
 /// Whoever records has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
 #[test]
 fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build() {
     let device = CpuDevice::with_workers(1).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
+    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let mut line = Line::new(&device);
-    let signal = Wait { timeline: line.timeline.clone(), value: 1 };
     let list = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, CELL + 4)]).build();
     let said = |call: &mut dyn FnMut() -> Result<()>| {
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
         panic.downcast_ref::<String>().unwrap().clone()
     };
-    let submit = said(&mut || line.try_submit(&list, &[], &signal));
+    let submit = said(&mut || line.try_submit(&list, &[]).map(drop));
     assert!(submit.contains("a promise of `Queue::submit`") && submit.contains("OutOfBounds"), "{submit}");
     // SAFETY: the promise is broken on purpose: the assertion ends the call before anything relies on it.
     let prepare = said(&mut || unsafe { device.prepare(&list) });
@@ -134,6 +107,9 @@ impl Memory for Foreign {
     fn bytes(&self) -> u64 {
         CELL
     }
+    fn kind(&self) -> MemoryKind {
+        MemoryKind::Device
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -150,9 +126,18 @@ impl Timeline for Foreign {
     fn wait(&self, _value: u64, _timeout: Option<Duration>) -> Result<bool> {
         Ok(false)
     }
-    fn signal(&self, _value: u64) {}
     fn take_reports(&self) -> Vec<Report> {
         Vec::new()
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Doorbell for Foreign {
+    fn ring(&self) {}
+    fn rings(&self) -> u64 {
+        0
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -163,24 +148,27 @@ impl Timeline for Foreign {
 fn objects_of_others_are_refused() {
     let device = CpuDevice::with_workers(1).unwrap();
     let pipeline = device.create_pipeline(&increment()).unwrap();
-    let memory = device.allocate(CELL).unwrap();
-    let foreign_memory: Arc<dyn Memory> = Arc::new(Foreign);
-    let foreign_timeline: Arc<dyn Timeline> = Arc::new(Foreign);
-    // A timeline of another pool would never be heard of here.
-    let elsewhere = CpuDevice::with_workers(1).unwrap().create_timeline().unwrap();
+    let memory = device.allocate(MemoryKind::Device, CELL).unwrap();
+    let foreign = Arc::new(Foreign);
+    let foreign_memory: Arc<dyn Memory> = foreign.clone();
+    let foreign_timeline: Arc<dyn Timeline> = foreign.clone();
+    // What another pool does would never be heard of here.
+    let elsewhere = CpuDevice::with_workers(1).unwrap();
+    let (its_queue, its_bell) = (elsewhere.create_queue().unwrap(), elsewhere.create_doorbell().unwrap());
     let what = |result: Result<()>| match result {
         Err(Error::ForeignObject { what, .. }) => what,
         other => panic!("{other:?}"),
     };
     let mut line = Line::new(&device);
-    let own = Wait { timeline: line.timeline.clone(), value: 1 };
     let list = |memory| Builder::default().dispatch(&pipeline, &[], 1, &[(memory, 0, 4)]).build();
     let good = list(&memory);
-    for timeline in [foreign_timeline, elsewhere] {
-        let wait = [Wait { timeline, value: 0 }];
-        assert_eq!(what(line.try_submit(&good, &wait, &own)), "timeline");
-        assert_eq!(what(line.try_submit(&good, &[], &wait[0])), "timeline");
-        assert_eq!(what(device.wait_any(&wait, SHORT)), "timeline");
+    for timeline in [&foreign_timeline, its_queue.timeline()] {
+        let wait = [TimelinePoint { timeline: timeline.clone(), value: 0 }];
+        assert_eq!(what(line.try_submit(&good, &wait)), "timeline");
+        assert_eq!(what(device.wait_any(&wait, None, SHORT)), "timeline");
+    }
+    for doorbell in [foreign as Arc<dyn Doorbell>, its_bell] {
+        assert_eq!(what(device.wait_any(&[], Some(&Listener::new(&doorbell)), SHORT)), "doorbell");
     }
     // SAFETY: nothing is in flight.
     assert_eq!(what(unsafe { device.read(&foreign_memory, 0, &mut [0]) }), "memory");
@@ -205,25 +193,27 @@ fn objects_of_others_are_refused() {
 fn more_than_the_machine_has_is_out_of_memory() {
     let device = CpuDevice::with_workers(1).unwrap();
     for bytes in [device.info().limits.memory_bytes + 1, u64::MAX] {
-        assert!(matches!(device.allocate(bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes));
+        assert!(
+            matches!(device.allocate(MemoryKind::Device, bytes), Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes)
+        );
     }
-    assert_eq!(device.allocate(0).unwrap().bytes(), 0);
+    assert_eq!(device.allocate(MemoryKind::Device, 0).unwrap().bytes(), 0);
 }
 
 #[test]
 fn waits_end_with_their_timeout_and_not_before_their_value() {
     let device = CpuDevice::with_workers(1).unwrap();
     let gate = device.create_pipeline(&gate()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
+    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let mut line = Line::new(&device);
     let list = Builder::default().dispatch(&gate, &0_u32.to_ne_bytes(), 1, &[(&cell, 0, 4)]).build();
     let done = line.submit(&list, &[]);
     assert!(!done.timeline.wait(1, Some(Duration::ZERO)).unwrap());
     assert!(!done.timeline.wait(1, SHORT).unwrap());
     assert!(done.timeline.wait(0, Some(Duration::ZERO)).unwrap());
-    device.wait_any(std::slice::from_ref(&done), SHORT).unwrap();
-    device.wait_any(&[], None).unwrap();
-    device.wait_any(&[], SHORT).unwrap();
+    device.wait_any(std::slice::from_ref(&done), None, SHORT).unwrap();
+    device.wait_any(&[], None, None).unwrap();
+    device.wait_any(&[], None, SHORT).unwrap();
     assert_eq!(done.timeline.completed(), 0);
     thread::scope(|scope| {
         scope.spawn(|| assert!(done.timeline.wait(1, None).unwrap()));
@@ -244,7 +234,7 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
                     let done = line.submit(&empty, &[]);
                     thread::scope(|scope| {
                         scope.spawn(|| wait(&done));
-                        wait_any(&device, std::slice::from_ref(&done));
+                        wait_any(&device, std::slice::from_ref(&done), None);
                     });
                 }
             });
@@ -254,93 +244,60 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
 
 /// Two threads ring each other's doorbells. Each dawdles before it waits, so that the other's ring comes at every moment
 /// of it: before, while it looks, when it is about to sleep, and after.
-fn ping_pong(device: &CpuDevice, rounds: u64, wait: impl Fn(&Wait) + Sync) {
-    let bells = [device.create_timeline().unwrap(), device.create_timeline().unwrap()];
+#[test]
+fn stress_doorbells_lose_no_wake_up() {
+    const ROUNDS: u64 = 5_000;
+    let device = CpuDevice::with_workers(1).unwrap();
+    let bells = [device.create_doorbell().unwrap(), device.create_doorbell().unwrap()];
     let mut random = fresh();
     thread::scope(|scope| {
         for me in 0..2 {
-            let (bells, wait) = (&bells, &wait);
+            let (bells, device) = (&bells, &device);
             let mut random = random.fork();
             scope.spawn(move || {
-                for value in 1..=rounds {
+                for heard in 0..ROUNDS {
+                    let next = Listener { doorbell: bells[me].clone(), heard };
                     if me == 1 {
-                        wait(&Wait { timeline: bells[1].clone(), value });
+                        wait_any(device, &[], Some(&next));
                     }
-                    bells[1 - me].signal(value);
+                    bells[1 - me].ring();
                     (0..random.usize(..3_000)).for_each(|_| std::hint::spin_loop());
                     if me == 0 {
-                        wait(&Wait { timeline: bells[0].clone(), value });
+                        wait_any(device, &[], Some(&next));
                     }
                 }
             });
         }
     });
-    assert_eq!(bells.map(|bell| bell.completed()), [rounds; 2]);
-}
-
-#[test]
-fn stress_doorbells_lose_no_wake_up() {
-    let device = CpuDevice::with_workers(1).unwrap();
-    ping_pong(&device, 5_000, wait);
-    ping_pong(&device, 5_000, |bell| wait_any(&device, std::slice::from_ref(bell)));
+    assert_eq!(bells.map(|bell| bell.rings()), [ROUNDS; 2]);
 }
 
 #[test]
 fn wait_any_hears_doorbells_and_lists() {
     let device = CpuDevice::with_workers(2).unwrap();
-    let doorbell = device.create_timeline().unwrap();
+    let doorbell = device.create_doorbell().unwrap();
     let mut line = Line::new(&device);
     let empty = Builder::default().build();
     for value in 1..=200 {
-        let bell = Wait { timeline: doorbell.clone(), value };
+        let bell = Listener::new(&doorbell);
         let done = line.submit(&empty, &[]);
-        wait_any(&device, &[bell.clone(), done.clone()]);
-        assert_eq!((doorbell.completed(), done.timeline.completed()), (value - 1, value));
+        wait_any(&device, std::slice::from_ref(&done), Some(&bell));
+        assert_eq!((doorbell.rings(), done.timeline.completed()), (value - 1, value));
         // A list that is past its value does not end the wait for the next one.
-        let next = Wait { timeline: line.timeline.clone(), value: value + 1 };
+        let next = TimelinePoint { timeline: line.timeline.clone(), value: value + 1 };
         thread::scope(|scope| {
-            scope.spawn(|| doorbell.signal(value));
-            wait_any(&device, &[next, bell]);
+            scope.spawn(|| doorbell.ring());
+            wait_any(&device, &[next], Some(&bell));
         });
-        assert_eq!(doorbell.completed(), value);
+        assert_eq!(doorbell.rings(), value);
     }
-}
-
-#[test]
-fn a_doorbell_only_rises_and_no_list_waits_for_it() {
-    let device = CpuDevice::with_workers(1).unwrap();
-    let doorbell = device.create_timeline().unwrap();
-    doorbell.signal(5);
-    doorbell.signal(3);
-    assert_eq!(doorbell.completed(), 5);
-    let mut line = Line::new(&device);
-    let (empty, signal) = (Builder::default().build(), Wait { timeline: line.timeline.clone(), value: 1 });
-    let on = Wait { timeline: doorbell, value: 5 };
-    assert!(matches!(
-        line.try_submit(&empty, &[on], &signal),
-        Err(Error::Invalid(Violation::WaitNotSubmitted { submitted: 0, .. }))
-    ));
-}
-
-#[test]
-fn the_host_cannot_complete_a_list() {
-    let device = CpuDevice::with_workers(2).unwrap();
-    let gate = device.create_pipeline(&gate()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
-    let mut line = Line::new(&device);
-    let list = Builder::default().dispatch(&gate, &1_u32.to_ne_bytes(), 1, &[(&cell, 0, 4)]).build();
-    let done = line.submit(&list, &[]);
-    done.timeline.signal(1);
-    assert_eq!(done.timeline.completed(), 0);
-    GATES[1].open();
-    wait(&done);
 }
 
 #[test]
 fn a_completed_value_leaves_the_list_to_its_owner() {
     let device = CpuDevice::with_workers(3).unwrap();
     let increment = device.create_pipeline(&increment()).unwrap();
-    let memory = device.allocate(1 << 20).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 20).unwrap();
     let mut line = Line::new(&device);
     // Large enough to be shared, and too small for it.
     for (bytes, rounds) in [(1 << 20, 300), (1 << 12, 3_000)] {
@@ -363,7 +320,7 @@ fn work_in_flight_outlives_every_handle() {
         let device = CpuDevice::with_workers(workers).unwrap();
         let (gate, increment) =
             (device.create_pipeline(&gate()).unwrap(), device.create_pipeline(&increment()).unwrap());
-        let cells = device.allocate(2 * CELL).unwrap();
+        let cells = device.allocate(MemoryKind::Device, 2 * CELL).unwrap();
         let add = Builder::default().dispatch(&increment, &[], 1, &[(&cells, CELL, 4)]).build();
         let index = 1 + workers;
         let held = Builder::default().dispatch(&gate, &(index as u32).to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();
@@ -389,7 +346,7 @@ fn a_list_may_hold_the_last_of_everything() {
     let device = CpuDevice::with_workers(2).unwrap();
     for _ in 0..200 {
         let pipeline = device.create_pipeline(&increment()).unwrap();
-        let memory = device.allocate(CELL).unwrap();
+        let memory = device.allocate(MemoryKind::Device, CELL).unwrap();
         let mut line = Line::new(&device);
         line.submit(&Builder::default().dispatch(&pipeline, &[], 1, &[(&memory, 0, 4)]).build(), &[]);
     }
@@ -419,7 +376,7 @@ fn stress_devices_come_and_go_while_others_work() {
         for _ in 0..100 {
             let device = CpuDevice::open().unwrap();
             let increment = device.create_pipeline(&increment()).unwrap();
-            let cell = device.allocate(CELL).unwrap();
+            let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
             let add = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, 4)]).build();
             let mut line = Line::new(&device);
             let last = (0..20).map(|_| line.submit(&add, &[])).last().unwrap();

@@ -4,17 +4,17 @@
 
 mod common;
 
-use common::{Builder, CELL, GATES, LONG, Line, fold, fresh, gate, increment, read, wait, write};
+use common::{Builder, CELL, GATES, Line, fold, fresh, gate, increment, read, wait, write};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, Wait};
+use thalweg_hal::{Device, MemoryKind, TimelinePoint};
 
 #[test]
 fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
     let device = CpuDevice::with_workers(3).unwrap();
     let fold = device.create_pipeline(&fold()).unwrap();
-    let cells = device.allocate(4 * CELL).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 4 * CELL).unwrap();
     let mut line = Line::new(&device);
     let mut random = fresh();
     let (mut x, mut last) = (7_u32, line.submit(&Builder::default().fill(&cells, 0, 8, 7).build(), &[]));
@@ -39,7 +39,7 @@ fn commands_of_a_list_and_lists_of_a_queue_run_in_order() {
 /// A cell of shared memory: its value so far, and the list that produces it.
 struct Cell {
     value: u32,
-    last: Option<Wait>,
+    last: Option<TimelinePoint>,
 }
 
 /// Threads with a queue each fold random cells into random cells. A fold reads and overwrites, and does not commute, so
@@ -48,7 +48,7 @@ fn random_graph(device: &Arc<CpuDevice>, threads: usize, lists: usize) {
     const CELLS: usize = 12;
     const WORDS: usize = 16;
     let fold = device.create_pipeline(&fold()).unwrap();
-    let memory = device.allocate(CELLS as u64 * CELL).unwrap();
+    let memory = device.allocate(MemoryKind::Device, CELLS as u64 * CELL).unwrap();
     let mut random = fresh();
     let cells: Vec<Mutex<Cell>> = (0..CELLS)
         .map(|at| {
@@ -71,7 +71,7 @@ fn random_graph(device: &Arc<CpuDevice>, threads: usize, lists: usize) {
                     // Locked in order of index, and until the list is submitted: a wait names submitted work.
                     let mut low = cells[a.min(b)].lock().unwrap();
                     let mut high = cells[a.max(b)].lock().unwrap();
-                    let waits: Vec<Wait> = [&low.last, &high.last].into_iter().flatten().cloned().collect();
+                    let waits: Vec<TimelinePoint> = [&low.last, &high.last].into_iter().flatten().cloned().collect();
                     let (x, y) = if a < b { (&mut low, &mut high) } else { (&mut high, &mut low) };
                     let factor = random.u32(..);
                     let bytes = WORDS as u64 * 4;
@@ -112,7 +112,7 @@ fn stress_many_queues_wait_each_for_their_own() {
     thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
-                let cell = device.allocate(4).unwrap();
+                let cell = device.allocate(MemoryKind::Device, 4).unwrap();
                 let list = Builder::default().dispatch(&increment, &[], 1, &[(&cell, 0, 4)]).build();
                 let mut line = Line::new(&device);
                 for round in 1..=100 {
@@ -129,7 +129,7 @@ fn stress_many_queues_wait_each_for_their_own() {
 fn a_waiting_list_holds_up_only_its_own_queue() {
     let device = CpuDevice::with_workers(2).unwrap();
     let (gate, increment) = (device.create_pipeline(&gate()).unwrap(), device.create_pipeline(&increment()).unwrap());
-    let cells = device.allocate(3 * CELL).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 3 * CELL).unwrap();
     let add = |at: u64| Builder::default().dispatch(&increment, &[], 1, &[(&cells, at * CELL, 4)]).build();
     let (mut held, mut waiting, mut free) = (Line::new(&device), Line::new(&device), Line::new(&device));
     let blocker = Builder::default().dispatch(&gate, &0_u32.to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();
@@ -155,9 +155,9 @@ fn a_waiting_list_holds_up_only_its_own_queue() {
 fn runnable_lists_run_at_once_on_all_workers() {
     let device = CpuDevice::with_workers(3).unwrap();
     let gate = device.create_pipeline(&gate()).unwrap();
-    let cells = device.allocate(3 * CELL).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 3 * CELL).unwrap();
     let mut lines: Vec<Line> = (0..3).map(|_| Line::new(&device)).collect();
-    let done: Vec<Wait> = (0..3)
+    let done: Vec<TimelinePoint> = (0..3)
         .map(|at| {
             let binding = (&cells, at as u64 * CELL, 4);
             lines[at].submit(&Builder::default().dispatch(&gate, &1_u32.to_ne_bytes(), 1, &[binding]).build(), &[])
@@ -167,23 +167,4 @@ fn runnable_lists_run_at_once_on_all_workers() {
     GATES[1].arrived(3);
     GATES[1].open();
     done.iter().for_each(wait);
-}
-
-#[test]
-fn two_queues_on_one_timeline_reach_its_values_in_order() {
-    let device = CpuDevice::with_workers(2).unwrap();
-    let gate = device.create_pipeline(&gate()).unwrap();
-    let cells = device.allocate(CELL).unwrap();
-    let (mut slow, mut quick) = (Line::new(&device), Line::new(&device));
-    let shared = device.create_timeline().unwrap();
-    let at = |value| Wait { timeline: shared.clone(), value };
-    let blocker = Builder::default().dispatch(&gate, &2_u32.to_ne_bytes(), 1, &[(&cells, 0, 4)]).build();
-    slow.try_submit(&blocker, &[], &at(1)).unwrap();
-    quick.try_submit(&Builder::default().build(), &[], &at(2)).unwrap();
-    // Behind the second in its queue, so that the second has run when this has.
-    let behind = quick.submit(&Builder::default().build(), &[]);
-    wait(&behind);
-    assert_eq!(shared.completed(), 0);
-    GATES[2].open();
-    assert!(shared.wait(2, Some(LONG)).unwrap());
 }

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Device, KernelFailure, KernelSource, Report, Reported};
+use thalweg_hal::{Access, Device, KernelFailure, KernelSource, MemoryKind, Report, Reported};
 
 /// A row sum in f32 with a product chain: rounding shows any change of order. Parameters: the row's length.
 fn rows() -> KernelSource {
@@ -18,7 +18,7 @@ fn rows() -> KernelSource {
         let width = call.params::<u32>()? as usize;
         let x = call.inputs.get::<f32>(0)?;
         let items = call.items.clone();
-        for (row, out) in items.zip(call.outputs.get::<f32>(1)?) {
+        for (row, out) in items.zip(call.outputs.get::<f32>(0)?) {
             let row = &x[row as usize * width..][..width];
             *out = row.iter().fold(1.0, |sum, x| sum * 0.999 + x);
         }
@@ -31,7 +31,8 @@ fn bits_with(workers: usize, x: &[u32], width: usize, rounds: usize) -> Vec<Vec<
     let pipeline = device.create_pipeline(&rows()).unwrap();
     let rows = x.len() / width;
     let (bytes, out_bytes) = ((x.len() * 4) as u64, (rows * 4) as u64);
-    let (input, output) = (device.allocate(bytes).unwrap(), device.allocate(out_bytes).unwrap());
+    let (input, output) =
+        (device.allocate(MemoryKind::Device, bytes).unwrap(), device.allocate(MemoryKind::Device, out_bytes).unwrap());
     write(&device, &input, 0, x);
     let params = (width as u32).to_ne_bytes();
     let bindings = [(&input, 0, bytes), (&output, 0, out_bytes)];
@@ -86,7 +87,7 @@ fn together() -> KernelSource {
 fn an_idle_worker_helps() {
     let device = CpuDevice::with_workers(2).unwrap();
     let pipeline = device.create_pipeline(&together()).unwrap();
-    let memory = device.allocate(1 << 20).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 20).unwrap();
     let list = Builder::default().dispatch(&pipeline, &[], 64, &[(&memory, 0, 1 << 20)]).build();
     let start = Instant::now();
     // A worker that is still starting, or that another program has pushed aside, is not idle: so not always the first.
@@ -118,8 +119,8 @@ fn fail_from() -> KernelSource {
 fn stress_the_first_failing_item_is_the_one_reported() {
     let device = CpuDevice::with_workers(4).unwrap();
     let (fail, fold) = (device.create_pipeline(&fail_from()).unwrap(), device.create_pipeline(&fold()).unwrap());
-    let memory = device.allocate(1 << 20).unwrap();
-    let cells = device.allocate(512).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 20).unwrap();
+    let cells = device.allocate(MemoryKind::Device, 512).unwrap();
     let mut line = Line::new(&device);
     let mut random = fresh();
     for _ in 0..300 {
@@ -147,7 +148,7 @@ fn stress_shared_and_whole_lists_side_by_side() {
             scope.spawn(move || {
                 const WORDS: usize = 1 << 15;
                 const BYTES: u64 = WORDS as u64 * 4;
-                let memory = device.allocate(2 * BYTES).unwrap();
+                let memory = device.allocate(MemoryKind::Device, 2 * BYTES).unwrap();
                 let (x, y): (Vec<u32>, Vec<u32>) = (0..WORDS).map(|_| (random.u32(..), random.u32(..))).unzip();
                 write(device, &memory, 0, &x);
                 write(device, &memory, BYTES, &y);

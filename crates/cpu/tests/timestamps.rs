@@ -8,7 +8,7 @@ use common::{Builder, CELL, GATES, Line, fail, fresh, gate, increment, wait};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Device, Report, Reported, Timeline};
+use thalweg_hal::{Device, MemoryKind, Report, Reported, Timeline, Timestamps};
 
 /// Value, command and time of every report. None may be a failure.
 fn times(timeline: &Arc<dyn Timeline>) -> Vec<(u64, u32, Duration)> {
@@ -30,9 +30,9 @@ fn let_time_pass() {
 #[test]
 fn a_timestamp_lies_between_what_is_before_and_after_it() {
     let device = CpuDevice::with_workers(2).unwrap();
-    assert!(device.info().timestamps);
+    assert_eq!(device.info().timestamps, Timestamps::ByCommand);
     let gate = device.create_pipeline(&gate()).unwrap();
-    let cell = device.allocate(CELL).unwrap();
+    let cell = device.allocate(MemoryKind::Device, CELL).unwrap();
     let mut line = Line::new(&device);
     let list = Builder::default().timestamp().dispatch(&gate, &0_u32.to_ne_bytes(), 1, &[(&cell, 0, 4)]).timestamp();
     let submitted = Instant::now();
@@ -86,7 +86,7 @@ fn stress_times_and_failures_come_with_their_value_and_in_order() {
             let mut random = random.fork();
             let (device, fail, increment) = (&device, &fail, &increment);
             scope.spawn(move || {
-                let cell = device.allocate(4).unwrap();
+                let cell = device.allocate(MemoryKind::Device, 4).unwrap();
                 let on = [(&cell, 0, 4)];
                 let mut line = Line::new(device);
                 let mut last = Duration::ZERO;

@@ -113,8 +113,8 @@ pub enum Command {
     },
     /// Reports the device's clock ([`crate::Reported::Time`]) at a moment when every earlier command of the queue that
     /// a barrier separates from this one has finished, and before any later command that a barrier separates from it
-    /// has begun. Without barriers around it, it may be taken at any time while the commands beside it run. Only if
-    /// [`crate::DeviceInfo::timestamps`] says so; other devices skip it.
+    /// has begun. Without barriers around it, it may be taken at any time while the commands beside it run. Only where
+    /// [`crate::DeviceInfo::timestamps`] says so, and as exactly as it says; elsewhere devices skip it.
     Timestamp,
 }
 

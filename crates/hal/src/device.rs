@@ -1,6 +1,6 @@
 //! The traits that a backend implements, and what it says about itself.
 
-use crate::{Error, KernelSource, List, Result};
+use crate::{Command, Error, Features, KernelSource, List, Result};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -22,21 +22,24 @@ pub fn unique_id() -> u64 {
 }
 
 /// One device: a GPU, the CPU, or a double of either.
+///
+/// No method of these traits has a default body: what wraps a device would compile without passing a new one on.
 pub trait Device: Send + Sync + fmt::Debug {
     /// What the device is and what it can do.
     fn info(&self) -> &DeviceInfo;
 
-    /// A new queue. Devices with fewer hardware queues share them; see [`Queue`] for what that means.
+    /// A new queue, with a timeline of its own at value 0. Devices with fewer hardware queues share them; see [`Queue`]
+    /// for what that means.
     ///
     /// # Errors
     /// If the device is lost.
     fn create_queue(&self) -> Result<Box<dyn Queue>>;
 
-    /// A new timeline at value 0.
+    /// A new doorbell, that nobody has rung.
     ///
     /// # Errors
     /// If the device is lost.
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>>;
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>>;
 
     /// Compiles a kernel. May take seconds on a GPU: call it with no lock held.
     ///
@@ -54,52 +57,48 @@ pub trait Device: Send + Sync + fmt::Debug {
     ///
     /// # Safety
     /// - The list passes [`List::check_inner`] with the device's limits.
-    unsafe fn prepare(&self, _list: &Arc<List>) -> Result<()> {
-        Ok(())
-    }
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()>;
 
-    /// Allocates zeroed memory. A driver call: slow, and counted against [`Limits::max_allocations`].
+    /// Allocates memory of a kind. A driver call: slow, and counted against [`Limits::max_allocations`]. Its content is
+    /// undefined, unless [`DeviceInfo::zeroed`] says otherwise. It neither submits anything nor waits for the device.
     ///
     /// # Errors
     /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room.
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>>;
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>>;
 
-    /// Copies bytes of a memory to the host.
+    /// Copies bytes of a memory that the host sees ([`DeviceInfo::host_access`] for memory that kernels use; always for
+    /// [`MemoryKind::Host`]). It does not wait for the device: whatever the host does not see is copied by a command
+    /// first.
     ///
     /// # Errors
-    /// If the range is not inside the memory, or the device is lost.
+    /// If the range is not inside the memory, the host does not see it, or the device is lost.
     ///
     /// # Safety
     /// - Every submitted command that writes the range has completed, and the host has seen it complete.
     /// - Nothing writes the range during the call.
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()>;
 
-    /// Copies bytes of the host to a memory; visible to every list submitted afterwards.
+    /// Copies bytes of the host to a memory that the host sees, as for [`read`](Self::read); visible to every list
+    /// submitted afterwards.
     ///
     /// # Errors
-    /// If the range is not inside the memory, or the device is lost.
+    /// If the range is not inside the memory, the host does not see it, or the device is lost.
     ///
     /// # Safety
     /// - Every submitted command that touches the range has completed, and the host has seen it complete.
     /// - Nothing touches the range during the call.
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()>;
 
-    /// Says that nobody will read the range before it is written again. Devices may ignore it; the mock destroys the
-    /// bytes.
-    ///
-    /// # Safety
-    /// - As for [`write`](Self::write).
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64);
-
-    /// Blocks until one of the values is reached, the timeout is over, or the device is lost. May return early, with
-    /// nothing reached.
+    /// Blocks until one of the points is reached, the doorbell is rung that is listened to, the timeout is over, or the
+    /// device is lost. May return early, with none of that. Returns at once if there is nothing to wait for, not even a
+    /// timeout.
     ///
     /// # Errors
     /// If the device is lost.
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()>;
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()>;
 }
 
-/// A place that lists are submitted to, owned by one stream.
+/// A place that lists are submitted to, owned by one stream, with the timeline that its lists raise.
 ///
 /// Several queues may share one hardware queue. A list with a wait that is not met then holds up the lists behind it,
 /// which is why a wait must name submitted work: otherwise the list that would signal could be stuck behind the one
@@ -124,12 +123,16 @@ pub trait Device: Send + Sync + fmt::Debug {
 /// }
 /// ```
 pub trait Queue: Send + fmt::Debug {
+    /// The queue's timeline, which its lists raise and nothing else does. It goes on when the queue is dropped, until
+    /// the last list that was submitted has run.
+    fn timeline(&self) -> &Arc<dyn Timeline>;
+
     /// Hands over a list. Returns once the device has it, not when it has run.
     ///
-    /// The timeline reaches `signal.value` when the list has run. A command that fails leaves its outputs undefined and
-    /// keeps no other command from running: lists are shared by strangers. What failed, and what time it was, is
-    /// published ([`Timeline::take_reports`]) before the value can be seen. Values of one timeline are reached in order, and not
-    /// before every earlier list of the same queue has run.
+    /// The queue's timeline reaches `value` when the list has run. A command that fails leaves its outputs undefined
+    /// and keeps no other command from running: lists are shared by strangers. What failed, and what time it was, is
+    /// published ([`Timeline::take_reports`]) before the value can be seen. Values are reached in order, each not
+    /// before every earlier list of the queue has run.
     ///
     /// # Errors
     /// If the device does not take the list. It then runs none of it, and signals nothing. A list that names a memory
@@ -139,10 +142,11 @@ pub trait Queue: Send + fmt::Debug {
     /// - Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the host
     ///   having seen the first complete before submitting the second. In the last case the second list starts with a
     ///   barrier too: what was seen on the host need not be visible to the device.
-    /// - Every wait names a value whose signal has been submitted before this call.
+    /// - Every wait names a value that is submitted: the `submit` of a list with this value, or a higher one, has
+    ///   returned.
     /// - The list passes [`List::check`] with the device's limits: its commands keep [the rules](crate::check). Whoever
     ///   records has checked each; no device does so again, but for an assertion in debug builds.
-    /// - No other submission that signals the same timeline is under way in another thread.
+    /// - The value is above that of every list that the queue has taken.
     /// - A list that was [prepared](Device::prepare) has not been changed since.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
 }
@@ -173,22 +177,63 @@ pub enum Reported {
 pub struct Submission<'a> {
     /// What to run. The device keeps the `Arc` until the list has run.
     pub list: &'a Arc<List>,
-    /// Values that must be reached before any command of the list starts.
-    pub waits: &'a [Wait],
-    /// The value that is reached when the list has run.
-    pub signal: &'a Wait,
+    /// Points that must be reached before any command of the list starts.
+    pub waits: &'a [TimelinePoint],
+    /// What the queue's timeline reaches when the list has run.
+    pub value: u64,
 }
 
-/// A value on a timeline: what a wait waits for, and what a signal signals.
+/// A value on a timeline.
 #[derive(Clone, Debug)]
-pub struct Wait {
+pub struct TimelinePoint {
     /// The timeline.
     pub timeline: Arc<dyn Timeline>,
     /// The value.
     pub value: u64,
 }
 
-/// A counter that only rises, raised by lists as they complete.
+impl TimelinePoint {
+    /// Whether the timeline has reached the value. Asks the device.
+    pub fn is_reached(&self) -> bool {
+        self.timeline.completed() >= self.value
+    }
+}
+
+/// What the host rings to end a [`Device::wait_any`]. Only rung: no list raises it or waits for it.
+pub trait Doorbell: Send + Sync + fmt::Debug {
+    /// Rings. Release: what was done before can be read by a thread that has heard it.
+    fn ring(&self);
+
+    /// How often it has been rung. Acquire.
+    fn rings(&self) -> u64;
+
+    /// For the backend to find its own type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Somebody who listens to a doorbell. Made first; then its maker looks at what the bell is rung for; then it waits. A
+/// ring that comes before this is made is seen by the look, and one that comes later ends the wait: none is lost.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The doorbell.
+    pub doorbell: Arc<dyn Doorbell>,
+    /// How often it had been rung when this was made.
+    pub heard: u64,
+}
+
+impl Listener {
+    /// Listens from now on.
+    pub fn new(doorbell: &Arc<dyn Doorbell>) -> Self {
+        Self { doorbell: Arc::clone(doorbell), heard: doorbell.rings() }
+    }
+
+    /// Whether the doorbell has been rung since.
+    pub fn is_rung(&self) -> bool {
+        self.doorbell.rings() > self.heard
+    }
+}
+
+/// A counter that only rises: that of one queue, raised by its lists as they complete.
 pub trait Timeline: Send + Sync + fmt::Debug {
     /// Unique in the process.
     fn id(&self) -> u64;
@@ -206,10 +251,6 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     /// over. The timeline itself goes on. For whoever closes a device.
     fn interrupt(&self);
 
-    /// Raises the timeline from the host. Only for timelines that no queue signals, such as a doorbell; on others a
-    /// backend ignores it, since a list could otherwise start early.
-    fn signal(&self, value: u64);
-
     /// Takes what there is to say of the commands of completed lists, by rising value; those of one list in no
     /// particular order. Each report is returned once. They are kept until they are taken.
     fn take_reports(&self) -> Vec<Report>;
@@ -218,7 +259,7 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// A contiguous piece of device memory, zeroed when it was allocated. Freed when the last `Arc` is dropped; lists hold
+/// A contiguous piece of memory. Freed when the last `Arc` is dropped; lists hold
 /// one while they run.
 pub trait Memory: Send + Sync + fmt::Debug {
     /// Unique in the process, never reused.
@@ -226,6 +267,9 @@ pub trait Memory: Send + Sync + fmt::Debug {
 
     /// Size in bytes.
     fn bytes(&self) -> u64;
+
+    /// What it is for.
+    fn kind(&self) -> MemoryKind;
 
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
@@ -242,15 +286,11 @@ pub trait Pipeline: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// What it lacks.
-    fn check(&self, _extent: [u32; 3], _params: &[u8], _operand_bytes: &[u64]) -> Result<(), &'static str> {
-        Ok(())
-    }
+    fn check(&self, extent: [u32; 3], params: &[u8], operand_bytes: &[u64]) -> Result<(), &'static str>;
 
     /// How much memory it takes, in bytes, of the host and the driver together, as far as the backend can say. What a cache
-    /// of pipelines counts. The default is an estimate from the kernel ([`KernelSource::bytes`]).
-    fn bytes(&self) -> u64 {
-        self.source().bytes()
-    }
+    /// of pipelines counts. [`KernelSource::bytes`] is an estimate for the host's part.
+    fn bytes(&self) -> u64;
 
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
@@ -265,13 +305,84 @@ pub struct DeviceInfo {
     pub kind: DeviceKind,
     /// Lists that run at once at most.
     pub parallelism: u32,
-    /// Whether a [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Where not, lists may hold
-    /// them all the same; nothing is reported.
-    pub timestamps: bool,
+    /// Which [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Lists may hold others all the
+    /// same; nothing is reported of them.
+    pub timestamps: Timestamps,
+    /// How the host sees memory of [`MemoryKind::Device`].
+    pub host_access: HostAccess,
+    /// Whether new memory holds zeros. Elsewhere the first list that uses it fills it.
+    pub zeroed: bool,
     /// What it can do.
     pub limits: Limits,
+    /// What kernels' forms for GPUs may use.
+    pub support: KernelSupport,
     /// Further facts for people, as name and value.
     pub details: Vec<(&'static str, String)>,
+}
+
+/// What memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// What kernels use.
+    Device,
+    /// What the host reads and writes, and commands copy from and to. Kernels are not run on it.
+    Host,
+}
+
+/// How the host sees the bytes of a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAccess {
+    /// Not at all: commands copy them from and to memory of [`MemoryKind::Host`].
+    None,
+    /// Over a bus, without a cache: writing is fast, reading more than a little is not.
+    Uncached,
+    /// As its own memory.
+    Cached,
+}
+
+/// What kernels' forms for GPUs may use on a device. A kernel that uses more is refused when its pipeline is made.
+/// Where kernels run in their host form, which needs nothing, there is [none](Self::NONE) of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSupport {
+    /// What it has of what not every device has.
+    pub features: Features,
+    /// How many invocations a subgroup has; 0 where there are no subgroups. A dispatch may have smaller ones: a kernel
+    /// asks (`subgroup_size`).
+    pub subgroup_size: u32,
+    /// How many bytes of memory a workgroup has.
+    pub workgroup_bytes: u32,
+}
+
+impl KernelSupport {
+    /// Nothing.
+    pub const NONE: Self = Self { features: Features::NONE, subgroup_size: 0, workgroup_bytes: 0 };
+}
+
+/// Where a device takes the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// Nowhere.
+    None,
+    /// Where a list begins and where it ends: of a timestamp that has nothing but barriers and timestamps before it, or
+    /// nothing else behind it. The first says when the device turned to the list, which may be before earlier lists
+    /// have ended; the second when all of the list's commands had ended.
+    ByList,
+    /// At any command of a list.
+    ByCommand,
+}
+
+impl Timestamps {
+    /// Whether the device answers the timestamp that is this command of a list.
+    pub fn takes(self, list: &List, command: usize) -> bool {
+        let is_border = |commands: &[Command]| {
+            commands.iter().all(|command| matches!(command, Command::Barrier | Command::Timestamp))
+        };
+        match self {
+            Self::None => false,
+            Self::ByList => is_border(&list.commands[..command]) || is_border(&list.commands[command..]),
+            Self::ByCommand => true,
+        }
+    }
 }
 
 /// The sorts of device.

@@ -70,7 +70,7 @@ pub enum Error {
     ForeignObject {
         /// The device that was asked.
         device: String,
-        /// The kind of object: "memory", "timeline", "pipeline".
+        /// The kind of object: "memory", "timeline", "doorbell", "pipeline".
         what: &'static str,
     },
     /// The system refused a thread that the device needs.
@@ -145,7 +145,7 @@ pub enum Violation {
         /// The memory's size.
         memory_bytes: u64,
     },
-    /// A wait names a value that no submitted list signals: the device could wait for ever (I1).
+    /// A wait names a value that no submitted list reaches: the device could wait for ever (I1).
     #[error("wait for value {value} of timeline {timeline}, but only {submitted} is submitted")]
     WaitNotSubmitted {
         /// The timeline's id.
@@ -155,15 +155,15 @@ pub enum Violation {
         /// The highest value that a submitted list signals.
         submitted: u64,
     },
-    /// A signal does not raise its timeline.
-    #[error("signal of value {value} on timeline {timeline}, which is already promised {promised}")]
-    SignalNotRising {
+    /// A list's value does not raise its queue's timeline.
+    #[error("a list with value {value} on timeline {timeline}, which has one with value {submitted} already")]
+    ValueNotRising {
         /// The timeline's id.
         timeline: u64,
-        /// The value to signal.
+        /// The list's value.
         value: u64,
-        /// The highest value promised so far.
-        promised: u64,
+        /// The highest value so far.
+        submitted: u64,
     },
     /// A queue has been given more lists than the device keeps in flight ([`crate::Limits::max_lists_in_flight`]).
     #[error("the queue has {limit} lists in flight, which is all that the device takes; wait for one of them first")]
@@ -192,10 +192,30 @@ pub enum Violation {
         /// The earlier access, in words.
         other: String,
     },
-    /// The host reads, writes or discards bytes that a submitted command may still touch.
+    /// A command, or the host, reads bytes that nothing has written since their memory was allocated.
+    #[error("command {command} reads byte {byte} of memory {memory}, which nothing has written")]
+    Unwritten {
+        /// Index of the command in its list; 0 for the host.
+        command: usize,
+        /// The memory's id.
+        memory: u64,
+        /// The first such byte.
+        byte: u64,
+    },
+    /// The host reads or writes memory that it does not see.
+    #[error(
+        "the host {access} memory {memory}, which it does not see; copy to or from memory of the kind `Host` by a command"
+    )]
+    NotVisible {
+        /// "reads" or "writes".
+        access: &'static str,
+        /// The memory's id.
+        memory: u64,
+    },
+    /// The host reads or writes bytes that a submitted command may still touch.
     #[error("the host {access} bytes {start}..{end} of memory {memory} while {other} may still be running")]
     HostAccess {
-        /// "reads", "writes" or "discards".
+        /// "reads" or "writes".
         access: &'static str,
         /// The memory's id.
         memory: u64,

@@ -15,10 +15,10 @@
 //! All are off at first. What strikes is decided by counting, or by numbers drawn from [`Plan::seed`], so the same calls
 //! in the same order meet the same faults. [`Faulty::counts`] says what has struck.
 //!
-//! Timelines and queues are wrapped, memories and pipelines are the inner device's own. Signals are withheld from the
-//! *host* only: the inner device goes on, and lists that wait for the values run. Reports name commands by their index
-//! in the caller's list, whatever was taken out of it. Put this around [`validate`](crate::validate), not inside it, for
-//! the validator to see what was taken out.
+//! Queues, timelines and doorbells are wrapped, memories and pipelines are the inner device's own. Signals are withheld
+//! from the *host* only: the inner device goes on, and lists that wait for the values run. Reports name commands by
+//! their index in the caller's list, whatever was taken out of it. Put this around [`validate`](crate::validate), not
+//! inside it, for the validator to see what was taken out.
 //!
 //! A call that is held up holds no lock of this module; whatever lock its caller holds stays held, which is the point.
 
@@ -32,13 +32,14 @@ mod timeline;
 pub use plan::{Counts, Delays, Plan, Strike};
 
 use crate::{
-    Command, Device, DeviceInfo, Error, KernelSource, List, Memory, Pipeline, Queue, Result, Submission, Timeline, Wait,
+    Command, Device, DeviceInfo, Doorbell, Error, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue,
+    Result, Submission, Timeline, TimelinePoint,
 };
 use injector::{Fault, Injector};
 use reports::Rewrite;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use timeline::{Doorbell, FaultyTimeline};
+use timeline::{Bell, FaultyDoorbell, FaultyTimeline, Raised};
 
 /// A device that does worse than the one it wraps, as told; see the [module](self).
 #[derive(Debug)]
@@ -53,7 +54,7 @@ struct Shared {
     injector: Mutex<Injector>,
     /// Where calls are held up, with `injector`; notified when they are let go.
     let_go: Condvar,
-    doorbell: Doorbell,
+    bell: Bell,
 }
 
 impl Shared {
@@ -92,7 +93,7 @@ impl Faulty {
     /// Wraps a device.
     pub fn new(inner: Arc<dyn Device>, plan: Plan) -> Arc<Self> {
         let (injector, let_go) = (Mutex::new(Injector::new(plan)), Condvar::new());
-        Arc::new(Self { shared: Arc::new(Shared { inner, injector, let_go, doorbell: Doorbell::default() }) })
+        Arc::new(Self { shared: Arc::new(Shared { inner, injector, let_go, bell: Bell::default() }) })
     }
 
     /// Replaces the plan. Counting towards the n-th starts again; values withheld stay so until
@@ -105,18 +106,16 @@ impl Faulty {
     /// Shows the host the values that were withheld, lets the calls go on that are held up, and withholds and delays no
     /// more: [`Plan::signals`] and [`Plan::delays`] are empty from now on.
     pub fn release(&self) {
-        let mut injector = self.shared.injector();
-        injector.release();
-        self.shared.doorbell.ring(&mut injector);
+        self.shared.injector().release();
+        self.shared.bell.ring();
         self.shared.let_go.notify_all();
     }
 
     /// Loses the device, for ever. Values that the host has not seen by now are not reached any more; calls that are held
     /// up are answered with the loss.
     pub fn lose(&self) {
-        let mut injector = self.shared.injector();
-        injector.lose();
-        self.shared.doorbell.ring(&mut injector);
+        self.shared.injector().lose();
+        self.shared.bell.ring();
         self.shared.let_go.notify_all();
     }
 
@@ -126,7 +125,7 @@ impl Faulty {
     }
 
     /// Every submission so far that was refused, by the plan or by the inner device, in that order: the timeline
-    /// ([`Timeline::id`]) and the value that it would have signalled. Those that found the device lost are not among
+    /// ([`Timeline::id`]) and the value that it would have reached. Those that found the device lost are not among
     /// them. Grows without bound, sixteen bytes each.
     pub fn refused(&self) -> Vec<(u64, u64)> {
         self.shared.injector().refused().to_vec()
@@ -145,12 +144,15 @@ impl Device for Faulty {
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
         drop(self.shared.alive()?);
-        Ok(Box::new(FaultyQueue { inner: self.shared.inner.create_queue()?, shared: self.shared.clone() }))
+        let inner = self.shared.inner.create_queue()?;
+        let timeline = FaultyTimeline::create(&self.shared, inner.timeline())?;
+        let (raised, timeline) = (timeline.raised().clone(), timeline as Arc<dyn Timeline>);
+        Ok(Box::new(FaultyQueue { inner, raised, timeline, submitted: 0, shared: self.shared.clone() }))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
         drop(self.shared.alive()?);
-        Ok(FaultyTimeline::create(&self.shared)?)
+        Ok(FaultyDoorbell::create(&self.shared)?)
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -166,11 +168,11 @@ impl Device for Faulty {
         unsafe { self.shared.inner.prepare(list) }
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         if self.shared.admit(Fault::DelayedAllocation)?.strikes(Fault::Allocation) {
             return Err(Error::OutOfMemory { device: self.info().name.clone(), bytes });
         }
-        self.shared.inner.allocate(bytes)
+        self.shared.inner.allocate(kind, bytes)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -185,15 +187,8 @@ impl Device for Faulty {
         unsafe { self.shared.inner.write(memory, offset, from) }
     }
 
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        if self.shared.alive().is_ok() {
-            // SAFETY: passed on to the caller.
-            unsafe { self.shared.inner.discard(memory, offset, bytes) }
-        }
-    }
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        timeline::wait_any(&self.shared, watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        timeline::wait_any(&self.shared, points, bell, timeout)
     }
 }
 
@@ -201,42 +196,46 @@ impl Device for Faulty {
 #[derive(Debug)]
 struct FaultyQueue {
     inner: Box<dyn Queue>,
+    raised: Arc<Raised>,
+    timeline: Arc<dyn Timeline>,
+    /// The value of the last list that was taken.
+    submitted: u64,
     shared: Arc<Shared>,
 }
 
 impl Queue for FaultyQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.timeline
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
-        let Submission { list, waits, signal } = submission;
-        let raised = timeline::of(&self.shared, &signal.timeline)?;
+        let Submission { list, waits, value } = submission;
         let inner_waits = waits.iter().map(|wait| timeline::unwrap(&self.shared, wait)).collect::<Result<Vec<_>>>()?;
 
         let mut injector = self.shared.admit(Fault::DelayedSubmission)?;
         if injector.strikes(Fault::Submission) {
-            injector.refuse(signal);
+            injector.refuse(self.timeline.id(), value);
             return Err(Error::Injected("submission refused"));
         }
-        let inner_waits: Vec<Wait> = inner_waits.into_iter().filter(|_| !injector.strikes(Fault::Wait)).collect();
+        let inner_waits: Vec<TimelinePoint> =
+            inner_waits.into_iter().filter(|_| !injector.strikes(Fault::Wait)).collect();
         let (inner_list, kept) = without_barriers(list, &mut injector);
         let fails = injector.strikes(Fault::Failure);
         if injector.strikes(Fault::Signal) {
-            raised.withhold();
+            self.raised.withhold(self.submitted);
         }
         drop(injector);
 
         let rewrite = if fails { Some(Rewrite::Fail(work_of(list))) } else { kept.map(Rewrite::Renumber) };
-        let expected = rewrite.is_some_and(|rewrite| raised.reports().expect(signal.value, rewrite));
-        let inner_signal = Wait { timeline: raised.inner().clone(), value: signal.value };
+        rewrite.into_iter().for_each(|rewrite| self.raised.reports().expect(value, rewrite));
         // SAFETY: passed on to the caller, whose promises hold for what is left of the submission: all of it, unless
         // the plan says to break them, and then the inner device is one that is there to find out.
-        let taken =
-            unsafe { self.inner.submit(Submission { list: &inner_list, waits: &inner_waits, signal: &inner_signal }) };
+        let taken = unsafe { self.inner.submit(Submission { list: &inner_list, waits: &inner_waits, value }) };
         match &taken {
-            Ok(()) => raised.submitted(signal.value),
+            Ok(()) => self.submitted = value,
             Err(_) => {
-                if expected {
-                    raised.reports().forget(signal.value);
-                }
-                self.shared.injector().refuse(signal);
+                self.raised.reports().forget(value);
+                self.shared.injector().refuse(self.timeline.id(), value);
             }
         }
         taken

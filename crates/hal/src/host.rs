@@ -1,7 +1,8 @@
 //! Commands on the host's own memory: what the CPU backend and the mock share.
 
 use crate::{
-    Command, Error, HostCall, HostInputs, HostOutputs, KernelFailure, KernelSource, List, Memory, Pipeline, Result,
+    Command, Error, HostCall, HostInputs, HostOutputs, KernelFailure, KernelSource, List, Memory, MemoryKind, Pipeline,
+    Result,
 };
 use crate::{Violation, check, unique_id};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -14,6 +15,7 @@ use std::ptr::NonNull;
 #[derive(Debug)]
 pub struct HostMemory {
     id: u64,
+    kind: MemoryKind,
     /// The first aligned byte of the allocation.
     base: NonNull<u8>,
     allocation: NonNull<u8>,
@@ -36,7 +38,7 @@ impl HostMemory {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] with `device` as the device's name.
-    pub fn new(bytes: u64, device: &str) -> Result<Self> {
+    pub fn new(kind: MemoryKind, bytes: u64, device: &str) -> Result<Self> {
         let out_of_memory = || Error::OutOfMemory { device: device.to_owned(), bytes };
         let len = usize::try_from(bytes).map_err(|_| out_of_memory())?;
         let align = crate::BINDING_ALIGNMENT as usize;
@@ -48,7 +50,7 @@ impl HostMemory {
         // SAFETY: the allocation starts at a multiple of 16 and has 240 bytes to spare, so the next multiple of 256 and
         // `len` bytes from there are inside it.
         let base = unsafe { allocation.add(up) };
-        Ok(Self { id: unique_id(), base, allocation, layout, bytes: len })
+        Ok(Self { id: unique_id(), kind, base, allocation, layout, bytes: len })
     }
 
     fn check(&self, offset: u64, bytes: u64) -> Result<Range<usize>, Violation> {
@@ -100,6 +102,9 @@ impl Memory for HostMemory {
     fn bytes(&self) -> u64 {
         self.bytes as u64
     }
+    fn kind(&self) -> MemoryKind {
+        self.kind
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -110,16 +115,21 @@ impl Memory for HostMemory {
 pub struct HostPipeline(KernelSource);
 
 impl HostPipeline {
-    /// "Compiles" a kernel.
+    /// "Compiles" a kernel. Where this crate can translate WGSL (features `spirv` and `msl`), it also checks the form
+    /// for GPUs, if there is one: what is wrong in it is wrong on every device.
     ///
     /// # Errors
-    /// [`Error::NoForm`] if it has no host function, where `device` is the device's name; [`Error::Compile`] if it
-    /// declares too much ([`check::kernel`]).
+    /// [`Error::NoForm`] if it has no host function, where `device` is the device's name; [`Error::Compile`] if its
+    /// WGSL is wrong, or it declares too much ([`check::kernel`]).
     pub fn new(source: &KernelSource, device: &str) -> Result<Self> {
         check::kernel(source)?;
         if source.host.is_none() {
             let (device, kernel) = (device.to_owned(), source.name.clone().into_owned());
             return Err(Error::NoForm { device, kernel, form: "host function" });
+        }
+        #[cfg(any(feature = "spirv", feature = "msl"))]
+        if source.wgsl.is_some() {
+            crate::shader::compile(source, device, |_| Ok(()))?;
         }
         Ok(Self(source.clone()))
     }
@@ -128,6 +138,13 @@ impl HostPipeline {
 impl Pipeline for HostPipeline {
     fn source(&self) -> &KernelSource {
         &self.0
+    }
+    /// A host form takes any number of items, and reports operands that are too short by itself.
+    fn check(&self, _extent: [u32; 3], _params: &[u8], _operand_bytes: &[u64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -194,8 +211,7 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
                 form: "host function",
             };
             let host = source.host.ok_or_else(no_form)?;
-            let mut inputs = HostInputs { slots: smallvec::smallvec![None; bindings.len()] };
-            let mut outputs = HostOutputs { slots: bindings.iter().map(|_| None).collect() };
+            let (mut inputs, mut outputs) = (HostInputs::new([]), HostOutputs::new([]));
             for (at, binding) in bindings.iter().enumerate() {
                 if binding.access.writes() {
                     let part = binding.bytes / u64::from(extent[0]);
@@ -203,10 +219,10 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
                     let bytes = part * u64::from(items.end - items.start);
                     // SAFETY: ordered by the caller; disjoint from the command's other bindings by the rules, and
                     // from other calls for this command because their items are disjoint.
-                    outputs.slots[at] = Some(unsafe { memory_of(at)?.slice_mut(offset, bytes)? });
+                    outputs.0.push(unsafe { memory_of(at)?.slice_mut(offset, bytes)? });
                 } else {
                     // SAFETY: ordered by the caller; no binding of this command writes these bytes, by the rules.
-                    inputs.slots[at] = Some(unsafe { memory_of(at)?.slice(binding.offset, binding.bytes)? });
+                    inputs.0.push(unsafe { memory_of(at)?.slice(binding.offset, binding.bytes)? });
                 }
             }
             let mut call = HostCall { items, extent: *extent, params: &list.params[params.range()], inputs, outputs };

@@ -1,9 +1,13 @@
 //! A kernel as a backend receives it, and the form in which a kernel runs on the host.
 
 mod identity;
+mod wgsl;
 
-use crate::{Access, KernelFailure};
+pub use wgsl::{Bounds, Features, Groups, MAX_GROUPS, Wgsl, WgslModule};
+
+use crate::{Access, KernelFailure, MAX_BINDINGS};
 use bytemuck::Pod;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -26,75 +30,6 @@ pub struct KernelSource {
     pub host: Option<HostFn>,
 }
 
-/// A kernel's form for GPUs, in the WebGPU Shading Language; naga turns it into what a driver takes.
-///
-/// # What the module declares
-///
-/// - Binding `i` of the kernel is `@group(0) @binding(i) var<storage, read>` where it is read, and
-///   `var<storage, read_write>` where it is written. Its length is that of the operand (`arrayLength`).
-/// - The parameter struct is a `var<immediate>` of exactly [`KernelSource::params_bytes`] bytes.
-/// - A kernel that can fail declares one more binding, behind all others:
-///   `@group(0) @binding(n) var<storage, read_write> failure: array<atomic<u32>, 2>`. Both words are 0 at the start. The
-///   first invocation that fails stores 1 plus an index into [`failures`](Self::failures) in the first, by an exchange
-///   that succeeds only for 0, and a number of its own, such as its item's, in the second.
-///
-/// Nothing else may be bound. The workgroup's size is the entry point's.
-#[derive(Clone, Debug)]
-pub struct Wgsl {
-    /// The module.
-    pub source: Cow<'static, str>,
-    /// The name of the entry point, a compute shader.
-    pub entry: Cow<'static, str>,
-    /// Values of the module's `override` constants, by name: tile sizes and the like.
-    pub overrides: Cow<'static, [(&'static str, f64)]>,
-    /// How many workgroups a dispatch has.
-    pub groups: Groups,
-    /// What keeps an index inside its binding.
-    pub bounds: Bounds,
-    /// What the failures mean.
-    pub failures: Cow<'static, [&'static str]>,
-}
-
-/// How many workgroups a dispatch has.
-#[derive(Clone, Copy, Debug)]
-pub enum Groups {
-    /// As many as cover the extent, an invocation for each item, in each of the three axes.
-    Invocations,
-    /// What a function of the extent and the parameter struct's bytes says. It is trusted not to panic.
-    By(fn(extent: [u32; 3], params: &[u8]) -> [u32; 3]),
-}
-
-/// What keeps an index inside its binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bounds {
-    /// Every index is clamped to its binding. An index that is wrong reads or writes another element of the same operand,
-    /// never another operand.
-    Clamped,
-    /// The kernel answers for its indices: before it uses one, it compares its parameters, and what it read, with the
-    /// bindings' lengths. For kernels whose inner loops the clamping would slow down.
-    Checked,
-}
-
-/// The most workgroups along an axis that every device takes.
-pub const MAX_GROUPS: u32 = 65_535;
-
-impl Groups {
-    /// The workgroups of a dispatch, for an entry point with this workgroup size.
-    pub fn of(&self, extent: [u32; 3], params: &[u8], size: [u32; 3]) -> [u32; 3] {
-        match self {
-            Self::Invocations => std::array::from_fn(|axis| extent[axis].div_ceil(size[axis].max(1))),
-            Self::By(groups) => groups(extent, params),
-        }
-    }
-
-    /// `groups` workgroups along one axis, folded into two where one axis has no room: the kernel numbers them
-    /// `workgroup_id.x + workgroup_id.y * num_workgroups.x` and skips what is past the end.
-    pub fn folded(groups: u32) -> [u32; 3] {
-        let rows = groups.div_ceil(MAX_GROUPS).max(1);
-        [groups.div_ceil(rows), rows, 1]
-    }
-}
-
 /// A kernel's host form: computes the items of [`HostCall::items`] and nothing else.
 ///
 /// It may run on several threads at once for one dispatch, each with its own items. One item's result must depend on
@@ -110,9 +45,9 @@ pub struct HostCall<'a> {
     pub extent: [u32; 3],
     /// The bytes of the parameter struct.
     pub params: &'a [u8],
-    /// The bindings that are read.
+    /// The bindings that are only read.
     pub inputs: HostInputs<'a>,
-    /// The bindings that are written: of each, only the part that belongs to `items`.
+    /// The bindings that are written, also those that are read as well: of each, only the part that belongs to `items`.
     pub outputs: HostOutputs<'a>,
 }
 
@@ -128,56 +63,54 @@ impl HostCall<'_> {
     }
 }
 
-/// The read bindings of a call. Indices count *all* bindings of the kernel.
+/// The bindings that a call reads, in the order of the kernel's bindings and counted by themselves: 0 is the first
+/// input.
 #[derive(Clone, Debug)]
-pub struct HostInputs<'a> {
-    pub(crate) slots: smallvec::SmallVec<[Option<&'a [u8]>; 8]>,
-}
+pub struct HostInputs<'a>(pub(crate) SmallVec<[&'a [u8]; MAX_BINDINGS]>);
 
 impl<'a> HostInputs<'a> {
-    /// The bytes of each binding, `None` where it is written: for a kernel that calls another.
-    pub fn new(slots: impl IntoIterator<Item = Option<&'a [u8]>>) -> Self {
-        Self { slots: slots.into_iter().collect() }
+    /// The bytes of each input: for a kernel that calls another.
+    pub fn new(inputs: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self(inputs.into_iter().collect())
     }
 
-    /// The elements of binding `index`, whole.
+    /// The elements of input `index`, whole.
     ///
     /// # Errors
-    /// If the binding is not read, or its bytes are not whole elements.
+    /// If there is no such input, or its bytes are not whole elements.
     pub fn get<T: Pod>(&self, index: usize) -> Result<&'a [T], KernelFailure> {
-        let bytes = self.slots.get(index).copied().flatten().ok_or_else(|| not_bound(index, "read"))?;
-        bytemuck::try_cast_slice(bytes).map_err(|_| not_elements::<T>(index, bytes.len()))
+        let bytes = self.0.get(index).ok_or_else(|| missing("input", index, self.0.len()))?;
+        bytemuck::try_cast_slice(bytes).map_err(|_| not_elements::<T>("input", index, bytes.len()))
     }
 }
 
-/// The written bindings of a call. Indices count *all* bindings of the kernel.
+/// The bindings that a call writes, in the order of the kernel's bindings and counted by themselves: 0 is the first
+/// output.
 #[derive(Debug)]
-pub struct HostOutputs<'a> {
-    pub(crate) slots: smallvec::SmallVec<[Option<&'a mut [u8]>; 8]>,
-}
+pub struct HostOutputs<'a>(pub(crate) SmallVec<[&'a mut [u8]; MAX_BINDINGS]>);
 
 impl<'a> HostOutputs<'a> {
-    /// The bytes of each binding, `None` where it is read: for a kernel that calls another.
-    pub fn new(slots: impl IntoIterator<Item = Option<&'a mut [u8]>>) -> Self {
-        Self { slots: slots.into_iter().collect() }
+    /// The bytes of each output: for a kernel that calls another.
+    pub fn new(outputs: impl IntoIterator<Item = &'a mut [u8]>) -> Self {
+        Self(outputs.into_iter().collect())
     }
 
-    /// The part of binding `index` that belongs to the call's items.
+    /// The part of output `index` that belongs to the call's items.
     ///
     /// # Errors
-    /// If the binding is not written, or its bytes are not whole elements.
+    /// If there is no such output, or its bytes are not whole elements.
     pub fn get<T: Pod>(&mut self, index: usize) -> Result<&mut [T], KernelFailure> {
-        let bytes =
-            self.slots.get_mut(index).and_then(Option::as_deref_mut).ok_or_else(|| not_bound(index, "written"))?;
+        let count = self.0.len();
+        let bytes = self.0.get_mut(index).ok_or_else(|| missing("output", index, count))?;
         let len = bytes.len();
-        bytemuck::try_cast_slice_mut(bytes).map_err(|_| not_elements::<T>(index, len))
+        bytemuck::try_cast_slice_mut(bytes).map_err(|_| not_elements::<T>("output", index, len))
     }
 }
 
-fn not_bound(index: usize, how: &str) -> KernelFailure {
-    KernelFailure::new(format!("binding {index} is not {how} by this kernel"))
+fn missing(what: &str, index: usize, count: usize) -> KernelFailure {
+    KernelFailure::new(format!("there is no {what} {index}: the kernel has {count}, counted from 0"))
 }
 
-fn not_elements<T>(index: usize, bytes: usize) -> KernelFailure {
-    KernelFailure::new(format!("binding {index} has {bytes} bytes, not whole elements of {}", size_of::<T>()))
+fn not_elements<T>(what: &str, index: usize, bytes: usize) -> KernelFailure {
+    KernelFailure::new(format!("{what} {index} has {bytes} bytes, not whole elements of {}", size_of::<T>()))
 }

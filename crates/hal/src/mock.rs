@@ -7,9 +7,12 @@
 //! - lists of one hardware queue overlap unless a barrier orders them, and queues overlap freely;
 //! - a list whose waits are not met holds up those behind it on its hardware queue;
 //! - a list that has run is signalled late, and streams advance out of step;
-//! - a timestamp is a command like others, and taken when its turn comes;
+//! - a timestamp is a command like others, and taken when its turn comes, or skipped ([`MockConfig::timestamps`]);
 //! - a list more than [`MockConfig::lists_in_flight`] is refused;
-//! - discarded bytes are destroyed at once.
+//! - new memory is full of NaN if told so ([`MockConfig::zeroed`]), and so are always bytes that a kernel is about to
+//!   write ([`Access::Write`](crate::Access::Write)): what it had to write and did not, or reads before it has written
+//!   it, is seen;
+//! - if told so, the host sees only memory of its own kind ([`MockConfig::host_access`]).
 //!
 //! It has no thread. It advances only while somebody waits, polls or submits, by a random number of steps, so a program
 //! that would need the device to be fast, or slow, finds out. The order is drawn from a seed: the same single-threaded
@@ -21,18 +24,18 @@ mod tests;
 mod timeline;
 
 use crate::{
-    Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, Memory, Pipeline, Queue, Result, Submission, Timeline,
-    Violation, Wait, host,
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
+    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
 };
 use schedule::State;
 use std::any::Any;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use timeline::{MockTimeline, peek};
 
-/// The pattern that discarded bytes are filled with: a NaN as f32, far out of range as an index.
-const POISON: u8 = 0xff;
+/// The pattern of undefined bytes: a NaN as f32, far out of range as an index.
+pub(crate) const POISON: u8 = 0xff;
 /// How long `wait_any` leaves the device alone before it takes a step: long enough that work piles up.
 const IDLE: Duration = Duration::from_millis(1);
 
@@ -49,11 +52,35 @@ pub struct MockConfig {
     pub max_allocations: u64,
     /// Lists of one queue that may be submitted and not be signalled; at least 1.
     pub lists_in_flight: u64,
+    /// Where it takes the time.
+    pub timestamps: Timestamps,
+    /// How the host sees the memory that kernels use.
+    pub host_access: HostAccess,
+    /// Whether new memory holds zeros, and not NaN.
+    pub zeroed: bool,
+}
+
+impl MockConfig {
+    /// As a GPU with memory of its own that the host does not see: what is in new memory is undefined, there is one
+    /// hardware queue, and few allocations.
+    pub fn discrete(seed: u64) -> Self {
+        let host_access = HostAccess::None;
+        Self { seed, queues: 1, max_allocations: 3072, host_access, zeroed: false, ..Self::default() }
+    }
 }
 
 impl Default for MockConfig {
     fn default() -> Self {
-        Self { seed: 0, queues: 4, memory_bytes: 1 << 30, max_allocations: 1 << 16, lists_in_flight: u64::MAX }
+        Self {
+            seed: 0,
+            queues: 4,
+            memory_bytes: 1 << 30,
+            max_allocations: 1 << 16,
+            lists_in_flight: u64::MAX,
+            timestamps: Timestamps::ByCommand,
+            host_access: HostAccess::Cached,
+            zeroed: true,
+        }
     }
 }
 
@@ -69,7 +96,7 @@ struct Shared {
     name: String,
     limits: Limits,
     state: Mutex<State>,
-    /// Something was submitted or signalled.
+    /// Something was submitted or signalled, or a doorbell was rung.
     changed: Condvar,
     /// Written without `state`, since a list may drop the last owner of a memory under that lock.
     allocated: Mutex<Allocated>,
@@ -95,14 +122,17 @@ impl MockDevice {
             name: format!("mock (seed {})", config.seed),
             kind: DeviceKind::Mock,
             parallelism: queues as u32,
-            timestamps: true,
+            timestamps: config.timestamps,
+            host_access: config.host_access,
+            zeroed: config.zeroed,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Shared {
             name: info.name.clone(),
             limits,
-            state: Mutex::new(State::new(config.seed, queues)),
+            state: Mutex::new(State::new(config.seed, queues, config.timestamps)),
             changed: Condvar::new(),
             allocated: Mutex::default(),
         };
@@ -114,6 +144,13 @@ impl MockDevice {
         let allocated = self.shared.allocated();
         (allocated.bytes, allocated.memories)
     }
+
+    fn check_visible(&self, access: &'static str, memory: &Arc<dyn Memory>) -> Result<()> {
+        if self.info.host_access == HostAccess::None && memory.kind() == MemoryKind::Device {
+            return Err(Violation::NotVisible { access, memory: memory.id() }.into());
+        }
+        Ok(())
+    }
 }
 
 impl Device for MockDevice {
@@ -123,31 +160,45 @@ impl Device for MockDevice {
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
         let index = self.shared.lock().create_queue();
-        Ok(Box::new(MockQueue { shared: Arc::clone(&self.shared), index }))
+        Ok(Box::new(MockQueue {
+            index,
+            timeline: MockTimeline::create(&self.shared),
+            shared: Arc::clone(&self.shared),
+        }))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(MockTimeline::create(&self.shared))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(MockDoorbell { rings: AtomicU64::new(0), shared: Arc::clone(&self.shared) }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         Ok(Arc::new(host::HostPipeline::new(source, "mock")?))
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        debug_assert_eq!(list.check_inner(&self.info.limits), Ok(()), "a promise of `Device::prepare`");
+        Ok(())
+    }
+
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         let shared = &self.shared;
         let mut allocated = shared.allocated();
         let (total, limits) = (allocated.bytes.checked_add(bytes), &self.info.limits);
         if total.is_none_or(|total| total > limits.memory_bytes) || allocated.memories >= limits.max_allocations {
             return Err(Error::OutOfMemory { device: self.info.name.clone(), bytes });
         }
-        let memory = host::HostMemory::new(bytes, &self.info.name)?;
+        let memory = host::HostMemory::new(kind, bytes, &self.info.name)?;
+        if !self.info.zeroed {
+            // SAFETY: nobody else knows the memory yet.
+            unsafe { memory.slice_mut(0, bytes)? }.fill(POISON);
+        }
         allocated.bytes += bytes;
         allocated.memories += 1;
         Ok(Arc::new(MockMemory { memory, shared: Arc::clone(shared) }))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
+        self.check_visible("reads", memory)?;
         let _exclusive = self.shared.lock();
         let memory = host::memory(&**memory, &self.info.name)?;
         // SAFETY: every access to the device's bytes happens under its lock.
@@ -156,6 +207,7 @@ impl Device for MockDevice {
     }
 
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
+        self.check_visible("writes", memory)?;
         let _exclusive = self.shared.lock();
         let memory = host::memory(&**memory, &self.info.name)?;
         // SAFETY: as in `read`.
@@ -163,21 +215,16 @@ impl Device for MockDevice {
         Ok(())
     }
 
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        let _exclusive = self.shared.lock();
-        let memory = host::memory(&**memory, &self.info.name);
-        // SAFETY: as in `read`.
-        if let Some(bytes) = memory.ok().and_then(|memory| unsafe { memory.slice_mut(offset, bytes) }.ok()) {
-            bytes.fill(POISON);
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        if points.is_empty() && bell.is_none() && timeout.is_none() {
+            return Ok(());
         }
-    }
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.shared.lock();
         loop {
             let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
-            if over || watch.iter().any(|wait| peek(&*wait.timeline) >= wait.value) {
+            let reached = || points.iter().any(|point| peek(&*point.timeline) >= point.value);
+            if over || bell.is_some_and(Listener::is_rung) || reached() {
                 return Ok(());
             }
             let pause = if state.has_work() { Some(IDLE) } else { deadline.map(until) };
@@ -217,15 +264,44 @@ impl Shared {
     }
 }
 
+/// Rung under the device's lock, under which whoever listens looks.
+#[derive(Debug)]
+struct MockDoorbell {
+    rings: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+impl Doorbell for MockDoorbell {
+    fn ring(&self) {
+        let _state = self.shared.lock();
+        // Release: pairs with the Acquire in `rings`.
+        self.rings.fetch_add(1, Ordering::Release);
+        self.shared.changed.notify_all();
+    }
+
+    fn rings(&self) -> u64 {
+        self.rings.load(Ordering::Acquire)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 #[derive(Debug)]
 struct MockQueue {
-    shared: Arc<Shared>,
     index: usize,
+    timeline: Arc<dyn Timeline>,
+    shared: Arc<Shared>,
 }
 
 impl Queue for MockQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.timeline
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
-        let Submission { list, waits, signal } = submission;
+        let Submission { list, waits, value } = submission;
         let name = &self.shared.name;
         debug_assert_eq!(list.check(&self.shared.limits), Ok(()), "a promise of `Queue::submit`");
         let mut state = self.shared.lock();
@@ -233,25 +309,10 @@ impl Queue for MockQueue {
         if state.in_flight(self.index) >= limit {
             return Err(Violation::TooManyInFlight { limit }.into());
         }
-        let mut ours = Vec::with_capacity(waits.len());
-        for wait in waits {
-            let timeline = MockTimeline::of(&*wait.timeline, name)?;
-            // Relaxed: `promised` is read and written under the device's lock.
-            let submitted = timeline.promised.load(Ordering::Relaxed);
-            if wait.value > submitted {
-                let violation = Violation::WaitNotSubmitted { timeline: timeline.id, value: wait.value, submitted };
-                return Err(violation.into());
-            }
-            ours.push((timeline, wait.value));
-        }
-        let timeline = MockTimeline::of(&*signal.timeline, name)?;
-        let promised = timeline.promised.load(Ordering::Relaxed);
-        if signal.value <= promised {
-            let violation = Violation::SignalNotRising { timeline: timeline.id, value: signal.value, promised };
-            return Err(violation.into());
-        }
-        timeline.promised.store(signal.value, Ordering::Relaxed);
-        state.push(self.index, list, ours, (timeline, signal.value), name);
+        let waits = waits.iter().map(|wait| Ok((MockTimeline::of(&*wait.timeline, name)?, wait.value)));
+        let waits = waits.collect::<Result<Vec<_>>>()?;
+        let timeline = MockTimeline::of(&*self.timeline, name)?;
+        state.push(self.index, list, waits, (timeline, value), name);
         self.shared.changed.notify_all();
         Ok(())
     }
@@ -270,6 +331,9 @@ impl Memory for MockMemory {
     }
     fn bytes(&self) -> u64 {
         self.memory.bytes()
+    }
+    fn kind(&self) -> MemoryKind {
+        self.memory.kind()
     }
     /// The host memory inside, which is what runs commands.
     fn as_any(&self) -> &dyn Any {

@@ -15,7 +15,7 @@
 //! | all earlier commands of the queue, of earlier lists too | a barrier | and so all that they waited for |
 //! | a barrier | all later commands of its queue, of later lists too | a barrier is a command: its list's waits come before it |
 //! | all commands of the queue up to the end of the list | the signal of the list | barriers or not; and the list's waits, though it be empty |
-//! | the signal of a value | signals of higher values of the timeline | whatever their queues; a value between two is reached by the second |
+//! | the signal of a value | signals of higher values of the timeline | a value between two is reached by the second |
 //! | a signal that [`Timeline::completed`] shows | everything submitted or accessed by the host from then on | asked before anything is called a violation, and now and then |
 //!
 //! Commands between two barriers are unordered, also those of two lists if no barrier stands between. Two queues made
@@ -27,11 +27,12 @@
 //! |---|---|
 //! | a list fits its tables, and its commands keep [the rules](crate::check) ([`List::check`]); one that is prepared likewise | as there |
 //! | a wait names a value that is reached, or that an *accepted* list signals (invariant I1) | [`Violation::WaitNotSubmitted`] |
-//! | a signal is above all values promised, and no other thread is just handing over a signal of its timeline | [`Violation::SignalNotRising`] |
+//! | a list's value is above those of its queue's earlier lists | [`Violation::ValueNotRising`] |
 //! | of two commands that touch a byte, one of them writing it, the one submitted first comes before the other | [`Violation::Unordered`] |
-//! | no command touches bytes that the host is just writing or discarding, nor writes bytes that it is just reading | [`Violation::Unordered`] |
+//! | no command touches bytes that the host is just writing, nor writes bytes that it is just reading | [`Violation::Unordered`] |
 //! | what the host reads is written by no command that it has not seen complete, and by no other host access now | [`Violation::HostAccess`] |
-//! | what the host writes or discards is touched by no such command, and by no other host access now | [`Violation::HostAccess`] |
+//! | what the host writes is touched by no such command, and by no other host access now | [`Violation::HostAccess`] |
+//! | if asked ([`Validated::with_first_writes`]): what is read was written since it was allocated | [`Violation::Unwritten`] |
 //!
 //! # What it cannot see
 //!
@@ -40,8 +41,8 @@
 //! - **Which thread looked.** What the host has seen complete is complete for all its threads. That the threads hand
 //!   such knowledge on correctly is for the memory model of the language, and its tools.
 //! - **What kernels do.** It trusts the declared accesses; that a `Write` binding reads nothing and writes every byte
-//!   is not looked at. Nor is what the bytes mean: reading freed or discarded bytes that are ordered is no violation.
-//! - **Timelines raised by the host.** A value reached so orders nothing; waiting for one not yet reached is refused.
+//!   is not looked at. Nor is what the bytes mean: reading freed bytes that are ordered is no violation.
+//! - **Doorbells.** A ring orders nothing.
 //!
 //! # Concurrency
 //!
@@ -68,15 +69,18 @@ mod history;
 mod model;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unwritten;
 
 use crate::{
-    Device, DeviceInfo, KernelSource, List, Memory, Pipeline, Queue, Result, Submission, Timeline, Violation, Wait,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Result,
+    Submission, Timeline, TimelinePoint, Violation,
 };
 use history::Kind;
 use model::Model;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use unwritten::Unwritten;
 
 /// What a [`Validated`] device has seen.
 #[derive(Clone, Debug, Default)]
@@ -93,8 +97,8 @@ pub struct Report {
 
 /// A device that refuses what breaks the contract; see the [module](self) for what it looks at.
 ///
-/// Queues are wrapped. Memories, pipelines and timelines are the inner device's own; what was made by the inner device
-/// directly can be used too, but what is *submitted* to it directly is not seen.
+/// Queues are wrapped. Memories, pipelines, timelines and doorbells are the inner device's own; what was made by the
+/// inner device directly can be used too, but what is *submitted* to it directly is not seen.
 #[derive(Debug)]
 pub struct Validated {
     shared: Arc<Shared>,
@@ -104,12 +108,19 @@ pub struct Validated {
 struct Shared {
     inner: Arc<dyn Device>,
     model: Mutex<Model>,
+    /// If it is looked at. A leaf.
+    unwritten: Option<Mutex<Unwritten>>,
 }
 
 impl Shared {
     fn model(&self) -> MutexGuard<'_, Model> {
         // A panic under the lock comes from an inner timeline, asked before anything is changed.
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten(&self) -> Option<MutexGuard<'_, Unwritten>> {
+        // Nothing panics under the lock.
+        self.unwritten.as_ref().map(|unwritten| unwritten.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn refuse<T>(&self, violation: Violation) -> Result<T> {
@@ -121,7 +132,14 @@ impl Shared {
 impl Validated {
     /// Wraps a device.
     pub fn new(inner: Arc<dyn Device>) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default() }) })
+        Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten: None }) })
+    }
+
+    /// Wraps a device, and looks also whether what is read was ever written, on a device whose new memory is undefined.
+    /// Not for one that refuses submissions: what depends on a refused list runs, and reads what it would have written.
+    pub fn with_first_writes(inner: Arc<dyn Device>) -> Arc<Self> {
+        let unwritten = Some(Mutex::default());
+        Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten }) })
     }
 
     /// What has been seen so far.
@@ -157,8 +175,8 @@ impl Device for Validated {
         Ok(Box::new(ValidatedQueue { inner, index, shared: self.shared.clone() }))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        self.shared.inner.create_timeline()
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        self.shared.inner.create_doorbell()
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -173,12 +191,19 @@ impl Device for Validated {
         unsafe { self.shared.inner.prepare(list) }
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        self.shared.inner.allocate(bytes)
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
+        let memory = self.shared.inner.allocate(kind, bytes)?;
+        if let Some(mut unwritten) = self.shared.unwritten().filter(|_| !self.info().zeroed) {
+            unwritten.enter(&memory);
+        }
+        Ok(memory)
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
         let bytes = offset..offset.saturating_add(into.len() as u64);
+        if let Some(byte) = self.shared.unwritten().and_then(|unwritten| unwritten.first(memory.id(), &bytes)) {
+            return self.shared.refuse(Violation::Unwritten { command: 0, memory: memory.id(), byte });
+        }
         // SAFETY: passed on to the caller.
         self.host_access("reads", Kind::Read, memory, bytes, || unsafe {
             self.shared.inner.read(memory, offset, into)
@@ -187,23 +212,17 @@ impl Device for Validated {
 
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
         let bytes = offset..offset.saturating_add(from.len() as u64);
+        if let Some(mut unwritten) = self.shared.unwritten() {
+            unwritten.write(memory.id(), bytes.clone());
+        }
         // SAFETY: passed on to the caller.
         self.host_access("writes", Kind::Write, memory, bytes, || unsafe {
             self.shared.inner.write(memory, offset, from)
         })?
     }
 
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        let range = offset..offset.saturating_add(bytes);
-        // A violation is counted in the report; the contract gives this call no other way to say so.
-        // SAFETY: passed on to the caller.
-        let _ = self.host_access("discards", Kind::Write, memory, range, || unsafe {
-            self.shared.inner.discard(memory, offset, bytes)
-        });
-    }
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        self.shared.inner.wait_any(watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        self.shared.inner.wait_any(points, bell, timeout)
     }
 }
 
@@ -217,12 +236,19 @@ struct ValidatedQueue {
 }
 
 impl Queue for ValidatedQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        self.inner.timeline()
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let list = submission.list;
         if let Err(violation) = list.check(&self.shared.inner.info().limits) {
             return self.shared.refuse(violation);
         }
-        let reserved = self.shared.model().reserve(self.index, submission);
+        if let Some(Err(violation)) = self.shared.unwritten().map(|mut unwritten| unwritten.run(list)) {
+            return self.shared.refuse(violation);
+        }
+        let reserved = self.shared.model().reserve(self.index, self.inner.timeline(), submission);
         let reservation = reserved.or_else(|violation| self.shared.refuse(violation))?;
         // SAFETY: passed on to the caller.
         let result = unsafe { self.inner.submit(submission) };

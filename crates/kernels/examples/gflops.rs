@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use std::sync::Arc;
 use std::time::Instant;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
-use thalweg_hal::{Access, Binding, Command, Error, KernelSource, List, Memory, Span};
+use thalweg_hal::{Access, Binding, Command, Error, KernelSource, List, Memory, MemoryKind, Span};
 use thalweg_kernels::linear::{self, Activation, linear_on, packed_len};
 use thalweg_kernels::{Isa, attention};
 
@@ -36,7 +36,7 @@ impl Work {
     fn operand<T: Pod>(&mut self, access: Access, values: impl Iterator<Item = T>) -> Result<Binding, Error> {
         let values: Vec<T> = values.collect();
         let bytes: &[u8] = bytemuck::cast_slice(&values);
-        let memory = HostMemory::new(bytes.len() as u64, "example")?;
+        let memory = HostMemory::new(MemoryKind::Device, bytes.len() as u64, "example")?;
         // SAFETY: nothing else has seen the memory yet.
         unsafe { memory.slice_mut(0, bytes.len() as u64)? }.copy_from_slice(bytes);
         self.list.memories.push(Arc::new(memory) as Arc<dyn Memory>);

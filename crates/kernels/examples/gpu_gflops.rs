@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Command, Device, KernelSource, List, Queue, Reported, Span, Submission, Timeline, Wait,
+    Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Reported, Span, Submission,
 };
 use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
 use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
@@ -24,7 +24,6 @@ const RUNS: usize = 9;
 struct Bench {
     device: Arc<dyn Device>,
     queue: Box<dyn Queue>,
-    timeline: Arc<dyn Timeline>,
     value: u64,
 }
 
@@ -42,7 +41,7 @@ impl Bench {
         list.pipelines.push(self.device.create_pipeline(source)?);
         list.params.extend_from_slice(bytemuck::bytes_of(params));
         for (at, (bytes, access)) in bytes.iter().zip(source.bindings.iter()).enumerate() {
-            let memory = self.device.allocate(*bytes as u64)?;
+            let memory = self.device.allocate(MemoryKind::Device, *bytes as u64)?;
             if at == 1 && !offsets.is_empty() {
                 // SAFETY: nothing else has seen the memory.
                 unsafe { self.device.write(&memory, 0, bytemuck::cast_slice(offsets))? };
@@ -63,12 +62,11 @@ impl Bench {
         let mut times = Vec::new();
         for run in 0..=RUNS {
             self.value += 1;
-            let signal = Wait { timeline: Arc::clone(&self.timeline), value: self.value };
             // SAFETY: the dispatches are ordered by barriers, the lists by waiting for each.
-            unsafe { self.queue.submit(Submission { list: &list, waits: &[], signal: &signal })? };
-            self.timeline.wait(self.value, None)?;
+            unsafe { self.queue.submit(Submission { list: &list, waits: &[], value: self.value })? };
+            self.queue.timeline().wait(self.value, None)?;
             let mut stamps = Vec::new();
-            for report in self.timeline.take_reports() {
+            for report in self.queue.timeline().take_reports() {
                 match report.what {
                     Reported::Failed(error) => return Err(error.into()),
                     Reported::Time(time) => stamps.push(time),
@@ -122,8 +120,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let best = thalweg_vulkan::best(&adapters).ok_or("no Vulkan device can be used")?;
     let device: Arc<dyn Device> = thalweg_vulkan::VulkanDevice::open(&adapters[best])?;
     println!("{}", device.info().name);
-    let (queue, timeline) = (device.create_queue()?, device.create_timeline()?);
-    let mut bench = Bench { device, queue, timeline, value: 0 };
+    let mut bench = Bench { queue: device.create_queue()?, device, value: 0 };
     assert_eq!(LINEAR_WIDE.bindings.last(), Some(&Access::Write));
     let most = std::env::args().nth(1).map_or(Ok(8192), |rows| rows.parse())?;
     for [inputs, outputs] in [[384, 384], [384, 1152], [384, 1536], [1536, 384]] {

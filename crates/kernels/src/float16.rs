@@ -11,7 +11,7 @@ use thalweg_hal::{Access, HostCall, HostInputs, HostOutputs, Wgsl};
 pub(crate) trait HalfKernel: Kernel {
     /// Unique name.
     const NAME: &'static str;
-    /// The read bindings that are not floats.
+    /// The inputs that are not floats.
     const INTEGERS: &'static [usize] = &[];
     /// The form for GPUs.
     const WGSL: Wgsl;
@@ -29,35 +29,33 @@ impl<K: HalfKernel> Kernel for Half<K> {
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: K::Params, call: &mut HostCall<'_>) -> Outcome {
+        let written = K::BINDINGS.iter().filter(|access| access.writes()).count();
         let mut read: Vec<Option<Vec<f32>>> = Vec::new();
-        let mut written: Vec<Option<Vec<f32>>> = Vec::new();
-        for (at, access) in K::BINDINGS.iter().enumerate() {
-            let (mut input, mut output) = (None, None);
-            if access.writes() {
-                output = Some(call.outputs.get::<f16>(at)?.to_f32_vec());
-            } else if !K::INTEGERS.contains(&at) {
-                input = Some(call.inputs.get::<f16>(at)?.to_f32_vec());
-            }
-            read.push(input);
-            written.push(output);
+        for at in 0..K::BINDINGS.len() - written {
+            let floats = if K::INTEGERS.contains(&at) { None } else { Some(call.inputs.get::<f16>(at)?.to_f32_vec()) };
+            read.push(floats);
         }
-        let integers = call.inputs.clone();
-        let inputs = read.iter().enumerate().map(|(at, floats)| match floats {
-            Some(floats) => Some(bytemuck::cast_slice(floats)),
-            None => integers.get::<u8>(at).ok(),
-        });
-        let outputs = written.iter_mut().map(|floats| floats.as_mut().map(|floats| bytemuck::cast_slice_mut(floats)));
+        let mut wide_outputs: Vec<Vec<f32>> = Vec::new();
+        for at in 0..written {
+            wide_outputs.push(call.outputs.get::<f16>(at)?.to_f32_vec());
+        }
+        let mut inputs: Vec<&[u8]> = Vec::new();
+        for (at, floats) in read.iter().enumerate() {
+            inputs.push(match floats {
+                Some(floats) => bytemuck::cast_slice(floats),
+                None => call.inputs.get::<u8>(at)?,
+            });
+        }
         let mut wide = HostCall {
             items: call.items.clone(),
             extent: call.extent,
             params: call.params,
             inputs: HostInputs::new(inputs),
-            outputs: HostOutputs::new(outputs),
+            outputs: HostOutputs::new(wide_outputs.iter_mut().map(|floats| bytemuck::cast_slice_mut(floats))),
         };
         K::run(simd, params, &mut wide)?;
         drop(wide);
-        for (at, floats) in written.iter().enumerate() {
-            let Some(floats) = floats else { continue };
+        for (at, floats) in wide_outputs.iter().enumerate() {
             for (to, value) in call.outputs.get::<f16>(at)?.iter_mut().zip(floats) {
                 // What a kernel in place leaves alone keeps its bits, also those of a NaN.
                 if to.to_f32().to_bits() != value.to_bits() {

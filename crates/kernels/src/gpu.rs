@@ -4,18 +4,30 @@
 //! Whatever is stored, sums are f32. Subgroups are not used: their size is 4 on one device and 128 on another.
 
 use std::borrow::Cow;
-use thalweg_hal::{Bounds, Groups, Wgsl};
+use thalweg_hal::{Features, Groups, Wgsl, WgslModule};
 
-/// The text of a module, from its files. The type is that of `scalar`; `f32, f16` is f32 in a module that also uses f16.
+/// The text of a module, and what it uses.
+#[derive(Clone, Copy)]
+pub(crate) struct Text {
+    pub(crate) source: &'static str,
+    pub(crate) features: Features,
+}
+
+/// A [`Text`] from its files. The type is that of `scalar`; `f32, f16` is f32 in a module that also uses f16.
 macro_rules! text {
-    (f16: $($file:literal),+) => {
-        concat!("enable f16;\nalias scalar = f16;\n", $(include_str!($file)),+)
-    };
-    (f32, f16: $($file:literal),+) => {
-        concat!("enable f16;\nalias scalar = f32;\n", $(include_str!($file)),+)
-    };
+    (f16: $($file:literal),+) => { crate::gpu::text!(@f16 "f16", $($file),+) };
+    (f32, f16: $($file:literal),+) => { crate::gpu::text!(@f16 "f32", $($file),+) };
     ($scalar:ident: $($file:literal),+) => {
-        concat!("alias scalar = ", stringify!($scalar), ";\n", $(include_str!($file)),+)
+        crate::gpu::Text {
+            source: concat!("alias scalar = ", stringify!($scalar), ";\n", $(include_str!($file)),+),
+            features: thalweg_hal::Features::NONE,
+        }
+    };
+    (@f16 $scalar:literal, $($file:literal),+) => {
+        crate::gpu::Text {
+            source: concat!("enable f16;\nalias scalar = ", $scalar, ";\n", $(include_str!($file)),+),
+            features: thalweg_hal::Features::F16,
+        }
     };
 }
 pub(crate) use text;
@@ -24,38 +36,45 @@ pub(crate) use text;
 pub(crate) type Count = fn([u32; 3], &[u8]) -> [u32; 3];
 
 /// A form that checks its indices itself.
-pub(crate) const fn checked(text: &'static str, groups: Count, failures: &'static [&'static str]) -> Wgsl {
-    form(text, &[], groups, Bounds::Checked, failures)
+///
+/// # Safety
+/// - As for [`Wgsl::unchecked`].
+pub(crate) const unsafe fn checked(text: Text, groups: Count, failures: &'static [&'static str]) -> Wgsl {
+    // SAFETY: by the caller's promise.
+    unsafe { checked_with(text, &[], groups, failures) }
 }
 
 /// [`checked`], with values for the module's `override` constants.
-pub(crate) const fn checked_with(
-    text: &'static str,
+///
+/// # Safety
+/// - As for [`Wgsl::unchecked`].
+pub(crate) const unsafe fn checked_with(
+    text: Text,
     overrides: &'static [(&'static str, f64)],
     groups: Count,
     failures: &'static [&'static str],
 ) -> Wgsl {
-    form(text, overrides, groups, Bounds::Checked, failures)
+    // SAFETY: by the caller's promise.
+    unsafe { Wgsl::unchecked(module(text, overrides, groups, failures)) }
 }
 
-/// A form whose indices are clamped.
-pub(crate) const fn clamped(text: &'static str, groups: Count, failures: &'static [&'static str]) -> Wgsl {
-    form(text, &[], groups, Bounds::Clamped, failures)
+/// A form with indices that the compiler clamps.
+pub(crate) const fn clamped(text: Text, groups: Count, failures: &'static [&'static str]) -> Wgsl {
+    Wgsl::clamped(module(text, &[], groups, failures))
 }
 
-const fn form(
-    text: &'static str,
+const fn module(
+    text: Text,
     overrides: &'static [(&'static str, f64)],
     groups: Count,
-    bounds: Bounds,
     failures: &'static [&'static str],
-) -> Wgsl {
-    Wgsl {
-        source: Cow::Borrowed(text),
+) -> WgslModule {
+    WgslModule {
+        source: Cow::Borrowed(text.source),
         entry: Cow::Borrowed("main"),
         overrides: Cow::Borrowed(overrides),
         groups: Groups::By(groups),
-        bounds,
+        features: text.features,
         failures: Cow::Borrowed(failures),
     }
 }

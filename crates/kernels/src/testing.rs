@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use std::ops::Range;
 use std::sync::Arc;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
-use thalweg_hal::{Access, Binding, Command, Error, KernelSource, Limits, List, Memory, Span};
+use thalweg_hal::{Access, Binding, Command, Error, KernelSource, Limits, List, Memory, MemoryKind, Span};
 
 /// Runs a kernel whose last binding is its one output, and returns that output. It starts out as NaN, or -1, in every
 /// element.
@@ -56,7 +56,7 @@ fn dispatch<P: Pod, T: Pod>(
     list.params.extend_from_slice(bytemuck::bytes_of(params));
     let mut bind = |access, bytes: &[u8]| -> Result<(), Error> {
         // Longer than the binding, as a block of an allocator is.
-        let memory = HostMemory::new(bytes.len() as u64 + 256, "test")?;
+        let memory = HostMemory::new(MemoryKind::Device, bytes.len() as u64 + 256, "test")?;
         // SAFETY: nothing else has seen the memory yet.
         unsafe { memory.slice_mut(0, bytes.len() as u64)? }.copy_from_slice(bytes);
         list.bindings.push(Binding {

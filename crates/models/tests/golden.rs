@@ -4,10 +4,11 @@ mod support;
 
 use serde::Deserialize;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use support::{Random, bits, cpu, seed};
 use thalweg_models::{Embedding, EmbeddingModel, LoadOptions};
 use thalweg_tensor::DType;
+use thalweg_vulkan::{VulkanDevice, testing};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -47,16 +48,27 @@ fn golden_in_f16() {
 /// software driver, which takes half a second for each, some.
 #[test]
 fn golden_on_vulkan() {
-    let Some((model, every)) = on_vulkan(DType::F32) else { return };
+    let Some((model, every)) = on_vulkan(testing::device(), DType::F32) else { return };
+    check_on_vulkan(&model, every);
+}
+
+/// The same as on a laptop's discrete GPU, whose memory the host does not see. Half as many texts.
+#[test]
+fn golden_on_a_discrete_device() {
+    let Some((model, every)) = on_vulkan(testing::discrete(), DType::F32) else { return };
+    check_on_vulkan(&model, 2 * every);
+}
+
+fn check_on_vulkan(model: &EmbeddingModel, every: usize) {
     let golden: Vec<_> = GOLDEN.iter().step_by(every).collect();
-    let alone = from_eight_threads(&model, &golden);
+    let alone = from_eight_threads(model, &golden);
     let mut largest = 0.0f32;
     for (golden, embedding) in golden.iter().zip(&alone) {
         largest = largest.max(check(golden, embedding));
     }
     println!("largest difference {largest:e}");
     let texts: Vec<&str> = golden.iter().map(|golden| golden.text.as_str()).collect();
-    for (alone, batched) in alone.iter().zip(model.embed(&texts).unwrap()) {
+    for (alone, batched) in alone.iter().zip(model.embed(&texts).expect("a batch")) {
         for (alone, batched) in alone.values.iter().zip(&batched.values) {
             assert!((alone - batched).abs() <= 1e-6, "{alone} alone, {batched} in a batch");
         }
@@ -66,7 +78,7 @@ fn golden_on_vulkan() {
 
 #[test]
 fn golden_in_f16_on_vulkan() {
-    let Some((model, every)) = on_vulkan(DType::F16) else { return };
+    let Some((model, every)) = on_vulkan(testing::device(), DType::F16) else { return };
     let golden: Vec<_> = GOLDEN.iter().step_by(2 * every).collect();
     for (golden, embedding) in golden.iter().zip(from_eight_threads(&model, &golden)) {
         check_f16(golden, &embedding);
@@ -75,8 +87,8 @@ fn golden_in_f16_on_vulkan() {
 }
 
 /// The model on Vulkan, and of how many texts to take one.
-fn on_vulkan(dtype: DType) -> Option<(EmbeddingModel, usize)> {
-    let device = thalweg_vulkan::testing::device()?;
+fn on_vulkan(device: Option<Arc<VulkanDevice>>, dtype: DType) -> Option<(EmbeddingModel, usize)> {
+    let device = device?;
     let software = thalweg_hal::Device::info(&*device).kind == thalweg_hal::DeviceKind::SoftwareGpu;
     let device = thalweg_runtime::Device::new(device, thalweg_runtime::Config::default()).expect("a device");
     // As on a GPU, where it is the default: single texts are runs of graphs, batches are not.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
-use thalweg_hal::{Access, Bounds, Groups, KernelSource, Wgsl};
+use thalweg_hal::{Access, Features, Groups, KernelSource, Wgsl, WgslModule};
 use thalweg_runtime::{Config, Device, Operand, Pipeline, Result, Storage, Stream, Work};
 
 /// Kernels of a chain, each of which reads what the one before wrote.
@@ -21,7 +21,7 @@ static SPIN: KernelSource = KernelSource {
     name: Cow::Borrowed("spin"),
     bindings: Cow::Borrowed(&[Access::ReadWrite]),
     params_bytes: 4,
-    wgsl: Some(Wgsl {
+    wgsl: Some(Wgsl::clamped(WgslModule {
         source: Cow::Borrowed(
             "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
              var<immediate> steps: u32;
@@ -36,9 +36,9 @@ static SPIN: KernelSource = KernelSource {
         entry: Cow::Borrowed("main"),
         overrides: Cow::Borrowed(&[]),
         groups: Groups::Invocations,
-        bounds: Bounds::Clamped,
+        features: Features::NONE,
         failures: Cow::Borrowed(&[]),
-    }),
+    })),
     host: None,
 };
 /// Eight workgroups: a small part of a large GPU.

@@ -9,6 +9,7 @@ pub struct Config {
     pub(crate) memory_limit: Option<u64>,
     pub(crate) memory_soft_limit: Option<u64>,
     pub(crate) max_allocations: Option<u64>,
+    pub(crate) staging_limit: Option<u64>,
     pub(crate) decay: Duration,
     pub(crate) list_commands: usize,
     pub(crate) lists_in_flight: u64,
@@ -23,6 +24,7 @@ impl Default for Config {
             memory_limit: None,
             memory_soft_limit: None,
             max_allocations: None,
+            staging_limit: None,
             decay: Duration::from_secs(10),
             list_commands: 256,
             lists_in_flight: 32,
@@ -56,6 +58,14 @@ impl Config {
     /// The most driver allocations at a time (default: as many as the device allows; never more).
     pub fn max_allocations(mut self, allocations: u64) -> Self {
         self.max_allocations = Some(allocations);
+        self
+    }
+
+    /// The most bytes of memory that the host reads and writes, through which data is copied to and from a device whose
+    /// own memory the host does not see. Part of [`memory_limit`](Self::memory_limit). Default: a sixteenth of that, at
+    /// most 64 MiB; at least 512 KiB. More lets more copies be under way at a time.
+    pub fn staging_limit(mut self, bytes: u64) -> Self {
+        self.staging_limit = Some(bytes);
         self
     }
 

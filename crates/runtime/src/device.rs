@@ -16,7 +16,7 @@ use crate::stream::pool::{self, MAX_STREAMS, Pool};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use thalweg_hal::{DeviceInfo, KernelSource, Wait};
+use thalweg_hal::{DeviceInfo, KernelSource, TimelinePoint};
 
 /// A device that any number of threads use at once. Cloning the handle is cheap; the device is closed when the last
 /// handle, stream, event and tensor of it is dropped.
@@ -69,7 +69,7 @@ impl Device {
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
             pipelines: Pipelines::new(&config),
-            doorbell: Doorbell::new(hal.create_timeline()?),
+            doorbell: Doorbell::new(hal.create_doorbell()?),
             deferred: (0..MAX_STREAMS / 64).map(|_| AtomicU64::new(0)).collect(),
             life: Life::new(),
             profile,
@@ -312,8 +312,7 @@ impl DeviceCore {
         let slot = &self.streams[index as usize];
         if slot.get().is_none() {
             // Made with no lock held. Of two threads at once, one's is dropped again.
-            let stream = StreamCore::new(index, self.hal.create_queue()?, self.hal.create_timeline()?);
-            let _ = slot.set(stream);
+            let _ = slot.set(StreamCore::new(index, self.hal.create_queue()?));
             // SeqCst: pairs with the fence in `close`. Either that sees the stream, or this sees that the device is closed.
             fence(Ordering::SeqCst);
             if self.life.check_open().is_err() {
@@ -451,8 +450,11 @@ impl Drop for DeviceCore {
         self.doorbell.ring();
         // Models have neither lists to wait for nor a thread, and nothing of theirs may be in a `static`.
         if cfg!(not(loom)) {
-            let last = |stream: &StreamCore| Wait { timeline: Arc::clone(&stream.timeline), value: stream.submitted() };
-            let lists = self.streams().map(last).filter(|list| list.timeline.completed() < list.value).collect();
+            let last = |stream: &StreamCore| TimelinePoint {
+                timeline: Arc::clone(&stream.timeline),
+                value: stream.submitted(),
+            };
+            let lists = self.streams().map(last).filter(|list| !list.is_reached()).collect();
             // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
             self.streams = Box::default();
             drop(self.memory.arena.lock().clear());

@@ -152,10 +152,13 @@ pub enum Error {
         /// How many lists have not run.
         lists: u64,
     },
-    /// A value of a [`Cache`](crate::Cache) was asked for by whoever is building it, or by somebody whom that builder waits
-    /// for: nobody would ever go on.
-    #[error("whoever builds a cached value asked for the value that is being built; build it from others")]
+    /// A value of a [`Cache`](crate::Cache), or a [`Pending`](crate::Pending) one, was asked for by the thread that is
+    /// making it, or by one that this thread waits for: nobody would ever go on.
+    #[error("a value was asked for by the closure that makes it, or on its behalf; make it from others")]
     Recursive,
+    /// The closure that was to make a [`Pending`](crate::Pending) value panicked.
+    #[error("the closure that makes this value of the device's results panicked; there is no value")]
+    Abandoned,
     /// A device has one profiler at a time.
     #[error("{device} is being profiled already; stop that profiler, or wait until it has been stopped")]
     Profiling {

@@ -36,8 +36,8 @@ pub struct Event {
     lease: Arc<Lease>,
     stream: u32,
     value: u64,
-    /// The timestamp's index in its list, and where to ask for it.
-    time: Option<(u32, Arc<Outcome>)>,
+    /// When its time is taken, and where to ask for it.
+    time: Option<(Moment, Arc<Outcome>)>,
 }
 
 impl Event {
@@ -45,8 +45,8 @@ impl Event {
         Self { lease, stream, value, time: None }
     }
 
-    pub(crate) fn timed(lease: Arc<Lease>, stream: u32, value: u64, command: u32, outcome: Arc<Outcome>) -> Self {
-        Self { lease, stream, value, time: Some((command, outcome)) }
+    pub(crate) fn timed(lease: Arc<Lease>, stream: u32, value: u64, time: Moment, outcome: Arc<Outcome>) -> Self {
+        Self { lease, stream, value, time: Some((time, outcome)) }
     }
 
     fn core(&self) -> &DeviceCore {
@@ -97,8 +97,13 @@ impl Event {
     /// # Errors
     /// [`Error::Timeout`], or that the device is lost or closed.
     pub fn synchronize(&self, timeout: Option<Duration>) -> Result<()> {
+        self.wait(Patience::of(timeout))
+    }
+
+    /// The same, as long as the patience lasts.
+    pub(crate) fn wait(&self, patience: Patience) -> Result<()> {
         life::check_fork()?;
-        self.core().wait(self.stream, self.value, Patience::of(timeout))
+        self.core().wait(self.stream, self.value, patience)
     }
 
     /// As [`synchronize`](Self::synchronize), for async tasks: a future that keeps no thread waiting, on any executor. The
@@ -124,11 +129,25 @@ impl Event {
     }
 
     pub(crate) fn clock(&self) -> Result<Duration> {
-        let (command, outcome) = self.time.as_ref().ok_or(Error::NoTime("record the event with record_timed_event"))?;
+        let (time, outcome) = self.time.as_ref().ok_or(Error::NoTime("record the event with record_timed_event"))?;
         self.synchronize(None)?;
-        outcome.result(*command)?;
-        outcome.time(*command).ok_or(Error::NoTime("the device has not told it"))
+        let untold = Error::NoTime("the device has not told it");
+        let command = match *time {
+            Moment::At(command) => command,
+            Moment::End => outcome.end().ok_or(untold.clone())?,
+        };
+        outcome.result(command)?;
+        outcome.time(command).ok_or(untold)
     }
+}
+
+/// When the time of an event is taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moment {
+    /// At this timestamp of its list.
+    At(u32),
+    /// At the end of its list.
+    End,
 }
 
 /// Ready when an event's work has run; made by [`Event::finished`].

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use thalweg_hal::{DeviceKind, Wait};
+use thalweg_hal::{DeviceKind, TimelinePoint};
 
 /// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody would
 /// watch a program that hangs.
@@ -37,19 +37,18 @@ fn devices() -> MutexGuard<'static, Devices> {
 /// What is still there of a device whose last handle has been dropped.
 struct Left {
     /// Its last lists, stream by stream.
-    lists: Vec<Wait>,
+    lists: Vec<TimelinePoint>,
     /// Its thread, which has been told to end; `None` if that has been waited for.
     reaper: Option<Reaper>,
 }
 
 impl Left {
     fn is_over(&self) -> bool {
-        self.reaper.as_ref().is_none_or(Reaper::has_ended)
-            && self.lists.iter().all(|list| list.timeline.completed() >= list.value)
+        self.reaper.as_ref().is_none_or(Reaper::has_ended) && self.lists.iter().all(TimelinePoint::is_reached)
     }
 
     fn wait(&self, patience: Patience) {
-        for Wait { timeline, value } in &self.lists {
+        for TimelinePoint { timeline, value } in &self.lists {
             // What keeps it from ending is not told to anybody: see `at_exit`.
             let _ = timeline.wait(*value, patience.left());
         }
@@ -78,7 +77,7 @@ pub(crate) fn enter(core: &Arc<DeviceCore>) {
 
 /// Enters what a device leaves that is being dropped. Forgets what others have left that is over by now, so that there are no
 /// more of them than there are devices that have not come to their end.
-pub(crate) fn leave(core: &DeviceCore, lists: Vec<Wait>, reaper: Option<Reaper>) {
+pub(crate) fn leave(core: &DeviceCore, lists: Vec<TimelinePoint>, reaper: Option<Reaper>) {
     let mut devices = devices();
     devices.open.retain(|device| !std::ptr::eq(device.as_ptr(), core));
     let over: Vec<Left> = devices.left.extract_if(.., |left| left.is_over()).collect();

@@ -83,6 +83,7 @@ mod hazard;
 mod life;
 mod memory;
 mod patience;
+mod pending;
 mod pipelines;
 mod profile;
 mod reaper;
@@ -101,6 +102,7 @@ pub use memory::{
     BlockSnapshot, BlockState, MemorySnapshot, MemoryStats, MutableStorage, Operand, Pool, SegmentSnapshot,
     SpanSnapshot, SpanState, Storage,
 };
+pub use pending::{Awaited, Pending};
 pub use pipelines::Pipeline;
 pub use profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler, Range, range};
 pub use stream::{Attached, Stream, Work};

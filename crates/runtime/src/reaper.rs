@@ -17,34 +17,27 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use thalweg_hal::{Device, Error, Result, Timeline, Wait};
+use thalweg_hal::{Device, Error, Listener, Result, TimelinePoint};
 
 /// How long finished work may keep its memory, and a submit that was put off wait for its turn, if nobody waits for either.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Wakes the reaper. A timeline that the host signals, so that it can be waited for beside the streams'.
+/// Wakes the reaper. A doorbell of the device, so that it can be waited for beside the streams' timelines.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
-    timeline: Arc<dyn Timeline>,
-    state: Mutex<Rings>,
+    bell: Arc<dyn thalweg_hal::Doorbell>,
+    /// Rung since the reaper last listened. Held while the bell is rung and while the reaper listens: otherwise a ring
+    /// that came between the two would be counted as heard, and keep the next from ringing.
+    rung: Mutex<bool>,
     /// The reaper looks again soon without being rung for. Written by the reaper.
     ticking: AtomicBool,
     /// What is cached needs no ring: the reaper looks for it, or nobody does. Written by the reaper.
     decaying: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Rings {
-    /// The timeline's value.
-    count: u64,
-    /// Rung since the reaper last listened. Part of the same state as the count: cleared on its own, a ring that came
-    /// between the two would be counted and never heard.
-    rung: bool,
-}
-
 impl Doorbell {
-    pub(crate) fn new(timeline: Arc<dyn Timeline>) -> Self {
-        Self { timeline, state: Mutex::default(), ticking: AtomicBool::new(false), decaying: AtomicBool::new(true) }
+    pub(crate) fn new(bell: Arc<dyn thalweg_hal::Doorbell>) -> Self {
+        Self { bell, rung: Mutex::default(), ticking: AtomicBool::new(false), decaying: AtomicBool::new(true) }
     }
 
     /// Makes the reaper look at what was submitted before this call, sooner or later.
@@ -81,25 +74,24 @@ impl Doorbell {
 
     /// Makes the reaper look at everything that was done before this call.
     pub(crate) fn ring(&self) {
-        let mut state = self.state.lock();
+        let mut rung = self.rung.lock();
         // If it is rung already, the reaper has yet to look.
-        if !state.rung {
-            state.rung = true;
-            state.count += 1;
-            self.timeline.signal(state.count);
+        if !*rung {
+            *rung = true;
+            self.bell.ring();
         }
     }
 
     #[cfg(all(test, loom))]
     pub(crate) fn is_rung(&self) -> bool {
-        self.state.lock().rung
+        *self.rung.lock()
     }
 
-    /// What to wait for to hear the next ring. Whoever calls this looks at the streams afterwards.
-    pub(crate) fn listen(&self) -> Wait {
-        let mut state = self.state.lock();
-        state.rung = false;
-        Wait { timeline: Arc::clone(&self.timeline), value: state.count + 1 }
+    /// Hears every ring from now on. Whoever calls this looks at the streams afterwards.
+    pub(crate) fn listen(&self) -> Listener {
+        let mut rung = self.rung.lock();
+        *rung = false;
+        Listener::new(&self.bell)
     }
 }
 
@@ -175,7 +167,7 @@ fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
         if over {
             return;
         }
-        if let Err(error) = hal.wait_any(&watch.waits, pause) {
+        if let Err(error) = hal.wait_any(&watch.points, watch.bell.as_ref(), pause) {
             core.upgrade().into_iter().for_each(|alive| alive.lose(error.clone()));
         }
     }
@@ -193,7 +185,9 @@ pub(crate) struct Round {
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// What to wait for before the next.
-    waits: Vec<Wait>,
+    points: Vec<TimelinePoint>,
+    /// `None` before the first.
+    bell: Option<Listener>,
     /// How many lists had been submitted.
     submitted: u64,
 }
@@ -238,7 +232,7 @@ const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 /// One look at all streams.
 pub(crate) fn round(core: &DeviceCore, watch: &mut Watch) -> Round {
-    watch.waits.clear();
+    watch.points.clear();
     // A backend that panics has broken its contract: nobody may wait for it any more.
     if catch_unwind(AssertUnwindSafe(|| look(core, watch))).is_err() {
         core.lose(Error::DeviceLost { device: core.hal.info().name.clone() });
@@ -255,7 +249,7 @@ pub(crate) fn round(core: &DeviceCore, watch: &mut Watch) -> Round {
 
 /// Does what there is to do, and collects what to wait for.
 fn look(core: &DeviceCore, watch: &mut Watch) {
-    watch.waits.push(core.doorbell.listen());
+    watch.bell = Some(core.doorbell.listen());
     core.doorbell.rest();
     core.submit_deferred();
     for stream in core.streams() {
@@ -269,7 +263,7 @@ fn look(core: &DeviceCore, watch: &mut Watch) {
             core.doorbell.tick();
             // Only where somebody waits for us; what nobody waits for is settled at the next tick.
             if core.is_deferred(stream.index) || !stream.waiters.is_empty() {
-                watch.waits.push(Wait { timeline: Arc::clone(&stream.timeline), value });
+                watch.points.push(TimelinePoint { timeline: Arc::clone(&stream.timeline), value });
             }
         }
     }

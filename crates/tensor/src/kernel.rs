@@ -6,7 +6,7 @@ use crate::{DType, Error, Result, Tensor};
 use bytemuck::Pod;
 use std::borrow::Cow;
 use std::sync::Arc;
-use thalweg_hal::{Access, Bounds, Groups, HostFn, KernelSource, Wgsl};
+use thalweg_hal::{Access, Features, Groups, HostFn, KernelSource, Wgsl, WgslModule};
 use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 
 /// A kernel of your own: WGSL for GPUs, a function for the processor, or both. It runs on tensors with the safety of every
@@ -46,7 +46,7 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 ///     let factor = call.params::<f32>()?;
 ///     let items = call.items.start as usize..call.items.end as usize;
 ///     let x = &call.inputs.get::<f32>(0)?[items];
-///     call.outputs.get::<f32>(1)?.iter_mut().zip(x).for_each(|(out, x)| *out = factor * x);
+///     call.outputs.get::<f32>(0)?.iter_mut().zip(x).for_each(|(out, x)| *out = factor * x);
 ///     Ok(())
 /// });
 /// let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0], &[3])?;
@@ -83,30 +83,34 @@ impl Kernel {
         self
     }
 
-    /// The form for GPUs: a module and the name of its compute entry point.
+    /// The form for GPUs: a module and the name of its compute entry point. It may use 16-bit floats where the device
+    /// has them (`enable f16;`), and nothing else that not every device has.
     pub fn wgsl(mut self, module: impl Into<Cow<'static, str>>, entry: impl Into<Cow<'static, str>>) -> Self {
-        self.source.wgsl = Some(Wgsl {
+        self.source.wgsl = Some(Wgsl::clamped(WgslModule {
             source: module.into(),
             entry: entry.into(),
             overrides: Cow::Borrowed(&[]),
             groups: Groups::Invocations,
-            bounds: Bounds::Clamped,
+            // Whatever a module does with these, it stays inside its operands.
+            features: Features::F16,
             failures: Cow::Borrowed(&[]),
-        });
+        }));
         self
     }
 
     /// What the numbers mean that the WGSL stores in `failure[0]`: 1 is the first of these. What it stores in `failure[1]` is
     /// added in brackets. Set after [`wgsl`](Self::wgsl).
     pub fn failures(mut self, failures: &'static [&'static str]) -> Self {
-        if let Some(wgsl) = &mut self.source.wgsl {
-            wgsl.failures = Cow::Borrowed(failures);
-        }
+        self.source.wgsl = self
+            .source
+            .wgsl
+            .map(|wgsl| Wgsl::clamped(WgslModule { failures: Cow::Borrowed(failures), ..wgsl.module().clone() }));
         self
     }
 
-    /// The form for the processor. Its items are those of the extent's first axis: item `i` of `n` writes the `i`-th of `n`
-    /// equal parts of each output, so that several threads may share a run.
+    /// The form for the processor. Its items are those of the extent's first axis: item `i` of `n` writes the `i`-th of
+    /// `n` equal parts of each output, so that several threads may share a run. Inputs and outputs are counted by
+    /// themselves: `inputs.get(0)` is the first input, `outputs.get(0)` the first output.
     pub fn host(mut self, host: HostFn) -> Self {
         self.source.host = Some(host);
         self
@@ -115,7 +119,8 @@ impl Kernel {
     /// Compiles the kernel for a device, where it is not yet compiled. May take a second on a GPU.
     ///
     /// # Errors
-    /// If the WGSL is wrong, with the line and the reason; if the kernel lacks the form that the device runs.
+    /// If the WGSL is wrong, with the line and the reason, also on the processor where the library has GPUs' backends
+    /// (feature `vulkan` of the facade); if the kernel lacks the form that the device runs.
     pub fn compile(&self, device: &Device) -> Result<()> {
         device.pipeline(&self.source)?;
         Ok(())

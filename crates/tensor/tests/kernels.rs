@@ -32,7 +32,7 @@ fn axpy() -> Kernel {
         let a = call.params::<f32>()?;
         let items = call.items.start as usize..call.items.end as usize;
         let (x, y) = (&call.inputs.get::<f32>(0)?[items.clone()], &call.inputs.get::<f32>(1)?[items]);
-        for ((out, x), y) in call.outputs.get::<f32>(2)?.iter_mut().zip(x).zip(y) {
+        for ((out, x), y) in call.outputs.get::<f32>(0)?.iter_mut().zip(x).zip(y) {
             *out = a * x + y;
         }
         Ok(())
@@ -107,7 +107,7 @@ fn axpy_in_place() -> Kernel {
     Kernel::new("axpy_in_place", 1, 1).params::<f32>().wgsl(module, "main").host(|call: &mut HostCall<'_>| {
         let a = call.params::<f32>()?;
         let y = &call.inputs.get::<f32>(0)?[call.items.start as usize..call.items.end as usize];
-        call.outputs.get::<f32>(1)?.iter_mut().zip(y).for_each(|(x, y)| *x += a * y);
+        call.outputs.get::<f32>(0)?.iter_mut().zip(y).for_each(|(x, y)| *x += a * y);
         Ok(())
     })
 }
@@ -192,18 +192,33 @@ fn what_is_wrong_is_said_before_anything_runs() {
 
     let Some(device) = thalweg_vulkan::testing::device() else { return };
     let device = Device::new(device, Config::default()).unwrap();
-    let broken = Kernel::new("broken", 0, 1).wgsl(
-        "@group(0) @binding(0) var<storage, read_write> out: array<f32>;\n\
-         @compute @workgroup_size(1)\nfn main() { out[0] = nothing; }",
-        "main",
-    );
-    let error = broken.compile(&device).unwrap_err().to_string();
-    assert!(error.contains("broken:3:") && error.contains("nothing"), "{error}");
-    // A failed compile is not kept, and keeps nothing from working.
-    assert!(axpy().compile(&device).is_ok() && broken.compile(&device).is_err());
     let x = Tensor::from_slice(&device, &[1.0f32], &[1]).unwrap();
     let error = axpy().run(&device, [1, u32::MAX, u32::MAX], &1.0f32, &[&x, &x], one).unwrap_err().to_string();
     assert!(error.contains("more workgroups than the device has"), "{error}");
+}
+
+/// Also on the processor, which does not run it.
+#[test]
+fn wgsl_that_is_wrong_is_an_error_on_every_device() {
+    let kernel = |name: &str, head: &str, value: &str| {
+        let module = format!(
+            "{head}\n@group(0) @binding(0) var<storage, read_write> out: array<f32>;\n\
+             @compute @workgroup_size(1)\nfn main(@builtin(local_invocation_index) lid: u32) {{ out[0] = {value}; }}"
+        );
+        Kernel::new(name, 0, 1).wgsl(module, "main").host(|_| Ok(()))
+    };
+    for device in devices() {
+        let broken = kernel("broken", "", "nothing");
+        let error = broken.compile(&device).unwrap_err().to_string();
+        assert!(error.contains("broken:4:") && error.contains("nothing"), "{error}");
+        // A failed compile is not kept, and keeps nothing from working.
+        assert!(axpy().compile(&device).is_ok() && broken.compile(&device).is_err());
+        // What nothing clamps, or not every device has, takes a declaration that only kernels of ours have.
+        assert!(kernel("subgroups", "", "f32(subgroupAdd(lid))").compile(&device).is_err());
+        let matrices = kernel("matrices", "enable wgpu_cooperative_matrix;", "1.0").compile(&device);
+        assert!(matrices.unwrap_err().to_string().contains("matrices:1:"));
+    }
+    assert!(kernel("half", "enable f16;", "f32(f16(lid))").compile(&cpu()).is_ok());
 }
 
 /// `out = x * (2 K + 1) + K`, in wrapping arithmetic.
@@ -221,7 +236,7 @@ fn affine<const K: u32>() -> Kernel {
     Kernel::new("affine", 1, 1).wgsl(module, "main").host(|call| {
         let x = &call.inputs.get::<u32>(0)?[call.items.start as usize..call.items.end as usize];
         let affine = |x: &u32| x.wrapping_mul(2 * K + 1).wrapping_add(K);
-        call.outputs.get::<u32>(1)?.iter_mut().zip(x).for_each(|(out, x)| *out = affine(x));
+        call.outputs.get::<u32>(0)?.iter_mut().zip(x).for_each(|(out, x)| *out = affine(x));
         Ok(())
     })
 }
@@ -274,7 +289,7 @@ fn evicted_kernels_are_compiled_again_and_compute_what_they_say() {
 fn it_binds_as_many_elements_of_two_bytes_as_there_are() {
     let twice = Kernel::new("twice_f16", 1, 1).host(|call| {
         let x = &call.inputs.get::<f16>(0)?[call.items.start as usize..call.items.end as usize];
-        call.outputs.get::<f16>(1)?.iter_mut().zip(x).for_each(|(out, x)| *out = *x + *x);
+        call.outputs.get::<f16>(0)?.iter_mut().zip(x).for_each(|(out, x)| *out = *x + *x);
         Ok(())
     });
     let device = &cpu();

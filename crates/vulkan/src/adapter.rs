@@ -4,7 +4,7 @@ use crate::driver_error;
 use crate::instance::{Instance, instance};
 use ash::{khr, vk};
 use std::ffi::CStr;
-use thalweg_hal::{DeviceKind, MAX_BINDINGS, MAX_PARAMETER_BYTES, Result};
+use thalweg_hal::{DeviceKind, Features, KernelSupport, MAX_BINDINGS, MAX_PARAMETER_BYTES, Result};
 
 /// A physical device that Vulkan lists.
 pub struct Adapter {
@@ -12,7 +12,10 @@ pub struct Adapter {
     pub(crate) instance: &'static Instance,
     pub(crate) properties: vk::PhysicalDeviceProperties,
     pub(crate) driver: Driver,
-    pub(crate) float16: bool,
+    pub(crate) support: KernelSupport,
+    /// Whether it has matrix units that a Vulkan program can get at. Kernels cannot, yet: the extension is not turned
+    /// on.
+    pub(crate) matrix_units: bool,
     pub(crate) portability_subset: bool,
     name: String,
     missing: Option<String>,
@@ -26,6 +29,17 @@ pub(crate) struct Driver {
     /// driver would wait for the processor that it takes.
     pub(crate) waits_for_any_by_polling: bool,
 }
+
+/// What a kernel that declares subgroups may ask of one.
+const SUBGROUP_OPERATIONS: vk::SubgroupFeatureFlags = vk::SubgroupFeatureFlags::from_raw(
+    vk::SubgroupFeatureFlags::BASIC.as_raw()
+        | vk::SubgroupFeatureFlags::VOTE.as_raw()
+        | vk::SubgroupFeatureFlags::ARITHMETIC.as_raw()
+        | vk::SubgroupFeatureFlags::BALLOT.as_raw()
+        | vk::SubgroupFeatureFlags::SHUFFLE.as_raw()
+        | vk::SubgroupFeatureFlags::SHUFFLE_RELATIVE.as_raw()
+        | vk::SubgroupFeatureFlags::QUAD.as_raw(),
+);
 
 /// All devices, in Vulkan's order: the index is what selects one.
 ///
@@ -64,7 +78,8 @@ impl Adapter {
             instance,
             properties,
             driver: Driver::default(),
-            float16: false,
+            support: KernelSupport::NONE,
+            matrix_units: false,
             portability_subset: false,
             name,
             missing: None,
@@ -94,7 +109,7 @@ impl Adapter {
 
     /// Whether kernels may use 16-bit floats.
     pub fn has_f16(&self) -> bool {
-        self.float16
+        self.support.features.f16
     }
 
     /// Looks at everything that is needed; the error says what is not there.
@@ -113,10 +128,15 @@ impl Adapter {
             return Err("it lacks VK_KHR_push_descriptor".to_owned());
         }
         self.portability_subset = has(khr::portability_subset::NAME);
+        self.matrix_units = has(khr::cooperative_matrix::NAME);
 
         let mut push = vk::PhysicalDevicePushDescriptorPropertiesKHR::default();
         let mut driver = vk::PhysicalDeviceDriverProperties::default();
-        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut push).push_next(&mut driver);
+        let mut subgroup = vk::PhysicalDeviceSubgroupProperties::default();
+        let mut properties = vk::PhysicalDeviceProperties2::default()
+            .push_next(&mut push)
+            .push_next(&mut driver)
+            .push_next(&mut subgroup);
         // SAFETY: the structures are of versions and extensions that the device has.
         unsafe { instance.get_physical_device_properties2(self.raw, &mut properties) };
         let text = |text: Result<&CStr, _>| {
@@ -149,7 +169,14 @@ impl Adapter {
             v11.storage_buffer16_bit_access,
             v11.uniform_and_storage_buffer16_bit_access, // naga declares both
         ];
-        self.float16 = !features.contains(&vk::FALSE);
+        let f16 = !features.contains(&vk::FALSE);
+        let subgroups = subgroup.supported_stages.contains(vk::ShaderStageFlags::COMPUTE)
+            && subgroup.supported_operations.contains(SUBGROUP_OPERATIONS);
+        self.support = KernelSupport {
+            features: Features { f16, subgroups, matrices: false },
+            subgroup_size: if subgroups { subgroup.subgroup_size } else { 0 },
+            workgroup_bytes: limits.max_compute_shared_memory_size,
+        };
         self.queue_family().map(drop).ok_or_else(|| "it cannot compute".to_owned())
     }
 

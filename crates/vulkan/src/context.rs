@@ -2,13 +2,15 @@
 
 use crate::adapter::Adapter;
 use crate::cache::PipelineCache;
+use crate::discrete::Discrete;
+use crate::options::Options;
 use crate::sync::lock;
 use crate::timeline::Orphan;
 use crate::{NAME, driver_error};
 use ash::{khr, vk};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use thalweg_hal::{Error, Result, unique_id};
+use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
 /// More hardware queues than this are not asked for.
 const MAX_QUEUES: u32 = 32;
@@ -19,13 +21,16 @@ pub struct Context {
     pub id: u64,
     pub device: ash::Device,
     pub push: khr::push_descriptor::Device,
+    /// The memory types that there are to pick from; see [`allocate_memory`](Self::allocate_memory).
     pub memory: vk::PhysicalDeviceMemoryProperties,
     pub limits: vk::PhysicalDeviceLimits,
-    pub float16: bool,
+    /// The guise of a discrete GPU, if the device is in it.
+    pub discrete: Option<Discrete>,
+    pub support: KernelSupport,
     pub waits_for_any_by_polling: bool,
     pub family: u32,
     /// What a timestamp's bits mean; `None` if the family has none.
-    pub timestamps: Option<Timestamps>,
+    pub clock: Option<Clock>,
     pub queues: Vec<HardwareQueue>,
     next_queue: AtomicUsize,
     pub pipelines: PipelineCache,
@@ -45,7 +50,7 @@ pub struct HardwareQueue {
 
 /// How the device counts time.
 #[derive(Clone, Copy, Debug)]
-pub struct Timestamps {
+pub struct Clock {
     /// Which bits of a timestamp count.
     pub mask: u64,
     /// 1/2^32 nanoseconds between two counts.
@@ -57,7 +62,7 @@ impl Context {
     ///
     /// # Errors
     /// What it lacks, or what the driver says.
-    pub fn new(adapter: &Adapter) -> Result<Self> {
+    pub fn new(adapter: &Adapter, options: Options) -> Result<Self> {
         let unusable = |message: &str| Error::Driver {
             device: format!("{NAME} ({})", adapter.name()),
             call: "opening the device",
@@ -67,7 +72,8 @@ impl Context {
             return Err(unusable(missing));
         }
         let (family, properties) = adapter.queue_family().ok_or_else(|| unusable("it cannot compute"))?;
-        let priorities = vec![1.0; properties.queue_count.min(MAX_QUEUES) as usize];
+        let most = if options.discrete { 1 } else { MAX_QUEUES };
+        let priorities = vec![1.0; properties.queue_count.min(most) as usize];
         let queue_info =
             [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&priorities)];
         let mut extensions = vec![khr::push_descriptor::NAME.as_ptr()];
@@ -75,11 +81,11 @@ impl Context {
             // A device that has it must be opened with it.
             extensions.push(khr::portability_subset::NAME.as_ptr());
         }
+        let float16 = adapter.support.features.f16;
         let mut v11 = vk::PhysicalDeviceVulkan11Features::default()
-            .storage_buffer16_bit_access(adapter.float16)
-            .uniform_and_storage_buffer16_bit_access(adapter.float16);
-        let mut v12 =
-            vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true).shader_float16(adapter.float16);
+            .storage_buffer16_bit_access(float16)
+            .uniform_and_storage_buffer16_bit_access(float16);
+        let mut v12 = vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true).shader_float16(float16);
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queue_info)
             .enabled_extension_names(&extensions)
@@ -96,20 +102,24 @@ impl Context {
         };
         let queues = (0..priorities.len() as u32).map(queue).collect();
         let bits = properties.timestamp_valid_bits;
-        let timestamps = (bits > 0).then(|| Timestamps {
+        let clock = (bits > 0).then(|| Clock {
             mask: u64::MAX >> (64 - bits.min(64)),
             period: (f64::from(adapter.properties.limits.timestamp_period) * 2f64.powi(32)) as u64,
         });
+        // SAFETY: `raw` is one of the instance's devices.
+        let mut memory = unsafe { instance.get_physical_device_memory_properties(adapter.raw) };
+        let mut limits = adapter.properties.limits;
+        let discrete = options.discrete.then(|| Discrete::new(&mut memory, &mut limits));
         Ok(Self {
             id: unique_id(),
             push: khr::push_descriptor::Device::new(instance, &device),
-            // SAFETY: `raw` is one of the instance's devices.
-            memory: unsafe { instance.get_physical_device_memory_properties(adapter.raw) },
-            limits: adapter.properties.limits,
-            float16: adapter.float16,
+            memory,
+            limits,
+            discrete,
+            support: adapter.support,
             waits_for_any_by_polling: adapter.driver.waits_for_any_by_polling,
             family,
-            timestamps,
+            clock,
             queues,
             next_queue: AtomicUsize::new(0),
             pipelines: PipelineCache::open(&device, &adapter.properties),
@@ -134,13 +144,49 @@ impl Context {
     /// # Safety
     /// - What `vkQueueSubmit` asks of the submission; the command buffers, semaphores and whatever these use live until the
     ///   device has run it.
-    pub unsafe fn submit(&self, queue: usize, info: &vk::SubmitInfo<'_>, fence: vk::Fence) -> Result<()> {
+    pub unsafe fn submit(&self, queue: usize, info: &vk::SubmitInfo<'_>) -> Result<()> {
         let queue = &self.queues[queue];
         let submitting = lock(&queue.submitting);
         // SAFETY: by the caller's promise; nobody else submits to the queue, by the lock.
-        let result = unsafe { self.device.queue_submit(queue.raw, std::slice::from_ref(info), fence) };
+        let result = unsafe { self.device.queue_submit(queue.raw, std::slice::from_ref(info), vk::Fence::null()) };
         drop(submitting);
         result.map_err(|error| self.error("vkQueueSubmit", error))
+    }
+
+    /// The types of [`memory`](Self::memory) in which something can lie that the driver allows in these types of its
+    /// own.
+    pub fn memory_types(&self, allowed: u32) -> u32 {
+        self.discrete.as_ref().map_or(allowed, |discrete| discrete.views(allowed))
+    }
+
+    /// Allocates memory of a type of [`memory`](Self::memory).
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn allocate_memory(&self, bytes: u64, index: u32) -> Result<vk::DeviceMemory, vk::Result> {
+        let mut info = vk::MemoryAllocateInfo::default().allocation_size(bytes).memory_type_index(index);
+        if let Some(discrete) = &self.discrete {
+            discrete.take(self.limits.max_memory_allocation_count)?;
+            info = info.memory_type_index(discrete.real(index));
+        }
+        // SAFETY: the index is one of the driver's.
+        let allocated = unsafe { self.device.allocate_memory(&info, None) };
+        if let (Err(_), Some(discrete)) = (&allocated, &self.discrete) {
+            discrete.give_back();
+        }
+        allocated
+    }
+
+    /// Frees what [`allocate_memory`](Self::allocate_memory) gave; null is allowed.
+    ///
+    /// # Safety
+    /// - Nothing uses the memory any more.
+    pub unsafe fn free_memory(&self, memory: vk::DeviceMemory) {
+        // SAFETY: by the caller's promise.
+        unsafe { self.device.free_memory(memory, None) };
+        if let Some(discrete) = self.discrete.as_ref().filter(|_| memory != vk::DeviceMemory::null()) {
+            discrete.give_back();
+        }
     }
 
     /// A driver's answer as an error of ours. Remembers that the device is lost.
@@ -168,7 +214,7 @@ impl Context {
         lock(&self.semaphores).pop()
     }
 
-    /// Keeps a semaphore for the next timeline.
+    /// Keeps a semaphore for the next timeline or doorbell.
     pub fn keep_semaphore(&self, semaphore: vk::Semaphore) {
         lock(&self.semaphores).push(semaphore);
     }

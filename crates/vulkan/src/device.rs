@@ -2,21 +2,22 @@
 
 use crate::adapter::Adapter;
 use crate::context::Context;
-use crate::memory::{Buffer, Use, VulkanMemory, memory_type};
+use crate::memory::{Buffer, VulkanMemory, host_access, memory_type};
+use crate::options::Options;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::queue::VulkanQueue;
-use crate::timeline::{Counter, VulkanTimeline, wait_any};
-use crate::transfer::Transfers;
+use crate::timeline::{VulkanDoorbell, wait_any};
 use crate::{NAME, driver_error};
 use ash::vk;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Result, Timeline, Wait,
+    Device, DeviceInfo, Doorbell, Error, HostAccess, KernelSource, Limits, List, Listener, Memory, MemoryKind,
+    Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
-/// A quarter of what the driver allows is kept for staging and for what lists report.
+/// A quarter of what the driver allows is kept for what lists report.
 ///
 /// Drivers that name no limit of their own still have the system's.
 const MAX_ALLOCATIONS: u64 = 1 << 16;
@@ -25,35 +26,43 @@ const MAX_ALLOCATIONS: u64 = 1 << 16;
 #[derive(Debug)]
 pub struct VulkanDevice {
     info: DeviceInfo,
-    transfers: Transfers,
     context: Arc<Context>,
 }
 
 impl VulkanDevice {
-    /// Opens a device. [`adapters`](crate::adapters) lists them.
+    /// Opens a device, as the environment says ([`Options::from_environment`]). [`adapters`](crate::adapters) lists
+    /// them.
+    ///
+    /// # Errors
+    /// As for [`open_with`](Self::open_with); if the environment is wrong.
+    pub fn open(adapter: &Adapter) -> Result<Arc<Self>> {
+        Self::open_with(adapter, Options::from_environment()?)
+    }
+
+    /// Opens a device.
     ///
     /// # Errors
     /// What the device lacks, what the driver says, or [`Error::ForkedChild`].
-    pub fn open(adapter: &Adapter) -> Result<Arc<Self>> {
+    pub fn open_with(adapter: &Adapter, options: Options) -> Result<Arc<Self>> {
         if thalweg_hal::process::forked() {
             return Err(Error::ForkedChild); // the driver's threads are the parent's
         }
-        let context = Arc::new(Context::new(adapter)?);
+        let context = Arc::new(Context::new(adapter, options)?);
         let info = describe(adapter, &context)?;
-        Ok(Arc::new(Self { info, transfers: Transfers::new(&context), context }))
+        Ok(Arc::new(Self { info, context }))
     }
 }
 
 fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let memory = &context.memory;
-    let index = memory_type(memory, u32::MAX, Use::Device)
+    let index = memory_type(memory, u32::MAX, MemoryKind::Device)
         .ok_or_else(|| driver_error("vkGetPhysicalDeviceMemoryProperties", vk::Result::ERROR_FEATURE_NOT_PRESENT))?;
     let kind = memory.memory_types[index as usize];
     let memory_bytes = memory.memory_heaps[kind.heap_index as usize].size;
     let properties = &adapter.properties;
     let limits = Limits {
         max_binding_bytes: properties.limits.max_storage_buffer_range.into(),
-        max_allocations: (u64::from(properties.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
+        max_allocations: (u64::from(context.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
         memory_bytes,
         max_lists_in_flight: u64::MAX,
     };
@@ -61,20 +70,31 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let (major, minor) = (vk::api_version_major(version), vk::api_version_minor(version));
     let patch = vk::api_version_patch(version);
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    let visible = kind.property_flags.contains(vk::MemoryPropertyFlags::HOST_VISIBLE);
+    let host_access = host_access(kind.property_flags);
+    let subgroups = match context.support.subgroup_size {
+        0 => "no".to_owned(),
+        size => format!("of {size} invocations"),
+    };
     Ok(DeviceInfo {
         name: format!("{NAME} ({})", adapter.name()),
         kind: adapter.kind(),
         parallelism: context.queues.len() as u32,
-        timestamps: context.timestamps.is_some(),
+        timestamps: if context.clock.is_some() { Timestamps::ByCommand } else { Timestamps::None },
+        host_access,
+        zeroed: false,
         limits,
+        support: context.support,
         details: vec![
             ("driver", adapter.driver.text.clone()),
             ("Vulkan", format!("{major}.{minor}.{patch}")),
             ("queues", format!("{} of family {}", context.queues.len(), context.family)),
             ("memory", format!("{:.1} GiB", memory_bytes as f64 / f64::from(1 << 30))),
-            ("memory seen by the host", yes(visible)),
-            ("16-bit floats", yes(adapter.float16)),
+            ("behaves as a discrete GPU", yes(context.discrete.is_some())),
+            ("memory seen by the host", yes(host_access != HostAccess::None)),
+            ("matrix units", if adapter.matrix_units { "yes, which kernels do not use yet" } else { "no" }.to_owned()),
+            ("subgroups", subgroups),
+            ("workgroup memory", format!("{} bytes", context.support.workgroup_bytes)),
+            ("16-bit floats", yes(context.support.features.f16)),
             ("longest binding", format!("{} bytes", limits.max_binding_bytes)),
             ("allocations", format!("at most {}", limits.max_allocations)),
         ],
@@ -90,8 +110,8 @@ impl Device for VulkanDevice {
         Ok(Box::new(VulkanQueue::new(&self.context, self.info.limits)?))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        Ok(Arc::new(VulkanTimeline(Arc::new(Counter::new(&self.context)?))))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(VulkanDoorbell::new(&self.context)?))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -106,27 +126,23 @@ impl Device for VulkanDevice {
         Ok(())
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
-        let buffer = Buffer::new(&self.context, bytes, Use::Device)?;
-        self.transfers.zero(&buffer)?;
-        Ok(Arc::new(VulkanMemory::new(buffer)))
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
+        Ok(Arc::new(VulkanMemory::new(kind, Buffer::new(&self.context, bytes, kind)?)))
     }
 
     unsafe fn read(&self, source: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
         let memory = VulkanMemory::of(&**source, &self.context)?;
         // SAFETY: by the caller's promise.
-        unsafe { self.transfers.read(&memory.buffer, offset, into) }
+        unsafe { memory.read(offset, into) }
     }
 
     unsafe fn write(&self, target: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
         let memory = VulkanMemory::of(&**target, &self.context)?;
         // SAFETY: by the caller's promise.
-        unsafe { self.transfers.write(&memory.buffer, offset, from) }
+        unsafe { memory.write(offset, from) }
     }
 
-    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        wait_any(&self.context, watch, timeout)
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        wait_any(&self.context, points, bell, timeout)
     }
 }

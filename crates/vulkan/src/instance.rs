@@ -2,9 +2,9 @@
 //! unloading one while they run ends the process.
 
 use crate::driver_error;
+use crate::options::switch;
 use ash::{Entry, ext, khr, vk};
 use std::borrow::Cow;
-use std::env;
 use std::ffi::{CStr, c_char, c_void};
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -74,7 +74,7 @@ fn create() -> Result<Instance> {
         extensions.push(khr::portability_enumeration::NAME.as_ptr());
         flags |= vk::InstanceCreateFlags::ENUMERATE_PORTABILITY_KHR;
     }
-    let validate = wants_validation()?;
+    let validate = switch(VALIDATION)?;
     if validate {
         layers.push(LAYER.as_ptr());
         extensions.push(ext::debug_utils::NAME.as_ptr());
@@ -104,18 +104,6 @@ fn create() -> Result<Instance> {
         listen(&entry, &raw)?;
     }
     Ok(Instance { raw, _entry: entry })
-}
-
-fn wants_validation() -> Result<bool> {
-    match env::var_os(VALIDATION) {
-        None => Ok(false),
-        Some(value) if value == "1" => Ok(true),
-        Some(value) if value == "0" || value.is_empty() => Ok(false),
-        Some(value) => {
-            let message = format!("{VALIDATION} is {value:?}; expected 0 or 1");
-            Err(Error::Driver { device: crate::NAME.to_owned(), call: "vkCreateInstance", message })
-        }
-    }
 }
 
 /// Has the layers tell us what they find, for as long as the process lives.

@@ -2,9 +2,10 @@
 //!
 //! # What it does
 //!
-//! A queue of the HAL's is a `VkQueue` of its own as long as the family has any, and shares one after that, under a lock
-//! around the submit call alone. A timeline is a timeline semaphore. A list becomes a command buffer, recorded anew each time
-//! from commands, push descriptors and push constants, and used again once the list has run; a prepared list keeps its own.
+//! A queue of the HAL's is a `VkQueue` of its own as long as the family has any, and shares one after that, under a
+//! lock around the submit call alone. Its timeline is a timeline semaphore. A list becomes a command buffer, recorded
+//! anew each time from commands, push descriptors and push constants, and used again once the list has run; a prepared
+//! list keeps its own.
 //!
 //! ```text
 //!  submit ──► slot: command buffer,  ──► vkQueueSubmit ──► device ──► semaphore ──► host waits
@@ -23,16 +24,15 @@
 //! - Stop a list, or end a wait in the driver early: waits look every millisecond whether they were interrupted.
 //! - Know that a list has run without asking. What a list holds is let go of when its timeline is next asked or dropped; a
 //!   device that is dropped while lists run stays open, with their memory, unless something new is made on it later.
-//! - [`Device::discard`](thalweg_hal::Device::discard) does nothing.
 //!
 //! # Locks
 //!
 //! | lock | guards | may be held while taking |
 //! |---|---|---|
 //! | hardware queue | the driver's queue, for one submit call | nothing |
-//! | timeline | claimed values, lists not collected, reports | nothing |
+//! | timeline | lists not collected, reports | nothing |
+//! | doorbell | its count, for one call that signals it | nothing |
 //! | slots | one queue's free slots | nothing |
-//! | transfers | free staging slots | nothing |
 //! | orphans | what was dropped before the device was done with it | nothing |
 //! | semaphores | those whose timelines are gone | nothing |
 //! | pipeline cache | its file | nothing |
@@ -42,15 +42,17 @@
 //! # Environment
 //!
 //! `THALWEG_VULKAN_VALIDATION=1` turns Khronos' validation layers on; `THALWEG_CACHE_DIR` says where compiled pipelines are
-//! kept.
+//! kept; `THALWEG_VULKAN_DISCRETE=1` has every device behave as a laptop's discrete GPU ([`Options`]).
 
 mod adapter;
 mod bus;
 mod cache;
 mod context;
 mod device;
+mod discrete;
 mod instance;
 mod memory;
+mod options;
 mod pipeline;
 mod prepared;
 mod queue;
@@ -59,11 +61,11 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timeline;
-mod transfer;
 
 pub use adapter::{Adapter, adapters, best};
 pub use device::VulkanDevice;
 pub use instance::validation_messages;
+pub use options::Options;
 
 use ash::vk;
 use thalweg_hal::Error;

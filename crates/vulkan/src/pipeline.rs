@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
-use thalweg_hal::shader::{Shader, guarded};
+use thalweg_hal::shader::{Shader, compile};
 use thalweg_hal::{Error, KernelFailure, KernelSource, Pipeline, Result};
 
 /// A compiled kernel.
@@ -31,15 +31,14 @@ impl VulkanPipeline {
     /// # Errors
     /// [`Error::Compile`] if the kernel is wrong or asks for more than the device has; or what the driver says.
     pub fn new(context: &Arc<Context>, source: &KernelSource) -> Result<Self> {
-        // The driver's compiler is as deep as ours.
-        guarded(source, || Self::new_on_this_stack(context, source))
-    }
-
-    fn new_on_this_stack(context: &Arc<Context>, source: &KernelSource) -> Result<Self> {
         context.check()?;
         thalweg_hal::check::kernel(source)?;
-        let shader = Shader::parse(source, NAME)?;
-        check(context, source, &shader)?;
+        // The driver's compiler is as deep as ours, and needs the stack as well.
+        compile(source, NAME, |shader| Self::of_shader(context, source, shader))
+    }
+
+    fn of_shader(context: &Arc<Context>, source: &KernelSource, shader: &Shader<'_>) -> Result<Self> {
+        check(context, source, shader)?;
         let code = shader.spirv()?;
         let device = &context.device;
         // Null handles from here on are destroyed by `drop` without harm.
@@ -90,7 +89,8 @@ impl VulkanPipeline {
     }
 
     fn compile(&self, module: vk::ShaderModule) -> Result<vk::Pipeline> {
-        let entry = self.source.wgsl.as_ref().map_or_else(Default::default, |wgsl| wgsl.entry.as_bytes().to_vec());
+        let entry =
+            self.source.wgsl.as_ref().map_or_else(Default::default, |wgsl| wgsl.module().entry.as_bytes().to_vec());
         let entry =
             CString::new(entry).map_err(|_| self.refused("the entry point's name has a zero byte".to_owned()))?;
         let stage = vk::PipelineShaderStageCreateInfo::default()
@@ -100,7 +100,7 @@ impl VulkanPipeline {
         let info = vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout);
         let context = &self.context;
         let cache = context.pipelines.raw();
-        // SAFETY: the module has the entry point, by `Shader::parse`, and binds what the layout has.
+        // SAFETY: the module has the entry point, by `shader::compile`, and binds what the layout has.
         let made = unsafe { context.device.create_compute_pipelines(cache, &[info], None) };
         made.map_err(|(_, error)| context.error("vkCreateComputePipelines", error))?
             .first()
@@ -137,13 +137,13 @@ impl VulkanPipeline {
 
     /// What the words say.
     pub fn failure(&self, code: u32, number: u32) -> KernelFailure {
-        let failures = self.source.wgsl.as_ref().map_or(&[][..], |wgsl| &wgsl.failures);
+        let failures = self.source.wgsl.as_ref().map_or(&[][..], |wgsl| &wgsl.module().failures);
         slots::failure(failures, code, number)
     }
 
     /// The workgroups of a dispatch.
     pub fn groups(&self, extent: [u32; 3], params: &[u8]) -> [u32; 3] {
-        self.source.wgsl.as_ref().map_or([0; 3], |wgsl| wgsl.groups.of(extent, params, self.size))
+        self.source.wgsl.as_ref().map_or([0; 3], |wgsl| wgsl.module().groups.of(extent, params, self.size))
     }
 }
 
@@ -162,13 +162,7 @@ fn check(context: &Context, source: &KernelSource, shader: &Shader<'_>) -> Resul
             "a workgroup of {size:?} invocations; the device has at most {sizes:?}, and {most} in all"
         ));
     }
-    let (bytes, most) = (shader.workgroup_bytes(), limits.max_compute_shared_memory_size);
-    if bytes > most {
-        return refused(format!("{bytes} bytes of workgroup memory; the device has {most}"));
-    }
-    if shader.uses_f16() && !context.float16 {
-        return refused("it uses 16-bit floats, which the device does not have; use f32".to_owned());
-    }
+    shader.check_support(&context.support)?;
     if !source.params_bytes.is_multiple_of(4) {
         return refused(format!("{} parameter bytes; they have to be whole 32-bit words", source.params_bytes));
     }

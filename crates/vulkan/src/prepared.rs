@@ -4,12 +4,12 @@
 //! baked in; whoever runs one clears them before and copies them after ([`crate::queue`]).
 
 use crate::context::Context;
-use crate::memory::{Buffer, Use};
+use crate::memory::Buffer;
 use crate::queue::encode_inner;
 use crate::slots::{failure_bytes, failure_stride};
 use ash::vk;
 use std::sync::Arc;
-use thalweg_hal::{List, Result};
+use thalweg_hal::{List, MemoryKind, Result};
 
 /// The encoded form of a list. What the list names is kept by the list.
 pub struct PreparedList {
@@ -35,7 +35,7 @@ impl PreparedList {
         let failure_bytes = failure_bytes(context, list);
         let failures = match failure_bytes {
             0 => None,
-            bytes => Some(Buffer::new(context, bytes, Use::Device)?),
+            bytes => Some(Buffer::new(context, bytes, MemoryKind::Device)?),
         };
         let info = vk::CommandPoolCreateInfo::default().queue_family_index(context.family);
         // SAFETY: the family is the device's.

@@ -5,12 +5,12 @@ use crate::memory::VulkanMemory;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::slots::{Slot, Slots};
-use crate::timeline::{Counter, Running, Semaphore};
+use crate::timeline::{Running, Semaphore, VulkanTimeline};
 use ash::vk;
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
-use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, unique_id};
+use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, Timeline};
 
 /// What our commands do, for barriers.
 pub const STAGES: vk::PipelineStageFlags = vk::PipelineStageFlags::from_raw(
@@ -27,7 +27,9 @@ pub const HOST: vk::AccessFlags =
 
 /// The submitting end of a hardware queue.
 pub struct VulkanQueue {
-    id: u64,
+    timeline: Arc<VulkanTimeline>,
+    /// The same.
+    handle: Arc<dyn Timeline>,
     context: Arc<Context>,
     hardware: usize,
     limits: Limits,
@@ -39,8 +41,9 @@ impl VulkanQueue {
     /// What the driver says.
     pub fn new(context: &Arc<Context>, limits: Limits) -> Result<Self> {
         context.check()?;
-        let slots = Arc::new(Slots::new(context)?);
-        Ok(Self { id: unique_id(), context: Arc::clone(context), hardware: context.assign_queue(), limits, slots })
+        let (timeline, slots) = (Arc::new(VulkanTimeline::new(context)?), Arc::new(Slots::new(context)?));
+        let (handle, hardware) = (Arc::<VulkanTimeline>::clone(&timeline), context.assign_queue());
+        Ok(Self { timeline, handle, context: Arc::clone(context), hardware, limits, slots })
     }
 
     /// A slot with a list's commands.
@@ -61,41 +64,31 @@ impl VulkanQueue {
 }
 
 impl Queue for VulkanQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.handle
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
-        let Submission { list, waits, signal } = submission;
-        let context = &*self.context;
+        let Submission { list, waits, value } = submission;
+        let (context, timeline) = (&*self.context, &*self.timeline);
         context.check()?;
         debug_assert_eq!(list.check(&self.limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
         let mut values = SmallVec::<[u64; 4]>::new();
         for wait in waits {
-            let counter = Counter::of(&wait.timeline, context)?;
-            counter.check_wait(wait.value)?;
-            waited.push(Arc::clone(counter.semaphore()));
-            values.push(counter.semaphore().value(wait.value));
+            let semaphore = VulkanTimeline::of(&wait.timeline, context)?.semaphore();
+            waited.push(Arc::clone(semaphore));
+            values.push(semaphore.value(wait.value));
         }
-        let counter = Counter::of(&signal.timeline, context)?;
         // What earlier lists had may serve this one.
-        counter.collect();
+        timeline.collect();
         // SAFETY: by the caller's promise.
         let (slot, home) = (unsafe { self.encoded(list)? }, Arc::clone(&self.slots));
         let commands = [slot.commands];
-        let claim = match counter.claim(signal.value, self.id) {
-            Ok(claim) => claim,
-            Err(violation) => {
-                let list = Arc::clone(list);
-                Running { value: signal.value, list, slot, home, _waits: waited }.finish();
-                return Err(violation.into());
-            }
-        };
-        let mut semaphores: SmallVec<[_; 4]> = waited.iter().map(|semaphore| semaphore.raw()).collect();
-        if let Some(value) = claim.after {
-            semaphores.push(counter.semaphore().raw());
-            values.push(counter.semaphore().value(value));
-        }
+        let semaphores: SmallVec<[_; 4]> = waited.iter().map(|semaphore| semaphore.raw()).collect();
         let stages: SmallVec<[_; 4]> = semaphores.iter().map(|_| vk::PipelineStageFlags::ALL_COMMANDS).collect();
-        counter.enter(Running { value: signal.value, list: Arc::clone(list), slot, home, _waits: waited });
-        let (signals, raised) = ([counter.semaphore().raw()], [counter.semaphore().value(signal.value)]);
+        timeline.enter(Running { value, list: Arc::clone(list), slot, home, _waits: waited });
+        let (signals, raised) = ([timeline.semaphore().raw()], [timeline.semaphore().value(value)]);
         let mut timelines =
             vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values).signal_semaphore_values(&raised);
         let info = vk::SubmitInfo::default()
@@ -104,15 +97,15 @@ impl Queue for VulkanQueue {
             .command_buffers(&commands)
             .signal_semaphores(&signals)
             .push_next(&mut timelines);
-        // SAFETY: the command buffer is recorded, and the value rises, by the claim. The counter holds what the list uses,
-        // the semaphores it waits for included, until it has run.
-        match unsafe { context.submit(self.hardware, &info, vk::Fence::null()) } {
+        // SAFETY: the command buffer is recorded, and the value rises, by the caller's promise. The timeline holds what
+        // the list uses, the semaphores it waits for included, until it has run.
+        match unsafe { context.submit(self.hardware, &info) } {
             Ok(()) => {
-                counter.submitted(signal.value);
+                timeline.submitted(value);
                 Ok(())
             }
             Err(error) => {
-                counter.withdraw(signal.value, &claim).into_iter().for_each(Running::finish);
+                timeline.withdraw().into_iter().for_each(Running::finish);
                 Err(error)
             }
         }

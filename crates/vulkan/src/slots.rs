@@ -2,13 +2,13 @@
 //! again once the list has run.
 
 use crate::context::Context;
-use crate::memory::{Buffer, Use};
+use crate::memory::Buffer;
 use crate::pipeline::VulkanPipeline;
 use crate::sync::lock;
 use ash::vk;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use thalweg_hal::{Command, Error, KernelFailure, List, Report, Reported, Result};
+use thalweg_hal::{Command, Error, KernelFailure, List, MemoryKind, Report, Reported, Result};
 
 /// Words that a kernel has for a failure: which, and a number of its own.
 const FAILURE_BYTES: u64 = 8;
@@ -112,7 +112,7 @@ impl Slot {
         let needed = failure_bytes(context, list);
         if needed > 0 {
             if self.failures.as_ref().is_none_or(|buffer| buffer.bytes() < needed) {
-                self.failures = Some(Buffer::new(context, needed.next_power_of_two(), Use::Host)?);
+                self.failures = Some(Buffer::new(context, needed.next_power_of_two(), MemoryKind::Host)?);
             }
             let mapped = self.failures.as_ref().and_then(Buffer::mapped);
             let Some(mapped) = mapped else {
@@ -123,7 +123,7 @@ impl Slot {
             unsafe { mapped.write_bytes(0, needed as usize) };
         }
         let queries = timestamps(list).count() as u32;
-        if queries > self.query_count && context.timestamps.is_some() {
+        if queries > self.query_count && context.clock.is_some() {
             let count = queries.next_power_of_two();
             let info = vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(count);
             // SAFETY: a valid description.
@@ -169,7 +169,7 @@ impl Slot {
             }
         }
         let (pool, count) = self.queries(list);
-        let Some(clock) = context.timestamps.filter(|_| count > 0) else { return };
+        let Some(clock) = context.clock.filter(|_| count > 0) else { return };
         let mut counts = vec![0u64; count as usize];
         let flags = vk::QueryResultFlags::TYPE_64;
         // SAFETY: the pool has so many queries, and the list that wrote them has run.

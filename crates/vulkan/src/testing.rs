@@ -1,6 +1,6 @@
 //! For tests of this and other crates: the device to test on.
 
-use crate::{VulkanDevice, adapters, best};
+use crate::{Options, VulkanDevice, adapters, best};
 use std::sync::Arc;
 
 /// The variable that makes a missing device a failure, for machines that are known to have one.
@@ -11,9 +11,21 @@ const REQUIRE: &str = "THALWEG_REQUIRE_VULKAN";
 /// # Panics
 /// If there is none and `THALWEG_REQUIRE_VULKAN` is `1`, or if the device cannot be opened.
 pub fn device() -> Option<Arc<VulkanDevice>> {
+    open(Options::from_environment().unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// The same device as a laptop's discrete GPU would be ([`Options::discrete`]).
+///
+/// # Panics
+/// As for [`device`].
+pub fn discrete() -> Option<Arc<VulkanDevice>> {
+    open(Options::DISCRETE)
+}
+
+fn open(options: Options) -> Option<Arc<VulkanDevice>> {
     let found = adapters().map_err(|error| error.to_string()).and_then(|adapters| {
         let index = best(&adapters).ok_or_else(|| format!("none of {adapters:?} can be used"))?;
-        VulkanDevice::open(&adapters[index]).map_err(|error| panic!("{error}"))
+        VulkanDevice::open_with(&adapters[index], options).map_err(|error| panic!("{error}"))
     });
     match found {
         Ok(device) => Some(device),

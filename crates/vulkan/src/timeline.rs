@@ -1,4 +1,5 @@
-//! Timelines: timeline semaphores, and the lists that are to raise them.
+//! Timelines: timeline semaphores, and the lists that are to raise them. Doorbells: timeline semaphores that the host
+//! raises.
 //!
 //! The driver raises the value; nobody of ours is told. So what has to be done once a list has run (its reports, the use of
 //! its command buffer again, the end of its hold on memory) is done by whoever asks next.
@@ -15,7 +16,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use thalweg_hal::{Error, List, Report, Result, Timeline, Violation, Wait, unique_id};
+use thalweg_hal::{Doorbell, Error, List, Listener, Report, Result, Timeline, TimelinePoint, unique_id};
 
 /// How long a wait stays in the driver before it looks again: whether it was interrupted, for which the driver has no call, and
 /// whether the value is there. NVIDIA's driver, asked by two threads for one semaphore, wakes the second of them only when
@@ -26,20 +27,16 @@ const LONG: Duration = Duration::from_secs(1);
 /// How long each of several timelines is waited for in turn, where the driver cannot wait for all of them.
 const TURN: Duration = Duration::from_micros(500);
 
-/// The handle that the HAL hands out; lists in flight hold the counter itself.
-#[derive(Debug)]
-pub struct VulkanTimeline(pub Arc<Counter>);
-
-/// What a timeline is.
-pub struct Counter {
+/// A queue's timeline.
+pub struct VulkanTimeline {
     id: u64,
     semaphore: Arc<Semaphore>,
     context: Arc<Context>,
     /// The highest value that the driver is known to have reached. Raised by whoever asks; Release, pairs with the Acquire
     /// in `known`.
     known: AtomicU64,
-    /// The highest value that a submitted list signals. Written after the submit call: Release; pairs with the Acquire in
-    /// `check_wait` and `completed`.
+    /// The value of the last list that the driver took. Written by the queue, after the submit call. The driver is not
+    /// asked while nothing is on its way.
     submitted: AtomicU64,
     interrupted: AtomicBool,
     state: Mutex<State>,
@@ -47,20 +44,16 @@ pub struct Counter {
 
 #[derive(Default)]
 struct State {
-    /// The highest value that a list is about to signal, or signals.
-    claimed: u64,
-    /// The queue that signals it.
-    queue: u64,
     /// Lists that have not been collected, rising.
     running: VecDeque<Running>,
     /// Reports not yet taken.
     reports: Vec<Report>,
 }
 
-/// A driver's semaphore. Held by its timeline, and by every list that waits for it.
+/// A driver's semaphore. Held by its timeline or doorbell, and by every list that waits for it.
 ///
 /// Never destroyed before its device: a driver may look at a semaphore for a moment after its value can be seen (Mesa's does).
-/// It serves the next timeline instead, whose values are counted from where the last one's ended.
+/// It serves the next timeline or doorbell instead, whose values are counted from where the last one's ended.
 pub struct Semaphore {
     raw: vk::Semaphore,
     base: u64,
@@ -131,7 +124,7 @@ pub struct Orphan {
     running: VecDeque<Running>,
 }
 
-impl Counter {
+impl VulkanTimeline {
     pub fn new(context: &Arc<Context>) -> Result<Self> {
         context.check()?;
         context.bury();
@@ -146,47 +139,19 @@ impl Counter {
         })
     }
 
-    /// The counter behind a timeline of this device.
+    /// The timeline behind one of this device.
     ///
     /// # Errors
     /// [`Error::ForeignObject`].
-    pub fn of<'a>(timeline: &'a Arc<dyn Timeline>, context: &Context) -> Result<&'a Arc<Self>> {
-        let counter = timeline.as_any().downcast_ref().map(|VulkanTimeline(counter)| counter);
-        let counter = counter.filter(|counter| counter.context.id == context.id);
-        counter.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "timeline" })
+    pub fn of<'a>(timeline: &'a Arc<dyn Timeline>, context: &Context) -> Result<&'a Self> {
+        let timeline = timeline.as_any().downcast_ref::<Self>();
+        let timeline = timeline.filter(|timeline| timeline.context.id == context.id);
+        timeline.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "timeline" })
     }
 
     /// The semaphore, for a list to wait for or to signal.
     pub fn semaphore(&self) -> &Arc<Semaphore> {
         &self.semaphore
-    }
-
-    /// Checks that a list may wait for the value (I1).
-    ///
-    /// # Errors
-    /// If no submitted list signals it or a higher one.
-    pub fn check_wait(&self, value: u64) -> Result<(), Violation> {
-        let submitted = self.submitted.load(Ordering::Acquire).max(self.known.load(Ordering::Acquire));
-        if value <= submitted {
-            return Ok(());
-        }
-        Err(Violation::WaitNotSubmitted { timeline: self.id, value, submitted })
-    }
-
-    /// Claims a value for a list that is about to be submitted by a queue. Says which value of another queue has to be
-    /// reached before: a semaphore may not be raised out of order.
-    ///
-    /// # Errors
-    /// If the value is not above all others.
-    pub fn claim(&self, value: u64, queue: u64) -> Result<Claim, Violation> {
-        let mut state = lock(&self.state);
-        let promised = state.claimed.max(self.known.load(Ordering::Acquire));
-        if value <= promised {
-            return Err(Violation::SignalNotRising { timeline: self.id, value, promised });
-        }
-        let before = (state.claimed, state.queue);
-        (state.claimed, state.queue) = (value, queue);
-        Ok(Claim { before, after: (before.0 > 0 && before.1 != queue).then_some(before.0) })
     }
 
     /// Enters a list, before it is submitted: it may have run before the submit call returns.
@@ -196,23 +161,19 @@ impl Counter {
 
     /// The list was submitted.
     pub fn submitted(&self, value: u64) {
-        self.submitted.fetch_max(value, Ordering::Release);
+        // Release: pairs with the Acquire in `reached`.
+        self.submitted.store(value, Ordering::Release);
     }
 
-    /// The driver did not take the list with this value: it is as if it had never been tried.
-    pub fn withdraw(&self, value: u64, claim: &Claim) -> Option<Running> {
-        let mut state = lock(&self.state);
-        if state.claimed == value {
-            (state.claimed, state.queue) = claim.before;
-        }
-        let at = state.running.iter().position(|running| running.value == value)?;
-        state.running.remove(at)
+    /// The driver did not take the list that was entered last: it is as if it had never been tried.
+    pub fn withdraw(&self) -> Option<Running> {
+        lock(&self.state).running.pop_back()
     }
 
     /// The value reached.
     fn reached(&self) -> u64 {
         let known = self.known.load(Ordering::Acquire);
-        // Nothing is on its way. (The host's signals are entered at once.)
+        // Nothing is on its way. Acquire: pairs with the Release in `submitted`.
         if known >= self.submitted.load(Ordering::Acquire) {
             return known;
         }
@@ -237,20 +198,6 @@ impl Counter {
         drop(state);
         done.into_iter().for_each(Running::finish);
     }
-
-    /// Waits for the value, at most so long. Whether it was reached.
-    fn wait_slice(&self, value: u64, slice: Duration) -> Result<bool> {
-        let (semaphores, values) = ([self.semaphore.raw], [self.semaphore.value(value)]);
-        let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
-        wait(&self.context, &info, slice)
-    }
-}
-
-/// A claimed value.
-pub struct Claim {
-    before: (u64, u64),
-    /// The value to wait for first.
-    pub after: Option<u64>,
 }
 
 impl Running {
@@ -262,60 +209,43 @@ impl Running {
 
 impl Timeline for VulkanTimeline {
     fn id(&self) -> u64 {
-        self.0.id
+        self.id
     }
 
     fn completed(&self) -> u64 {
-        self.0.reached()
+        self.reached()
     }
 
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
-        let counter = &*self.0;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            if counter.reached() >= value {
+            if self.reached() >= value {
                 return Ok(true);
             }
-            counter.context.check()?;
+            self.context.check()?;
             // Acquire: pairs with the Release in `interrupt`.
-            if counter.interrupted.load(Ordering::Acquire) {
+            if self.interrupted.load(Ordering::Acquire) {
                 return Ok(false);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(false);
             }
-            if counter.wait_slice(value, left.map_or(SLICE, |left| left.min(SLICE)))? {
-                counter.known.fetch_max(value, Ordering::AcqRel);
+            let slice = left.map_or(SLICE, |left| left.min(SLICE));
+            if wait_one(&self.context, self.semaphore.raw, self.semaphore.value(value), slice)? {
+                self.known.fetch_max(value, Ordering::AcqRel);
                 return Ok(true);
             }
         }
     }
 
     fn interrupt(&self) {
-        self.0.interrupted.store(true, Ordering::Release);
-    }
-
-    /// Does nothing on a timeline that a queue signals: the host cannot complete a list.
-    fn signal(&self, value: u64) {
-        let counter = &*self.0;
-        let state = lock(&counter.state);
-        if state.claimed != 0 || value <= counter.known.load(Ordering::Acquire) {
-            return;
-        }
-        let info =
-            vk::SemaphoreSignalInfo::default().semaphore(counter.semaphore.raw).value(counter.semaphore.value(value));
-        // SAFETY: the value rises, under the lock, and no list is to raise it.
-        match unsafe { counter.context.device.signal_semaphore(&info) } {
-            Ok(()) => drop(counter.known.fetch_max(value, Ordering::AcqRel)),
-            // There is nobody to tell: whoever waits looks again before long, and a lost device is remembered.
-            Err(error) => drop(counter.context.error("vkSignalSemaphore", error)),
-        }
+        self.interrupted.store(true, Ordering::Release);
     }
 
     fn take_reports(&self) -> Vec<Report> {
-        self.0.collect();
-        std::mem::take(&mut lock(&self.0.state).reports)
+        self.collect();
+        std::mem::take(&mut lock(&self.state).reports)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -323,34 +253,105 @@ impl Timeline for VulkanTimeline {
     }
 }
 
-/// Blocks until one of the values is reached, or the timeout is over, or it seems time to look again.
+/// What the host rings: a semaphore that no list raises.
+pub struct VulkanDoorbell {
+    semaphore: Arc<Semaphore>,
+    /// Its value. Held for the driver's call, so that the values rise.
+    rings: Mutex<u64>,
+    context: Arc<Context>,
+}
+
+impl VulkanDoorbell {
+    pub fn new(context: &Arc<Context>) -> Result<Self> {
+        context.check()?;
+        context.bury();
+        let semaphore = Arc::new(Semaphore::new(context)?);
+        Ok(Self { semaphore, rings: Mutex::new(0), context: Arc::clone(context) })
+    }
+
+    /// The doorbell behind one of this device.
+    ///
+    /// # Errors
+    /// [`Error::ForeignObject`].
+    fn of<'a>(doorbell: &'a Arc<dyn Doorbell>, context: &Context) -> Result<&'a Self> {
+        let doorbell = doorbell.as_any().downcast_ref::<Self>();
+        let doorbell = doorbell.filter(|doorbell| doorbell.context.id == context.id);
+        doorbell.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "doorbell" })
+    }
+}
+
+impl Doorbell for VulkanDoorbell {
+    fn ring(&self) {
+        let mut rings = lock(&self.rings);
+        *rings += 1;
+        let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore.raw).value(self.semaphore.value(*rings));
+        // SAFETY: the value rises, under the lock, and no list raises it.
+        if let Err(error) = unsafe { self.context.device.signal_semaphore(&info) } {
+            // There is nobody to tell: whoever waits looks again before long, and a lost device is remembered.
+            drop(self.context.error("vkSignalSemaphore", error));
+        }
+    }
+
+    fn rings(&self) -> u64 {
+        *lock(&self.rings)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl fmt::Debug for VulkanDoorbell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VulkanDoorbell").finish_non_exhaustive()
+    }
+}
+
+/// Blocks until one of the points is reached, or the doorbell is rung, or the timeout is over, or it seems time to look
+/// again.
 ///
 /// # Errors
-/// That the device is lost, or a timeline of another device.
-pub fn wait_any(context: &Context, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+/// That the device is lost, or an object of another device.
+pub fn wait_any(
+    context: &Context,
+    points: &[TimelinePoint],
+    bell: Option<&Listener>,
+    timeout: Option<Duration>,
+) -> Result<()> {
     context.check()?;
-    let counters = watch.iter().map(|wait| Counter::of(&wait.timeline, context));
-    let counters = counters.collect::<Result<SmallVec<[_; 8]>>>()?;
-    let reached = || counters.iter().zip(watch).any(|(counter, wait)| counter.reached() >= wait.value);
-    if watch.is_empty() || reached() {
+    let timelines = points.iter().map(|point| VulkanTimeline::of(&point.timeline, context));
+    let timelines = timelines.collect::<Result<SmallVec<[_; 8]>>>()?;
+    let doorbell = bell.map(|bell| VulkanDoorbell::of(&bell.doorbell, context)).transpose()?;
+    let is_over = || {
+        bell.is_some_and(Listener::is_rung)
+            || timelines.iter().zip(points).any(|(timeline, point)| timeline.reached() >= point.value)
+    };
+    let awaited = timelines.iter().zip(points).map(|(timeline, point)| (&timeline.semaphore, point.value));
+    let rung = doorbell.iter().zip(bell).map(|(doorbell, bell)| (&doorbell.semaphore, bell.heard + 1));
+    let awaited = awaited.chain(rung).map(|(semaphore, value)| (semaphore.raw, semaphore.value(value)));
+    let (semaphores, values): (SmallVec<[_; 8]>, SmallVec<[_; 8]>) = awaited.unzip();
+    if semaphores.is_empty() || is_over() {
         return Ok(());
     }
     let timeout = timeout.unwrap_or(LONG).min(LONG);
-    if counters.len() > 1 && context.waits_for_any_by_polling {
+    if semaphores.len() > 1 && context.waits_for_any_by_polling {
         let deadline = Instant::now() + timeout;
-        for (counter, wait) in counters.iter().zip(watch).cycle() {
+        for (semaphore, value) in semaphores.iter().zip(&values).cycle() {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || counter.wait_slice(wait.value, left.min(TURN))? || reached() {
+            if left.is_zero() || wait_one(context, *semaphore, *value, left.min(TURN))? || is_over() {
                 return Ok(());
             }
         }
     }
-    let semaphores: SmallVec<[_; 8]> = counters.iter().map(|counter| counter.semaphore.raw).collect();
-    let values = counters.iter().zip(watch).map(|(counter, wait)| counter.semaphore.value(wait.value));
-    let values: SmallVec<[_; 8]> = values.collect();
     let any = vk::SemaphoreWaitFlags::ANY;
     let info = vk::SemaphoreWaitInfo::default().flags(any).semaphores(&semaphores).values(&values);
     wait(context, &info, timeout).map(drop)
+}
+
+/// Waits for a value of a semaphore. Whether it was reached.
+fn wait_one(context: &Context, semaphore: vk::Semaphore, value: u64, timeout: Duration) -> Result<bool> {
+    let (semaphores, values) = ([semaphore], [value]);
+    wait(context, &vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values), timeout)
 }
 
 fn wait(context: &Context, info: &vk::SemaphoreWaitInfo<'_>, timeout: Duration) -> Result<bool> {
@@ -376,13 +377,13 @@ impl Orphan {
     }
 }
 
-impl Drop for Counter {
+impl Drop for VulkanTimeline {
     fn drop(&mut self) {
         self.collect();
         let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let orphan = Orphan {
             semaphore: Arc::clone(&self.semaphore),
-            last: state.claimed,
+            last: self.submitted.load(Ordering::Acquire),
             running: std::mem::take(&mut state.running),
         };
         if orphan.running.is_empty() || orphan.is_done(&self.context) {
@@ -393,9 +394,9 @@ impl Drop for Counter {
     }
 }
 
-impl fmt::Debug for Counter {
+impl fmt::Debug for VulkanTimeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Only what needs no lock: a timeline may be printed from anywhere.
-        f.debug_struct("Counter").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("VulkanTimeline").field("id", &self.id).finish_non_exhaustive()
     }
 }

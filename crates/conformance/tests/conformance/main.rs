@@ -1,6 +1,7 @@
 //! Every case on every backend, `backend::case`. There is a file for each backend, which says how to open it.
 
 mod cpu;
+mod discrete;
 mod mock;
 mod vulkan;
 
@@ -13,11 +14,11 @@ fn main() {
     if !arguments.list {
         println!("THALWEG_SEED={seed}");
     }
-    let backends = [&mock::BACKEND, &cpu::BACKEND].into_iter().chain(vulkan::backend());
+    let backends = [&mock::BACKEND, &cpu::BACKEND].into_iter().chain(vulkan::backend()).chain(discrete::backend());
     let trials = backends.flat_map(|backend| {
         cases::all().into_iter().filter_map(move |case| {
             let name = format!("{}::{}", backend.name(), case.name);
-            if let Some(reason) = vulkan::cannot(&case).filter(|_| backend.name() == "vulkan") {
+            if let Some(reason) = vulkan::cannot(&case).filter(|_| ["vulkan", "discrete"].contains(&backend.name())) {
                 eprintln!("SKIPPED: {name}: {reason}");
                 return None;
             }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::{
-    Access, Binding, Command, Device, HostCall, HostFn, KernelFailure, KernelSource, List, Memory, Pipeline, Queue,
-    Result, Span, Submission, Timeline, Wait,
+    Access, Binding, Command, Device, HostCall, HostFn, KernelFailure, KernelSource, List, Listener, Memory, Pipeline,
+    Queue, Result, Span, Submission, Timeline, TimelinePoint,
 };
 
 /// Long enough for any machine; a test that needs it has failed.
@@ -26,7 +26,7 @@ pub fn kernel(name: &'static str, bindings: &'static [Access], params_bytes: u32
 pub fn fold() -> KernelSource {
     kernel("fold", &[Access::ReadWrite, Access::Read], 4, |call| {
         let factor: u32 = call.params()?;
-        let y = &call.inputs.get::<u32>(1)?[call.items.start as usize..call.items.end as usize];
+        let y = &call.inputs.get::<u32>(0)?[call.items.start as usize..call.items.end as usize];
         for (x, y) in call.outputs.get::<u32>(0)?.iter_mut().zip(y) {
             *x = x.wrapping_mul(factor).wrapping_add(*y);
         }
@@ -165,7 +165,7 @@ impl Builder {
     }
 }
 
-/// A queue with a timeline of its own.
+/// A queue, and how far it is.
 pub struct Line {
     pub queue: Box<dyn Queue>,
     pub timeline: Arc<dyn Timeline>,
@@ -174,36 +174,38 @@ pub struct Line {
 
 impl Line {
     pub fn new(device: &CpuDevice) -> Self {
-        let (queue, timeline) = (device.create_queue().unwrap(), device.create_timeline().unwrap());
-        Self { queue, timeline, value: 0 }
+        let queue = device.create_queue().unwrap();
+        Self { timeline: Arc::clone(queue.timeline()), queue, value: 0 }
     }
 
     /// Submits, and returns what to wait for.
-    pub fn submit(&mut self, list: &Arc<List>, waits: &[Wait]) -> Wait {
-        let signal = Wait { timeline: self.timeline.clone(), value: self.value + 1 };
-        self.try_submit(list, waits, &signal).unwrap();
-        self.value += 1;
-        signal
+    pub fn submit(&mut self, list: &Arc<List>, waits: &[TimelinePoint]) -> TimelinePoint {
+        self.try_submit(list, waits).unwrap();
+        TimelinePoint { timeline: self.timeline.clone(), value: self.value }
     }
 
-    pub fn try_submit(&mut self, list: &Arc<List>, waits: &[Wait], signal: &Wait) -> Result<()> {
+    pub fn try_submit(&mut self, list: &Arc<List>, waits: &[TimelinePoint]) -> Result<()> {
+        let value = self.value + 1;
         // SAFETY: the tests order every conflicting access by waits, by the queue or by the host.
-        unsafe { self.queue.submit(Submission { list, waits, signal }) }
+        unsafe { self.queue.submit(Submission { list, waits, value })? };
+        self.value = value;
+        Ok(())
     }
 }
 
 /// Blocks until the value is reached. Fails on a lost wake-up, which the timeout would hide.
-pub fn wait(wait: &Wait) {
+pub fn wait(wait: &TimelinePoint) {
     let start = Instant::now();
     assert!(wait.timeline.wait(wait.value, Some(LONG)).unwrap(), "value {} was not reached", wait.value);
     assert!(start.elapsed() < LONG, "a wake-up was lost");
 }
 
-/// Blocks until one of the values is reached. Fails on a lost wake-up, which the timeout would hide.
-pub fn wait_any(device: &CpuDevice, watch: &[Wait]) {
+/// Blocks until one of the points is reached or the doorbell is rung. Fails on a lost wake-up, which the timeout would
+/// hide.
+pub fn wait_any(device: &CpuDevice, points: &[TimelinePoint], bell: Option<&Listener>) {
     let start = Instant::now();
-    while !watch.iter().any(|wait| wait.timeline.completed() >= wait.value) {
-        device.wait_any(watch, Some(LONG)).unwrap();
+    while !points.iter().any(TimelinePoint::is_reached) && !bell.is_some_and(Listener::is_rung) {
+        device.wait_any(points, bell, Some(LONG)).unwrap();
         assert!(start.elapsed() < LONG, "a wake-up was lost");
     }
 }

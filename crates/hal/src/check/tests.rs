@@ -50,6 +50,9 @@ impl Pipeline for Choosy {
             _ => Err("not what it takes"),
         }
     }
+    fn bytes(&self) -> u64 {
+        0
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -2,7 +2,6 @@
 
 use super::plan::{Counts, Delays, Plan, Strike};
 use super::timeline::Raised;
-use crate::Wait;
 use std::sync::Weak;
 
 /// The kinds of occasion.
@@ -54,8 +53,6 @@ pub(super) struct Injector {
     let_go: u64,
     /// Timelines that live: what a release or a loss has to reach.
     timelines: Vec<Weak<Raised>>,
-    /// How often the doorbell was rung.
-    pub(super) rung: u64,
 }
 
 impl Injector {
@@ -69,7 +66,6 @@ impl Injector {
             delayed: 0,
             let_go: 0,
             timelines: Vec::new(),
-            rung: 0,
         }
     }
 
@@ -92,9 +88,9 @@ impl Injector {
         self.counts.lost += 1;
     }
 
-    /// Notes that the list of a signal was not taken.
-    pub(super) fn refuse(&mut self, signal: &Wait) {
-        self.refused.push((signal.timeline.id(), signal.value));
+    /// Notes that the list with this value was not taken.
+    pub(super) fn refuse(&mut self, timeline: u64, value: u64) {
+        self.refused.push((timeline, value));
     }
 
     pub(super) fn refused(&self) -> &[(u64, u64)] {

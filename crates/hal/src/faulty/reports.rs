@@ -23,17 +23,12 @@ pub(super) enum Rewrite {
 }
 
 impl Reports {
-    /// Enters a rewrite for a list that is about to be submitted; `false` if there is one for that value already, which
-    /// then belongs to a list that the inner device has taken.
-    pub(super) fn expect(&mut self, value: u64, rewrite: Rewrite) -> bool {
-        let vacant = !self.rewrites.contains_key(&value);
-        if vacant {
-            self.rewrites.insert(value, rewrite);
-        }
-        vacant
+    /// Enters a rewrite for a list that is about to be submitted.
+    pub(super) fn expect(&mut self, value: u64, rewrite: Rewrite) {
+        self.rewrites.insert(value, rewrite);
     }
 
-    /// The list of a rewrite was not taken.
+    /// The list was not taken.
     pub(super) fn forget(&mut self, value: u64) {
         self.rewrites.remove(&value);
     }

@@ -9,8 +9,8 @@ use crate::validate::Validated;
 use crate::validate::tests::double::{Double, Received};
 use crate::validate::tests::rig::{Step, fresh, list, read, submit, write};
 use crate::{
-    Command, Device, Error, KernelFailure, KernelSource, List, Memory, Queue, Report, Reported, Result, Span, Timeline,
-    Violation, Wait,
+    Command, Device, Error, KernelFailure, KernelSource, List, Listener, Memory, MemoryKind, Queue, Report, Reported,
+    Result, Span, Timeline, TimelinePoint, Violation,
 };
 use std::borrow::Cow;
 use std::sync::{Arc, mpsc};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const B: Step = Step::Barrier;
 
-/// A faulty double with one queue and one timeline.
+/// A faulty double with one queue.
 struct Rig {
     double: Arc<Double>,
     faulty: Arc<Faulty>,
@@ -31,23 +31,23 @@ impl Rig {
     fn new(plan: Plan) -> Self {
         let double = Double::new(false);
         let faulty = Faulty::new(double.clone(), plan);
-        let (queue, timeline) = (faulty.create_queue().unwrap(), faulty.create_timeline().unwrap());
+        let queue = faulty.create_queue().unwrap();
+        let timeline = queue.timeline().clone();
         Self { double, faulty, queue, timeline, value: 0 }
     }
 
-    fn wait(&self, value: u64) -> Wait {
-        Wait { timeline: self.timeline.clone(), value }
+    fn wait(&self, value: u64) -> TimelinePoint {
+        TimelinePoint { timeline: self.timeline.clone(), value }
     }
 
-    fn try_submit(&mut self, list: &Arc<List>, waits: &[Wait]) -> Result<()> {
-        let signal = self.wait(self.value + 1);
-        submit(&mut *self.queue, list, waits, &signal)?;
+    fn try_submit(&mut self, list: &Arc<List>, waits: &[TimelinePoint]) -> Result<()> {
+        submit(&mut *self.queue, list, waits, self.value + 1)?;
         self.value += 1;
         Ok(())
     }
 
     /// Submits, and returns what reached the double.
-    fn submit(&mut self, list: &Arc<List>, waits: &[Wait]) -> Received {
+    fn submit(&mut self, list: &Arc<List>, waits: &[TimelinePoint]) -> Received {
         self.try_submit(list, waits).unwrap();
         self.double.received().pop().unwrap()
     }
@@ -65,7 +65,7 @@ fn letters(list: &List) -> String {
 #[test]
 fn without_a_plan_everything_passes_untouched() {
     let mut rig = Rig::new(Plan::default());
-    let memory = rig.faulty.allocate(1024).unwrap();
+    let memory = rig.faulty.allocate(MemoryKind::Device, 1024).unwrap();
     let original = list(&[B, write(&memory, 0..256), B, write(&memory, 0..256)]);
     rig.submit(&original, &[]);
     let received = rig.submit(&original, &[rig.wait(1)]);
@@ -74,24 +74,26 @@ fn without_a_plan_everything_passes_untouched() {
     assert_eq!(rig.timeline.completed(), 2);
     assert!(rig.timeline.wait(2, None).unwrap());
     assert!(!rig.timeline.wait(3, Some(Duration::from_millis(1))).unwrap());
-    rig.faulty.wait_any(&[rig.wait(9), rig.wait(2)], None).unwrap();
+    rig.faulty.wait_any(&[rig.wait(9), rig.wait(2)], None, None).unwrap();
     rig.faulty.create_pipeline(&failing()).unwrap();
+    // SAFETY: it keeps the rules.
+    unsafe { rig.faulty.prepare(&original) }.unwrap();
+    assert!(matches!(&rig.double.prepared()[..], [prepared] if Arc::ptr_eq(prepared, &original)));
     // SAFETY: everything is complete.
     unsafe {
         rig.faulty.write(&memory, 0, &[1, 2, 3, 4]).unwrap();
         let mut back = [0; 4];
         rig.faulty.read(&memory, 0, &mut back).unwrap();
         assert_eq!(back, [1, 2, 3, 4]);
-        rig.faulty.discard(&memory, 0, 4);
     }
-    assert_eq!(rig.double.host_accesses(), 3);
+    assert_eq!(rig.double.host_accesses(), 2);
     assert_eq!(rig.faulty.counts(), Counts::default());
 }
 
 #[test]
 fn barriers_are_dropped_by_count_and_kind() {
     let mut rig = Rig::new(Plan { barriers: Strike::Every(2), ..Plan::default() });
-    let memory = rig.faulty.allocate(1024).unwrap();
+    let memory = rig.faulty.allocate(MemoryKind::Device, 1024).unwrap();
     let w = || write(&memory, 0..256);
     let steps = list(&[B, w(), B, w(), B, w(), B, w(), B, w()]);
     let received = rig.submit(&steps, &[]);
@@ -121,7 +123,7 @@ fn waits_are_dropped() {
     for _ in 0..4 {
         rig.submit(&list(&[]), &[]);
     }
-    let waits: Vec<Wait> = (1..=4).map(|value| rig.wait(value)).collect();
+    let waits: Vec<TimelinePoint> = (1..=4).map(|value| rig.wait(value)).collect();
     let values = |received: Received| received.waits.iter().map(|wait| wait.value).collect::<Vec<_>>();
     rig.faulty.set(Plan { waits: Strike::Every(3), ..Plan::default() });
     assert_eq!(values(rig.submit(&list(&[]), &waits)), [1, 2, 4]);
@@ -136,7 +138,7 @@ fn shares_are_drawn_from_the_seed() {
     let seed = fresh().u64(..);
     let strikes = |seed, share| {
         let rig = Rig::new(Plan { seed, allocations: Strike::Share(share), ..Plan::default() });
-        (0..4000).map(|_| rig.faulty.allocate(256).is_err()).collect::<Vec<_>>()
+        (0..4000).map(|_| rig.faulty.allocate(MemoryKind::Device, 256).is_err()).collect::<Vec<_>>()
     };
     let quarter = strikes(seed, 0.25);
     let count = quarter.iter().filter(|struck| **struck).count();
@@ -156,11 +158,11 @@ fn calls_fail_as_told() {
         pipelines: Strike::Always,
         ..Plan::default()
     });
-    assert!(rig.faulty.allocate(256).is_ok());
-    let error = rig.faulty.allocate(512).unwrap_err();
+    assert!(rig.faulty.allocate(MemoryKind::Device, 256).is_ok());
+    let error = rig.faulty.allocate(MemoryKind::Device, 512).unwrap_err();
     assert!(matches!(&error, Error::OutOfMemory { device, bytes: 512 } if device == "double"));
     assert!(error.is_retryable());
-    assert!(rig.faulty.allocate(256).is_ok());
+    assert!(rig.faulty.allocate(MemoryKind::Device, 256).is_ok());
 
     rig.submit(&list(&[]), &[]);
     assert!(matches!(rig.try_submit(&list(&[]), &[]), Err(Error::Injected(_))));
@@ -203,7 +205,7 @@ fn withheld_signals_and_failures_come_with_the_release() {
     assert_eq!(rig.timeline.completed(), 1);
     assert!(rig.timeline.take_reports().is_empty());
     assert!(!rig.timeline.wait(2, Some(Duration::from_millis(1))).unwrap());
-    rig.faulty.wait_any(&[rig.wait(1)], None).unwrap();
+    rig.faulty.wait_any(&[rig.wait(1)], None, None).unwrap();
     // Another plan does not release.
     rig.faulty.set(Plan::default());
     assert_eq!(rig.timeline.completed(), 1);
@@ -227,10 +229,10 @@ fn withheld_signals_and_failures_come_with_the_release() {
 fn a_withheld_signal_holds_back_its_own_timeline_from_there_on() {
     let mut rig = Rig::new(Plan { signals: Strike::Nth(2), ..Plan::default() });
     let mut other = rig.faulty.create_queue().unwrap();
-    let timeline = rig.faulty.create_timeline().unwrap();
+    let timeline = other.timeline().clone();
     for value in 1..=3 {
         rig.submit(&list(&[]), &[]);
-        submit(&mut *other, &list(&[]), &[], &Wait { timeline: timeline.clone(), value }).unwrap();
+        submit(&mut *other, &list(&[]), &[], value).unwrap();
     }
     // The second submission of all was the other's first.
     assert_eq!((rig.timeline.completed(), timeline.completed()), (3, 0));
@@ -247,13 +249,13 @@ fn every_refused_submission_is_remembered() {
     rig.submit(&list(&[]), &[]);
     rig.double.at_next_submit(|| false);
     assert!(rig.try_submit(&list(&[]), &[]).is_err());
-    let other = rig.faulty.create_timeline().unwrap();
+    let mut other = rig.faulty.create_queue().unwrap();
     rig.faulty.set(Plan { submissions: Strike::Always, ..Plan::default() });
-    assert!(submit(&mut *rig.queue, &list(&[]), &[], &Wait { timeline: other.clone(), value: 7 }).is_err());
+    assert!(submit(&mut *other, &list(&[]), &[], 7).is_err());
     rig.faulty.lose();
     lost(rig.try_submit(&list(&[]), &[]));
     let id = rig.timeline.id();
-    assert_eq!(rig.faulty.refused(), [(id, 2), (id, 3), (other.id(), 7)]);
+    assert_eq!(rig.faulty.refused(), [(id, 2), (id, 3), (other.timeline().id(), 7)]);
 }
 
 /// Starts a `wait` and a `wait_any` for a value that is withheld, or that nobody signals, then calls `end`; returns
@@ -272,7 +274,7 @@ fn waits_ended_by(withheld: bool, end: impl FnOnce(&Faulty)) -> (Result<bool>, R
     });
     let any = std::thread::spawn(move || {
         about_to.send(()).unwrap();
-        faulty.wait_any(&[wait], None)
+        faulty.wait_any(&[wait], None, None)
     });
     // Both are about to wait, or waiting: the answer is the same, and the double panics if a wait is never woken.
     waiting.iter().take(2).for_each(drop);
@@ -302,7 +304,7 @@ fn a_loss_wakes_who_is_waiting() {
 #[test]
 fn a_lost_device_answers_everything_with_the_loss() {
     let mut rig = Rig::new(Plan::default());
-    let memory: Arc<dyn Memory> = rig.faulty.allocate(256).unwrap();
+    let memory: Arc<dyn Memory> = rig.faulty.allocate(MemoryKind::Device, 256).unwrap();
     rig.submit(&list(&[]), &[]);
     rig.faulty.set(Plan { signals: Strike::Always, ..Plan::default() });
     rig.submit(&list(&[]), &[]);
@@ -310,22 +312,22 @@ fn a_lost_device_answers_everything_with_the_loss() {
     rig.faulty.release();
 
     assert_eq!(rig.faulty.info().name, "double");
-    lost(rig.faulty.allocate(256));
+    lost(rig.faulty.allocate(MemoryKind::Device, 256));
     lost(rig.faulty.create_queue());
-    lost(rig.faulty.create_timeline());
+    lost(rig.faulty.create_doorbell());
     lost(rig.faulty.create_pipeline(&failing()));
     // SAFETY: refused.
     unsafe {
+        lost(rig.faulty.prepare(&list(&[])));
         lost(rig.faulty.read(&memory, 0, &mut [0]));
         lost(rig.faulty.write(&memory, 0, &[0]));
-        rig.faulty.discard(&memory, 0, 1);
     }
     assert_eq!(rig.double.host_accesses(), 0);
     lost(rig.try_submit(&list(&[]), &[]));
     assert_eq!(rig.double.received().len(), 2);
     lost(rig.timeline.wait(1, None));
     lost(rig.timeline.wait(2, Some(Duration::ZERO)));
-    lost(rig.faulty.wait_any(&[rig.wait(2)], None));
+    lost(rig.faulty.wait_any(&[rig.wait(2)], None, None));
     // What was seen stays seen, what was not never is.
     assert_eq!(rig.timeline.completed(), 1);
     assert_eq!(rig.faulty.counts().lost, 11);
@@ -335,40 +337,54 @@ fn a_lost_device_answers_everything_with_the_loss() {
 fn what_completes_after_the_loss_is_not_seen() {
     let double = Double::new(true);
     let faulty = Faulty::new(double.clone(), Plan::default());
-    let (mut queue, timeline) = (faulty.create_queue().unwrap(), faulty.create_timeline().unwrap());
+    let mut queue = faulty.create_queue().unwrap();
     for value in 1..=2 {
-        submit(&mut *queue, &list(&[]), &[], &Wait { timeline: timeline.clone(), value }).unwrap();
+        submit(&mut *queue, &list(&[]), &[], value).unwrap();
     }
-    let inner = &super::timeline::of(&faulty.shared, &timeline).unwrap().inner().clone();
-    double.reach(inner, 1);
+    let last = TimelinePoint { timeline: queue.timeline().clone(), value: 2 };
+    let inner = super::timeline::unwrap(&faulty.shared, &last).unwrap().timeline;
+    double.reach(&inner, 1);
     faulty.lose();
-    double.reach(inner, 2);
-    assert_eq!(timeline.completed(), 1);
+    double.reach(&inner, 2);
+    assert_eq!(last.timeline.completed(), 1);
 }
 
 #[test]
-fn timelines_raised_by_the_host_work_withheld_and_lost() {
-    let rig = Rig::new(Plan { signals: Strike::Always, ..Plan::default() });
-    rig.timeline.signal(3);
-    assert_eq!(rig.timeline.completed(), 3);
+fn a_doorbell_ends_waits_whatever_is_withheld_until_the_device_is_lost() {
+    let mut rig = Rig::new(Plan { signals: Strike::Always, ..Plan::default() });
+    rig.submit(&list(&[]), &[]);
+    let bell = rig.faulty.create_doorbell().unwrap();
+    for round in 0..200 {
+        let listener = Listener::new(&bell);
+        assert_eq!((listener.heard, listener.is_rung()), (round, false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| bell.ring());
+            // Another's ring ends it early.
+            while !listener.is_rung() {
+                rig.faulty.wait_any(&[rig.wait(1)], Some(&listener), None).unwrap();
+            }
+        });
+        rig.faulty.wait_any(&[rig.wait(1)], Some(&listener), None).unwrap();
+    }
+    let listener = Listener::new(&bell);
     rig.faulty.lose();
-    rig.timeline.signal(4);
-    assert_eq!(rig.timeline.completed(), 4);
+    bell.ring();
+    lost(rig.faulty.wait_any(&[], Some(&listener), None));
 }
 
 #[test]
 fn timelines_of_others_are_refused() {
     let mut rig = Rig::new(Plan::default());
     let other = Rig::new(Plan::default());
-    let inner = rig.double.create_timeline().unwrap();
-    for timeline in [other.timeline.clone(), inner] {
-        let foreign = Wait { timeline, value: 0 };
+    let inner = rig.double.create_queue().unwrap();
+    for timeline in [&other.timeline, inner.timeline()] {
+        let timeline = timeline.clone();
+        let foreign = TimelinePoint { timeline, value: 0 };
         let refused = |result: Result<()>| {
             assert!(matches!(result, Err(Error::ForeignObject { what: "timeline", .. })), "{result:?}");
         };
         refused(rig.try_submit(&list(&[]), std::slice::from_ref(&foreign)));
-        refused(submit(&mut *rig.queue, &list(&[]), &[], &foreign));
-        refused(rig.faulty.wait_any(&[foreign], None));
+        refused(rig.faulty.wait_any(&[foreign], None, None));
     }
 }
 
@@ -382,19 +398,18 @@ fn the_validator_below_sees_what_is_taken_out() {
     ] {
         let validated = Validated::new(Double::new(true));
         let faulty = Faulty::new(validated.clone(), plan.clone());
-        let memory = faulty.allocate(4096).unwrap();
+        let memory = faulty.allocate(MemoryKind::Device, 4096).unwrap();
         let mut queues = [faulty.create_queue().unwrap(), faulty.create_queue().unwrap()];
-        let timelines = [faulty.create_timeline().unwrap(), faulty.create_timeline().unwrap()];
-        let at = |at: usize, value| Wait { timeline: timelines[at].clone(), value };
-        let mut run = |queue: usize, steps: &[Step], waits: &[Wait], signal| {
-            let result = submit(&mut *queues[queue], &list(steps), waits, &signal);
+        let first = TimelinePoint { timeline: queues[0].timeline().clone(), value: 1 };
+        let mut run = |queue: usize, steps: &[Step], waits: &[TimelinePoint], value| {
+            let result = submit(&mut *queues[queue], &list(steps), waits, value);
             assert!(matches!(result, Ok(()) | Err(Error::Invalid(Violation::Unordered { .. }))), "{result:?}");
             result.is_err()
         };
-        assert!(!run(0, &[write(&memory, 0..256)], &[], at(0, 1)));
-        let across = run(1, &[read(&memory, 0..256)], &[at(0, 1)], at(1, 1));
-        let in_list = run(1, &[read(&memory, 512..768), B, write(&memory, 512..768)], &[], at(1, 2));
-        let at_start = run(0, &[B, read(&memory, 0..256)], &[], at(0, 2));
+        assert!(!run(0, &[write(&memory, 0..256)], &[], 1));
+        let across = run(1, &[read(&memory, 0..256)], &[first], 1);
+        let in_list = run(1, &[read(&memory, 512..768), B, write(&memory, 512..768)], &[], 2);
+        let at_start = run(0, &[B, read(&memory, 0..256)], &[], 2);
 
         let Counts { barriers, start_barriers, waits, .. } = faulty.counts();
         assert_eq!([in_list, at_start, across], [barriers == 1, start_barriers == 1, waits == 1], "{plan:?}");

@@ -1,16 +1,15 @@
 //! Timelines that can be held back, and waits that a lost device ends.
 //!
 //! A wait must wake when the device is lost, or when values are released, though the inner device knows nothing of
-//! either. So [`Device::wait_any`](crate::Device::wait_any), and every wait for a value that is withheld, also watches a
-//! *doorbell*: a timeline of the inner device that only [`Faulty`](super::Faulty) raises. Who waits takes the doorbell's
-//! next value first, looks at the state second, and waits third; who changes the state rings last. A change is either
-//! seen by the look, or ends the wait. [`Timeline::wait`] for a value that is not withheld stays the inner device's own,
-//! for devices that treat the two ways to wait differently; it looks for a loss again and again instead.
+//! either. So [`Device::wait_any`](crate::Device::wait_any), and every wait for a value that is withheld, listens to
+//! the *bell*: a doorbell of the inner device. Who waits listens first, looks at the state second, and waits third; who
+//! changes the state rings last. A change is either seen by the look, or ends the wait. A doorbell that the caller made
+//! is a count, and rings the bell too. [`Timeline::wait`] for a value that is not withheld stays the inner device's
+//! own, for devices that treat the two ways to wait differently; it looks for a loss again and again instead.
 
 use super::Shared;
-use super::injector::Injector;
 use super::reports::Reports;
-use crate::{Error, Report, Result, Timeline, Wait};
+use crate::{Doorbell, Error, Listener, Report, Result, Timeline, TimelinePoint};
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,25 +20,60 @@ const RECHECK: Duration = Duration::from_millis(5);
 /// Nothing is held back.
 const OPEN: u64 = u64::MAX;
 
-/// Wakes all waits. Made with the first timeline, because making it can fail.
+/// Wakes all waits. Made before the first thing that can be waited for, because making it can fail.
 #[derive(Debug, Default)]
-pub(super) struct Doorbell(OnceLock<Arc<dyn Timeline>>);
+pub(super) struct Bell(OnceLock<Arc<dyn Doorbell>>);
 
-impl Doorbell {
-    fn timeline(&self, shared: &Shared) -> Result<&Arc<dyn Timeline>> {
-        if let Some(timeline) = self.0.get() {
-            return Ok(timeline);
+impl Bell {
+    fn doorbell(&self, shared: &Shared) -> Result<&Arc<dyn Doorbell>> {
+        if let Some(doorbell) = self.0.get() {
+            return Ok(doorbell);
         }
-        let made = shared.inner.create_timeline()?;
+        let made = shared.inner.create_doorbell()?;
         Ok(self.0.get_or_init(|| made))
     }
 
-    /// Ends all waits that began before. Under the injector's lock, so that the values rise.
-    pub(super) fn ring(&self, injector: &mut Injector) {
-        injector.rung += 1;
-        if let Some(timeline) = self.0.get() {
-            timeline.signal(injector.rung);
-        }
+    /// Listens, if the device is not lost.
+    fn listen(&self, shared: &Shared) -> Result<Listener> {
+        let listener = Listener::new(self.doorbell(shared)?);
+        drop(shared.alive()?);
+        Ok(listener)
+    }
+
+    /// Ends all waits that listen.
+    pub(super) fn ring(&self) {
+        // Where there is none, nobody listens.
+        self.0.get().into_iter().for_each(|bell| bell.ring());
+    }
+}
+
+/// A doorbell of a [`Faulty`](super::Faulty) device.
+#[derive(Debug)]
+pub(super) struct FaultyDoorbell {
+    rings: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+impl FaultyDoorbell {
+    pub(super) fn create(shared: &Arc<Shared>) -> Result<Arc<Self>> {
+        shared.bell.doorbell(shared)?;
+        Ok(Arc::new(Self { rings: AtomicU64::new(0), shared: shared.clone() }))
+    }
+}
+
+impl Doorbell for FaultyDoorbell {
+    fn ring(&self) {
+        // Release; pairs with the Acquire in `rings`. Before the bell, so that who hears that finds it.
+        self.rings.fetch_add(1, Ordering::Release);
+        self.shared.bell.ring();
+    }
+
+    fn rings(&self) -> u64 {
+        self.rings.load(Ordering::Acquire)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
@@ -47,8 +81,6 @@ impl Doorbell {
 #[derive(Debug)]
 pub(super) struct Raised {
     inner: Arc<dyn Timeline>,
-    /// The highest value that a list submitted so far signals.
-    submitted: AtomicU64,
     /// The highest value that may be seen.
     ceiling: AtomicU64,
     /// The highest value that was seen: a ceiling that falls at that moment does not take it back.
@@ -59,27 +91,15 @@ pub(super) struct Raised {
 }
 
 impl Raised {
-    /// The inner device's timeline.
-    pub(super) fn inner(&self) -> &Arc<dyn Timeline> {
-        &self.inner
-    }
-
     pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
         // Nothing panics under the lock with the state half changed.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hides the values of lists that are submitted from now on. Called before the inner device gets the first.
-    pub(super) fn withhold(&self) {
-        let highest = self.submitted.load(Ordering::Acquire);
+    /// Hides the values above `submitted`. Called before the inner device gets the first list that has one.
+    pub(super) fn withhold(&self, submitted: u64) {
         // Release; pairs with the Acquire in `completed`. If values are hidden already, fewer are to be seen.
-        self.ceiling.fetch_min(highest, Ordering::Release);
-    }
-
-    /// A list that signals the value has been accepted.
-    pub(super) fn submitted(&self, value: u64) {
-        // Release; pairs with the Acquire in `withhold`.
-        self.submitted.fetch_max(value, Ordering::Release);
+        self.ceiling.fetch_min(submitted, Ordering::Release);
     }
 
     /// Hides nothing any more.
@@ -115,11 +135,10 @@ pub(super) struct FaultyTimeline {
 }
 
 impl FaultyTimeline {
-    pub(super) fn create(shared: &Arc<Shared>) -> Result<Arc<Self>> {
-        shared.doorbell.timeline(shared)?;
+    pub(super) fn create(shared: &Arc<Shared>, inner: &Arc<dyn Timeline>) -> Result<Arc<Self>> {
+        shared.bell.doorbell(shared)?;
         let raised = Arc::new(Raised {
-            inner: shared.inner.create_timeline()?,
-            submitted: AtomicU64::new(0),
+            inner: inner.clone(),
             ceiling: AtomicU64::new(OPEN),
             seen: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
@@ -127,6 +146,10 @@ impl FaultyTimeline {
         });
         shared.alive()?.add_timeline(Arc::downgrade(&raised));
         Ok(Arc::new(Self { raised, shared: shared.clone() }))
+    }
+
+    pub(super) fn raised(&self) -> &Arc<Raised> {
+        &self.raised
     }
 }
 
@@ -144,7 +167,7 @@ impl Timeline for FaultyTimeline {
         // A timeout too long for the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            let bell = next_ring(&self.shared)?;
+            let bell = self.shared.bell.listen(&self.shared)?;
             if self.completed() >= value {
                 return Ok(true);
             }
@@ -157,7 +180,7 @@ impl Timeline for FaultyTimeline {
                 let left = left.map_or(RECHECK, |left| left.min(RECHECK));
                 self.raised.inner.wait(value, Some(left))?;
             } else {
-                self.shared.inner.wait_any(&[bell], left)?;
+                self.shared.inner.wait_any(&[], Some(&bell), left)?;
             }
         }
     }
@@ -166,17 +189,7 @@ impl Timeline for FaultyTimeline {
         // Release; pairs with the Acquire in `wait`, which the ring makes look again.
         self.raised.interrupted.store(true, Ordering::Release);
         self.raised.inner.interrupt();
-        self.shared.doorbell.ring(&mut self.shared.injector());
-    }
-
-    fn signal(&self, value: u64) {
-        // Against a loss at the same time, which looks at the inner value and then lowers the ceiling.
-        let _injector = self.shared.injector();
-        self.raised.inner.signal(value);
-        // What the host raises is not a list's signal: neither withheld, nor frozen by a loss.
-        if self.raised.ceiling.load(Ordering::Acquire) != OPEN {
-            self.raised.ceiling.fetch_max(value, Ordering::Release);
-        }
+        self.shared.bell.ring();
     }
 
     fn take_reports(&self) -> Vec<Report> {
@@ -194,39 +207,41 @@ impl Timeline for FaultyTimeline {
 }
 
 /// [`Device::wait_any`](crate::Device::wait_any) on wrapped timelines.
-pub(super) fn wait_any(shared: &Arc<Shared>, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-    let mut inner_watch = vec![next_ring(shared)?];
-    for wait in watch {
-        let raised = of(shared, &wait.timeline)?;
-        if raised.completed() >= wait.value {
+pub(super) fn wait_any(
+    shared: &Arc<Shared>,
+    points: &[TimelinePoint],
+    bell: Option<&Listener>,
+    timeout: Option<Duration>,
+) -> Result<()> {
+    let listener = shared.bell.listen(shared)?;
+    let mut inner_points = Vec::with_capacity(points.len());
+    for point in points {
+        let raised = of(shared, &point.timeline)?;
+        if raised.completed() >= point.value {
             return Ok(());
         }
         // A value that is held back must not end the wait when the inner device reaches it: the caller would only come
         // again, and spin.
-        if raised.shows(wait.value) {
-            inner_watch.push(Wait { timeline: raised.inner.clone(), value: wait.value });
+        if raised.shows(point.value) {
+            inner_points.push(TimelinePoint { timeline: raised.inner.clone(), value: point.value });
         }
     }
-    shared.inner.wait_any(&inner_watch, timeout)?;
+    if bell.is_some_and(Listener::is_rung) {
+        return Ok(());
+    }
+    shared.inner.wait_any(&inner_points, Some(&listener), timeout)?;
     drop(shared.alive()?);
     Ok(())
 }
 
-/// A wait for the doorbell to be rung once more, if the device is not lost.
-fn next_ring(shared: &Arc<Shared>) -> Result<Wait> {
-    let timeline = shared.doorbell.timeline(shared)?.clone();
-    let value = shared.alive()?.rung + 1;
-    Ok(Wait { timeline, value })
-}
-
 /// The inner part of a timeline that this device has made.
-pub(super) fn of<'a>(shared: &Arc<Shared>, timeline: &'a Arc<dyn Timeline>) -> Result<&'a Arc<Raised>> {
+fn of<'a>(shared: &Arc<Shared>, timeline: &'a Arc<dyn Timeline>) -> Result<&'a Arc<Raised>> {
     let own = timeline.as_any().downcast_ref::<FaultyTimeline>().filter(|own| Arc::ptr_eq(&own.shared, shared));
     let device = || shared.inner.info().name.clone();
     own.map(|own| &own.raised).ok_or_else(|| Error::ForeignObject { device: device(), what: "timeline" })
 }
 
-/// The wait as the inner device understands it.
-pub(super) fn unwrap(shared: &Arc<Shared>, wait: &Wait) -> Result<Wait> {
-    Ok(Wait { timeline: of(shared, &wait.timeline)?.inner.clone(), value: wait.value })
+/// The point as the inner device understands it.
+pub(super) fn unwrap(shared: &Arc<Shared>, point: &TimelinePoint) -> Result<TimelinePoint> {
+    Ok(TimelinePoint { timeline: of(shared, &point.timeline)?.inner.clone(), value: point.value })
 }

@@ -1,6 +1,6 @@
 //! When two kernels are the same: what a cache of compiled kernels goes by.
 
-use super::{Groups, KernelSource, Wgsl};
+use super::{Groups, KernelSource, WgslModule};
 use std::hash::{Hash, Hasher};
 
 /// What a compiled kernel takes apart from its texts: the driver's objects, and what a backend keeps beside them.
@@ -10,7 +10,7 @@ impl KernelSource {
     /// An estimate of the memory that the kernel takes once it is compiled: its texts, as much again for the code that the
     /// driver makes of the WGSL, and 1,024 bytes.
     pub fn bytes(&self) -> u64 {
-        let wgsl = self.wgsl.as_ref().map_or(0, |wgsl| 2 * wgsl.source.len() + wgsl.entry.len());
+        let wgsl = self.wgsl.as_ref().map_or(0, |wgsl| 2 * wgsl.module().source.len() + wgsl.module().entry.len());
         (self.name.len() + wgsl + OBJECT_BYTES) as u64
     }
 }
@@ -49,16 +49,16 @@ impl Hash for KernelSource {
 }
 
 /// As for [`KernelSource`].
-impl PartialEq for Wgsl {
+impl PartialEq for WgslModule {
     fn eq(&self, other: &Self) -> bool {
-        let Self { source, entry, overrides, groups, bounds, failures } = self;
+        let Self { source, entry, overrides, groups, features, failures } = self;
         let same_groups = match (groups, &other.groups) {
             (Groups::Invocations, Groups::Invocations) => true,
             (Groups::By(groups), Groups::By(other)) => std::ptr::fn_addr_eq(*groups, *other),
             _ => false,
         };
         same_groups
-            && *bounds == other.bounds
+            && *features == other.features
             && same_text(entry, &other.entry)
             && same(overrides, &other.overrides, |a, b| a.0 == b.0 && a.1.to_bits() == b.1.to_bits())
             && same(failures, &other.failures, |a, b| a == b)
@@ -66,7 +66,7 @@ impl PartialEq for Wgsl {
     }
 }
 
-impl Eq for Wgsl {}
+impl Eq for WgslModule {}
 
 fn same_text(a: &str, b: &str) -> bool {
     std::ptr::eq(a, b) || a == b
@@ -79,7 +79,7 @@ fn same<T>(a: &[T], b: &[T], equal: impl Fn(&T, &T) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Access, Bounds, HostFn};
+    use crate::{Access, Features, HostFn, Wgsl};
     use std::collections::hash_map::DefaultHasher;
 
     fn hash(source: &KernelSource) -> u64 {
@@ -88,19 +88,23 @@ mod tests {
         hasher.finish()
     }
 
+    fn module() -> WgslModule {
+        WgslModule {
+            source: "a module".to_owned().into(),
+            entry: "main".to_owned().into(),
+            overrides: vec![("TILE", 4.0), ("NONE", f64::NAN)].into(),
+            groups: Groups::By(|extent, _| extent),
+            features: Features::F16,
+            failures: vec!["it fails"].into(),
+        }
+    }
+
     fn kernel() -> KernelSource {
         KernelSource {
             name: "kernel".to_owned().into(),
             bindings: vec![Access::Read, Access::Write].into(),
             params_bytes: 8,
-            wgsl: Some(Wgsl {
-                source: "a module".to_owned().into(),
-                entry: "main".to_owned().into(),
-                overrides: vec![("TILE", 4.0), ("NONE", f64::NAN)].into(),
-                groups: Groups::By(|extent, _| extent),
-                bounds: Bounds::Checked,
-                failures: vec!["it fails"].into(),
-            }),
+            wgsl: Some(Wgsl::clamped(module())),
             host: None,
         }
     }
@@ -118,28 +122,38 @@ mod tests {
     #[test]
     fn a_difference_in_anything_is_one() {
         let host: [HostFn; 2] = [|call| call.params::<u32>().map(drop), |call| call.params::<u64>().map(drop)];
-        let changes: [fn(&mut KernelSource, &mut Wgsl); 13] = [
+        let changes: [fn(&mut KernelSource, &mut WgslModule); 12] = [
             |source, _| source.name = "kernes".into(),
             |source, _| source.bindings = vec![Access::Read, Access::ReadWrite].into(),
             |source, _| source.bindings = vec![Access::Read].into(),
             |source, _| source.params_bytes = 4,
-            |_, wgsl| wgsl.source = "b module".into(),
-            |_, wgsl| wgsl.entry = "mair".into(),
-            |_, wgsl| wgsl.overrides = vec![("TILE", 8.0), ("NONE", f64::NAN)].into(),
-            |_, wgsl| wgsl.overrides = vec![("TILF", 4.0), ("NONE", f64::NAN)].into(),
-            |_, wgsl| wgsl.overrides = vec![("TILE", 4.0), ("NONE", -f64::NAN)].into(),
-            |_, wgsl| wgsl.groups = Groups::Invocations,
-            |_, wgsl| wgsl.groups = Groups::By(|extent, params| [extent[0], params.len() as u32, 1]),
-            |_, wgsl| wgsl.bounds = Bounds::Clamped,
-            |_, wgsl| wgsl.failures = vec!["it fails", "or not"].into(),
+            |_, module| module.source = "b module".into(),
+            |_, module| module.entry = "mair".into(),
+            |_, module| module.overrides = vec![("TILE", 8.0), ("NONE", f64::NAN)].into(),
+            |_, module| module.overrides = vec![("TILF", 4.0), ("NONE", f64::NAN)].into(),
+            |_, module| module.overrides = vec![("TILE", 4.0), ("NONE", -f64::NAN)].into(),
+            |_, module| module.groups = Groups::Invocations,
+            |_, module| module.groups = Groups::By(|extent, params| [extent[0], params.len() as u32, 1]),
+            |_, module| module.failures = vec!["it fails", "or not"].into(),
         ];
+        let features = [
+            Features::NONE,
+            Features { subgroups: true, ..Features::F16 },
+            Features { matrices: true, ..Features::F16 },
+        ];
+        // SAFETY: nobody compiles it.
+        let unchecked = unsafe { Wgsl::unchecked(module()) };
         let mut all = vec![kernel(), KernelSource { wgsl: None, ..kernel() }];
+        all.push(KernelSource { wgsl: Some(unchecked), ..kernel() });
         all.extend(host.map(|host| KernelSource { host: Some(host), ..kernel() }));
+        all.extend(features.map(|features| {
+            let wgsl = Some(Wgsl::clamped(WgslModule { features, ..module() }));
+            KernelSource { wgsl, ..kernel() }
+        }));
         for change in changes {
-            let mut source = kernel();
-            let mut wgsl = source.wgsl.take().expect("it has one");
-            change(&mut source, &mut wgsl);
-            source.wgsl = Some(wgsl);
+            let (mut source, mut module) = (kernel(), module());
+            change(&mut source, &mut module);
+            source.wgsl = Some(Wgsl::clamped(module));
             all.push(source);
         }
         for (i, a) in all.iter().enumerate() {

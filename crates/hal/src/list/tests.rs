@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::CommandError;
 use crate::host::{HostMemory, HostPipeline};
-use crate::{Access, KernelSource, Span};
+use crate::{Access, KernelSource, MemoryKind, Span};
 
 const LIMITS: Limits =
     Limits { max_binding_bytes: 1024, max_allocations: 1, memory_bytes: 4096, max_lists_in_flight: 1 };
@@ -11,7 +11,7 @@ const LIMITS: Limits =
 /// A list of a barrier, a timestamp, a dispatch, a copy, a fill and the run of a list of one fill: each with everything
 /// that it can name.
 fn list() -> List {
-    let memory = || Arc::new(HostMemory::new(2048, "test").unwrap()) as Arc<dyn Memory>;
+    let memory = || Arc::new(HostMemory::new(MemoryKind::Device, 2048, "test").unwrap()) as Arc<dyn Memory>;
     let source = KernelSource {
         name: "kernel".into(),
         bindings: vec![Access::Read, Access::Write].into(),

@@ -1,7 +1,8 @@
 //! What the device has been given, and what it does with it, step by step.
 
+use super::POISON;
 use super::timeline::MockTimeline;
-use crate::{Command, List, Reported, host};
+use crate::{Access, Command, List, Reported, Timestamps, host};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct State {
     random: fastrand::Rng,
+    timestamps: Timestamps,
     queues: Vec<HardwareQueue>,
     /// Queues made so far: the name of the next.
     created_queues: usize,
@@ -45,9 +47,9 @@ enum Step {
 }
 
 impl State {
-    pub(super) fn new(seed: u64, hardware_queues: usize) -> Self {
+    pub(super) fn new(seed: u64, hardware_queues: usize, timestamps: Timestamps) -> Self {
         let queues = (0..hardware_queues).map(|_| HardwareQueue::default()).collect();
-        Self { random: fastrand::Rng::with_seed(seed), queues, created_queues: 0, steps: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), timestamps, queues, created_queues: 0, steps: 0 }
     }
 
     /// A new queue, which shares a hardware queue with others if there are not enough.
@@ -131,10 +133,13 @@ impl State {
                 let (list, at, index) = &running.steps[running.left.remove(left)];
                 let command = &list.commands[*at];
                 if *command == Command::Timestamp {
-                    // A clock of its own, so that the times come from the seed too.
-                    running.reports.push((*index, Reported::Time(Duration::from_nanos(self.steps))));
+                    if self.timestamps.takes(list, *at) {
+                        // A clock of its own, so that the times come from the seed too.
+                        running.reports.push((*index, Reported::Time(Duration::from_nanos(self.steps))));
+                    }
                     return true;
                 }
+                poison_outputs(list, command, device);
                 // SAFETY: every access to the device's bytes happens under its lock, which the caller holds; the list
                 // keeps the rules, by the promise of `submit`.
                 let result = unsafe { host::execute(list, command, 0..host::items(command), device) };
@@ -144,6 +149,19 @@ impl State {
             }
         }
         true
+    }
+}
+
+/// Makes the bytes undefined that a kernel says it writes without reading them.
+fn poison_outputs(list: &List, command: &Command, device: &str) {
+    if !matches!(command, Command::Dispatch { .. }) {
+        return;
+    }
+    for binding in list.bindings_of(command).iter().filter(|binding| binding.access == Access::Write) {
+        let memory = host::memory(&*list.memories[binding.memory as usize], device);
+        // SAFETY: as for the command itself, which writes them next.
+        let bytes = memory.ok().and_then(|memory| unsafe { memory.slice_mut(binding.offset, binding.bytes) }.ok());
+        bytes.into_iter().for_each(|bytes| bytes.fill(POISON));
     }
 }
 

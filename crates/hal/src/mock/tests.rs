@@ -19,7 +19,7 @@ static TWICE_PLUS: KernelSource = KernelSource {
 
 fn twice_plus(call: &mut HostCall<'_>) -> Result<(), KernelFailure> {
     let from = call.inputs.get::<u32>(0)?[0];
-    call.outputs.get::<u32>(1)?.iter_mut().for_each(|to| *to = to.wrapping_mul(2).wrapping_add(from));
+    call.outputs.get::<u32>(0)?.iter_mut().for_each(|to| *to = to.wrapping_mul(2).wrapping_add(from));
     Ok(())
 }
 
@@ -42,8 +42,11 @@ struct Bench {
 
 impl Bench {
     fn new(seed: u64, queues: usize) -> Self {
-        let device = MockDevice::new(MockConfig { seed, queues, ..MockConfig::default() });
-        let memories: Vec<_> = (0..3).map(|_| device.allocate(BYTES).unwrap()).collect();
+        Self::on(MockDevice::new(MockConfig { seed, queues, ..MockConfig::default() }))
+    }
+
+    fn on(device: Arc<MockDevice>) -> Self {
+        let memories: Vec<_> = (0..3).map(|_| device.allocate(MemoryKind::Device, BYTES).unwrap()).collect();
         for (memory, value) in memories.iter().zip([1u32, 2, 0]) {
             // SAFETY: nothing is submitted.
             unsafe { device.write(memory, 0, &value.to_ne_bytes()).unwrap() };
@@ -81,9 +84,15 @@ impl Bench {
     }
 }
 
-fn submit(queue: &mut Box<dyn Queue>, list: &Arc<List>, waits: &[Wait], signal: &Wait) -> Result<()> {
+/// Submits, and says what is reached when the list has run.
+fn submit(queue: &mut Box<dyn Queue>, list: &Arc<List>, waits: &[TimelinePoint], value: u64) -> Result<TimelinePoint> {
     // SAFETY: the mock runs everything under one lock.
-    unsafe { queue.submit(Submission { list, waits, signal }) }
+    unsafe { queue.submit(Submission { list, waits, value })? };
+    Ok(TimelinePoint { timeline: Arc::clone(queue.timeline()), value })
+}
+
+fn wait(point: &TimelinePoint) {
+    assert!(point.timeline.wait(point.value, None).unwrap());
 }
 
 /// The results over many seeds of the operations, given as lists, on one queue.
@@ -91,14 +100,10 @@ fn outcomes(lists: &[&[Option<u32>]]) -> BTreeSet<u32> {
     let run = |seed| {
         let bench = Bench::new(seed, 1);
         let mut queue = bench.device.create_queue().unwrap();
-        let timeline = bench.device.create_timeline().unwrap();
-        let mut value = 0;
-        for operations in lists {
-            value += 1;
-            let signal = Wait { timeline: Arc::clone(&timeline), value };
-            submit(&mut queue, &bench.list(operations), &[], &signal).unwrap();
+        for (value, operations) in (1..).zip(lists) {
+            submit(&mut queue, &bench.list(operations), &[], value).unwrap();
         }
-        assert!(timeline.wait(value, None).unwrap());
+        assert!(queue.timeline().wait(lists.len() as u64, None).unwrap());
         bench.result()
     };
     (0..64).map(run).collect()
@@ -113,10 +118,9 @@ fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build() {
     let mut list = List { memories: bench.memories.clone(), ..List::default() };
     list.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: BYTES + 4 });
     list.commands.push(Command::Fill { bindings: Span { start: 0, len: 1 }, pattern: 0 });
-    let (mut queue, timeline) = (bench.device.create_queue().unwrap(), bench.device.create_timeline().unwrap());
-    let (list, signal) = (Arc::new(list), Wait { timeline, value: 1 });
+    let mut queue = bench.device.create_queue().unwrap();
     // SAFETY: the promise is broken on purpose: the assertion ends the call before anything relies on it.
-    let _ = unsafe { queue.submit(Submission { list: &list, waits: &[], signal: &signal }) };
+    let _ = unsafe { queue.submit(Submission { list: &Arc::new(list), waits: &[], value: 1 }) };
 }
 
 #[test]
@@ -138,34 +142,34 @@ fn lists_of_one_queue_overlap_unless_the_second_starts_with_a_barrier() {
 
 #[test]
 fn queues_overlap_unless_one_waits() {
-    let run = |seed, wait: bool| {
+    let run = |seed, waits: bool| {
         let bench = Bench::new(seed, 2);
         let mut queues = [bench.device.create_queue().unwrap(), bench.device.create_queue().unwrap()];
-        let [first, second] = [(); 2].map(|()| Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 });
-        submit(&mut queues[0], &bench.list(&[Some(0)]), &[], &first).unwrap();
-        let waits = [first.clone()];
-        submit(&mut queues[1], &bench.list(&[Some(1)]), if wait { &waits } else { &[] }, &second).unwrap();
-        assert!(first.timeline.wait(1, None).unwrap() && second.timeline.wait(1, None).unwrap());
+        let first = [submit(&mut queues[0], &bench.list(&[Some(0)]), &[], 1).unwrap()];
+        let waits: &[_] = if waits { &first } else { &[] };
+        wait(&submit(&mut queues[1], &bench.list(&[Some(1)]), waits, 1).unwrap());
+        wait(&first[0]);
         bench.result()
     };
     assert_eq!((0..64).map(|seed| run(seed, false)).collect::<BTreeSet<_>>(), [4, 5].into());
     assert_eq!((0..64).map(|seed| run(seed, true)).collect::<BTreeSet<_>>(), [4].into());
 }
 
+#[cfg(debug_assertions)]
 #[test]
-fn a_wait_for_what_nobody_submitted_is_refused() {
-    let bench = Bench::new(1, 2);
-    let mut queue = bench.device.create_queue().unwrap();
-    let [never, signal] = [(); 2].map(|()| Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 });
-    let result = submit(&mut queue, &bench.list(&[Some(0)]), std::slice::from_ref(&never), &signal);
-    assert!(matches!(result, Err(Error::Invalid(Violation::WaitNotSubmitted { value: 1, submitted: 0, .. }))));
+#[should_panic = "a promise of `Device::prepare`"]
+fn a_list_that_cannot_be_run_by_another_is_not_prepared_in_a_debug_build() {
+    let bench = Bench::new(1, 1);
+    // SAFETY: it keeps the rules.
+    unsafe { bench.device.prepare(&bench.list(&[Some(0), None, Some(1)])) }.unwrap();
+    // SAFETY: as above, in `a_list_that_breaks_a_rule_does_not_get_past_a_debug_build`.
+    let _ = unsafe { bench.device.prepare(&bench.list(&[Some(0), TIMESTAMP])) };
 }
 
 #[test]
 fn a_panicking_kernel_fails_its_command_and_no_other() {
     let bench = Bench::new(3, 1);
     let mut queue = bench.device.create_queue().unwrap();
-    let timeline = bench.device.create_timeline().unwrap();
     let mut failing = List { memories: bench.memories.clone(), ..List::default() };
     failing.pipelines.push(bench.device.create_pipeline(&FAILS).unwrap());
     failing.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: 4 });
@@ -176,10 +180,10 @@ fn a_panicking_kernel_fails_its_command_and_no_other() {
     let bindings = Span { start: 1, len: 1 };
     failing.commands.push(Command::Fill { bindings, pattern: 8 });
     for (value, list) in [(1, Arc::new(failing)), (2, bench.list(&[None, Some(0)]))] {
-        submit(&mut queue, &list, &[], &Wait { timeline: Arc::clone(&timeline), value }).unwrap();
+        submit(&mut queue, &list, &[], value).unwrap();
     }
-    assert!(timeline.wait(2, None).unwrap());
-    let failures = timeline.take_reports();
+    assert!(queue.timeline().wait(2, None).unwrap());
+    let failures = queue.timeline().take_reports();
     assert!(
         matches!(&failures[..], [Report { value: 1, command: 0, what: Reported::Failed(Error::Kernel { kernel, failure }) }]
         if kernel == "fails" && failure.message.contains("on purpose"))
@@ -191,31 +195,30 @@ fn a_panicking_kernel_fails_its_command_and_no_other() {
 fn nothing_completes_until_somebody_asks_and_asking_ends() {
     let bench = Bench::new(9, 1);
     let mut queue = bench.device.create_queue().unwrap();
-    let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
-    submit(&mut queue, &bench.list(&[Some(0), None, Some(1), None, Some(1)]), &[], &signal).unwrap();
-    assert_eq!(peek(&*signal.timeline), 0);
-    while signal.timeline.completed() < 1 {}
+    let list = bench.list(&[Some(0), None, Some(1), None, Some(1)]);
+    let done = submit(&mut queue, &list, &[], 1).unwrap();
+    assert_eq!(peek(&*done.timeline), 0);
+    while !done.is_reached() {}
     assert_eq!(bench.result(), 10);
 }
 
 #[test]
 fn memory_is_bounded_in_bytes_and_count_and_given_back() {
     let device = MockDevice::new(MockConfig { memory_bytes: 1000, max_allocations: 2, ..MockConfig::default() });
-    let first = device.allocate(600).unwrap();
-    assert!(matches!(device.allocate(401), Err(Error::OutOfMemory { bytes: 401, .. })));
-    let _second = device.allocate(100).unwrap();
-    assert!(device.allocate(1).is_err(), "a third allocation");
+    let first = device.allocate(MemoryKind::Device, 600).unwrap();
+    assert!(matches!(device.allocate(MemoryKind::Device, 401), Err(Error::OutOfMemory { bytes: 401, .. })));
+    let _second = device.allocate(MemoryKind::Device, 100).unwrap();
+    assert!(device.allocate(MemoryKind::Device, 1).is_err(), "a third allocation");
     drop(first);
-    device.allocate(900).unwrap();
+    device.allocate(MemoryKind::Device, 900).unwrap();
 }
 
 #[test]
 fn a_list_of_nothing_but_a_barrier_is_signalled() {
     let bench = Bench::new(5, 1);
     let mut queue = bench.device.create_queue().unwrap();
-    let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
-    submit(&mut queue, &bench.list(&[None]), &[], &signal).unwrap();
-    bench.device.wait_any(std::slice::from_ref(&signal), None).unwrap();
+    let done = submit(&mut queue, &bench.list(&[None]), &[], 1).unwrap();
+    bench.device.wait_any(&[done], None, None).unwrap();
 }
 
 #[test]
@@ -224,11 +227,10 @@ fn a_list_may_be_the_last_owner_of_its_memory() {
     for seed in 0..32 {
         let bench = Bench::new(seed, 1);
         let mut queue = bench.device.create_queue().unwrap();
-        let signal = Wait { timeline: bench.device.create_timeline().unwrap(), value: 1 };
         let list = bench.list(&[Some(0)]);
-        submit(&mut queue, &list, &[], &signal).unwrap();
+        let done = submit(&mut queue, &list, &[], 1).unwrap();
         drop((list, bench));
-        assert!(signal.timeline.wait(1, None).unwrap());
+        wait(&done);
     }
 }
 
@@ -249,12 +251,11 @@ fn barriers_and_nothing_else_bound_a_timestamp() {
     for seed in 0..64 {
         let bench = Bench::new(seed, 1);
         let mut queue = bench.device.create_queue().unwrap();
-        let timeline = bench.device.create_timeline().unwrap();
         let lists: [&[_]; 2] = [&[TIMESTAMP, Some(0), None, TIMESTAMP, None, Some(1)], &[None, TIMESTAMP]];
         for (value, operations) in (1..).zip(lists) {
-            let signal = Wait { timeline: Arc::clone(&timeline), value };
-            submit(&mut queue, &bench.list(operations), &[], &signal).unwrap();
+            submit(&mut queue, &bench.list(operations), &[], value).unwrap();
         }
+        let timeline = Arc::clone(queue.timeline());
         assert!(timeline.wait(2, None).unwrap());
         let times = times(&timeline);
         // The clock counts steps: 1 and 2 are the first timestamp and the first operation, whichever it is, 4 is the
@@ -267,22 +268,37 @@ fn barriers_and_nothing_else_bound_a_timestamp() {
 }
 
 #[test]
+fn a_device_takes_the_time_where_it_says() {
+    let seed = fresh().u64(..);
+    let reported = |timestamps, operations: &[_]| {
+        let bench = Bench::on(MockDevice::new(MockConfig { seed, timestamps, ..MockConfig::default() }));
+        let mut queue = bench.device.create_queue().unwrap();
+        wait(&submit(&mut queue, &bench.list(operations), &[], 1).unwrap());
+        times(queue.timeline()).into_iter().map(|(_, command, _)| command).collect::<Vec<_>>()
+    };
+    let (t, work, b) = (TIMESTAMP, Some(0), None);
+    let operations = [b, t, b, t, work, t, b, t, work, b, t, b, t];
+    assert_eq!(reported(Timestamps::None, &operations), []);
+    assert_eq!(reported(Timestamps::ByList, &operations), [1, 3, 10, 12]);
+    assert_eq!(reported(Timestamps::ByCommand, &operations), [1, 3, 5, 7, 10, 12]);
+    assert_eq!(reported(Timestamps::ByList, &[b, t, b]), [1]);
+}
+
+#[test]
 fn all_queues_have_one_clock() {
     for seed in 0..64 {
         let bench = Bench::new(seed, 2);
         let mut queues = [bench.device.create_queue().unwrap(), bench.device.create_queue().unwrap()];
-        let timelines = [bench.device.create_timeline().unwrap(), bench.device.create_timeline().unwrap()];
         let mut waits = Vec::new();
         let mut last = 0;
         for round in 0..6 {
-            let at = round % 2;
-            let signal = Wait { timeline: Arc::clone(&timelines[at]), value: 1 + round as u64 / 2 };
-            submit(&mut queues[at], &bench.list(&[Some(0), TIMESTAMP]), &waits, &signal).unwrap();
-            assert!(signal.timeline.wait(signal.value, None).unwrap());
-            let times = times(&signal.timeline);
-            assert!(matches!(times[..], [(value, 1, time)] if value == signal.value && time > last), "{times:?}");
+            let (queue, list) = (&mut queues[round % 2], bench.list(&[Some(0), TIMESTAMP]));
+            let done = submit(queue, &list, &waits, 1 + round as u64 / 2).unwrap();
+            wait(&done);
+            let times = times(&done.timeline);
+            assert!(matches!(times[..], [(value, 1, time)] if value == done.value && time > last), "{times:?}");
             last = times[0].2;
-            waits = vec![signal];
+            waits = vec![done];
         }
     }
 }
@@ -296,14 +312,13 @@ fn a_queue_takes_so_many_lists_and_no_more() {
     assert_eq!(device.info().limits.max_lists_in_flight, LIMIT);
     // They share a hardware queue, and each has the whole limit.
     let mut queues = [device.create_queue().unwrap(), device.create_queue().unwrap()];
-    let timelines = [device.create_timeline().unwrap(), device.create_timeline().unwrap()];
+    let timelines = [0, 1].map(|at: usize| Arc::clone(queues[at].timeline()));
     let list = Arc::new(List::default());
     let (mut submitted, mut refused) = ([0; 2], [0; 2]);
     for round in 0..1000 {
         let at = round % 2;
         let in_flight = submitted[at] - peek(&*timelines[at]);
-        let signal = Wait { timeline: Arc::clone(&timelines[at]), value: submitted[at] + 1 };
-        let result = submit(&mut queues[at], &list, &[], &signal);
+        let result = submit(&mut queues[at], &list, &[], submitted[at] + 1);
         if in_flight < LIMIT {
             result.unwrap();
             submitted[at] += 1;
@@ -317,5 +332,24 @@ fn a_queue_takes_so_many_lists_and_no_more() {
     assert!(refused.iter().all(|refused| *refused > 10), "{refused:?}");
     for (timeline, submitted) in timelines.iter().zip(submitted) {
         assert!(timeline.wait(submitted, None).unwrap());
+    }
+}
+
+#[test]
+fn a_doorbell_ends_the_wait_of_whoever_listened_before() {
+    let device = MockDevice::new(MockConfig::default());
+    let [bell, other] = [device.create_doorbell().unwrap(), device.create_doorbell().unwrap()];
+    for round in 0..200 {
+        let listener = Listener::new(&bell);
+        assert_eq!((listener.heard, listener.is_rung()), (round, false));
+        other.ring();
+        std::thread::scope(|scope| {
+            scope.spawn(|| bell.ring());
+            // Not before: a wait that is over too early would be made again and again.
+            device.wait_any(&[], Some(&listener), None).unwrap();
+            assert!(listener.is_rung());
+        });
+        // What was rung before it waits ends the wait as well.
+        device.wait_any(&[], Some(&listener), None).unwrap();
     }
 }

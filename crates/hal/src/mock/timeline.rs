@@ -16,10 +16,8 @@ pub(super) fn peek(timeline: &dyn Timeline) -> u64 {
 #[derive(Debug)]
 pub(super) struct MockTimeline {
     this: Weak<MockTimeline>,
-    pub(super) id: u64,
+    id: u64,
     value: AtomicU64,
-    /// The highest value that a submitted list signals.
-    pub(super) promised: AtomicU64,
     /// Nobody may wait any more.
     interrupted: AtomicBool,
     /// Reports on reached values, not yet taken.
@@ -33,7 +31,6 @@ impl MockTimeline {
             this: this.clone(),
             id: unique_id(),
             value: AtomicU64::new(0),
-            promised: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
             reports: Mutex::default(),
             shared: Arc::clone(shared),
@@ -94,14 +91,6 @@ impl Timeline for MockTimeline {
         // Relaxed: under the device's lock.
         self.interrupted.store(true, Ordering::Relaxed);
         self.shared.changed.notify_all();
-    }
-
-    fn signal(&self, value: u64) {
-        let _state = self.shared.lock();
-        // Relaxed: under the device's lock.
-        if self.promised.load(Ordering::Relaxed) == 0 {
-            self.reach(value, Vec::new());
-        }
     }
 
     fn take_reports(&self) -> Vec<Report> {

@@ -3,7 +3,7 @@
 use super::Report;
 use super::clock::{Clock, Epoch};
 use super::history::{Conflict, Displaced, History, Kind, Recording};
-use crate::{Command, List, Submission, Timeline, Violation, Wait};
+use crate::{Command, List, Submission, Timeline, TimelinePoint, Violation};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -138,43 +138,49 @@ impl Model {
     ///
     /// # Errors
     /// The first violation; the model is then as it was.
-    pub(super) fn reserve(&mut self, queue: usize, submission: Submission<'_>) -> Result<Reservation, Violation> {
+    pub(super) fn reserve(
+        &mut self,
+        queue: usize,
+        timeline: &Arc<dyn Timeline>,
+        submission: Submission<'_>,
+    ) -> Result<Reservation, Violation> {
         self.unobserved += 1;
         if self.unobserved >= OBSERVE_EVERY || self.history.is_large() {
             self.observe();
             self.history.sweep(&self.host);
         }
-        let result = self.try_reserve(queue, submission);
+        let result = self.try_reserve(queue, timeline, submission);
         // What is complete by now orders as well. Asked only if it matters: a device may take a question for its
         // progress as a reason to make some.
-        if result.is_err() && self.observe() { self.try_reserve(queue, submission) } else { result }
+        if result.is_err() && self.observe() { self.try_reserve(queue, timeline, submission) } else { result }
     }
 
-    fn try_reserve(&mut self, queue: usize, submission: Submission<'_>) -> Result<Reservation, Violation> {
-        let Submission { list, waits, signal } = submission;
+    fn try_reserve(
+        &mut self,
+        queue: usize,
+        timeline: &Arc<dyn Timeline>,
+        submission: Submission<'_>,
+    ) -> Result<Reservation, Violation> {
+        let Submission { list, waits, value } = submission;
 
         let mut start = self.queues[queue].fence.clone();
         start.join(&self.host);
         for wait in waits {
             self.join_wait(wait, &mut start)?;
         }
-        let promised = self.check_rises(signal)?;
+        let submitted = self.check_rises(timeline, value)?;
 
         let state = &mut self.queues[queue];
         let mut reservation = Reservation {
             queue,
             first: state.commands + 1,
-            timeline: signal.timeline.id(),
-            value: signal.value,
+            timeline: timeline.id(),
+            value,
             fence_before: state.fence.clone(),
             reach_before: state.reach.clone(),
             displaced: Vec::new(),
         };
-        state.lists.push_back(ListRecord {
-            first: reservation.first,
-            timeline: reservation.timeline,
-            value: signal.value,
-        });
+        state.lists.push_back(ListRecord { first: reservation.first, timeline: reservation.timeline, value });
         if List::steps(list).next().is_some() {
             state.reach.join(&start);
         }
@@ -182,7 +188,7 @@ impl Model {
             Ok(()) => {
                 let mut covers = start;
                 covers.join(&self.queues[queue].reach);
-                self.promise(signal, covers, promised);
+                self.promise(timeline, value, covers, submitted);
                 Ok(reservation)
             }
             Err(violation) => {
@@ -277,7 +283,7 @@ impl Model {
     }
 
     /// Adds to `clock` what comes before the value of a wait.
-    fn join_wait(&self, wait: &Wait, clock: &mut Clock) -> Result<(), Violation> {
+    fn join_wait(&self, wait: &TimelinePoint, clock: &mut Clock) -> Result<(), Violation> {
         let timeline = wait.timeline.id();
         let state = self.timelines.get(&timeline);
         // With nothing outstanding, the host has seen all that was ever promised.
@@ -300,31 +306,30 @@ impl Model {
         Err(Violation::WaitNotSubmitted { timeline, value: wait.value, submitted })
     }
 
-    /// Checks that a signal raises its timeline, for certain: behind a promise that is still being handed over by
-    /// another thread, nothing keeps the device from seeing the two the other way round. Returns the value promised.
-    fn check_rises(&self, signal: &Wait) -> Result<u64, Violation> {
-        let timeline = signal.timeline.id();
-        let last = self.timelines.get(&timeline).and_then(|state| state.promises.back());
-        let (promised, submitted) =
-            last.map_or_else(|| (signal.timeline.completed(), true), |promise| (promise.value, promise.submitted));
-        if signal.value > promised && submitted {
-            Ok(promised)
+    /// Checks that a value raises its timeline. Returns that of the last list before.
+    fn check_rises(&self, timeline: &Arc<dyn Timeline>, value: u64) -> Result<u64, Violation> {
+        let last = self.timelines.get(&timeline.id()).and_then(|state| state.promises.back());
+        // With nothing outstanding, all that was ever submitted is complete.
+        let submitted = last.map_or_else(|| timeline.completed(), |promise| promise.value);
+        if value > submitted {
+            Ok(submitted)
         } else {
-            Err(Violation::SignalNotRising { timeline, value: signal.value, promised })
+            Err(Violation::ValueNotRising { timeline: timeline.id(), value, submitted })
         }
     }
 
-    /// Enters the promise of a signal that is above what its timeline was promised.
-    fn promise(&mut self, signal: &Wait, mut covers: Clock, promised: u64) {
-        let state = self.timelines.entry(signal.timeline.id()).or_insert_with(|| TimelineState {
-            timeline: signal.timeline.clone(),
-            completed: promised,
+    /// Enters the promise of a value. Those before it, if any are outstanding, are known to the timeline's entry; if
+    /// none is, `submitted` is complete.
+    fn promise(&mut self, timeline: &Arc<dyn Timeline>, value: u64, mut covers: Clock, submitted: u64) {
+        let state = self.timelines.entry(timeline.id()).or_insert_with(|| TimelineState {
+            timeline: timeline.clone(),
+            completed: submitted,
             promises: VecDeque::new(),
         });
         if let Some(previous) = state.promises.back() {
             covers.join(&previous.covers);
         }
-        state.promises.push_back(Promise { value: signal.value, covers, submitted: false });
+        state.promises.push_back(Promise { value, covers, submitted: false });
     }
 
     /// Walks the commands of a list: checks each access, then records it.

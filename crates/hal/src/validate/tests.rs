@@ -224,39 +224,44 @@ fn a_wait_must_name_submitted_work() {
 }
 
 #[test]
-fn signals_must_rise() {
+fn values_must_rise() {
     let mut rig = Rig::new(2);
-    let mut signal = |queue: usize, value| {
-        let signal = rig.wait(0, value);
-        submit(&mut *rig.queues[queue], &list(&[]), &[], &signal)
-    };
-    signal(0, 3).unwrap();
-    for value in [0, 2, 3] {
-        let result = signal(1, value);
+    let refused = |rig: &mut Rig, value, highest| {
+        let result = submit(&mut *rig.queues[0], &list(&[]), &[], value);
         assert!(
-            matches!(result, Err(Error::Invalid(Violation::SignalNotRising { promised: 3, .. }))),
+            matches!(result, Err(Error::Invalid(Violation::ValueNotRising { submitted, .. })) if submitted == highest),
             "{value}: {result:?}"
         );
-    }
-    signal(1, 7).unwrap();
+    };
+    refused(&mut rig, 0, 0);
+    submit(&mut *rig.queues[0], &list(&[]), &[], 3).unwrap();
+    [0, 2, 3].into_iter().for_each(|value| refused(&mut rig, value, 3));
+    submit(&mut *rig.queues[0], &list(&[]), &[], 7).unwrap();
+    // Those of one queue are nothing to another.
+    submit(&mut *rig.queues[1], &list(&[]), &[], 1).unwrap();
     rig.reach(0, 7);
-    let signal = rig.wait(0, 7);
-    let result = submit(&mut *rig.queues[0], &list(&[]), &[], &signal);
-    assert!(matches!(result, Err(Error::Invalid(Violation::SignalNotRising { promised: 7, .. }))), "{result:?}");
+    refused(&mut rig, 7, 7);
 }
 
 #[test]
 fn a_value_between_two_signals_is_reached_by_the_second() {
-    let mut rig = Rig::new(3);
+    let mut rig = Rig::new(2);
     let m = rig.memory();
-    for (queue, value) in [(0, 3), (1, 7)] {
-        let signal = rig.wait(0, value);
-        let at = 256 * queue as u64;
-        submit(&mut *rig.queues[queue], &list(&[write(&m, at..at + 256)]), &[], &signal).unwrap();
+    for (at, value) in [(0, 3), (256, 7)] {
+        submit(&mut *rig.queues[0], &list(&[write(&m, at..at + 256)]), &[], value).unwrap();
     }
-    rig.unordered(2, &[(0, 2)], &[read(&m, 256..512)]);
-    // Values of a timeline are reached in order, whatever queues signal them: 7 comes after 3.
-    rig.submit(2, &[(0, 4)], &[read(&m, 0..512)]);
+    rig.unordered(1, &[(0, 2)], &[read(&m, 256..512)]);
+    // 7 comes after 3.
+    rig.submit(1, &[(0, 4)], &[read(&m, 0..512)]);
+}
+
+#[test]
+fn what_is_prepared_reaches_the_device() {
+    let rig = Rig::new(1);
+    let prepared = list(&[write(&rig.memory(), 0..256)]);
+    // SAFETY: nothing is done with the list.
+    unsafe { rig.device.prepare(&prepared) }.unwrap();
+    assert!(matches!(&rig.double.prepared()[..], [list] if std::sync::Arc::ptr_eq(list, &prepared)));
 }
 
 #[test]
@@ -270,11 +275,12 @@ fn the_structure_of_a_list_is_checked() {
         assert_eq!(said, command);
     }
     // One that is to be prepared likewise, which can neither run another nor take the time.
-    for (steps, fine) in [([B, read(&m, 8..16)], false), ([B, Step::Timestamp], false), ([B, read(&m, 0..16)], true)] {
+    for step in [read(&m, 8..16), Step::Timestamp] {
         // SAFETY: nothing is done with the list.
-        let result = unsafe { rig.device.prepare(&list(&steps)) };
-        assert_eq!(matches!(result, Err(Error::Invalid(_))), !fine, "{result:?}");
+        let result = unsafe { rig.device.prepare(&list(&[B, step])) };
+        assert!(matches!(result, Err(Error::Invalid(_))), "{result:?}");
     }
+    assert!(rig.double.prepared().is_empty());
     let report = rig.device.report();
     assert_eq!((report.submissions, report.commands, report.violations, report.first.len()), (0, 0, 4, 4));
     assert!(rig.double.received().is_empty());

@@ -79,17 +79,23 @@ fn groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
 
 macro_rules! form {
     ($scalar:ident, $operands:literal) => {
-        checked(
-            text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $operands, "attention.wgsl"),
-            groups,
-            &[
-                "heads and head_dim must be at least 1",
-                "head_dim must be a multiple of 4 for the wide form",
-                "the lengths of the operands contradict the parameters",
-                "the number of offsets contradicts the parameters",
-                "the offsets do not rise from 0 to the number of rows",
-            ],
-        )
+        // SAFETY: the module goes on only if the output's length is rows * heads * head_dim, and qkv's three times
+        // that, and if there are sequences + 1 offsets; it uses rows, columns and offsets that there are, and a
+        // sequence's rows only if its two offsets rise and are at most the number of rows. Its variables of the
+        // workgroup have an element for each index that an invocation's number gives, written before it is read.
+        unsafe {
+            checked(
+                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $operands, "attention.wgsl"),
+                groups,
+                &[
+                    "heads and head_dim must be at least 1",
+                    "head_dim must be a multiple of 4 for the wide form",
+                    "the lengths of the operands contradict the parameters",
+                    "the number of offsets contradicts the parameters",
+                    "the offsets do not rise from 0 to the number of rows",
+                ],
+            )
+        }
     };
 }
 
@@ -107,7 +113,7 @@ impl<const WIDE: bool> Kernel for Attention<WIDE> {
         let head_dim = expect_positive("head_dim", params.head_dim)?;
         let n = call.extent[0] as usize;
         let (qkv, offsets) = (call.inputs.get::<f32>(0)?, call.inputs.get::<u32>(1)?);
-        let out = call.outputs.get::<f32>(2)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("qkv", qkv.len(), &[n, 3, heads, head_dim])?;
         expect_len("out", out.len(), &[call.items.len(), heads, head_dim])?;
         check_offsets(offsets, params.sequences, n)?;

@@ -2,7 +2,7 @@
 
 use super::view::{Operand, Shape, View, elements};
 use crate::float16::{Half, HalfKernel};
-use crate::gpu::{by_256, clamped, text};
+use crate::gpu::{Text, by_256, clamped, text};
 use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
@@ -139,7 +139,7 @@ impl<T: Number> Kernel for Kind<T> {
         expect_extent("elements of the shape", call, elements(params.shape))?;
         let a = Operand::new("the first operand", params.a, params.shape, call.inputs.get::<T>(0)?)?;
         let b = Operand::new("the second operand", params.b, params.shape, call.inputs.get::<T>(1)?)?;
-        let out = call.outputs.get::<T>(2)?;
+        let out = call.outputs.get::<T>(0)?;
         expect_len("out", out.len(), &[call.items.len()])?;
         let mut start = call.items.start as usize;
         let (mut a_buffer, mut b_buffer) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
@@ -160,9 +160,9 @@ pub(super) trait Number: Pod {
     /// The name of its form in place.
     const NAME_IN_PLACE: &'static str;
     /// The module for GPUs.
-    const ORDINARY: &'static str;
+    const ORDINARY: Text;
     /// The module of its form in place.
-    const IN_PLACE: &'static str;
+    const IN_PLACE: Text;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -180,10 +180,10 @@ macro_rules! number {
         impl Number for $type {
             const NAME: &'static str = concat!("binary_", $name);
             const NAME_IN_PLACE: &'static str = concat!("binary_", $name, "_in_place");
-            const ORDINARY: &'static str = text!(
+            const ORDINARY: Text = text!(
                 $type: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary.wgsl"
             );
-            const IN_PLACE: &'static str = text!(
+            const IN_PLACE: Text = text!(
                 $type: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary_in_place.wgsl"
             );
             #[inline(always)] fn add(self, $b: Self) -> Self { let $a = self; $add }

@@ -1,7 +1,7 @@
 //! A strided view made contiguous, as it is or as another type.
 
 use super::view::{Operand, Shape, View, elements};
-use crate::gpu::{by_256, clamped, text};
+use crate::gpu::{Text, by_256, clamped, text};
 use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
@@ -52,7 +52,7 @@ struct Copy<A, B>(PhantomData<(A, B)>);
 trait Element<B>: Pod {
     const NAME: &'static str;
     /// The module for GPUs.
-    const TEXT: &'static str;
+    const TEXT: Text;
     fn convert(self) -> B;
 }
 
@@ -60,7 +60,7 @@ macro_rules! element {
     ($a:ty => $b:ty, $name:literal, [$($scalar:ident),+]: $result:literal, $value:ident, $convert:expr) => {
         impl Element<$b> for $a {
             const NAME: &'static str = $name;
-            const TEXT: &'static str =
+            const TEXT: Text =
                 text!($($scalar),+: "../wgsl/failure.wgsl", $result, "../wgsl/view.wgsl", "copy.wgsl");
             #[inline(always)]
             fn convert(self) -> $b {
@@ -89,7 +89,7 @@ impl<A: Element<B>, B: Pod> Kernel for Copy<A, B> {
     fn run<S: Simd>(_: S, params: CopyParams, call: &mut HostCall<'_>) -> Outcome {
         expect_extent("elements of the shape", call, elements(params.shape))?;
         let from = Operand::new("the input", params.from, params.shape, call.inputs.get::<A>(0)?)?;
-        let out = call.outputs.get::<B>(1)?;
+        let out = call.outputs.get::<B>(0)?;
         expect_len("out", out.len(), &[call.items.len()])?;
         let mut start = call.items.start as usize;
         // One block would do, but the gathering loop wants its runs in the first-level cache.

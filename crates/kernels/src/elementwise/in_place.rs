@@ -110,7 +110,7 @@ impl<T: Number> Kernel for BinaryInPlace<T> {
     fn run<S: Simd>(_: S, params: BinaryInPlaceParams, call: &mut HostCall<'_>) -> Outcome {
         let operation = Binary::try_from(params.operation)?;
         let b = Operand::new("the second operand", params.b, params.shape, call.inputs.get::<T>(0)?)?;
-        let (mut start, target) = changing::<T>(call, 1, params.first, elements(params.shape))?;
+        let (mut start, target) = changing::<T>(call, params.first, elements(params.shape))?;
         let (mut a_buffer, mut b_buffer) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         for target in target.chunks_mut(BLOCK) {
             let a = &mut a_buffer[..target.len()];
@@ -157,7 +157,7 @@ impl Kernel for UnaryInPlace {
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: UnaryInPlaceParams, call: &mut HostCall<'_>) -> Outcome {
         let operation = Unary::try_from(params.operation)?;
-        let (_, target) = changing::<f32>(call, 0, params.first, params.elements.into())?;
+        let (_, target) = changing::<f32>(call, params.first, params.elements.into())?;
         let mut buffer = [0.0; BLOCK];
         for target in target.chunks_mut(BLOCK) {
             let from = &mut buffer[..target.len()];
@@ -177,13 +177,8 @@ impl HalfKernel for UnaryInPlace {
     );
 }
 
-/// The elements of the call's part of a binding that change, and how many of those that do come before them.
-fn changing<'c, T: Pod>(
-    call: &'c mut HostCall<'_>,
-    binding: usize,
-    first: u32,
-    elements: u128,
-) -> Outcome<(usize, &'c mut [T])> {
+/// The elements of the call's part of its output that change, and how many of those that do come before them.
+fn changing<'c, T: Pod>(call: &'c mut HostCall<'_>, first: u32, elements: u128) -> Outcome<(usize, &'c mut [T])> {
     let extent = call.extent[0];
     let end = u128::from(first).saturating_add(elements);
     if end > u128::from(extent) {
@@ -191,7 +186,7 @@ fn changing<'c, T: Pod>(
         return Err(KernelFailure::new(message));
     }
     let (items, first, end) = (call.items.start as usize..call.items.end as usize, first as usize, end as usize);
-    let target = call.outputs.get::<T>(binding)?;
+    let target = call.outputs.get::<T>(0)?;
     expect_len("the part of the target", target.len(), &[items.len()])?;
     let inside = |at: usize| at.clamp(items.start, items.end);
     let (from, to) = (inside(first), inside(end));

@@ -156,7 +156,7 @@ impl Kernel for Map {
         let operation = Unary::try_from(params.operation)?;
         expect_extent("elements of the shape", call, elements(params.shape))?;
         let from = Operand::new("the operand", params.from, params.shape, call.inputs.get::<f32>(0)?)?;
-        let out = call.outputs.get::<f32>(1)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("out", out.len(), &[call.items.len()])?;
         let mut start = call.items.start as usize;
         let mut buffer = [0.0; BLOCK];

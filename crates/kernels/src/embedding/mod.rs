@@ -114,28 +114,39 @@ impl<'a> Lookup<'a> {
     }
 }
 
+macro_rules! embedding {
+    ($scalar:ident) => {
+        // SAFETY: the module goes on only if the lengths are rows * width, n and n * width, only in rows of the output
+        // that there are, and only if its own id is less than the table's rows; it uses elements 0 to width - 1 of both
+        // rows.
+        unsafe {
+            checked(
+                text!($scalar: "../wgsl/failure.wgsl", "embedding.wgsl"),
+                one_each,
+                &[
+                    "the width is 0, must be at least 1",
+                    "the lengths of the operands contradict the parameters",
+                    "an id is outside of the table",
+                ],
+            )
+        }
+    };
+}
+
 struct Embedding;
 
 impl Kernel for Embedding {
     const NAME: &'static str = "embedding";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "embedding.wgsl"),
-        one_each,
-        &[
-            "the width is 0, must be at least 1",
-            "the lengths of the operands contradict the parameters",
-            "an id is outside of the table",
-        ],
-    );
+    const WGSL: Wgsl = embedding!(f32);
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
         let width = expect_positive("width", params.width)?;
         let lookup = Lookup::new("row", call, 0, 1, params.rows, width)?;
         let items = call.items.clone();
-        let out = call.outputs.get::<f32>(2)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("out", out.len(), &[items.len(), width])?;
         for (item, out) in items.zip(out.chunks_exact_mut(width)) {
             out.copy_from_slice(lookup.row(item as usize)?);
@@ -147,15 +158,28 @@ impl Kernel for Embedding {
 impl HalfKernel for Embedding {
     const NAME: &'static str = "embedding_f16";
     const INTEGERS: &'static [usize] = &[1];
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "embedding.wgsl"),
-        one_each,
-        &[
-            "the width is 0, must be at least 1",
-            "the lengths of the operands contradict the parameters",
-            "an id is outside of the table",
-        ],
-    );
+    const WGSL: Wgsl = embedding!(f16);
+}
+
+macro_rules! embed_sum {
+    ($scalar:ident) => {
+        // SAFETY: the module goes on only if each table's length is its rows * width, if there are as many ids of each
+        // kind as rows of the output, only in rows that there are, and only if each of its own three ids is less than
+        // its table's rows; it uses elements 0 to width - 1 of the four rows.
+        unsafe {
+            checked(
+                text!($scalar: "../wgsl/failure.wgsl", "embed_sum.wgsl"),
+                one_each,
+                &[
+                    "the width is 0, must be at least 1",
+                    "the lengths of the operands contradict the parameters",
+                    "a word id is outside of the table",
+                    "a position id is outside of the table",
+                    "a type id is outside of the table",
+                ],
+            )
+        }
+    };
 }
 
 struct EmbedSum;
@@ -165,17 +189,7 @@ impl Kernel for EmbedSum {
     const BINDINGS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = SumParams;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "embed_sum.wgsl"),
-        one_each,
-        &[
-            "the width is 0, must be at least 1",
-            "the lengths of the operands contradict the parameters",
-            "a word id is outside of the table",
-            "a position id is outside of the table",
-            "a type id is outside of the table",
-        ],
-    );
+    const WGSL: Wgsl = embed_sum!(f32);
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: SumParams, call: &mut HostCall<'_>) -> Outcome {
@@ -184,7 +198,7 @@ impl Kernel for EmbedSum {
         let positions = Lookup::new("position", call, 1, 4, params.positions, width)?;
         let types = Lookup::new("type", call, 2, 5, params.types, width)?;
         let items = call.items.clone();
-        let out = call.outputs.get::<f32>(6)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("out", out.len(), &[items.len(), width])?;
         for (item, out) in items.zip(out.chunks_exact_mut(width)) {
             let item = item as usize;
@@ -200,15 +214,5 @@ impl Kernel for EmbedSum {
 impl HalfKernel for EmbedSum {
     const NAME: &'static str = "embed_sum_f16";
     const INTEGERS: &'static [usize] = &[3, 4, 5];
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "embed_sum.wgsl"),
-        one_each,
-        &[
-            "the width is 0, must be at least 1",
-            "the lengths of the operands contradict the parameters",
-            "a word id is outside of the table",
-            "a position id is outside of the table",
-            "a type id is outside of the table",
-        ],
-    );
+    const WGSL: Wgsl = embed_sum!(f16);
 }

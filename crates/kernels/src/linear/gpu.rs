@@ -2,7 +2,7 @@
 
 use super::{LINEAR, LINEAR_F16, LINEAR_FEW, LINEAR_FEW_F16, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME};
 use super::{LINEAR_SOME_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16, LINEAR_WIDE, LINEAR_WIDE_F16, PANEL};
-use crate::gpu::{checked_with, text, word};
+use crate::gpu::{Text, checked_with, text, word};
 use thalweg_hal::{Groups, KernelSource, Wgsl};
 
 /// Rows of a workgroup of the form for few rows; its outputs are a panel.
@@ -60,7 +60,10 @@ macro_rules! layer {
 }
 
 /// `rows` is [`FEW`], [`SOME`] or [`MANY`].
-const fn with_text(text: &'static str, rows: u32) -> Wgsl {
+///
+/// # Safety
+/// - The text is one of `layer!`'s, of `many.wgsl` for [`MANY`] rows and of `few.wgsl` for fewer.
+const unsafe fn with_text(text: Text, rows: u32) -> Wgsl {
     const LINE: u32 = PANEL as u32;
     const FAILURES: &[&str] = &[
         "inputs and outputs must be at least 1",
@@ -68,10 +71,17 @@ const fn with_text(text: &'static str, rows: u32) -> Wgsl {
         "inputs and outputs must be multiples of 4 for the wide form",
         "the lengths of the operands contradict the parameters",
     ];
-    match rows {
-        FEW => checked_with(text, &[("GROUPS", 1.0)], groups::<FEW, LINE>, FAILURES),
-        SOME => checked_with(text, &[("GROUPS", 4.0)], groups::<SOME, LINE>, FAILURES),
-        _ => checked_with(text, &[], groups::<MANY, MANY>, FAILURES),
+    // SAFETY: the modules go on only if the lengths are rows * inputs, panels * inputs * 32, outputs and rows *
+    // outputs, and for the wide forms only if inputs and outputs are multiples of 4; they use rows, inputs and outputs
+    // that there are, or the last of them. The stages of `many.wgsl` have an element for each index that an
+    // invocation's number gives; of `parts`, in `few.wgsl`, each of GROUPS * PARTS = 32 has 32. All are written before
+    // they are read.
+    unsafe {
+        match rows {
+            FEW => checked_with(text, &[("GROUPS", 1.0)], groups::<FEW, LINE>, FAILURES),
+            SOME => checked_with(text, &[("GROUPS", 4.0)], groups::<SOME, LINE>, FAILURES),
+            _ => checked_with(text, &[], groups::<MANY, MANY>, FAILURES),
+        }
     }
 }
 
@@ -82,7 +92,8 @@ pub(super) const fn form(rows: u32, wide: bool) -> Wgsl {
         (MANY, true) => layer!(f32: "wide.wgsl", "many.wgsl"),
         (_, true) => layer!(f32: "wide.wgsl", "few.wgsl"),
     };
-    with_text(text, rows)
+    // SAFETY: as the match above says.
+    unsafe { with_text(text, rows) }
 }
 
 pub(super) const fn form_f16(rows: u32, wide: bool) -> Wgsl {
@@ -92,5 +103,6 @@ pub(super) const fn form_f16(rows: u32, wide: bool) -> Wgsl {
         (MANY, true) => layer!(f16: "wide.wgsl", "many.wgsl"),
         (_, true) => layer!(f16: "wide.wgsl", "few.wgsl"),
     };
-    with_text(text, rows)
+    // SAFETY: as the match above says.
+    unsafe { with_text(text, rows) }
 }

@@ -130,7 +130,7 @@ impl<const ROWS: u32, const WIDE: bool> Kernel for Linear<ROWS, WIDE> {
         let x = call.inputs.get::<f32>(0)?;
         let weight = call.inputs.get::<f32>(1)?;
         let bias = call.inputs.get::<f32>(2)?;
-        let out = call.outputs.get::<f32>(3)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("x", x.len(), &[n, inputs])?;
         expect_len("the packed weight", weight.len(), &[outputs.div_ceil(PANEL), inputs, PANEL])?;
         expect_len("bias", bias.len(), &[outputs])?;

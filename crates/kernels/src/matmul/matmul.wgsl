@@ -86,7 +86,8 @@ fn main(
     var sums_1 = vec4<f32>();
     var sums_2 = vec4<f32>();
     var sums_3 = vec4<f32>();
-    for (var start = 0u; start < p.k; start += DEPTH) {
+    // A step is no longer than what is left, so that it ends also where a stride of 0 lets k be any number.
+    for (var start = 0u; start < p.k; start += min(DEPTH, p.k - start)) {
         workgroupBarrier();
         for (var i = lid; i < 512u; i += 64u) {
             // Neighbours read along the axis on which elements lie together.

@@ -100,27 +100,39 @@ fn groups(_: [u32; 3], params: &[u8]) -> [u32; 3] {
     Groups::folded(batch.saturating_mul(m.div_ceil(32)).saturating_mul(n.div_ceil(32)))
 }
 
+macro_rules! form {
+    ($scalar:ident) => {
+        // SAFETY: the module goes on only if the output's length is batch * m * n, and if the last element of either
+        // matrix, by its offset and strides, is inside of its binding; it uses elements of matrices, rows and columns
+        // that there are. Its stages have 16 * 33 and 16 * 32 elements, and indices below 16, 32 and 32; each is
+        // written before it is read.
+        unsafe {
+            checked(
+                text!($scalar: "../wgsl/failure.wgsl", "matmul.wgsl"),
+                groups,
+                &[
+                    "the output's length contradicts the parameters, or m or n is 0",
+                    "a reaches outside of its binding",
+                    "b reaches outside of its binding",
+                ],
+            )
+        }
+    };
+}
+
 struct Matmul;
 
 impl Kernel for Matmul {
     const NAME: &'static str = "matmul";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "matmul.wgsl"),
-        groups,
-        &[
-            "the output's length contradicts the parameters, or m or n is 0",
-            "a reaches outside of its binding",
-            "b reaches outside of its binding",
-        ],
-    );
+    const WGSL: Wgsl = form!(f32);
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, p: Params, call: &mut HostCall<'_>) -> Outcome {
         expect_extent("rows of the output", call, u128::from(p.batch) * u128::from(p.m))?;
         let (a, b) = (call.inputs.get::<f32>(0)?, call.inputs.get::<f32>(1)?);
-        let out = call.outputs.get::<f32>(2)?;
+        let out = call.outputs.get::<f32>(0)?;
         p.a.check("a", [p.batch, p.m, p.k], a.len())?;
         p.b.check("b", [p.batch, p.k, p.n], b.len())?;
         let (m, n) = (p.m as usize, p.n as usize);
@@ -143,15 +155,7 @@ impl Kernel for Matmul {
 
 impl HalfKernel for Matmul {
     const NAME: &'static str = "matmul_f16";
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "matmul.wgsl"),
-        groups,
-        &[
-            "the output's length contradicts the parameters, or m or n is 0",
-            "a reaches outside of its binding",
-            "b reaches outside of its binding",
-        ],
-    );
+    const WGSL: Wgsl = form!(f16);
 }
 
 /// Adds the products of some rows of one matrix of the batch to `out`.

@@ -59,24 +59,38 @@ kernel! {
     ADD_LAYER_NORM_F16, add_layer_norm_f16_on: Half<AddLayerNorm>
 }
 
+macro_rules! form {
+    ($scalar:ident, $operands:literal) => {
+        // SAFETY: the module goes on only if the width is not 0 and divides the length that the output and the operands
+        // of as many rows have, if weight and bias are as long as a row, and only in rows that there are; it uses
+        // elements 0 to width - 1 of its row. Its variables of the workgroup have an element for each index that an
+        // invocation's number gives, written before it is read.
+        unsafe {
+            checked(
+                text!(
+                    $scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", $operands, "norm.wgsl"
+                ),
+                one_each,
+                &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+            )
+        }
+    };
+}
+
 struct LayerNorm;
 
 impl Kernel for LayerNorm {
     const NAME: &'static str = "layer_norm";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "plain.wgsl", "norm.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = form!(f32, "plain.wgsl");
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
         let width = expect_positive("width", params.width)?;
         let x = call.inputs.get::<f32>(0)?;
         let (weight, bias) = (call.inputs.get::<f32>(1)?, call.inputs.get::<f32>(2)?);
-        let out = call.outputs.get::<f32>(3)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
         expect_len("weight", weight.len(), &[width])?;
         expect_len("bias", bias.len(), &[width])?;
@@ -92,11 +106,7 @@ impl Kernel for LayerNorm {
 
 impl HalfKernel for LayerNorm {
     const NAME: &'static str = "layer_norm_f16";
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "plain.wgsl", "norm.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = form!(f16, "plain.wgsl");
 }
 
 struct AddLayerNorm;
@@ -105,18 +115,14 @@ impl Kernel for AddLayerNorm {
     const NAME: &'static str = "add_layer_norm";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "added.wgsl", "norm.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = form!(f32, "added.wgsl");
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
         let width = expect_positive("width", params.width)?;
         let (x, residual) = (call.inputs.get::<f32>(0)?, call.inputs.get::<f32>(1)?);
         let (weight, bias) = (call.inputs.get::<f32>(2)?, call.inputs.get::<f32>(3)?);
-        let out = call.outputs.get::<f32>(4)?;
+        let out = call.outputs.get::<f32>(0)?;
         let n = call.extent[0] as usize;
         expect_len("x", x.len(), &[n, width])?;
         expect_len("residual", residual.len(), &[n, width])?;
@@ -137,11 +143,7 @@ impl Kernel for AddLayerNorm {
 
 impl HalfKernel for AddLayerNorm {
     const NAME: &'static str = "add_layer_norm_f16";
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "added.wgsl", "norm.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = form!(f16, "added.wgsl");
 }
 
 /// Normalises one row in place.

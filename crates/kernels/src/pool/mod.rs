@@ -104,22 +104,33 @@ fn pool_groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
     Groups::folded(extent[0].saturating_mul(width.div_ceil(64).max(1)))
 }
 
+macro_rules! pool {
+    ($scalar:ident) => {
+        // SAFETY: the module goes on only if the lengths are rows * width, sequences + 1 and sequences * width, only in
+        // sequences and columns that there are, and only if its own two offsets rise and are at most the number of
+        // rows; the rows that it uses lie between them.
+        unsafe {
+            checked(
+                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"),
+                pool_groups,
+                &[
+                    "the width is 0, must be at least 1",
+                    "the pooling is unknown, expected 0 to 2",
+                    "the lengths of the operands contradict the parameters",
+                    "the offsets do not rise from 0 to the number of rows",
+                ],
+            )
+        }
+    };
+}
+
 struct Pool;
 
 impl Kernel for Pool {
     const NAME: &'static str = "pool";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = PoolParams;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"),
-        pool_groups,
-        &[
-            "the width is 0, must be at least 1",
-            "the pooling is unknown, expected 0 to 2",
-            "the lengths of the operands contradict the parameters",
-            "the offsets do not rise from 0 to the number of rows",
-        ],
-    );
+    const WGSL: Wgsl = pool!(f32);
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: PoolParams, call: &mut HostCall<'_>) -> Outcome {
@@ -127,7 +138,7 @@ impl Kernel for Pool {
         let width = expect_positive("width", params.width)?;
         expect_extent("sequences", call, params.sequences.into())?;
         let (x, offsets) = (call.inputs.get::<f32>(0)?, call.inputs.get::<u32>(1)?);
-        let out = call.outputs.get::<f32>(2)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("x", x.len(), &[params.rows as usize, width])?;
         expect_len("out", out.len(), &[call.items.len(), width])?;
         check_offsets(offsets, params.sequences, params.rows as usize)?;
@@ -163,16 +174,22 @@ impl Kernel for Pool {
 impl HalfKernel for Pool {
     const NAME: &'static str = "pool_f16";
     const INTEGERS: &'static [usize] = &[1];
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"),
-        pool_groups,
-        &[
-            "the width is 0, must be at least 1",
-            "the pooling is unknown, expected 0 to 2",
-            "the lengths of the operands contradict the parameters",
-            "the offsets do not rise from 0 to the number of rows",
-        ],
-    );
+    const WGSL: Wgsl = pool!(f16);
+}
+
+macro_rules! normalize {
+    ($scalar:ident) => {
+        // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only
+        // in rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+        // element for each index that an invocation's number gives, written before it is read.
+        unsafe {
+            checked(
+                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"),
+                one_each,
+                &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+            )
+        }
+    };
 }
 
 struct Normalize;
@@ -181,17 +198,13 @@ impl Kernel for Normalize {
     const NAME: &'static str = "normalize";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = NormalizeParams;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = normalize!(f32);
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: NormalizeParams, call: &mut HostCall<'_>) -> Outcome {
         let width = expect_positive("width", params.width)?;
         let x = call.inputs.get::<f32>(0)?;
-        let out = call.outputs.get::<f32>(1)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
         expect_len("out", out.len(), &[call.items.len(), width])?;
         let x = &x[call.items.start as usize * width..];
@@ -207,9 +220,5 @@ impl Kernel for Normalize {
 
 impl HalfKernel for Normalize {
     const NAME: &'static str = "normalize_f16";
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = normalize!(f16);
 }

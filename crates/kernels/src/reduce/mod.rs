@@ -64,28 +64,39 @@ kernel! {
     REDUCE_F16, reduce_f16_on: Half<Reduce>
 }
 
+macro_rules! form {
+    ($scalar:ident) => {
+        // SAFETY: the module goes on only if x has as many rows of the width as the output has elements, and only in
+        // rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+        // element for each index that an invocation's number gives, written before it is read.
+        unsafe {
+            checked(
+                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"),
+                one_each,
+                &[
+                    "the width is 0, must be at least 1",
+                    "the reduction is unknown, expected 0 to 2",
+                    "the lengths of the operands contradict the parameters",
+                ],
+            )
+        }
+    };
+}
+
 struct Reduce;
 
 impl Kernel for Reduce {
     const NAME: &'static str = "reduce";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"),
-        one_each,
-        &[
-            "the width is 0, must be at least 1",
-            "the reduction is unknown, expected 0 to 2",
-            "the lengths of the operands contradict the parameters",
-        ],
-    );
+    const WGSL: Wgsl = form!(f32);
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
         let reduction = Reduction::try_from(params.reduction)?;
         let width = expect_positive("width", params.width)?;
         let x = call.inputs.get::<f32>(0)?;
-        let out = call.outputs.get::<f32>(1)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
         expect_len("out", out.len(), &[call.items.len()])?;
         let x = &x[call.items.start as usize * width..];
@@ -103,13 +114,5 @@ impl Kernel for Reduce {
 
 impl HalfKernel for Reduce {
     const NAME: &'static str = "reduce_f16";
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"),
-        one_each,
-        &[
-            "the width is 0, must be at least 1",
-            "the reduction is unknown, expected 0 to 2",
-            "the lengths of the operands contradict the parameters",
-        ],
-    );
+    const WGSL: Wgsl = form!(f16);
 }

@@ -35,23 +35,37 @@ kernel! {
     SOFTMAX_F16, softmax_f16_on: Half<Softmax>
 }
 
+macro_rules! form {
+    ($scalar:ident) => {
+        // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only
+        // in rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+        // element for each index that an invocation's number gives, written before it is read.
+        unsafe {
+            checked(
+                text!(
+                    $scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "../wgsl/math.wgsl",
+                    "softmax.wgsl"
+                ),
+                one_each,
+                &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+            )
+        }
+    };
+}
+
 struct Softmax;
 
 impl Kernel for Softmax {
     const NAME: &'static str = "softmax";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = checked(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "../wgsl/math.wgsl", "softmax.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = form!(f32);
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
         let width = expect_positive("width", params.width)?;
         let x = call.inputs.get::<f32>(0)?;
-        let out = call.outputs.get::<f32>(1)?;
+        let out = call.outputs.get::<f32>(0)?;
         expect_len("x", x.len(), &[call.extent[0] as usize, width])?;
         expect_len("out", out.len(), &[call.items.len(), width])?;
         let x = &x[call.items.start as usize * width..];
@@ -76,9 +90,5 @@ impl Kernel for Softmax {
 
 impl HalfKernel for Softmax {
     const NAME: &'static str = "softmax_f16";
-    const WGSL: Wgsl = checked(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "../wgsl/math.wgsl", "softmax.wgsl"),
-        one_each,
-        &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-    );
+    const WGSL: Wgsl = form!(f16);
 }

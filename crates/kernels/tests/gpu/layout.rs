@@ -13,7 +13,7 @@ pub(super) fn parse(source: &KernelSource) -> Module {
     let capabilities = naga::valid::Capabilities::IMMEDIATES | naga::valid::Capabilities::SHADER_FLOAT16;
     let mut frontend = naga::front::wgsl::Frontend::new();
     frontend.set_options(naga::front::wgsl::Options { parse_doc_comments: false, capabilities });
-    frontend.parse(&source.wgsl.as_ref().unwrap().source).unwrap()
+    frontend.parse(&source.wgsl.as_ref().unwrap().module().source).unwrap()
 }
 
 /// The offsets of a struct's members, of those of structs in it too, and its size.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
 mod layout;
+mod module;
 mod msl;
 mod rig;
 mod run;

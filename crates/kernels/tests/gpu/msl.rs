@@ -3,14 +3,14 @@
 use super::{ALL, layout};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use thalweg_hal::shader::Shader;
+use thalweg_hal::shader::{Msl, compile as shader};
 use thalweg_hal::{Access, KernelSource};
 
 /// Where the shim is that stands in for Metal's standard library.
 const SHIM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gpu/metal");
 
-fn translate(source: &KernelSource) -> String {
-    Shader::parse(source, "test").unwrap().msl().unwrap().0
+fn translate(source: &KernelSource) -> Msl {
+    shader(source, "test", |shader| shader.msl()).unwrap()
 }
 
 /// Without address spaces the two forms of this helper are the same function: the second is cut out.
@@ -55,11 +55,11 @@ fn metal_texts_compile() {
     }
     let folder = Folder::new();
     for source in ALL {
-        let errors = compile(&folder.0, &source.name, &without_second_exchange(&translate(source)));
+        let errors = compile(&folder.0, &source.name, &without_second_exchange(&translate(source).text));
         assert!(errors.is_empty(), "{}:\n{errors}", source.name);
     }
     // The check is worth something only if it finds what is wrong.
-    let right = without_second_exchange(&translate(ALL[0]));
+    let right = without_second_exchange(&translate(ALL[0]).text);
     for (from, to) in [("metal::dot(", "metal::dott("), ("as_type<uint>(", "as_type<bool>(")] {
         assert!(right.contains(from), "{from}");
         assert!(!compile(&folder.0, "wrong", &right.replace(from, to)).is_empty(), "{to} compiles");
@@ -69,7 +69,7 @@ fn metal_texts_compile() {
 #[test]
 fn metal_buffers_are_where_the_backend_puts_them() {
     for source in ALL {
-        let (text, module) = (translate(source), layout::parse(source));
+        let (Msl { text, lengths, .. }, module) = (translate(source), layout::parse(source));
         let signature = text.split("kernel void").nth(1).unwrap();
         let signature = &signature[..signature.find('{').unwrap()];
         // Each parameter's last word, and whether it is const, by the number of its buffer.
@@ -98,18 +98,17 @@ fn metal_buffers_are_where_the_backend_puts_them() {
                 Some((number, global.name.clone()?, read))
             })
             .collect();
-        // The lengths are in the order of the declarations, so that has to be that of the bindings. The words for a
-        // failure have none.
         bound.retain(|(number, ..)| *number < source.bindings.len());
-        assert!(bound.is_sorted(), "{}: the bindings are not declared in order", source.name);
+        bound.sort();
         bound.push((source.bindings.len(), "failure".to_owned(), false));
         assert_eq!(bound.len(), source.bindings.len() + 1, "{}", source.name);
         bound.push((bound.len(), "p".to_owned(), true));
         bound.push((bound.len(), "_buffer_sizes".to_owned(), true));
         assert_eq!(found, bound, "{}: {signature}", source.name);
 
-        // A length for each binding but the words for a failure, in the order of the bindings.
+        // A length for each binding but the words for a failure.
         let sizes = text.split("struct _mslBufferSizes {").nth(1).unwrap().split('}').next().unwrap();
         assert_eq!(sizes.matches("uint size").count(), source.bindings.len(), "{}", source.name);
+        assert!(lengths.iter().copied().eq(0..source.bindings.len() as u32), "{}: {lengths:?}", source.name);
     }
 }

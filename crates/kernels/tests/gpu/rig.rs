@@ -4,8 +4,8 @@ use bytemuck::Pod;
 use std::collections::HashMap;
 use std::sync::Arc;
 use thalweg_hal::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, Pipeline, Queue, Reported, Span, Submission,
-    Timeline, Wait,
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Reported, Span,
+    Submission,
 };
 use thalweg_kernels::testing::{run, run_in_place};
 
@@ -18,7 +18,6 @@ const FENCE_BYTE: u8 = 0xff;
 pub(super) struct Rig {
     device: Arc<dyn Device>,
     queue: Box<dyn Queue>,
-    timeline: Arc<dyn Timeline>,
     value: u64,
     pipelines: HashMap<String, Arc<dyn Pipeline>>,
 }
@@ -35,8 +34,8 @@ impl Rig {
     /// None, with a line on standard error, where there is no Vulkan device.
     pub(super) fn new() -> Option<Self> {
         let device: Arc<dyn Device> = thalweg_vulkan::testing::device()?;
-        let (queue, timeline) = (device.create_queue().unwrap(), device.create_timeline().unwrap());
-        Some(Self { device, queue, timeline, value: 0, pipelines: HashMap::new() })
+        let queue = device.create_queue().unwrap();
+        Some(Self { device, queue, value: 0, pipelines: HashMap::new() })
     }
 
     /// What the kernel leaves in its last binding.
@@ -71,11 +70,10 @@ impl Rig {
 
         let list = Arc::new(list);
         self.value += 1;
-        let signal = Wait { timeline: Arc::clone(&self.timeline), value: self.value };
         // SAFETY: one dispatch, whose bindings are memories of their own that nothing else uses; nothing to wait for.
-        unsafe { self.queue.submit(Submission { list: &list, waits: &[], signal: &signal })? };
-        assert!(self.timeline.wait(self.value, None)?);
-        for report in self.timeline.take_reports() {
+        unsafe { self.queue.submit(Submission { list: &list, waits: &[], value: self.value })? };
+        assert!(self.queue.timeline().wait(self.value, None)?);
+        for report in self.queue.timeline().take_reports() {
             if let Reported::Failed(error) = report.what {
                 return Err(error);
             }
@@ -95,7 +93,7 @@ impl Rig {
 
     fn bind(&self, list: &mut List, access: Access, bytes: &[u8]) {
         let fenced = [&[FENCE_BYTE; FENCE], bytes, &[FENCE_BYTE; FENCE]].concat();
-        let memory: Arc<dyn Memory> = self.device.allocate(fenced.len() as u64).unwrap();
+        let memory: Arc<dyn Memory> = self.device.allocate(MemoryKind::Device, fenced.len() as u64).unwrap();
         // SAFETY: nothing else has seen the memory.
         unsafe { self.device.write(&memory, 0, &fenced).unwrap() };
         let (at, offset, bytes) = (list.memories.len() as u32, FENCE as u64, bytes.len() as u64);

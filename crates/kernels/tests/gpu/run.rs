@@ -5,7 +5,7 @@ use super::rig::{Last, Rig};
 use bytemuck::Pod;
 use half::f16;
 use std::borrow::Cow;
-use thalweg_hal::{Groups, KernelSource};
+use thalweg_hal::{Groups, KernelSource, Wgsl};
 use thalweg_kernels::linear::Activation;
 use thalweg_kernels::pool::{NormalizeParams, PoolParams, Pooling};
 use thalweg_kernels::reduce::Reduction;
@@ -95,13 +95,15 @@ fn offsets(random: &mut Random, sequences: u32, longest: u32) -> (Vec<u32>, u32)
 
 /// A layer's form for few rows with two groups, between those that have one and four.
 fn with_two_groups(source: &KernelSource) -> KernelSource {
-    let mut wgsl = source.wgsl.clone().unwrap();
-    assert_eq!(*wgsl.overrides, [("GROUPS", 1.0)]);
-    wgsl.overrides = Cow::Borrowed(&[("GROUPS", 2.0)]);
-    wgsl.groups = Groups::By(|extent, params| {
+    let mut module = source.wgsl.as_ref().unwrap().module().clone();
+    assert_eq!(*module.overrides, [("GROUPS", 1.0)]);
+    module.overrides = Cow::Borrowed(&[("GROUPS", 2.0)]);
+    module.groups = Groups::By(|extent, params| {
         let params: linear::Params = bytemuck::pod_read_unaligned(params);
         Groups::folded(extent[0].div_ceil(16) * params.outputs.div_ceil(32))
     });
+    // SAFETY: the module checks its indices, and GROUPS * PARTS is 32 for 2 groups as well.
+    let wgsl = unsafe { Wgsl::unchecked(module) };
     KernelSource { name: format!("{} in pairs", source.name).into(), wgsl: Some(wgsl), ..source.clone() }
 }
 

@@ -1,7 +1,7 @@
 use super::ALL;
 use std::collections::BTreeSet;
-use thalweg_hal::KernelSource;
-use thalweg_hal::shader::Shader;
+use thalweg_hal::shader::{Msl, compile};
+use thalweg_hal::{Features, KernelSource};
 
 /// What every device has: invocations of a workgroup, and bytes of its memory.
 const INVOCATIONS: u32 = 256;
@@ -19,30 +19,24 @@ fn every_kernel_becomes_spirv_and_msl() {
 }
 
 fn translate(source: &KernelSource) -> thalweg_hal::Result<()> {
-    let shader = Shader::parse(source, "test")?;
-    assert_eq!(shader.spirv()?[0], 0x0723_0203, "{}", source.name);
-    let (text, entry) = shader.msl()?;
-    assert!(text.contains(&format!("kernel void {entry}")), "{}:\n{text}", source.name);
-    assert!(shader.fails(), "{}", source.name);
-    let f16 = source.name.contains("f16") || source.name.starts_with("cast");
-    assert_eq!(shader.uses_f16(), f16, "{}", source.name);
-    Ok(())
+    compile(source, "test", |shader| {
+        assert_eq!(shader.spirv()?[0], 0x0723_0203, "{}", source.name);
+        let Msl { text, entry, .. } = shader.msl()?;
+        assert!(text.contains(&format!("kernel void {entry}")), "{}:\n{text}", source.name);
+        assert!(shader.fails(), "{}", source.name);
+        let f16 = source.name.contains("f16") || source.name.starts_with("cast");
+        assert_eq!(shader.uses(), Features { f16, ..Features::NONE }, "{}", source.name);
+        Ok(())
+    })
 }
 
 #[test]
 fn every_kernel_keeps_to_what_all_devices_have() {
     for source in ALL {
-        let shader = Shader::parse(source, "test").unwrap();
-        let size = shader.workgroup_size();
+        let (size, bytes) =
+            compile(source, "test", |shader| Ok((shader.workgroup_size(), shader.workgroup_bytes()))).unwrap();
         assert!(size.iter().product::<u32>() <= INVOCATIONS, "{}: {size:?}", source.name);
-        let text = &source.wgsl.as_ref().unwrap().source;
-        let module = super::layout::parse(source);
-        let bytes: u32 = module
-            .global_variables
-            .iter()
-            .filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup)
-            .map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx()))
-            .sum();
+        let text = &source.wgsl.as_ref().unwrap().module().source;
         assert!(bytes <= WORKGROUP_BYTES, "{}: {bytes} bytes of workgroup memory", source.name);
         assert!(!text.contains("subgroup"), "{}", source.name);
     }

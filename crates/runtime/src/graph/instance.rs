@@ -53,6 +53,11 @@ impl Instance {
         self.span.memory()
     }
 
+    /// First byte and length of its memory if the caller, who holds the hazard, is to fill it before the first run.
+    pub(crate) fn to_be_filled(&self) -> Option<(u64, u64)> {
+        self.span.is_to_be_filled().then(|| (self.span.offset(), self.span.bytes()))
+    }
+
     /// Whether no run of it is outstanding. Never waits: one that somebody is just recording on is in use.
     pub(crate) fn is_idle(&self, core: &DeviceCore) -> bool {
         let uses = self.hazard.uses.try_lock();

@@ -1,23 +1,33 @@
 //! The way from a size to a block.
 
-use super::arena::{BLOCKS, Owner, PoolId};
+use super::arena::{BLOCKS, HOST, Owner};
 use super::class::Class;
 use super::heap::{Block, Purpose};
 use super::ladder::{Request, absurd, obtain};
-use super::pool::take_frozen;
 use super::storage::Storage;
 use crate::device::{DeviceCore, Lease};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::hazard::Write;
 use crate::patience::Patience;
+use crate::stream::recorder::Recorder;
 use std::sync::Arc;
+use thalweg_hal::{Access, Memory, MemoryKind};
 
-/// At least `bytes` bytes of the lease's stream. Their content is whatever was there.
-pub(crate) fn allocate(lease: &Arc<Lease>, bytes: u64, purpose: Purpose, patience: Patience) -> Result<Storage> {
+/// At least `bytes` bytes of the lease's stream. Their content is whatever was there: zeros, if nothing was. A raw span
+/// is filled by a command of the stream's open list, as the first use of its bytes, all at once; or, if it was taken
+/// for the host to write to, block by block, by the host to the end of the block or by a command.
+pub(crate) fn allocate(
+    lease: &Arc<Lease>,
+    kind: MemoryKind,
+    bytes: u64,
+    purpose: Purpose,
+    patience: Patience,
+) -> Result<Storage> {
     let core = &*lease.device.core;
-    let Some(class) = Class::of(bytes) else {
+    let Some(class) = Class::of(kind, bytes) else {
         return Err(absurd(core, bytes));
     };
-    let mut block = match hit(core, lease.index, class, purpose) {
+    let block = match hit(core, lease.index, class, purpose) {
         Some(block) => block,
         None => {
             let block = miss(core, lease.index, class, purpose, patience)?;
@@ -28,14 +38,49 @@ pub(crate) fn allocate(lease: &Arc<Lease>, bytes: u64, purpose: Purpose, patienc
     };
     core.profile.allocated(lease.index, block.class.bytes);
     #[cfg(test)]
+    let block = forgetting(core, block);
+    // From here on a drop returns the block.
+    let mut storage = Storage::pooled(Arc::clone(lease), block, bytes);
+    if purpose == Purpose::Commands
+        && let Some(block) = storage.block_mut().filter(|block| block.raw)
+    {
+        #[cfg(test)]
+        if core.sabotage.skips_zeros() {
+            return Ok(storage);
+        }
+        fill(core, lease.index, block)?;
+    }
+    Ok(storage)
+}
+
+/// Has the stream fill a raw block with zeros.
+#[cold]
+fn fill(core: &DeviceCore, stream: u32, block: &mut Block) -> Result<()> {
+    let mut recorder = core.stream(stream).recorder.lock();
+    if recorder.closed {
+        return Err(Error::Closed);
+    }
+    let zeros = zeros(core, &mut recorder, &block.span.memory, (block.offset, block.class.bytes));
+    block.hazard.uses.get_mut().stamp(Access::Write, zeros.by, &zeros.outcome);
+    block.raw = false;
+    Ok(())
+}
+
+/// Appends zeros to a list that is open.
+fn zeros(core: &DeviceCore, recorder: &mut Recorder, memory: &Arc<dyn Memory>, bytes: (u64, u64)) -> Write {
+    let span = core.profile.begin_operation();
+    let zeros = recorder.append_zeros(memory, bytes, core, span.state);
+    span.recorded("zeros", zeros.by);
+    zeros
+}
+
+/// Without its uses, if a test says so.
+#[cfg(test)]
+fn forgetting(core: &DeviceCore, mut block: Box<Block>) -> Box<Block> {
     if core.sabotage.forgets_freed_stamps() {
         *block.hazard.uses.get_mut() = Default::default();
     }
-    if block.hazard.uses.get_mut().before(thalweg_hal::Access::Write).next().is_none() {
-        // SAFETY: the block is ours alone, and every use of its bytes has settled.
-        unsafe { core.hal.discard(&block.span.memory, block.offset, block.class.bytes) };
-    }
-    Ok(Storage::pooled(Arc::clone(lease), block, bytes))
+    block
 }
 
 fn hit(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Option<Box<Block>> {
@@ -50,7 +95,11 @@ fn hit(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Option
 
 #[cold]
 fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose, patience: Patience) -> Result<Box<Block>> {
-    let request = Request { pool: BLOCKS, bytes: class.bytes * class.blocks_per_span(), least: class.bytes };
+    let pool = match class.kind {
+        MemoryKind::Device => BLOCKS,
+        MemoryKind::Host => HOST,
+    };
+    let request = Request { pool, bytes: class.bytes * class.blocks_per_span(), least: class.bytes };
     let owner = Owner::Stream { stream, block: class.bytes };
     let stream = core.stream(stream);
     obtain(core, request, patience, |want| {
@@ -60,17 +109,12 @@ fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose, patience
         own.or_else(|| {
             // From the arena to the stream under both locks, so that the bytes are in one of them at any time.
             let place = core.memory.arena.lock().take(want, owner)?;
-            recorder.heap.add_span(class, place)
+            // All of it at once. What the host writes first it fills itself, block by block.
+            let to_fill = place.raw && purpose == Purpose::Commands && !recorder.closed;
+            #[cfg(test)]
+            let to_fill = to_fill && !core.sabotage.skips_zeros();
+            let zeros = to_fill.then(|| zeros(core, &mut recorder, &place.memory, (place.offset, place.bytes)));
+            recorder.heap.add_span(class, place, zeros.as_ref())
         })
     })
-}
-
-/// Memory for bytes that will never change: no block, no uses.
-pub(crate) fn freeze(lease: &Arc<Lease>, pool: Option<PoolId>, bytes: &[u8], patience: Patience) -> Result<Storage> {
-    let core = &*lease.device.core;
-    let span = take_frozen(&lease.device, pool, bytes.len() as u64, patience)?;
-    let storage = Storage::frozen(Arc::clone(lease), span, bytes.len() as u64);
-    // SAFETY: the span was free, so every use of it has settled, and no command can name the storage yet.
-    unsafe { core.hal.write(storage.memory(), storage.offset(), bytes)? };
-    Ok(storage)
 }

@@ -11,12 +11,15 @@
 //! - A span is free only if every byte of it is settled, so nothing here carries a stamp. Stamps live with blocks.
 //! - Two free spans are never neighbours: they are merged when the second becomes free.
 //! - The one that fits best is taken, so that what is wholly free stays so.
+//! - Memory whose content is undefined is *raw* until it is first written. A span that is raw is filled with zeros by
+//!   its new owner, so what a second owner gets was written by the first.
 //! - What was dropped while lists may read it is in *limbo*: freed when the last value that each stream had recorded by
 //!   then has settled.
 //!
 //! All of it is plain data under one lock, a leaf, in [`Store`](super::store::Store). It calls no driver: whoever grows
 //! inserts the memory afterwards, and what goes back is returned, to be dropped with nothing locked.
 
+use super::ranges::Ranges;
 use super::stats::Usage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,8 +31,10 @@ pub(crate) type PoolId = u64;
 pub(crate) const BLOCKS: PoolId = 0;
 /// The pool of frozen storage that names none.
 pub(crate) const DEFAULT: PoolId = 1;
+/// The pool of what the host reads and writes.
+pub(crate) const HOST: PoolId = 2;
 /// The first number of a pool that somebody made.
-const FIRST: PoolId = 2;
+const FIRST: PoolId = 3;
 
 /// By stream, the last value that may use some bytes.
 pub(crate) type Values = Arc<[(u32, u64)]>;
@@ -61,6 +66,8 @@ pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// Whether some of it was never written since its memory was allocated.
+    pub(crate) raw: bool,
 }
 
 /// What is asked for.
@@ -90,6 +97,8 @@ pub(super) struct Segment {
     pub(super) pool: PoolId,
     /// By offset; without gaps.
     pub(super) spans: BTreeMap<u64, Span>,
+    /// What of the free spans was never written.
+    raw: Ranges,
     /// How often a span was taken.
     takes: u64,
     /// `takes` at the last [`Arena::decay`], if it was wholly free then.
@@ -114,6 +123,7 @@ pub(super) struct PoolState {
 struct Dropped {
     segment: u64,
     offset: u64,
+    raw: bool,
     /// Rises.
     number: u64,
     /// What has to settle first; not asked yet at first.
@@ -146,7 +156,7 @@ impl Arena {
             segments: BTreeMap::new(),
             next_segment: 0,
             free: BTreeSet::new(),
-            pools: BTreeMap::from([(BLOCKS, pool("blocks")), (DEFAULT, pool("default"))]),
+            pools: BTreeMap::from([(BLOCKS, pool("blocks")), (DEFAULT, pool("default")), (HOST, pool("host"))]),
             next_pool: FIRST,
             limbo: Vec::new(),
             next_dropped: 0,
@@ -197,12 +207,18 @@ impl Arena {
         self.take_segments(|segment| segment.pool == id)
     }
 
-    /// Enters memory that was grown.
-    pub(crate) fn insert(&mut self, pool: PoolId, memory: Arc<dyn Memory>, bytes: u64) {
+    /// Bytes of a pool's segments.
+    pub(super) fn bytes_of(&self, pool: PoolId) -> u64 {
+        self.segments.values().filter(|segment| segment.pool == pool).map(|segment| segment.bytes).sum()
+    }
+
+    /// Enters memory that was grown. `raw`: its content is undefined.
+    pub(crate) fn insert(&mut self, pool: PoolId, memory: Arc<dyn Memory>, bytes: u64, raw: bool) {
         let id = self.next_segment;
         self.next_segment += 1;
         let spans = BTreeMap::from([(0, Span { bytes, owner: Owner::Free })]);
-        self.segments.insert(id, Segment { memory, bytes, pool, spans, takes: 0, seen: None });
+        let raw = if raw { Ranges::of(0..bytes) } else { Ranges::default() };
+        self.segments.insert(id, Segment { memory, bytes, pool, spans, raw, takes: 0, seen: None });
         self.free.insert((pool, bytes, id, 0));
         self.usage.segments += bytes;
         self.usage.free += bytes;
@@ -212,7 +228,9 @@ impl Arena {
     pub(crate) fn take(&mut self, want: Want, owner: Owner) -> Option<Place> {
         let mut found = self.find(want.pool, want);
         if found.is_none() && want.anywhere {
-            found = self.pools.keys().filter(|pool| **pool != want.pool).find_map(|pool| self.find(*pool, want));
+            // Of the same kind of memory.
+            let others = |pool: &&PoolId| **pool != want.pool && (**pool == HOST) == (want.pool == HOST);
+            found = self.pools.keys().filter(others).find_map(|pool| self.find(*pool, want));
         }
         let entry @ (pool, free, id, offset) = found?;
         self.free.remove(&entry);
@@ -224,9 +242,9 @@ impl Arena {
             segment.spans.insert(offset + bytes, Span { bytes: free - bytes, owner: Owner::Free });
             self.free.insert((pool, free - bytes, id, offset + bytes));
         }
-        let memory = Arc::clone(&segment.memory);
+        let (memory, raw) = (Arc::clone(&segment.memory), segment.raw.take(offset..offset + bytes));
         self.usage.change(Owner::Free, owner, bytes);
-        Some(Place { memory, segment: id, offset, bytes })
+        Some(Place { memory, segment: id, offset, bytes, raw })
     }
 
     fn find(&self, pool: PoolId, want: Want) -> Option<(PoolId, u64, u64, u64)> {
@@ -238,12 +256,15 @@ impl Arena {
         self.free.range((pool, 0, 0, 0)..(pool + 1, 0, 0, 0)).next_back().copied()
     }
 
-    /// Makes a span free, every byte of which is settled.
-    pub(crate) fn give_back(&mut self, id: u64, offset: u64) {
+    /// Makes a span free, every byte of which is settled. `raw`: some of it was never written.
+    pub(crate) fn give_back(&mut self, id: u64, offset: u64, raw: bool) {
         let Some(segment) = self.segments.get_mut(&id) else { return };
         let Some(span) = segment.spans.remove(&offset) else { return };
         debug_assert_ne!(span.owner, Owner::Free, "given back twice");
         self.usage.change(span.owner, Owner::Free, span.bytes);
+        if raw {
+            segment.raw.add(offset..offset + span.bytes);
+        }
         let (mut start, mut bytes) = (offset, span.bytes);
         if let Some((before, free)) = segment.spans.range(..offset).next_back().filter(|(_, s)| s.owner == Owner::Free)
         {
@@ -262,15 +283,16 @@ impl Arena {
         self.free.insert((segment.pool, bytes, id, start));
     }
 
-    /// Puts a span into limbo. Says whether it is the first since somebody last asked for its end.
-    pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64) -> bool {
+    /// Puts a span into limbo. Says whether it is the first since somebody last asked for its end. `raw`: some of it
+    /// was never written.
+    pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64, raw: bool) -> bool {
         let span = self.segments.get_mut(&id).and_then(|segment| segment.spans.get_mut(&offset));
         let Some(span) = span else { return false };
         self.usage.change(span.owner, Owner::Limbo, span.bytes);
         span.owner = Owner::Limbo;
         let number = self.next_dropped;
         self.next_dropped += 1;
-        self.limbo.push(Dropped { segment: id, offset, number, until: None });
+        self.limbo.push(Dropped { segment: id, offset, raw, number, until: None });
         number == self.asked
     }
 
@@ -298,7 +320,7 @@ impl Arena {
         };
         let (left, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.limbo).into_iter().partition(done);
         self.limbo = kept;
-        left.iter().for_each(|dropped| self.give_back(dropped.segment, dropped.offset));
+        left.iter().for_each(|dropped| self.give_back(dropped.segment, dropped.offset, dropped.raw));
         let pools = &self.pools;
         let gone: BTreeSet<_> = pools.iter().filter(|(_, pool)| pool.dropped).map(|(id, _)| *id).collect();
         if gone.is_empty() { Vec::new() } else { self.take_segments(|segment| gone.contains(&segment.pool)) }

@@ -4,7 +4,7 @@ use crate::profile::hook::Hook;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::any::Any;
 use std::sync::Arc;
-use thalweg_hal::Memory;
+use thalweg_hal::{Memory, MemoryKind};
 
 /// Memory of the device that gives its share of the budget back when it is freed, which is when the last list that uses
 /// it has settled.
@@ -47,6 +47,9 @@ impl Memory for Budgeted {
     }
     fn bytes(&self) -> u64 {
         self.memory.bytes()
+    }
+    fn kind(&self) -> MemoryKind {
+        self.memory.kind()
     }
     /// The backend's own memory.
     fn as_any(&self) -> &dyn Any {

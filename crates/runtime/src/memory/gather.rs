@@ -1,6 +1,7 @@
 //! Taking back what nobody uses: from the streams and from limbo into the arena, and from the arena to the device.
 
 use crate::device::DeviceCore;
+use crate::patience::Patience;
 use crate::stream::core::StreamCore;
 use std::sync::Arc;
 
@@ -28,8 +29,8 @@ impl DeviceCore {
         // Each goes from the one to the other under both locks, so whoever asks everybody in turn, the arena last, finds it.
         let blocks = recorder.heap.trim(
             |stream| self.stream(stream).settled(),
-            |span| {
-                self.memory.arena.lock().give_back(span.segment, span.offset);
+            |span, raw| {
+                self.memory.arena.lock().give_back(span.segment, span.offset, raw);
                 spans += 1;
             },
         );
@@ -78,6 +79,8 @@ impl DeviceCore {
         for stream in self.streams() {
             let idle = stream.recorder.lock().heap.was_idle();
             if idle {
+                // What was recorded and forgotten keeps its memory otherwise. Whoever is submitting there does it too.
+                let _ = stream.flush(self, Patience::Never);
                 self.reclaim(stream);
             }
             owned += stream.recorder.lock().heap.owned;

@@ -3,11 +3,11 @@
 use super::arena::Place;
 use super::class::{CLASSES, Class};
 use super::store::StreamUse;
-use crate::hazard::{Hazard, Uses};
+use crate::hazard::{Hazard, Uses, Write};
 use crate::sync::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use thalweg_hal::Memory;
+use thalweg_hal::{Access, Memory};
 
 /// How many of the oldest free blocks are asked for one that is settled.
 const PROBES: usize = 4;
@@ -29,6 +29,9 @@ pub(crate) struct Block {
     /// In the memory.
     pub(crate) offset: u64,
     pub(crate) class: Class,
+    /// Whether its content is undefined: nothing was ever written to it, since its span was taken for the host to write
+    /// to. Nobody hands out such a block for commands without a fill as its first use.
+    pub(crate) raw: bool,
     pub(crate) hazard: Hazard,
 }
 
@@ -146,14 +149,16 @@ impl Heap {
         }
     }
 
-    /// Divides a new span into blocks and hands one of them out.
-    pub(crate) fn add_span(&mut self, class: Class, place: Place) -> Option<Box<Block>> {
-        let Place { memory, segment, offset, bytes } = place;
+    /// Divides a new span into blocks and hands one of them out. `zeros` is what fills it, if something does.
+    pub(crate) fn add_span(&mut self, class: Class, place: Place, zeros: Option<&Write>) -> Option<Box<Block>> {
+        let Place { memory, segment, offset, bytes, raw } = place;
         let span = Arc::new(Span { memory, segment, offset, blocks: bytes / class.bytes });
         self.owned += bytes;
         let block = |index| {
-            let (span, hazard) = (Arc::clone(&span), Hazard::new(Uses::default()));
-            Box::new(Block { span, offset: offset + index * class.bytes, class, hazard })
+            let mut uses = Uses::default();
+            zeros.into_iter().for_each(|zeros| uses.stamp(Access::Write, zeros.by, &zeros.outcome));
+            let (span, hazard, raw) = (Arc::clone(&span), Hazard::new(uses), raw && zeros.is_none());
+            Box::new(Block { span, offset: offset + index * class.bytes, class, raw, hazard })
         };
         let mut blocks = (0..span.blocks).map(block);
         let first = blocks.next()?;
@@ -162,19 +167,27 @@ impl Heap {
         Some(first)
     }
 
-    /// Takes out every span whose blocks are all free and settled, and shows each to `complete` once. The caller drops the
-    /// blocks with no lock held.
+    /// Takes out every span whose blocks are all free and settled, and shows each to `complete` once, with whether any
+    /// of it is raw. The caller drops the blocks with no lock held.
     #[allow(clippy::vec_box)] // see `Returns`
-    pub(crate) fn trim(&mut self, settled: impl Fn(u32) -> u64, mut complete: impl FnMut(&Span)) -> Vec<Box<Block>> {
+    pub(crate) fn trim(
+        &mut self,
+        settled: impl Fn(u32) -> u64,
+        mut complete: impl FnMut(&Span, bool),
+    ) -> Vec<Box<Block>> {
         let mut trimmed = Vec::new();
         for free in self.free.iter_mut().filter(|free| !free.is_empty()) {
-            let mut idle = HashMap::<_, u64>::new();
+            // By span: how many blocks, and whether any is raw.
+            let mut idle = HashMap::<_, (u64, bool)>::new();
             for block in free.iter_mut() {
                 if block.hazard.uses.get_mut().clear_if_settled(&settled) {
-                    *idle.entry(Arc::as_ptr(&block.span)).or_default() += 1;
+                    let (count, raw) = idle.entry(Arc::as_ptr(&block.span)).or_default();
+                    *count += 1;
+                    *raw |= block.raw;
                 }
             }
-            let whole = |block: &Block| idle.get(&Arc::as_ptr(&block.span)) == Some(&block.span.blocks);
+            let known = |block: &Block| idle.get(&Arc::as_ptr(&block.span)).copied().unwrap_or_default();
+            let whole = |block: &Block| known(block).0 == block.span.blocks;
             if !free.iter().any(|block| whole(block)) {
                 continue;
             }
@@ -182,7 +195,7 @@ impl Heap {
             *free = kept.into();
             for block in out.iter().filter(|block| block.offset == block.span.offset) {
                 self.owned -= block.span.blocks * block.class.bytes;
-                complete(&block.span);
+                complete(&block.span, known(block).1);
             }
             trimmed.extend(out);
         }

@@ -13,7 +13,7 @@
 //!    say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on its way
 //!    back to the device.
 
-use super::arena::{PoolId, Want};
+use super::arena::{HOST, PoolId, Want};
 use super::budget::Share;
 use super::store::Store;
 use crate::device::DeviceCore;
@@ -23,7 +23,7 @@ use crate::stream::core::StreamCore;
 use crate::stream::recorder::Point;
 use crate::sync::yield_now;
 use std::time::{Duration, Instant};
-use thalweg_hal::Wait;
+use thalweg_hal::{MemoryKind, TimelinePoint};
 
 /// Segments grow by this part of what is reserved,
 const GROWTH: u64 = 8;
@@ -177,17 +177,32 @@ fn grow(
 ) -> Result<bool> {
     let Store { budget, arena, .. } = &core.memory;
     let Request { pool, bytes, least } = request;
+    let kind = if pool == HOST { MemoryKind::Host } else { MemoryKind::Device };
+    // What it may have by its own limit. Only whoever has the turn adds to a pool.
+    let room = match kind {
+        MemoryKind::Device => u64::MAX,
+        MemoryKind::Host => core.memory.staging_limit.saturating_sub(arena.lock().bytes_of(HOST)),
+    };
+    let ahead = match kind {
+        MemoryKind::Device => segment_bytes(budget.reserved(), budget.limits(), bytes),
+        MemoryKind::Host => LEAST_GROWTH.max(bytes).min(room),
+    };
     let mut last = None;
-    for bytes in [segment_bytes(budget.reserved(), budget.limits(), bytes), bytes, least] {
+    for bytes in [ahead, bytes, least] {
+        if bytes > room || bytes < least {
+            continue;
+        }
         if last.replace(bytes) == Some(bytes) {
             continue;
         }
         let Some(share) = Share::reserve(&core.memory.budget, bytes) else { continue };
         let span = core.profile.begin();
-        match core.hal.allocate(bytes) {
+        match core.hal.allocate(kind, bytes) {
             Ok(memory) => {
                 span.grown(bytes, budget.reserved());
-                arena.lock().insert(pool, share.spend(memory), bytes);
+                // Whatever is in what the host uses is written before it is read.
+                let raw = kind == MemoryKind::Device && !core.hal.info().zeroed;
+                arena.lock().insert(pool, share.spend(memory), bytes, raw);
                 return Ok(true);
             }
             Err(error) if error.is_retryable() => {
@@ -221,7 +236,7 @@ fn wait_for_any(core: &DeviceCore, goal: &[Point], patience: Patience) -> Result
         }
         // One that has completed waits for another, which it reads from.
         let next = stream.retiring.next().filter(|next| stream.timeline.completed() < *next);
-        waits.extend(next.map(|value| Wait { timeline: stream.timeline.clone(), value }));
+        waits.extend(next.map(|value| TimelinePoint { timeline: stream.timeline.clone(), value }));
     }
     let left = patience.left();
     if left == Some(Duration::ZERO) {
@@ -232,7 +247,7 @@ fn wait_for_any(core: &DeviceCore, goal: &[Point], patience: Patience) -> Result
         return Ok(());
     }
     let timeout = left.map_or(TICK, |left| left.min(TICK));
-    core.hal.wait_any(&waits, Some(timeout)).map_err(|error| {
+    core.hal.wait_any(&waits, None, Some(timeout)).map_err(|error| {
         core.lose(error.clone());
         error.into()
     })

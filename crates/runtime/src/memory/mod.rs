@@ -27,12 +27,14 @@ pub(crate) mod heap;
 mod ladder;
 mod mutable;
 mod pool;
+mod ranges;
 mod snapshot;
 mod stats;
 mod storage;
 pub(crate) mod store;
+mod transfer;
 
-pub(crate) use allocate::{allocate, freeze};
+pub(crate) use allocate::allocate;
 pub use mutable::MutableStorage;
 pub use pool::Pool;
 pub(crate) use pool::PoolSpan;

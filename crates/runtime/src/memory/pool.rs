@@ -2,11 +2,12 @@
 
 use super::arena::{DEFAULT, Owner, Place, PoolId, rounded};
 use super::ladder::{Request, absurd, obtain};
-use crate::device::{Device, DeviceCore};
+use crate::device::Device;
 use crate::error::Result;
 use crate::life;
 use crate::patience::Patience;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use thalweg_hal::Memory;
 
 /// Memory of a device for what lives long together: a model's weights, say. It has driver allocations of its own, within the
@@ -51,8 +52,8 @@ impl Pool {
         self.inner.id
     }
 
-    /// At least `bytes` bytes of the pool, which no stream hands out. What is in them is not defined. They are aligned to 256
-    /// bytes, and every use of them has settled.
+    /// At least `bytes` bytes of the pool, which no stream hands out. What is in them is not defined, or it is raw.
+    /// They are aligned to 256 bytes, and every use of them has settled.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the device says.
@@ -82,14 +83,8 @@ fn take(device: &Device, pool: PoolId, bytes: u64, owner: Owner, patience: Patie
     let bytes = rounded(bytes).ok_or_else(|| absurd(core, bytes))?;
     let request = Request { pool, bytes, least: bytes };
     let place = obtain(core, request, patience, |want| core.memory.arena.lock().take(want, owner))?;
-    discard(core, &place);
-    Ok(PoolSpan { device: device.clone(), place })
-}
-
-/// What is new to its owner has no content.
-fn discard(core: &DeviceCore, place: &Place) {
-    // SAFETY: the span is ours alone, and every use of its bytes has settled: it was free.
-    unsafe { core.hal.discard(&place.memory, place.offset, place.bytes) };
+    let raw = AtomicBool::new(place.raw);
+    Ok(PoolSpan { device: device.clone(), place, raw })
 }
 
 /// Some bytes of a pool. When it is dropped they are not used again before everything has settled that was recorded by
@@ -98,9 +93,17 @@ fn discard(core: &DeviceCore, place: &Place) {
 pub(crate) struct PoolSpan {
     device: Device,
     place: Place,
+    /// Nothing was ever written to it. Written by the first who fills it.
+    raw: AtomicBool,
 }
 
 impl PoolSpan {
+    /// Whether the caller is the one who has to fill it, as the first use of its bytes. Says so once.
+    pub(crate) fn is_to_be_filled(&self) -> bool {
+        // Relaxed: what fills and what uses it are ordered by its owner.
+        self.raw.swap(false, Ordering::Relaxed)
+    }
+
     /// What the bytes are of.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         &self.place.memory
@@ -112,7 +115,6 @@ impl PoolSpan {
     }
 
     /// How many they are, as they are rounded.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.place.bytes
     }
@@ -126,7 +128,8 @@ impl Drop for PoolSpan {
             return;
         }
         let core = &*self.device.core;
-        let first = core.memory.arena.lock().put_in_limbo(self.place.segment, self.place.offset);
+        let raw = *self.raw.get_mut();
+        let first = core.memory.arena.lock().put_in_limbo(self.place.segment, self.place.offset, raw);
         if first {
             // The reaper empties it, for memory to go back to the device without anybody being short of it.
             core.doorbell.submitted();

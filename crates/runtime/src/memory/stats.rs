@@ -54,6 +54,8 @@ pub struct MemoryStats {
     pub peak_live: u64,
     /// In blocks that are free, kept by the streams that had them.
     pub cached: u64,
+    /// Of all that, memory that the host reads and writes: what data is copied through.
+    pub staging: u64,
     /// In frozen tensors.
     pub frozen: u64,
     /// In graphs.

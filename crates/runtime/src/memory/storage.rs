@@ -1,7 +1,8 @@
 //! The handle to some bytes of a device.
 
-use super::heap::{Block, Purpose};
+use super::heap::Block;
 use super::pool::{Pool, PoolSpan};
+use super::transfer::{self, Download};
 use crate::device::{Device, Lease};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -9,10 +10,11 @@ use crate::graph::Capture;
 use crate::hazard::{Hazard, Uses, Write};
 use crate::life;
 use crate::patience::Patience;
+use crate::pending::Pending;
 use crate::stream::Stream;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use thalweg_hal::{Access, Memory};
+use thalweg_hal::{Access, Memory, MemoryKind};
 
 /// The most bytes of a captured storage, which no allocation is asked for yet: so many of them add up without overflow.
 const MOST_CAPTURED: u64 = 1 << 48;
@@ -66,12 +68,16 @@ impl Storage {
 
     /// A new buffer of a capture.
     pub(crate) fn captured_in(lease: &Arc<Lease>, capture: &Arc<Capture>, bytes: u64, input: bool) -> Result<Self> {
-        // Whole words, as devices fill them.
-        let bytes = bytes.checked_next_multiple_of(4).filter(|bytes| *bytes <= MOST_CAPTURED);
-        let too_large = Error::Malformed { operation: "allocate".into(), what: "more bytes than any device has" };
-        let bytes = bytes.ok_or(too_large)?;
+        if bytes > MOST_CAPTURED {
+            return Err(Error::Malformed { operation: "allocate".into(), what: "more bytes than any device has" });
+        }
         let buffer = capture.buffer(bytes, input)?;
         Ok(Self { lease: Arc::clone(lease), kind: Kind::Captured { capture: Arc::clone(capture), buffer }, bytes })
+    }
+
+    /// The right to the stream that it came from.
+    pub(super) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
     }
 
     /// What keeps the bytes of frozen storage as they are.
@@ -95,31 +101,32 @@ impl Storage {
         Self::captured_in(&self.lease, capture, self.bytes, false)
     }
 
-    /// Bytes holding `data`, to be read or written. Copies; waits for nothing unless memory is short. In the capture of a graph
-    /// they are a constant of it.
+    /// Bytes holding `data`, to be read or written. Copies: the caller's slice is free when it returns. Where the host
+    /// does not see the device's memory, the data goes through staging, in pieces, with a copy for each on the current
+    /// stream; it waits for the device only if memory, or staging
+    /// ([`Config::staging_limit`](crate::Config::staging_limit)), is short. In the capture of a graph they are a
+    /// constant of it, made as [`frozen_from_bytes`](Self::frozen_from_bytes) does.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
         let stream = Stream::current(device)?;
         if stream.capture().is_some() {
-            return super::freeze(&stream.lease, None, data, stream.patience());
+            return transfer::freeze(&stream.lease, None, data, stream.patience());
         }
-        let storage = stream.allocate_for(data.len() as u64, Purpose::HostWrite)?;
-        if !data.is_empty() {
-            // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
-            unsafe { device.core.hal.write(storage.memory(), storage.offset(), data)? };
-        }
-        Ok(storage)
+        device.check()?;
+        transfer::upload(&stream.lease, data, stream.patience())
     }
 
-    /// Bytes holding `data`, never to change: weights. Any number of streams read them without keeping track.
+    /// Bytes holding `data`, never to change: weights. Any number of streams read them without keeping track. Where the
+    /// host does not see the device's memory, it waits until the device has copied them (once, whatever their length,
+    /// unless staging is short).
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], or what the device says.
+    /// [`Error::OutOfMemory`], or what the device says; [`Error::Busy`] where it would have to wait and may not.
     pub fn frozen_from_bytes(device: &Device, data: &[u8]) -> Result<Self> {
         let stream = Stream::current(device)?;
-        super::freeze(&stream.lease, None, data, stream.patience())
+        transfer::freeze(&stream.lease, None, data, stream.patience())
     }
 
     /// As [`frozen_from_bytes`](Self::frozen_from_bytes), in memory of a pool, on its device.
@@ -128,7 +135,7 @@ impl Storage {
     /// As for [`frozen_from_bytes`](Self::frozen_from_bytes).
     pub fn frozen_in(pool: &Pool, data: &[u8]) -> Result<Self> {
         let stream = Stream::current(pool.device())?;
-        super::freeze(&stream.lease, Some(pool.id()), data, stream.patience())
+        transfer::freeze(&stream.lease, Some(pool.id()), data, stream.patience())
     }
 
     /// The length in bytes.
@@ -146,8 +153,12 @@ impl Storage {
         matches!(self.kind, Kind::Frozen(_))
     }
 
-    /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes that
-    /// nothing has written are whatever their memory held before.
+    /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes
+    /// that nothing has written are whatever their memory held before. Where the host does not see the device's memory,
+    /// or more than a little over a bus, it is a [`download`](Self::download), or several in turn where staging is
+    /// short.
+    ///
+    /// After the device was closed, only what the host sees can be read; elsewhere, what was downloaded before.
     ///
     /// # Errors
     /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage.
@@ -155,33 +166,82 @@ impl Storage {
         self.check_readable(offset, into.len())?;
         life::check_fork()?;
         let core = &*self.lease.device.core;
-        for write in self.writes() {
-            core.wait(write.by.stream, write.by.value, Patience::Forever)?;
-            write.result()?;
+        if transfer::is_seen(core, self.kind(), into.len()) {
+            return transfer::read_seen(self, offset, into, Patience::Forever);
         }
-        // SAFETY: the last write has settled, and was ordered after every earlier one. A new one needs `&mut self`.
-        unsafe { core.hal.read(self.memory(), self.offset() + offset, into)? };
+        let stream = Stream::current(&self.lease.device)?;
+        let mut at = offset;
+        for part in into.chunks_mut(core.memory.most_staged()) {
+            let download = Download::record(&stream.lease, self, at..at + part.len() as u64, Patience::Forever)?;
+            download.wait(Patience::Forever)?;
+            download.copy_to(part)?;
+            at += part.len() as u64;
+        }
         Ok(())
     }
 
-    /// As [`read`](Self::read), for async tasks: gives the bytes when they are there. Keeps no thread waiting for the work; only
-    /// if another thread is recording on these bytes at that moment, for as long as that takes.
+    /// As [`read`](Self::read), for async tasks: gives the bytes when they are there. Keeps no thread waiting for the
+    /// device; only if another thread is recording on these bytes at that moment, for as long as that takes.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
     pub async fn read_async(&self, offset: u64, bytes: usize) -> Result<Vec<u8>> {
         self.check_readable(offset, bytes)?;
-        life::check_fork()?; // before the lock in `writes`
-        for write in self.writes() {
-            Event::new(Arc::clone(&self.lease), write.by.stream, write.by.value).finished().await?;
-            write.result()?;
-        }
-        let mut into = vec![0; bytes];
-        life::check_fork()?;
+        life::check_fork()?; // before any lock
         let core = &*self.lease.device.core;
-        // SAFETY: as in `read`.
-        unsafe { core.hal.read(self.memory(), self.offset() + offset, &mut into)? };
+        let mut into = vec![0; bytes];
+        if transfer::is_seen(core, self.kind(), bytes) {
+            for write in self.writes() {
+                Event::new(Arc::clone(&self.lease), write.by.stream, write.by.value).finished().await?;
+            }
+            life::check_fork()?;
+            transfer::read_seen(self, offset, &mut into, Patience::Forever)?;
+            return Ok(into);
+        }
+        let mut at = offset;
+        for part in into.chunks_mut(core.memory.most_staged()) {
+            let download = loop {
+                // The task may be on another thread by now.
+                let stream = Stream::current(&self.lease.device)?;
+                match Download::record(&stream.lease, self, at..at + part.len() as u64, Patience::Never) {
+                    // Staging is short, or somebody has the bytes.
+                    Err(Error::Busy) => {}
+                    result => break result?,
+                }
+                drop(stream);
+                self.lease.device.finished().await?;
+            };
+            for event in download.events() {
+                event.finished().await?;
+            }
+            life::check_fork()?;
+            download.copy_to(part)?;
+            at += part.len() as u64;
+        }
         Ok(into)
+    }
+
+    /// Has `bytes` bytes from `offset` copied to the host: by a command, behind the work that writes them, in its list
+    /// where that is still open. Recorded like any operation: it returns at once. What it gives keeps neither these
+    /// bytes nor the caller, so they may be written again, or dropped. All of it goes through staging at once: no more
+    /// than [`Config::staging_limit`](crate::Config::staging_limit) can be under way.
+    ///
+    /// # Errors
+    /// As for any operation; [`Error::Malformed`] if the range is not inside the storage; [`Error::OutOfMemory`] if
+    /// staging has no room. That the work failed is told by what it gives.
+    pub fn download(&self, offset: u64, bytes: usize) -> Result<Pending<Vec<u8>>> {
+        self.check_readable(offset, bytes)?;
+        life::check_fork()?;
+        let stream = Stream::current(&self.lease.device)?;
+        if stream.capture().is_some() {
+            return Err(stream.refuse("a download"));
+        }
+        let download = Download::record(&stream.lease, self, offset..offset + bytes as u64, stream.patience())?;
+        Ok(Pending::new(download.events(), move || {
+            let mut into = vec![0; bytes];
+            download.copy_to(&mut into)?;
+            Ok(into)
+        }))
     }
 
     fn check_readable(&self, offset: u64, bytes: usize) -> Result<()> {
@@ -196,7 +256,7 @@ impl Storage {
     }
 
     /// The last writes of the bytes.
-    fn writes(&self) -> SmallVec<[Write; 1]> {
+    pub(super) fn writes(&self) -> SmallVec<[Write; 1]> {
         self.hazard().map_or_else(SmallVec::new, |hazard| hazard.uses.lock().writes.clone())
     }
 
@@ -207,13 +267,23 @@ impl Storage {
 
     /// As [`hazard`](Self::hazard), for whoever has the bytes to themselves.
     pub(super) fn hazard_mut(&mut self) -> Option<&mut Hazard> {
+        self.block_mut().map(|block| &mut block.hazard)
+    }
+
+    /// What its memory is for.
+    fn kind(&self) -> MemoryKind {
+        self.block().map_or(MemoryKind::Device, |block| block.class.kind)
+    }
+
+    /// The block, if pooled.
+    pub(super) fn block_mut(&mut self) -> Option<&mut Block> {
         match &mut self.kind {
-            Kind::Pooled(block) => block.as_deref_mut().map(|block| &mut block.hazard),
+            Kind::Pooled(block) => block.as_deref_mut(),
             Kind::Frozen(_) | Kind::Captured { .. } => None,
         }
     }
 
-    /// The block, if pooled.
+    /// The same to look at.
     fn block(&self) -> Option<&Block> {
         match &self.kind {
             Kind::Pooled(block) => block.as_deref(),

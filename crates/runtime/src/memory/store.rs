@@ -7,7 +7,7 @@
 //! | `growth` | whoever grows, from the reservation to the entry in the arena | its turn |
 //! | `waits`, `reclaimed`, `decayed` | whoever does it | nothing: figures |
 
-use super::arena::Arena;
+use super::arena::{Arena, HOST};
 use super::budget::{Budget, Limits};
 use super::stats::MemoryStats;
 use crate::config::Config;
@@ -17,6 +17,13 @@ use crate::stream::turn::Turn;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use thalweg_hal::BINDING_ALIGNMENT;
+
+/// As much memory for the host as transfers take, if nothing else is said: what the device copies while the host fills
+/// more.
+const STAGING: u64 = 64 << 20;
+/// The least: two pieces.
+const LEAST_STAGING: u64 = 512 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub(crate) struct Store {
     pub(crate) arena: Mutex<Arena>,
     /// One growth at a time: whoever waited for it looks again first.
     pub(super) growth: Turn<()>,
+    /// The most bytes of memory that the host reads and writes, of the budget's.
+    pub(super) staging_limit: u64,
     waits: AtomicU64,
     reclaimed: AtomicU64,
     decayed: AtomicU64,
@@ -37,10 +46,12 @@ impl Store {
         let soft = config.memory_soft_limit.unwrap_or(hard / 4 * 3).min(hard);
         let allocations = config.max_allocations.unwrap_or(u64::MAX).min(device.max_allocations);
         let zero = || AtomicU64::new(0);
+        let staging = config.staging_limit.unwrap_or((hard / 16).min(STAGING));
         Self {
             budget: Arc::new(Budget::new(Limits { hard, soft, allocations }, Arc::clone(profile))),
             arena: Mutex::new(Arena::new()),
             growth: Turn::new(()),
+            staging_limit: staging.clamp(LEAST_STAGING.min(hard), hard) / BINDING_ALIGNMENT * BINDING_ALIGNMENT,
             waits: zero(),
             reclaimed: zero(),
             decayed: zero(),
@@ -75,6 +86,7 @@ impl Store {
             soft_limit: limits.soft,
             reserved,
             peak_reserved: self.budget.peak(),
+            staging: arena.bytes_of(HOST),
             frozen: usage.frozen,
             graphs: usage.graphs,
             limbo: usage.limbo,

@@ -10,12 +10,13 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
-use thalweg_hal::{Command, List};
+use thalweg_hal::{Command, List, Timestamps};
 
 const FULL: u64 = 1;
 const SERIALIZED: u64 = 2;
-const TIMESTAMPS: u64 = 4;
-const FLAGS: u32 = 3;
+const LIST_TIMES: u64 = 4;
+const COMMAND_TIMES: u64 = 8;
+const FLAGS: u32 = 4;
 
 /// Whether a device is profiled, and how: 0, or the session's number and flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +26,15 @@ impl State {
     /// Nobody profiles.
     pub(crate) const OFF: Self = Self(0);
 
-    fn of(session: &Session, timestamps: bool) -> Self {
+    fn of(session: &Session, timestamps: Timestamps) -> Self {
         let flag = |set: bool, flag: u64| if set { flag } else { 0 };
         let full = session.options.detail == Detail::Full;
-        let flags =
-            flag(full, FULL) | flag(session.options.serialize_kernels, SERIALIZED) | flag(timestamps, TIMESTAMPS);
+        let times = match timestamps {
+            Timestamps::None => 0,
+            Timestamps::ByList => LIST_TIMES,
+            Timestamps::ByCommand => LIST_TIMES | COMMAND_TIMES,
+        };
+        let flags = flag(full, FULL) | flag(session.options.serialize_kernels, SERIALIZED) | times;
         Self(session.id << FLAGS | flags)
     }
 
@@ -46,9 +51,14 @@ impl State {
         self.0 & SERIALIZED != 0
     }
 
-    /// The device tells the time.
-    pub(crate) fn has_timestamps(self) -> bool {
-        self.0 & TIMESTAMPS != 0
+    /// The device takes the time where a list begins and ends.
+    pub(crate) fn has_list_times(self) -> bool {
+        self.0 & LIST_TIMES != 0
+    }
+
+    /// The device takes the time at any command.
+    pub(crate) fn has_command_times(self) -> bool {
+        self.0 & COMMAND_TIMES != 0
     }
 
     /// The number of the session.
@@ -82,7 +92,7 @@ impl Hook {
         free
     }
 
-    pub(super) fn open(&self, session: &Session, timestamps: bool) {
+    pub(super) fn open(&self, session: &Session, timestamps: Timestamps) {
         self.state.store(State::of(session, timestamps).0, Ordering::Relaxed);
     }
 

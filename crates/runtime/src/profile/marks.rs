@@ -5,9 +5,10 @@
 //!  (I6)     the start      hazards            before                        after      the end
 //! ```
 //!
-//! `*` only where kernels are serialized. What the profiler adds orders nothing less than before, and the recorder's index of the
-//! last barrier stays right, so hazards see at most barriers that they need not add. Nothing of it counts as a command: not for
-//! the length at which a list is handed over, and not for failures.
+//! `*` only where kernels are serialized. A device that takes the time by list has the first and the last of them. What
+//! the profiler adds orders nothing less than before, and the recorder's index of the last barrier stays right, so
+//! hazards see at most barriers that they need not add. Nothing of it counts as a command: not for the length at which
+//! a list is handed over, and not for failures.
 
 use super::hook::State;
 use std::time::Duration;
@@ -51,7 +52,7 @@ impl Marks {
 
     /// The first operation of a list is about to be recorded. Gives the index of a barrier, if it adds one.
     pub(crate) fn start(&mut self, state: State, commands: &mut Vec<Command>) -> Option<u32> {
-        if !state.has_timestamps() || commands.len() > 1 {
+        if !state.has_list_times() || commands.len() > 1 {
             return None;
         }
         self.session = state.session();
@@ -62,7 +63,7 @@ impl Marks {
     /// An operation is about to be recorded, its barrier is there already. Gives the timestamp before it, and the index of a
     /// barrier, if it adds one.
     pub(crate) fn before(&mut self, state: State, commands: &mut Vec<Command>) -> Option<(u32, Option<u32>)> {
-        if !state.is_full() || !state.has_timestamps() {
+        if !state.is_full() || !state.has_command_times() {
             return None;
         }
         if self.session == 0 {

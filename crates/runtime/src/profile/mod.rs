@@ -20,6 +20,9 @@
 //! timestamps, somewhat shorter. [`ProfileOptions::serialize_kernels`] gives exact times of each kernel by itself, for a slower
 //! program.
 //!
+//! A device that takes the time only where lists begin and end has no slices of kernels. Of its lists, the beginning is
+//! when it turned to the list, which may be before earlier lists have ended.
+//!
 //! The device's clock is not the host's: the two are compared at the start and at the stop, and the trace says how well
 //! ([`Profile::clock_uncertainty`]). Slices of the device are off by as much against those of threads, not against each other.
 
@@ -46,6 +49,7 @@ use clock::Clock;
 use session::{MemorySample, Session};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
+use thalweg_hal::Timestamps;
 
 /// How much a [`Profiler`] takes note of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub enum Detail {
     /// Lists with their device time, submits, waits, compiles, driver allocations, and ranges: for programs that are measured.
     #[default]
     Coarse,
-    /// Every operation, kernel, allocation and free as well.
+    /// Every operation, kernel (where the device takes the time of commands), allocation and free as well.
     Full,
 }
 
@@ -153,7 +157,7 @@ impl Profiler {
         let mut profiler = Self { device: device.clone(), session, clock: Clock::default(), before };
         let session = &profiler.session;
         let timestamps = device.info().timestamps;
-        if timestamps {
+        if timestamps != Timestamps::None {
             profiler.clock.readings[0] = Some(clock::read(device, |at| session.time(at))?);
         }
         start_drainer(core, session)?;

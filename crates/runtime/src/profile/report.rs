@@ -9,16 +9,17 @@ use crate::device::Device;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_hal::Timestamps;
 
 /// What happened between [`Profiler::start`](super::Profiler::start) and [`Profiler::stop`](super::Profiler::stop).
 #[derive(Debug)]
 pub struct Profile {
     pub(super) device: String,
-    /// Whether the device has a clock.
-    pub(super) timestamps: bool,
+    /// Where the device takes the time.
+    pub(super) timestamps: Timestamps,
     pub(super) options: ProfileOptions,
     /// With their threads; in order for each thread.
-    pub(super) events: Vec<(u32, Event)>,
+    pub(crate) events: Vec<(u32, Event)>,
     pub(super) samples: Vec<MemorySample>,
     pub(super) threads: Vec<String>,
     pub(super) names: Vec<Arc<str>>,

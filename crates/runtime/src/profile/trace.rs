@@ -9,6 +9,7 @@ use super::tracks::{self, Slice};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufWriter, Write};
+use thalweg_hal::Timestamps;
 
 const THREADS: u32 = 1;
 const DEVICE: u32 = 2;
@@ -136,11 +137,16 @@ fn about(profile: &Profile) -> About<'_> {
         detail: if profile.detail() == Detail::Full { "full" } else { "coarse" },
         serialized_kernels: profile.options.serialize_kernels,
         device_times: match (profile.timestamps, profile.clock_uncertainty()) {
-            (false, _) => {
+            (Timestamps::None, _) => {
                 "none: the device has no clock; lists last from their submit to when they were seen to have settled"
             }
-            (true, None) => "none: the clocks could not be compared",
-            (true, Some(_)) => "by the device's clock, compared with the host's at the start and at the stop",
+            (_, None) => "none: the clocks could not be compared",
+            (Timestamps::ByList, Some(_)) => {
+                "of lists, by the device's clock, compared with the host's at the start and at the stop; it takes no time of kernels"
+            }
+            (Timestamps::ByCommand, Some(_)) => {
+                "by the device's clock, compared with the host's at the start and at the stop"
+            }
         },
         clock_uncertainty_ns: profile.clock_uncertainty().map(|time| time.as_nanos() as u64),
         duration_ns: profile.stopped(),

@@ -28,7 +28,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Command, List, Queue, Submission, Timeline, Wait};
+use thalweg_hal::{Command, List, Queue, Submission, Timeline, TimelinePoint};
 
 /// How often a device is asked to take the empty list that stands for one that it refused, before it counts as lost.
 const ATTEMPTS: u32 = 8;
@@ -56,6 +56,7 @@ impl StreamCounters {
 #[repr(align(128))]
 pub(crate) struct StreamCore {
     pub(crate) index: u32,
+    /// The queue's, which can be asked while somebody has its turn.
     pub(crate) timeline: Arc<dyn Timeline>,
     pub(crate) recorder: Mutex<Recorder>,
     submitter: Turn<Box<dyn Queue>>,
@@ -68,10 +69,10 @@ pub(crate) struct StreamCore {
 }
 
 impl StreamCore {
-    pub(crate) fn new(index: u32, queue: Box<dyn Queue>, timeline: Arc<dyn Timeline>) -> Self {
+    pub(crate) fn new(index: u32, queue: Box<dyn Queue>) -> Self {
         Self {
             index,
-            timeline,
+            timeline: Arc::clone(queue.timeline()),
             recorder: Mutex::new(Recorder::new(index)),
             submitter: Turn::new(queue),
             submitted: AtomicU64::new(0),
@@ -177,14 +178,13 @@ impl StreamCore {
         let Sealed { value, list, waits, edges, outcome, marks } = sealed;
         let span = core.profile.begin();
         let waits = device_waits(core, &waits);
-        let signal = Wait { timeline: Arc::clone(&self.timeline), value };
         let list = Arc::new(list);
         #[cfg(test)]
         let edges = if core.sabotage.drops_edges() { Vec::new() } else { edges };
         // In flight before it is submitted, so that whoever sees the signal finds the list.
         self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, outcome, marks, refused: None });
         let mut submit = |list: &Arc<List>| {
-            let submission = Submission { list, waits: &waits, signal: &signal };
+            let submission = Submission { list, waits: &waits, value };
             // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
             // use that an operand's hazard knows (I2, I5, I6); waits name submitted values only, since foreign uses are
             // flushed before they are recorded (I1); operands were checked against their storages. An empty list touches
@@ -250,8 +250,16 @@ impl StreamCore {
     }
 }
 
-fn device_waits(core: &DeviceCore, waits: &Points) -> smallvec::SmallVec<[Wait; 4]> {
-    let wait = |&(stream, value): &(u32, u64)| Wait { timeline: Arc::clone(&core.stream(stream).timeline), value };
+/// A list's waits, as the device understands them.
+pub(crate) fn device_waits(core: &DeviceCore, waits: &Points) -> smallvec::SmallVec<[TimelinePoint; 4]> {
+    let wait = |&(stream, value): &(u32, u64)| {
+        let stream = core.stream(stream);
+        let submitted = stream.submitted();
+        #[cfg(test)]
+        let submitted = if core.sabotage.skips_foreign_flushes() { value } else { submitted };
+        debug_assert!(value <= submitted, "I1: a wait for value {value} of stream {}, at {submitted}", stream.index);
+        TimelinePoint { timeline: Arc::clone(&stream.timeline), value }
+    };
     waits.iter().map(wait).collect()
 }
 

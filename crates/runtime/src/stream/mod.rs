@@ -17,7 +17,7 @@ pub(crate) mod waiters;
 
 use crate::device::{Device, Lease};
 use crate::error::{Error, Failure, Result};
-use crate::event::Event;
+use crate::event::{Event, Moment};
 use crate::graph::Capture;
 use crate::life;
 use crate::memory::{Operand, Storage, allocate, heap::Purpose};
@@ -27,6 +27,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use thalweg_hal::{MemoryKind, Timestamps};
 
 /// An order of operations on a device. Operations of one stream take effect in the order in which they were recorded;
 /// operations of different streams may overlap, except where one uses what the other wrote.
@@ -152,15 +153,11 @@ impl Stream {
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
     pub fn allocate(&self, bytes: u64) -> Result<Storage> {
-        self.allocate_for(bytes, Purpose::Commands)
-    }
-
-    pub(crate) fn allocate_for(&self, bytes: u64, purpose: Purpose) -> Result<Storage> {
         self.device().check()?;
         if let Some(capture) = &self.capture {
             return Storage::captured_in(&self.lease, capture, bytes, false);
         }
-        allocate(&self.lease, bytes, purpose, self.patience())
+        allocate(&self.lease, MemoryKind::Device, bytes, Purpose::Commands, self.patience())
     }
 
     /// Records an operation. Does not wait for the device, except for a credit when it is to submit a list and there are as
@@ -193,24 +190,37 @@ impl Stream {
     /// As [`record_event`](Self::record_event), with the time at which the device gets there; see
     /// [`Event::elapsed_since`]. Nothing on this stream overlaps it, so it costs two barriers.
     ///
+    /// Some devices take the time only where a list ends ([`Timestamps::ByList`]). There it costs a list: what has been
+    /// recorded is handed over, as by [`flush`](Self::flush), and the time is that of the list's end, to which also
+    /// belongs what other threads record on the stream before the list is sealed.
+    ///
     /// # Errors
     /// [`Error::NoTime`] if the device has no clock; that it is lost or closed.
     pub fn record_timed_event(&self) -> Result<Event> {
         self.check_capturable("an event")?;
-        self.device().core.life.check_open()?;
-        if !self.device().info().timestamps {
+        let (core, stream) = (&*self.device().core, self.core());
+        core.life.check_open()?;
+        let timestamps = self.device().info().timestamps;
+        if timestamps == Timestamps::None {
             return Err(Error::NoTime("the device has no clock"));
         }
-        let mut recorder = self.core().recorder.lock();
+        let mut recorder = stream.recorder.lock();
         if recorder.closed {
             return Err(Error::Closed);
+        }
+        let timed = |value, time, outcome| Event::timed(Arc::clone(&self.lease), self.id(), value, time, outcome);
+        if timestamps == Timestamps::ByList {
+            let (value, outcome) = recorder.time_end();
+            drop(recorder);
+            record::hand_over_now(core, stream, self.patience());
+            return Ok(timed(value, Moment::End, outcome));
         }
         let before = recorder.len();
         let (value, command, outcome) = recorder.append_timestamp();
         let after = recorder.len();
         drop(recorder);
-        record::hand_over(&self.device().core, self.core(), before, after, self.patience());
-        Ok(Event::timed(Arc::clone(&self.lease), self.id(), value, command, outcome))
+        record::hand_over(core, stream, before, after, self.patience());
+        Ok(timed(value, Moment::At(command), outcome))
     }
 
     /// Orders everything recorded from now on after the event, on the device: the host does not wait.

@@ -12,6 +12,9 @@ use std::time::Duration;
 pub(crate) struct Outcome {
     /// Entered once, if there is anything to enter, before the list's value is seen to have settled (I7).
     told: OnceLock<Told>,
+    /// The timestamp at the list's end that events stand for, where the device takes the time by list. Entered when the
+    /// list is sealed, if there is such an event.
+    end: OnceLock<u32>,
 }
 
 /// By rising index of the command.
@@ -31,6 +34,17 @@ impl Outcome {
     /// The device's clock at a timestamp of the settled list; `None` if the list did not get so far.
     pub(crate) fn time(&self, command: u32) -> Option<Duration> {
         self.told.get().and_then(|told| find(&told.times, command)).copied()
+    }
+
+    /// The timestamp at the end of the list, once it is sealed.
+    pub(crate) fn end(&self) -> Option<u32> {
+        self.end.get().copied()
+    }
+
+    /// For whoever seals the list, once.
+    pub(crate) fn end_at(&self, command: u32) {
+        let entered = self.end.set(command);
+        debug_assert!(entered.is_ok(), "a list is sealed once");
     }
 
     /// For whoever settles the list, once.

@@ -8,17 +8,18 @@
 //! 5. Release everything. If the list is long enough, submit it.
 
 use super::core::StreamCore;
-use super::recorder::{Hazards, Locked, Point, Recorder, Work, distinct_hazards};
+use super::recorder::{Hazards, Locked, Point, Recorder, Work, distinct_hazards, whole_words};
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
 use crate::graph::Replay;
-use crate::hazard::Use;
+use crate::hazard::Write;
 #[cfg(test)]
 use crate::hazard::{Hazard, Uses};
 use crate::memory::Operand;
 use crate::patience::Patience;
 use crate::sync::atomic::Ordering;
 use smallvec::SmallVec;
+use std::sync::Arc;
 use thalweg_hal::Access;
 use thalweg_hal::check::{self, CommandError, Operation};
 
@@ -72,14 +73,40 @@ pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>
     Ok(())
 }
 
+/// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went. One
+/// that `continues` another adds to what that wrote: the bytes fail if either does.
+pub(crate) fn transfer(
+    core: &DeviceCore,
+    stream: &StreamCore,
+    name: &'static str,
+    operands: &[Operand<'_>; 2],
+    continues: bool,
+    patience: Patience,
+) -> Result<Write> {
+    let span = core.profile.begin_operation();
+    core.life.check_open()?;
+    let mut hazards = Hazards::new();
+    distinct_hazards(operands, &mut hazards)?;
+    if continues {
+        let written = hazards.iter_mut().filter(|(_, access, _)| access.writes());
+        written.for_each(|(_, access, _)| *access = Access::ReadWrite);
+    }
+    let write = in_order(core, stream, &hazards, patience, |recorder, locked| {
+        let by = recorder.append(&Work::Copy, operands, locked, core, span.state);
+        Write { by, outcome: Arc::clone(recorder.outcome()) }
+    })?;
+    span.recorded(name, write.by);
+    Ok(write)
+}
+
 /// Has `append` append to a stream's list while the hazards are held and everything that they tell to come after is submitted.
-fn in_order<'a>(
+fn in_order<'a, T>(
     core: &DeviceCore,
     stream: &StreamCore,
     hazards: &Hazards<'a>,
     patience: Patience,
-    append: impl FnOnce(&mut Recorder, &mut [Locked<'a>]) -> Use,
-) -> Result<Use> {
+    append: impl FnOnce(&mut Recorder, &mut [Locked<'a>]) -> T,
+) -> Result<T> {
     let mut locked = SmallVec::new();
     lock(hazards, patience, &mut locked)?;
     for Locked { access, uses, .. } in &locked {
@@ -96,18 +123,25 @@ fn in_order<'a>(
         return Err(Error::Closed);
     }
     let before = recorder.len();
-    let by = append(&mut recorder, &mut locked);
+    let appended = append(&mut recorder, &mut locked);
     let after = recorder.len();
     drop(recorder);
     drop(locked);
     hand_over(core, stream, before, after, patience);
-    Ok(by)
+    Ok(appended)
 }
 
 /// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being submitted
 /// now.
 pub(crate) fn hand_over(core: &DeviceCore, stream: &StreamCore, before: usize, after: usize, patience: Patience) {
-    if is_enough(core, stream, before, after) && stream.flush(core, patience).is_err() {
+    if is_enough(core, stream, before, after) {
+        hand_over_now(core, stream, patience);
+    }
+}
+
+/// Submits a list, or has the reaper do so if something keeps it from being submitted now.
+pub(crate) fn hand_over_now(core: &DeviceCore, stream: &StreamCore, patience: Patience) {
+    if stream.flush(core, patience).is_err() {
         core.defer_flush(stream.index);
     }
 }
@@ -175,18 +209,19 @@ fn name<'a>(work: &Work<'a>) -> &'a str {
 /// What is recorded is not checked again.
 pub(crate) fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
     check_owners(core, operands)?;
-    let operation = match work {
+    let (limits, operands) = (&core.hal.info().limits, as_checked(operands));
+    let checked = match work {
         Work::Dispatch { pipeline, params, extent } => {
             if pipeline.device != core.id {
                 let what = "the pipeline was compiled for another device";
                 return Err(Error::Malformed { operation: name(work).to_owned(), what });
             }
-            Operation::Dispatch { pipeline: &*pipeline.hal, params, extent: *extent }
+            check::command(&Operation::Dispatch { pipeline: &*pipeline.hal, params, extent: *extent }, operands, limits)
         }
-        Work::Copy => Operation::Copy,
-        Work::Fill(_) => Operation::Fill,
+        Work::Copy => check::command(&Operation::Copy, operands, limits),
+        // In whole words, as it is recorded. Where a storage does not end with one, its block goes on.
+        Work::Fill(_) => check::command(&Operation::Fill, operands.map(in_words), limits),
     };
-    let checked = check::command(&operation, as_checked(operands), &core.hal.info().limits);
     checked.map_err(|error| refused(core, name(work), error))
 }
 
@@ -219,6 +254,12 @@ fn as_checked<'a>(operands: &'a [Operand<'_>]) -> impl ExactSizeIterator<Item = 
         let memory = std::ptr::from_ref(storage).addr() as u64;
         check::Operand { memory, memory_bytes: storage.bytes(), access, offset, bytes }
     })
+}
+
+/// What is filled of an operand.
+fn in_words(operand: check::Operand) -> check::Operand {
+    let check::Operand { memory_bytes, bytes, .. } = operand;
+    check::Operand { memory_bytes: whole_words(memory_bytes), bytes: whole_words(bytes), ..operand }
 }
 
 /// What a broken rule is to whoever recorded.

@@ -28,6 +28,10 @@ pub(crate) struct Edge {
     pub(crate) writer: Write,
 }
 
+/// What devices fill memory with, in bytes.
+const WORD: u64 = 4;
+/// The most bytes that are filled by one command: every device binds as many.
+const MOST_FILLED: u64 = 64 << 20;
 /// Size of the direct-mapped table from a memory's id to its place in the open list.
 const MEMORY_SLOTS: usize = 64;
 
@@ -76,7 +80,8 @@ pub enum Work<'a> {
     },
     /// Copies the first operand to the second.
     Copy,
-    /// Fills the only operand with a 32-bit pattern.
+    /// Fills the only operand with a 32-bit pattern. A length that is not a whole number of words ends with the first
+    /// bytes of one.
     Fill(u32),
 }
 
@@ -115,6 +120,8 @@ pub(crate) struct Recorder {
     outcome: Arc<Outcome>,
     /// The profiler's timestamps in the open list.
     marks: Marks,
+    /// An event wants the time at the open list's end.
+    timed: bool,
     /// Nothing is recorded any more.
     pub(crate) closed: bool,
     /// By stream: the value that this stream is ordered after already, through the waits of any of its lists.
@@ -135,6 +142,7 @@ impl Recorder {
             edges: Vec::new(),
             outcome: Arc::default(),
             marks: Marks::default(),
+            timed: false,
             closed: false,
             ordered_after: Vec::new(),
             memory_slots: [MemorySlot::default(); MEMORY_SLOTS],
@@ -158,7 +166,7 @@ impl Recorder {
     }
 
     fn is_empty(&self) -> bool {
-        self.list.commands.len() == 1 && self.waits.is_empty()
+        self.list.commands.len() == 1 && self.waits.is_empty() && !self.timed
     }
 
     /// Number of commands in the open list, without the profiler's.
@@ -178,6 +186,10 @@ impl Recorder {
         }
         let value = self.open;
         self.marks.end(&mut self.list.commands);
+        if std::mem::take(&mut self.timed) {
+            self.list.commands.extend([Command::Barrier, Command::Timestamp]);
+            self.outcome.end_at(self.list.commands.len() as u32 - 1);
+        }
         let marks = std::mem::take(&mut self.marks);
         let list = std::mem::take(&mut self.list);
         let (waits, edges) = (std::mem::take(&mut self.waits), std::mem::take(&mut self.edges));
@@ -237,8 +249,12 @@ impl Recorder {
     ) -> Use {
         self.order(hazards, progress, profile);
         let before = self.marks.before(profile, &mut self.list.commands);
-        let first = self.list.commands.len() as u32;
         let graph = self.memory_index(replay.instance.memory());
+        if let Some((offset, bytes)) = replay.instance.to_be_filled() {
+            self.push_zeros(graph, offset, bytes);
+            self.push_barrier();
+        }
+        let copies_in = self.list.commands.len() as u32;
         for input in replay.inputs() {
             let from = self.binding(&replay.operands[input]);
             self.push_copy(from, replay.region(input, graph, Access::Write));
@@ -263,7 +279,7 @@ impl Recorder {
         let last = self.list.commands.len() as u32 - 1;
         for locked in hazards {
             let command = match locked.operand {
-                input if replay.inputs().contains(&input) => first + input as u32,
+                input if replay.inputs().contains(&input) => copies_in + input as u32,
                 output if replay.outputs().contains(&output) => copies_out + (output - replay.inputs().len()) as u32,
                 _ => last,
             };
@@ -271,6 +287,37 @@ impl Recorder {
         }
         self.mark(before, run, profile);
         self.at(run)
+    }
+
+    /// Fills raw memory with zeros, as the first use of its bytes. The caller stamps them with what this gives.
+    pub(crate) fn append_zeros(
+        &mut self,
+        memory: &Arc<dyn Memory>,
+        (offset, bytes): (u64, u64),
+        progress: &impl Progress,
+        profile: State,
+    ) -> Write {
+        self.order(&[], progress, profile);
+        let before = self.marks.before(profile, &mut self.list.commands);
+        let memory = self.memory_index(memory);
+        self.push_zeros(memory, offset, bytes);
+        let command = self.list.commands.len() as u32 - 1;
+        self.mark(before, command, profile);
+        Write { by: self.at(command), outcome: Arc::clone(&self.outcome) }
+    }
+
+    fn push_zeros(&mut self, memory: u32, offset: u64, bytes: u64) {
+        for start in (0..bytes).step_by(MOST_FILLED as usize) {
+            let bytes = MOST_FILLED.min(bytes - start);
+            let bindings = Span { start: self.list.bindings.len() as u32, len: 1 };
+            self.list.bindings.push(Binding { memory, access: Access::Write, offset: offset + start, bytes });
+            self.list.commands.push(Command::Fill { bindings, pattern: 0 });
+        }
+    }
+
+    /// What the open list's commands have to tell, once it has settled.
+    pub(crate) fn outcome(&self) -> &Arc<Outcome> {
+        &self.outcome
     }
 
     /// A command of the open list.
@@ -340,6 +387,12 @@ impl Recorder {
         (self.open, command, Arc::clone(&self.outcome))
     }
 
+    /// Has the time taken at the open list's end. Gives the list's value.
+    pub(crate) fn time_end(&mut self) -> (u64, Arc<Outcome>) {
+        self.timed = true;
+        (self.open, Arc::clone(&self.outcome))
+    }
+
     fn push_copy(&mut self, from: Binding, to: Binding) {
         let bindings = Span { start: self.list.bindings.len() as u32, len: 2 };
         self.list.bindings.extend([from, to]);
@@ -371,7 +424,11 @@ pub(crate) fn push_command(
     let start = list.bindings.len() as u32;
     for operand in operands {
         let (memory, base) = place(list, operand.storage);
-        list.bindings.push(binding(operand, memory, base));
+        let mut binding = binding(operand, memory, base);
+        if matches!(work, Work::Fill(_)) {
+            binding.bytes = whole_words(binding.bytes);
+        }
+        list.bindings.push(binding);
     }
     let bindings = Span { start, len: operands.len() as u32 };
     let command = match work {
@@ -387,6 +444,12 @@ pub(crate) fn push_command(
         }
     };
     list.commands.push(command);
+}
+
+/// As many bytes as are filled where these are to be: devices fill whole words. What lies behind a storage's last is
+/// the same block's, and nobody's data.
+pub(crate) fn whole_words(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(WORD).unwrap_or(bytes)
 }
 
 /// An operand of a storage that starts at `base` of a list's memory.

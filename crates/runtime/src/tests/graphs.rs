@@ -79,6 +79,15 @@ fn stress_replays_on_vulkan() {
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
+#[test]
+fn stress_replays_on_a_discrete_device() {
+    let Some(device) = thalweg_vulkan::testing::discrete() else { return };
+    let seed = fresh_seed();
+    println!("seed {seed}");
+    assert_eq!(replays(&Device::new(device, Config::default().pool_streams(4)).unwrap(), seed, 5), 0);
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
 /// A protection taken out shows in the values, and to the validator.
 fn assert_noticed(plan: impl Fn(u64) -> Plan, prepare: impl Fn(&Device)) {
     let config = Config::default().pool_streams(4);

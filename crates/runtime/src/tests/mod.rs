@@ -23,6 +23,8 @@ mod stress;
 #[cfg(not(loom))]
 mod trace;
 #[cfg(not(loom))]
+mod transfers;
+#[cfg(not(loom))]
 pub(crate) mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,7 @@ pub(crate) struct Sabotage {
     drop_edges: AtomicBool,
     forget_runs: AtomicBool,
     empty_limbo_at_once: AtomicBool,
+    skip_zeros: AtomicBool,
 }
 
 macro_rules! sabotage {
@@ -69,4 +72,6 @@ sabotage! {
     forget_runs, forgets_runs;
     /// Frozen memory is used again as soon as it was dropped.
     empty_limbo_at_once, empties_limbo_at_once;
+    /// New memory is handed out as it came.
+    skip_zeros, skips_zeros;
 }

@@ -2,6 +2,7 @@
 
 use super::trace::Trace;
 use super::world::{BYTES, COMBINE, Known, fresh_seed};
+use crate::profile::event::{Kind, NEVER};
 use crate::{Config, Detail, Device, Error, Operand, ProfileOptions, Profiler, Result, Stream, Work, range};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,10 +10,10 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
+use thalweg_hal::Timestamps;
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
-use thalweg_hal::{DeviceInfo, KernelSource, Memory, Pipeline, Queue, Timeline, Wait};
 
 /// Ranges are for every session of the process, so one test at a time has sessions.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
@@ -386,51 +387,18 @@ fn devices_that_end_are_profiled_up_to_there() {
     assert!(matches!(Profiler::start(&closed, full()), Err(Error::Closed)));
 }
 
-/// A device that cannot tell the time.
-#[derive(Debug)]
-struct Timeless(Arc<MockDevice>, DeviceInfo);
-
-impl thalweg_hal::Device for Timeless {
-    fn info(&self) -> &DeviceInfo {
-        &self.1
-    }
-    fn create_queue(&self) -> thalweg_hal::Result<Box<dyn Queue>> {
-        self.0.create_queue()
-    }
-    fn create_timeline(&self) -> thalweg_hal::Result<Arc<dyn Timeline>> {
-        self.0.create_timeline()
-    }
-    fn create_pipeline(&self, source: &KernelSource) -> thalweg_hal::Result<Arc<dyn Pipeline>> {
-        self.0.create_pipeline(source)
-    }
-    fn allocate(&self, bytes: u64) -> thalweg_hal::Result<Arc<dyn Memory>> {
-        self.0.allocate(bytes)
-    }
-    unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> thalweg_hal::Result<()> {
-        // SAFETY: as the caller promises.
-        unsafe { self.0.read(memory, offset, into) }
-    }
-    unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> thalweg_hal::Result<()> {
-        // SAFETY: as the caller promises.
-        unsafe { self.0.write(memory, offset, from) }
-    }
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        // SAFETY: as the caller promises.
-        unsafe { self.0.discard(memory, offset, bytes) }
-    }
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> thalweg_hal::Result<()> {
-        self.0.wait_any(watch, timeout)
-    }
+/// A mock that takes the time where it is told to, and a seed.
+fn with_timestamps(timestamps: Timestamps) -> (Device, u64) {
+    let seed = fresh_seed();
+    println!("seed {seed}");
+    let mock = MockDevice::new(MockConfig { seed, timestamps, ..MockConfig::default() });
+    (Device::new(mock, Config::default()).unwrap(), seed)
 }
 
 #[test]
 fn a_device_without_a_clock_has_lists_by_the_hosts() {
     let _alone = alone();
-    let seed = fresh_seed();
-    println!("seed {seed}");
-    let mock = MockDevice::new(MockConfig { seed, ..MockConfig::default() });
-    let info = DeviceInfo { timestamps: false, ..thalweg_hal::Device::info(&*mock).clone() };
-    let device = Device::new(Arc::new(Timeless(mock, info)), Config::default()).unwrap();
+    let (device, seed) = with_timestamps(Timestamps::None);
     let profiler = Profiler::start(&device, full()).unwrap();
     let operations = eight(&device, seed);
     device.synchronize().unwrap();
@@ -441,6 +409,46 @@ fn a_device_without_a_clock_has_lists_by_the_hosts() {
     assert!(trace.arrows.iter().all(|(from, to)| from.start <= to.start), "a list before its submit");
     assert!(trace.about["device_times"].as_str().unwrap().starts_with("none"), "{}", trace.about);
     assert_eq!(profile.clock_uncertainty(), None);
+}
+
+#[test]
+fn a_device_that_takes_the_time_by_list_has_lists_by_its_own_and_no_kernels() {
+    let _alone = alone();
+    let (device, seed) = with_timestamps(Timestamps::ByList);
+    let profiler = Profiler::start(&device, full()).unwrap();
+    let operations = eight(&device, seed);
+    device.synchronize().unwrap();
+    let profile = profiler.stop();
+    let trace = Trace::of(&profile);
+    assert_eq!((trace.count("operation"), trace.count("kernel")), (operations, 0));
+    assert_eq!((trace.count("list"), trace.arrows.len()), (trace.count("submit"), trace.count("submit")));
+    // Of each list, what only the device can have said: no end is before its beginning, and nothing else was asked of
+    // it.
+    let lists = || profile.events.iter().filter(|(_, event)| event.kind == Kind::List);
+    assert!(
+        lists().count() > 0 && lists().all(|(_, list)| list.start < list.end && list.end != NEVER),
+        "a list untimed"
+    );
+    assert!(trace.about["device_times"].as_str().unwrap().starts_with("of lists"), "{}", trace.about);
+    assert!(profile.clock_uncertainty().is_some());
+}
+
+#[test]
+fn timestamps_stand_where_the_device_takes_the_time() {
+    let _alone = alone();
+    // Six operations, each of which needs what the one before it wrote, are 12 commands with the barrier at the start.
+    for (timestamps, added) in [(Timestamps::None, 0), (Timestamps::ByList, 4), (Timestamps::ByCommand, 4 + 2 * 6)] {
+        let mock = MockDevice::new(MockConfig { timestamps, ..MockConfig::default() });
+        let validated = Validated::new(mock);
+        let device = Device::new(Arc::<Validated>::clone(&validated), Config::default()).unwrap();
+        let [stream] = super::world::streams(&device);
+        let _profiler = Profiler::start(&device, full()).unwrap();
+        let before = validated.report().commands;
+        let mut known = Known::fill(&stream, 1).unwrap();
+        (0..5).for_each(|salt| known.advance(salt, &stream).unwrap());
+        stream.synchronize().unwrap();
+        assert_eq!(validated.report().commands - before, 12 + added, "{timestamps:?}");
+    }
 }
 
 /// What an operation needs that is not in `Known`.

@@ -4,6 +4,7 @@ use super::world::{BYTES, COMBINE, Known, faulty, mock, streams};
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_hal::MemoryKind;
 use thalweg_hal::check::CommandError;
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
@@ -234,8 +235,8 @@ fn what_does_not_fit_is_refused_and_leaves_no_trace() {
     let past = Operand::read(&known.storage, 256, BYTES);
     let bounds = CommandError::OutOfBounds { operand: 0, offset: 256, bytes: BYTES, memory_bytes: BYTES };
     assert_eq!(broken(&Work::Copy, &[past, Operand::write(&mut out)]).1, bounds);
-    let word = CommandError::PartialWord { bytes: 6 };
-    assert_eq!(broken(&fill, &[Operand::write(&mut out).first(6)]), ("fill".to_owned(), word));
+    let count = CommandError::OperandCount { given: 0, expected: 1 };
+    assert_eq!(broken(&fill, &[]), ("fill".to_owned(), count));
     let combine = device.pipeline(&COMBINE).unwrap();
     let items = BYTES as u32 / 4;
     for (params, extent, expected) in [
@@ -367,9 +368,12 @@ struct Reluctant {
 }
 
 #[derive(Debug)]
-struct Panics;
+struct Panics(Box<dyn thalweg_hal::Queue>);
 
 impl thalweg_hal::Queue for Panics {
+    fn timeline(&self) -> &Arc<dyn thalweg_hal::Timeline> {
+        self.0.timeline()
+    }
     unsafe fn submit(&mut self, _: thalweg_hal::Submission<'_>) -> thalweg_hal::Result<()> {
         panic!("on purpose");
     }
@@ -383,10 +387,11 @@ impl thalweg_hal::Device for Reluctant {
         if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(thalweg_hal::Error::Injected("no queue"));
         }
-        if self.panics { Ok(Box::new(Panics)) } else { self.inner.create_queue() }
+        let queue = self.inner.create_queue()?;
+        Ok(if self.panics { Box::new(Panics(queue)) } else { queue })
     }
-    fn create_timeline(&self) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Timeline>> {
-        self.inner.create_timeline()
+    fn create_doorbell(&self) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Doorbell>> {
+        self.inner.create_doorbell()
     }
     fn create_pipeline(
         &self,
@@ -394,8 +399,12 @@ impl thalweg_hal::Device for Reluctant {
     ) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Pipeline>> {
         self.inner.create_pipeline(source)
     }
-    fn allocate(&self, bytes: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Memory>> {
-        self.inner.allocate(bytes)
+    unsafe fn prepare(&self, list: &Arc<thalweg_hal::List>) -> thalweg_hal::Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.prepare(list) }
+    }
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Memory>> {
+        self.inner.allocate(kind, bytes)
     }
     unsafe fn read(
         &self,
@@ -410,12 +419,13 @@ impl thalweg_hal::Device for Reluctant {
         // SAFETY: passed on to the caller.
         unsafe { self.inner.write(memory, offset, from) }
     }
-    unsafe fn discard(&self, memory: &Arc<dyn thalweg_hal::Memory>, offset: u64, bytes: u64) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.inner.discard(memory, offset, bytes) }
-    }
-    fn wait_any(&self, watch: &[thalweg_hal::Wait], timeout: Option<Duration>) -> thalweg_hal::Result<()> {
-        self.inner.wait_any(watch, timeout)
+    fn wait_any(
+        &self,
+        points: &[thalweg_hal::TimelinePoint],
+        bell: Option<&thalweg_hal::Listener>,
+        timeout: Option<Duration>,
+    ) -> thalweg_hal::Result<()> {
+        self.inner.wait_any(points, bell, timeout)
     }
 }
 

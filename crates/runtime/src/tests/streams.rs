@@ -7,7 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use thalweg_hal::faulty::{Plan, Strike};
+use thalweg_hal::Timestamps;
+use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 
 fn device(config: Config) -> Device {
@@ -223,13 +224,52 @@ fn the_time_between_events_is_the_devices() {
 }
 
 #[test]
+fn a_timed_event_is_the_end_of_its_list_where_the_time_is_taken_by_list() {
+    let seed = fresh_seed();
+    println!("seed {seed}");
+    let mock = MockDevice::new(MockConfig { seed, timestamps: Timestamps::ByList, ..MockConfig::default() });
+    let device = Device::new(mock, Config::default()).unwrap();
+    let [stream, other] = streams(&device);
+    let start = stream.record_timed_event().unwrap();
+    let mut known = Known::fill(&stream, 1).unwrap();
+    for salt in 0..5 {
+        known.advance(salt, &stream).unwrap();
+    }
+    let lists = device.counters().lists;
+    let end = stream.record_timed_event().unwrap();
+    assert_eq!((device.counters().lists, stream.core().len()), (lists + 1, 1), "it ends the list");
+    // The clock counts steps: between the two are at least the six operations.
+    assert!(end.elapsed_since(&start).unwrap() >= Duration::from_nanos(6));
+    other.wait(&end).unwrap();
+    let later = other.record_timed_event().unwrap();
+    assert!(later.elapsed_since(&end).unwrap() > Duration::ZERO);
+    assert!(known.is_right().unwrap());
+    // What cannot be handed over without waiting ends its list later, and has its time then.
+    let busy = stream.or_busy();
+    let _more = Known::fill(&stream, 2).unwrap();
+    let events: Vec<_> = (0..100).map(|_| busy.record_timed_event().unwrap()).collect();
+    assert!(events.windows(2).all(|pair| pair[1].elapsed_since(&pair[0]).is_ok()));
+    assert!(events[99].elapsed_since(&later).unwrap() > Duration::ZERO);
+}
+
+#[test]
+fn a_device_without_a_clock_makes_no_timed_events() {
+    let device = super::world::mock(MockConfig { timestamps: Timestamps::None, ..MockConfig::default() });
+    assert!(matches!(Stream::new(&device).unwrap().record_timed_event(), Err(Error::NoTime(_))));
+}
+
+#[test]
 fn the_time_of_a_list_that_was_refused_is_a_failure() {
-    let (device, _faulty) = faulty(Config::default(), Plan { submissions: Strike::Nth(1), ..Plan::default() });
-    let stream = Stream::new(&device).unwrap();
-    let lost = stream.record_timed_event().unwrap();
-    let event = stream.record_timed_event().unwrap();
-    stream.flush().unwrap();
-    assert!(matches!(event.elapsed_since(&lost), Err(Error::Failed(failure)) if failure.operation == "timestamp"));
+    for timestamps in [Timestamps::ByList, Timestamps::ByCommand] {
+        let mock = MockDevice::new(MockConfig { timestamps, ..MockConfig::default() });
+        let faulty = Faulty::new(mock, Plan { submissions: Strike::Nth(1), ..Plan::default() });
+        let device = Device::new(faulty, Config::default()).unwrap();
+        let stream = Stream::new(&device).unwrap();
+        let lost = stream.record_timed_event().unwrap();
+        let event = stream.record_timed_event().unwrap();
+        stream.flush().unwrap();
+        assert!(matches!(event.elapsed_since(&lost), Err(Error::Failed(failure)) if failure.operation == "timestamp"));
+    }
 }
 
 #[test]

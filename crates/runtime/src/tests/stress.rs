@@ -561,6 +561,14 @@ fn stress_sharing_on_vulkan_under_the_validator() {
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
+/// As on a laptop's discrete GPU: the host does not see the memory, and all streams share one queue.
+#[test]
+fn stress_sharing_on_a_discrete_device_under_the_validator() {
+    let Some(device) = thalweg_vulkan::testing::discrete() else { return };
+    sharing(|_| Arc::<thalweg_vulkan::VulkanDevice>::clone(&device), 1);
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
 /// 16 threads on 4 streams, under the validator.
 fn sharing(inner: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>, rounds: usize) {
     for _ in 0..rounds {
@@ -666,15 +674,14 @@ fn falsify_stamps_of_freed_bytes() {
 /// Asserts that somebody notices when a protection above the HAL's seam is taken out, and that nobody does otherwise.
 fn assert_noticed_alone(
     plan: Plan,
-    device: MockConfig,
+    device: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>,
     sabotage: impl Fn(&Device),
     notices: impl Fn(&Doubles, &Tally) -> bool,
 ) {
     println!("seed {}", plan.seed);
     let noticed = |sabotage: &dyn Fn(&Device)| {
         noticed_within_ten(&plan, |mix, plan| {
-            let mock = MockDevice::new(MockConfig { seed: mix.seed, ..device });
-            let doubles = Doubles::new(mock, plan, config(4));
+            let doubles = Doubles::new(device(mix.seed), plan, config(4));
             sabotage(&doubles.device);
             let tally = doubles.round(mix);
             notices(&doubles, &tally)
@@ -689,7 +696,22 @@ fn assert_noticed_alone(
 fn falsify_the_flush_before_a_wait() {
     let sabotage = |device: &Device| device.core.sabotage.skip_foreign_flushes();
     let notices = |doubles: &Doubles, _: &Tally| !doubles.faulty.refused().is_empty();
-    assert_noticed_alone(seeded(), MockConfig::default(), sabotage, notices);
+    assert_noticed_alone(seeded(), |seed| Validated::new(mock(seed)), sabotage, notices);
+}
+
+/// The same, where it is asked for: by whoever submits.
+#[test]
+#[cfg(debug_assertions)]
+fn a_wait_for_what_is_not_submitted_is_noticed_by_whoever_submits_it() {
+    let device = super::world::mock(MockConfig::default());
+    let [stream] = super::world::streams(&device);
+    let known = Known::fill(&stream, 1).unwrap();
+    let wait = || crate::stream::core::device_waits(&device.core, &[(stream.id(), 1)].into_iter().collect());
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait)).unwrap_err();
+    assert!(panic.downcast_ref::<String>().is_some_and(|text| text.starts_with("I1")), "another panic");
+    // It is right once the list is submitted.
+    assert!(known.is_right().unwrap());
+    assert_eq!(wait().len(), 1);
 }
 
 /// Without them a queue gets more lists than it takes: on some devices it then hangs, here it refuses.
@@ -697,7 +719,10 @@ fn falsify_the_flush_before_a_wait() {
 fn falsify_credits() {
     let sabotage = |device: &Device| device.core.sabotage.unlimited_credit();
     let notices = |doubles: &Doubles, _: &Tally| !doubles.faulty.refused().is_empty();
-    assert_noticed_alone(seeded(), MockConfig { lists_in_flight: 2, ..MockConfig::default() }, sabotage, notices);
+    let device = |seed| -> Arc<dyn thalweg_hal::Device> {
+        MockDevice::new(MockConfig { seed, lists_in_flight: 2, ..MockConfig::default() })
+    };
+    assert_noticed_alone(seeded(), device, sabotage, notices);
 }
 
 /// Without them what was computed from failed data looks right to whoever reads it.
@@ -705,7 +730,7 @@ fn falsify_credits() {
 fn falsify_the_edges_that_carry_errors() {
     let plan = Plan { submissions: Strike::Share(0.01), ..seeded() };
     let sabotage = |device: &Device| device.core.sabotage.drop_edges();
-    assert_noticed_alone(plan, MockConfig::default(), sabotage, |_, tally| tally.wrong > 0);
+    assert_noticed_alone(plan, |seed| mock(seed), sabotage, |_, tally| tally.wrong > 0);
 }
 
 /// Without a signal nobody learns that a list has run; with it everybody does.

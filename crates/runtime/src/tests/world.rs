@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use thalweg_hal::faulty::{Faulty, Plan};
 use thalweg_hal::mock::{MockConfig, MockDevice};
-use thalweg_hal::{Access, Bounds, Groups, HostCall, KernelFailure, KernelSource, Wgsl};
+use thalweg_hal::{Access, Features, Groups, HostCall, KernelFailure, KernelSource, Wgsl, WgslModule};
 
 /// Words of every tensor.
 pub(crate) const WORDS: usize = 96;
@@ -24,7 +24,7 @@ pub(crate) static COMBINE: KernelSource = KernelSource {
     host: Some(|call| {
         let salt = call.params::<u32>()?;
         let (a, b) = (part(call, 0)?, part(call, 1)?);
-        for ((out, a), b) in call.outputs.get::<u32>(2)?.iter_mut().zip(a).zip(b) {
+        for ((out, a), b) in call.outputs.get::<u32>(0)?.iter_mut().zip(a).zip(b) {
             *out = combined(*a, *b, salt);
         }
         Ok(())
@@ -56,20 +56,20 @@ pub(crate) static FAIL_IF_EVEN: KernelSource = KernelSource {
             return Err(KernelFailure::new(format!("the first word is {first}, expected an odd number")));
         }
         let from = part(call, 0)?;
-        call.outputs.get::<u32>(1)?.copy_from_slice(from);
+        call.outputs.get::<u32>(0)?.copy_from_slice(from);
         Ok(())
     }),
 };
 
 const fn wgsl(source: &'static str, failures: &'static [&'static str]) -> Option<Wgsl> {
-    Some(Wgsl {
+    Some(Wgsl::clamped(WgslModule {
         source: Cow::Borrowed(source),
         entry: Cow::Borrowed("main"),
         overrides: Cow::Borrowed(&[]),
         groups: Groups::Invocations,
-        bounds: Bounds::Clamped,
+        features: Features::NONE,
         failures: Cow::Borrowed(failures),
-    })
+    }))
 }
 
 fn part<'a>(call: &HostCall<'a>, index: usize) -> Result<&'a [u32], KernelFailure> {

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, KernelSource, Memory, Pipeline, Queue, Report, Result, Submission, Timeline, Wait,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Report, Result,
+    Submission, Timeline, TimelinePoint,
 };
 
 /// A device of the driver.
@@ -26,7 +27,7 @@ struct Shared {
     /// Threads in `submit`.
     submitting: AtomicUsize,
     /// Whatever is not finished when somebody looks: what every list signals.
-    signals: Mutex<Vec<Wait>>,
+    signals: Mutex<Vec<TimelinePoint>>,
 }
 
 /// Those that have been loaded.
@@ -62,7 +63,7 @@ extern "C" fn tear_down() {
     for device in &*DEVICES.lock().unwrap() {
         let (waiting, submitting) = (device.waiting.load(SeqCst), device.submitting.load(SeqCst));
         let signals = device.signals.lock().unwrap();
-        let unfinished = signals.iter().filter(|signal| signal.timeline.completed() < signal.value).count();
+        let unfinished = signals.iter().filter(|signal| !signal.is_reached()).count();
         if (waiting, submitting, unfinished) != (0, 0, 0) {
             eprintln!(
                 "torn down with {waiting} threads waiting, {submitting} submitting, {unfinished} lists unfinished"
@@ -109,12 +110,14 @@ impl Device for Driver {
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
         called("create_queue");
-        Ok(Box::new(DriverQueue { inner: self.inner.create_queue()?, shared: Arc::clone(&self.shared) }))
+        let inner = self.inner.create_queue()?;
+        let timeline = Arc::new(DriverTimeline(Arc::clone(inner.timeline())));
+        Ok(Box::new(DriverQueue { inner, timeline, shared: Arc::clone(&self.shared) }))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        called("create_timeline");
-        Ok(Arc::new(DriverTimeline(self.inner.create_timeline()?)))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        called("create_doorbell");
+        Ok(Arc::new(DriverDoorbell(self.inner.create_doorbell()?)))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -122,9 +125,15 @@ impl Device for Driver {
         self.inner.create_pipeline(source)
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        called("prepare");
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.prepare(list) }
+    }
+
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         called("allocate");
-        Ok(Arc::new(DriverMemory(self.inner.allocate(bytes)?)))
+        Ok(Arc::new(DriverMemory(self.inner.allocate(kind, bytes)?)))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -139,17 +148,15 @@ impl Device for Driver {
         unsafe { self.inner.write(memory, offset, from) }
     }
 
-    unsafe fn discard(&self, memory: &Arc<dyn Memory>, offset: u64, bytes: u64) {
-        called("discard");
-        // SAFETY: passed on to the caller.
-        unsafe { self.inner.discard(memory, offset, bytes) }
-    }
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
         used("wait_any");
         let _inside = Inside::new(&self.shared.waiting);
-        let watch: Vec<Wait> = watch.iter().map(inner).collect();
-        self.inner.wait_any(&watch, timeout)
+        let points: Vec<TimelinePoint> = points.iter().map(inner).collect();
+        let bell = bell.map(|listener| {
+            let bell = listener.doorbell.as_any().downcast_ref::<DriverDoorbell>().unwrap();
+            Listener { doorbell: Arc::clone(&bell.0), heard: listener.heard }
+        });
+        self.inner.wait_any(&points, bell.as_ref(), timeout)
     }
 }
 
@@ -162,28 +169,52 @@ impl Drop for Driver {
 #[derive(Debug)]
 struct DriverQueue {
     inner: Box<dyn Queue>,
+    timeline: Arc<dyn Timeline>,
     shared: Arc<Shared>,
 }
 
 impl Queue for DriverQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.timeline
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         used("submit");
         let _inside = Inside::new(&self.shared.submitting);
-        let Submission { list, waits, signal } = submission;
-        let (waits, signal): (Vec<Wait>, Wait) = (waits.iter().map(inner).collect(), inner(signal));
+        let Submission { list, waits, value } = submission;
+        let waits: Vec<TimelinePoint> = waits.iter().map(inner).collect();
         // SAFETY: passed on to the caller.
-        unsafe { self.inner.submit(Submission { list, waits: &waits, signal: &signal }) }?;
+        unsafe { self.inner.submit(Submission { list, waits: &waits, value }) }?;
+        let timeline = self.inner.timeline();
         let mut signals = self.shared.signals.lock().unwrap();
-        signals.retain(|other| other.timeline.id() != signal.timeline.id());
-        signals.push(signal); // values of one timeline are reached in order
+        signals.retain(|other| other.timeline.id() != timeline.id());
+        // Values of one timeline are reached in order.
+        signals.push(TimelinePoint { timeline: Arc::clone(timeline), value });
         Ok(())
     }
 }
 
 /// As the device inside understands it.
-fn inner(wait: &Wait) -> Wait {
-    let timeline = wait.timeline.as_any().downcast_ref::<DriverTimeline>().unwrap();
-    Wait { timeline: Arc::clone(&timeline.0), value: wait.value }
+fn inner(point: &TimelinePoint) -> TimelinePoint {
+    let timeline = point.timeline.as_any().downcast_ref::<DriverTimeline>().unwrap();
+    TimelinePoint { timeline: Arc::clone(&timeline.0), value: point.value }
+}
+
+#[derive(Debug)]
+struct DriverDoorbell(Arc<dyn Doorbell>);
+
+impl Doorbell for DriverDoorbell {
+    fn ring(&self) {
+        called("ring");
+        self.0.ring();
+    }
+    fn rings(&self) -> u64 {
+        called("rings");
+        self.0.rings()
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 #[derive(Debug)]
@@ -205,10 +236,6 @@ impl Timeline for DriverTimeline {
         called("interrupt");
         self.0.interrupt();
     }
-    fn signal(&self, value: u64) {
-        called("signal");
-        self.0.signal(value);
-    }
     fn take_reports(&self) -> Vec<Report> {
         called("take_reports");
         self.0.take_reports()
@@ -227,6 +254,9 @@ impl Memory for DriverMemory {
     }
     fn bytes(&self) -> u64 {
         self.0.bytes()
+    }
+    fn kind(&self) -> MemoryKind {
+        self.0.kind()
     }
     /// The memory inside, which is what runs commands.
     fn as_any(&self) -> &dyn Any {

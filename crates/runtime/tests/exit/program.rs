@@ -39,7 +39,7 @@ static MIX: KernelSource = KernelSource {
     wgsl: None,
     host: Some(|call| {
         let (a, b) = (part(call, 0)?, part(call, 1)?);
-        for ((out, a), b) in call.outputs.get::<u32>(2)?.iter_mut().zip(a).zip(b) {
+        for ((out, a), b) in call.outputs.get::<u32>(0)?.iter_mut().zip(a).zip(b) {
             *out = mixed(*a, *b);
         }
         Ok(())

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use std::borrow::Cow;
 use std::process::{Command, ExitCode};
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
-use thalweg_hal::{Access, Bounds, Groups, KernelSource, Wgsl};
+use thalweg_hal::{Access, Features, Groups, KernelSource, Wgsl, WgslModule};
 use thalweg_runtime::{Config, Device, Operand, Stream, Work};
 
 /// What a child is to run.
@@ -58,7 +58,7 @@ static STEP: KernelSource = KernelSource {
     name: Cow::Borrowed("step"),
     bindings: Cow::Borrowed(&[Access::Read, Access::ReadWrite]),
     params_bytes: 0,
-    wgsl: Some(Wgsl {
+    wgsl: Some(Wgsl::clamped(WgslModule {
         source: Cow::Borrowed(
             "@group(0) @binding(0) var<storage, read> y: array<u32>;
              @group(0) @binding(1) var<storage, read_write> x: array<u32>;
@@ -68,9 +68,9 @@ static STEP: KernelSource = KernelSource {
         entry: Cow::Borrowed("main"),
         overrides: Cow::Borrowed(&[]),
         groups: Groups::Invocations,
-        bounds: Bounds::Clamped,
+        features: Features::NONE,
         failures: Cow::Borrowed(&[]),
-    }),
+    })),
     host: None,
 };
 

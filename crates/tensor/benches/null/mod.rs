@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
-    Device, DeviceInfo, DeviceKind, KernelSource, Limits, Memory, Pipeline, Queue, Report, Result, Submission,
-    Timeline, Wait, unique_id,
+    Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSource, KernelSupport, Limits, List, Listener, Memory,
+    MemoryKind, Pipeline, Queue, Report, Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
 };
 
 const NAME: &str = "null";
@@ -58,7 +58,17 @@ impl NullDevice {
             max_lists_in_flight: u64::MAX,
         };
         let (name, kind) = (NAME.to_owned(), DeviceKind::Mock);
-        let info = DeviceInfo { name, kind, parallelism: 1, limits, timestamps: false, details: Vec::new() };
+        let info = DeviceInfo {
+            name,
+            kind,
+            parallelism: 1,
+            limits,
+            support: KernelSupport::NONE,
+            timestamps: Timestamps::None,
+            host_access: HostAccess::Cached,
+            zeroed: true,
+            details: Vec::new(),
+        };
         Arc::new(Self {
             info,
             completion,
@@ -81,13 +91,17 @@ impl Device for NullDevice {
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
-        Ok(Box::new(NullQueue { completion: self.completion }))
-    }
-
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
         let (value, interrupted, watchers) = (AtomicU64::new(0), AtomicBool::new(false), AtomicUsize::new(0));
         let (id, on_wait) = (unique_id(), (self.completion == Completion::WhenWaitedFor).then_some(self.owner));
-        Ok(Arc::new(NullTimeline { id, value, on_wait, interrupted, watchers, bell: Arc::clone(&self.bell) }))
+        let bell = Arc::clone(&self.bell);
+        let timeline = Arc::new(NullTimeline { id, value, on_wait, interrupted, watchers, bell });
+        let handle = Arc::<NullTimeline>::clone(&timeline);
+        Ok(Box::new(NullQueue { completion: self.completion, timeline, handle }))
+    }
+
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        let (rings, listeners) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Ok(Arc::new(NullDoorbell { rings, listeners, bell: Arc::clone(&self.bell) }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -97,9 +111,13 @@ impl Device for NullDevice {
         Ok(Arc::new(HostPipeline::new(source, "null")?))
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    unsafe fn prepare(&self, _list: &Arc<List>) -> Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         self.allocated.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(HostMemory::new(bytes, NAME)?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, NAME)?))
     }
 
     unsafe fn read(&self, from: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -114,22 +132,23 @@ impl Device for NullDevice {
         Ok(())
     }
 
-    unsafe fn discard(&self, _memory: &Arc<dyn Memory>, _offset: u64, _bytes: u64) {}
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
-        let watched = || watch.iter().filter_map(|wait| wait.timeline.as_any().downcast_ref::<NullTimeline>());
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
+        let watched = || points.iter().filter_map(|point| point.timeline.as_any().downcast_ref::<NullTimeline>());
         // Any of them will do.
-        if let Some(wait) = watch.first()
+        if let Some(point) = points.first()
             && let Some(timeline) = watched().next()
         {
-            timeline.reach_by_waiting(wait.value);
+            timeline.reach_by_waiting(point.value);
         }
-        for timeline in watched() {
-            timeline.watchers.fetch_add(1, Ordering::Relaxed);
+        let doorbell = bell.and_then(|bell| bell.doorbell.as_any().downcast_ref::<NullDoorbell>());
+        let counts = || watched().map(|timeline| &timeline.watchers).chain(doorbell.map(|bell| &bell.listeners));
+        for count in counts() {
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        self.bell.sleep_until(timeout, || watch.iter().any(|wait| wait.timeline.completed() >= wait.value));
-        for timeline in watched() {
-            timeline.watchers.fetch_sub(1, Ordering::Relaxed);
+        let is_rung = || bell.is_some_and(Listener::is_rung);
+        self.bell.sleep_until(timeout, || points.iter().any(TimelinePoint::is_reached) || is_rung());
+        for count in counts() {
+            count.fetch_sub(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -138,13 +157,20 @@ impl Device for NullDevice {
 #[derive(Debug)]
 struct NullQueue {
     completion: Completion,
+    timeline: Arc<NullTimeline>,
+    /// The same.
+    handle: Arc<dyn Timeline>,
 }
 
 impl Queue for NullQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.handle
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         // Its waits name submitted work, so they are met if anything is.
         if self.completion == Completion::AtSubmit {
-            submission.signal.timeline.signal(submission.signal.value);
+            self.timeline.reach(submission.value);
         }
         Ok(())
     }
@@ -166,8 +192,39 @@ struct NullTimeline {
 impl NullTimeline {
     fn reach_by_waiting(&self, value: u64) {
         if self.on_wait == Some(thread::current().id()) {
-            self.signal(value);
+            self.reach(value);
         }
+    }
+
+    fn reach(&self, value: u64) {
+        // Release: pairs with the Acquire in `completed`.
+        self.value.fetch_max(value, Ordering::Release);
+        self.bell.ring_for(&self.watchers);
+    }
+}
+
+/// What the host rings.
+#[derive(Debug)]
+struct NullDoorbell {
+    rings: AtomicU64,
+    /// Threads that sleep until it is rung, or are about to.
+    listeners: AtomicUsize,
+    bell: Arc<Bell>,
+}
+
+impl Doorbell for NullDoorbell {
+    fn ring(&self) {
+        // Release: pairs with the Acquire in `rings`.
+        self.rings.fetch_add(1, Ordering::Release);
+        self.bell.ring_for(&self.listeners);
+    }
+
+    fn rings(&self) -> u64 {
+        self.rings.load(Ordering::Acquire)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 
@@ -177,7 +234,7 @@ impl Timeline for NullTimeline {
     }
 
     fn completed(&self) -> u64 {
-        // Acquire: pairs with the Release in `signal`.
+        // Acquire: pairs with the Release in `reach`.
         self.value.load(Ordering::Acquire)
     }
 
@@ -194,16 +251,6 @@ impl Timeline for NullTimeline {
         // Relaxed: as in `wait`; the bell sees to it that a sleeper looks again.
         self.interrupted.store(true, Ordering::Relaxed);
         self.bell.ring();
-    }
-
-    fn signal(&self, value: u64) {
-        // Release: pairs with the Acquire in `completed`.
-        self.value.fetch_max(value, Ordering::Release);
-        // Pairs with the fence in `sleep_until`: either this sees the sleeper, or the sleeper sees the new value.
-        fence(Ordering::SeqCst);
-        if self.watchers.load(Ordering::Relaxed) > 0 {
-            self.bell.ring();
-        }
     }
 
     fn take_reports(&self) -> Vec<Report> {
@@ -223,15 +270,24 @@ struct Bell {
 }
 
 impl Bell {
+    /// Rings, if anybody of these sleeps. What they sleep for has happened.
+    fn ring_for(&self, sleepers: &AtomicUsize) {
+        // Pairs with the fence in `sleep_until`: either this sees the sleeper, or the sleeper sees what has happened.
+        fence(Ordering::SeqCst);
+        if sleepers.load(Ordering::Relaxed) > 0 {
+            self.ring();
+        }
+    }
+
     fn ring(&self) {
         // Taken for a moment: a sleeper that has looked already is then asleep, and hears it.
         drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
         self.rung.notify_all();
     }
 
-    /// Sleeps until `done`, or the timeout is over. The caller has entered itself as a watcher.
+    /// Sleeps until `done`, or the timeout is over. The caller has entered itself as a sleeper.
     fn sleep_until(&self, timeout: Option<Duration>, done: impl Fn() -> bool) {
-        // Pairs with the fence in `signal`.
+        // Pairs with the fence in `ring_for`.
         fence(Ordering::SeqCst);
         // A timeout too long for the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

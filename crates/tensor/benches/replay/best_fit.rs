@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use thalweg_hal::{Device, Memory};
+use thalweg_hal::{Device, Memory, MemoryKind};
 
 /// Sizes are multiples of this.
 const UNIT: u64 = 256;
@@ -132,7 +132,7 @@ impl BestFit {
         if self.reserved + bytes > self.limit {
             return None;
         }
-        self.segments.push(Some(self.device.allocate(bytes).ok()?));
+        self.segments.push(Some(self.device.allocate(MemoryKind::Device, bytes).ok()?));
         self.reserved += bytes;
         let segment = self.segments.len() - 1;
         let at = self.place(Block { segment, bytes, free: true, before: None, after: None, uses: Vec::new() });

@@ -3,7 +3,7 @@
 use crate::Test;
 use crate::rig::{Builder, Line, advance, advanced, kernel, random, words, write};
 use std::sync::Arc;
-use thalweg_hal::{Access, Device, Error, KernelSource};
+use thalweg_hal::{Access, Device, Error, Features, KernelSource, MemoryKind, Wgsl, WgslModule};
 use thalweg_vulkan::VulkanDevice;
 
 pub const TESTS: &[(&str, Test)] = &[
@@ -22,12 +22,12 @@ pub const TESTS: &[(&str, Test)] = &[
 
 fn new_memory_is_zero(device: &Arc<VulkanDevice>) {
     for bytes in [256, 4096, (1 << 20) + 256] {
-        let memory = device.allocate(bytes).unwrap();
+        let memory = device.allocate(MemoryKind::Device, bytes).unwrap();
         assert!(words(device, &memory, 0, bytes as usize / 4).iter().all(|word| *word == 0), "{bytes} bytes");
     }
     // Also where something was before.
     for _ in 0..4 {
-        let memory = device.allocate(1 << 16).unwrap();
+        let memory = device.allocate(MemoryKind::Device, 1 << 16).unwrap();
         assert!(words(device, &memory, 0, 1 << 14).iter().all(|word| *word == 0));
         write(device, &memory, 0, &vec![u32::MAX; 1 << 14]);
     }
@@ -36,7 +36,7 @@ fn new_memory_is_zero(device: &Arc<VulkanDevice>) {
 fn what_the_host_writes_it_reads(device: &Arc<VulkanDevice>) {
     let mut random = random();
     // Longer than what is staged at once.
-    let memory = device.allocate(5 << 20).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 5 << 20).unwrap();
     for _ in 0..8 {
         let count = random.usize(1..(1 << 20));
         let offset = 4 * random.u64(..=((5 << 18) - count as u64));
@@ -58,7 +58,7 @@ fn a_chain_of_commands_is_computed_in_order(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&advance()).unwrap();
     let count = random.usize(1..5000);
     let bytes = 4 * count as u64;
-    let [a, b] = [(); 2].map(|()| device.allocate(bytes + 512).unwrap());
+    let [a, b] = [(); 2].map(|()| device.allocate(MemoryKind::Device, bytes + 512).unwrap());
     let start: Vec<u32> = (0..count).map(|_| random.u32(..)).collect();
     write(device, &a, 256, &start);
     let salts: Vec<u32> = (0..20).map(|_| random.u32(..)).collect();
@@ -95,7 +95,7 @@ fn an_index_out_of_bounds_stays_in_its_operand(device: &Arc<VulkanDevice>) {
     );
     let pipeline = device.create_pipeline(&source).unwrap();
     // All operands in one memory, with strangers between them.
-    let memory = device.allocate(1 << 16).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 16).unwrap();
     let mut random = random();
     for distance in [16, 64, 128, 8191, 1 << 20, u32::MAX, u32::MAX / 7, random.u32(64..)] {
         let before: Vec<u32> = (0..1 << 14).map(|_| random.u32(..0x1000_0000)).collect();
@@ -133,7 +133,7 @@ fn f16_is_stored_and_computed(device: &Arc<VulkanDevice>) {
             return;
         }
     };
-    let memory = device.allocate(4096).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 4096).unwrap();
     let x: [f32; 7] = [1.0, -3.0, 0.0, 65504.0, 0.25, 1e-3, 2048.0];
     write(device, &memory, 0, bytemuck::cast_slice(&x));
     let operands = [(&memory, 0, 28), (&memory, 256, 14)];
@@ -194,12 +194,24 @@ fn a_kernel_that_declares_something_else_is_refused(device: &Arc<VulkanDevice>) 
 
 fn a_kernel_that_asks_for_too_much_is_refused(device: &Arc<VulkanDevice>) {
     let wide = "@compute @workgroup_size(64, 64) fn main() {}";
+    let one = "@compute @workgroup_size(1) fn main() {}";
     assert!(refusal(device, &kernel("wide", &[], 0, wide)).contains("invocations"));
     let greedy = "var<workgroup> w: array<u32, 1048576>;
         @compute @workgroup_size(1) fn main() { w[0] = 1u; }";
     assert!(refusal(device, &kernel("greedy", &[], 0, greedy)).contains("bytes of workgroup memory"));
+    let matrices = kernel("matrices", &[], 0, one);
+    let features = Features { matrices: true, ..Features::NONE };
+    let module = WgslModule { features, ..matrices.wgsl.as_ref().unwrap().module().clone() };
+    // SAFETY: it has no index.
+    let matrices = KernelSource { wgsl: Some(unsafe { Wgsl::unchecked(module) }), ..matrices };
+    assert_eq!(device.create_pipeline(&matrices).is_ok(), device.info().support.features.matrices);
+    let most = device.info().support.workgroup_bytes;
+    let whole = |bytes: u32| {
+        let declared = format!("var<workgroup> w: array<u32, {}>;", bytes / 4);
+        kernel("whole", &[], 0, format!("{declared} @compute @workgroup_size(1) fn main() {{ w[0] = 1u; }}"))
+    };
+    assert!(device.create_pipeline(&whole(most)).is_ok() && device.create_pipeline(&whole(most + 4)).is_err());
     // And a dispatch of more workgroups than there are.
-    let one = "@compute @workgroup_size(1) fn main() {}";
     let pipeline = device.create_pipeline(&kernel("one", &[], 0, one)).unwrap();
     assert!(pipeline.check([65_535, 1, 1], &[], &[]).is_ok());
     assert_eq!(pipeline.check([1, 1, u32::MAX], &[], &[]), Err("the extent needs more workgroups than the device has"));
@@ -207,7 +219,7 @@ fn a_kernel_that_asks_for_too_much_is_refused(device: &Arc<VulkanDevice>) {
 
 /// What an index is compared with is the declared length, where there is one: so an operand has to be as long.
 fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
-    let memory = device.allocate(1 << 16).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 16).unwrap();
     let mut line = Line::new(device);
     for (declared, store, short, enough) in [
         ("array<u32, 1000>", "x[p] = 1u;", 3996, 4000),
@@ -224,8 +236,7 @@ fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
              var<immediate> p: u32;
              @compute @workgroup_size(1) fn main() {{ let i = p; {store} }}"
         );
-        let mut source = kernel("declared", &[Access::ReadWrite], 4, "");
-        source.wgsl.as_mut().unwrap().source = text.into();
+        let source = kernel("declared", &[Access::ReadWrite], 4, text);
         let pipeline = device.create_pipeline(&source).unwrap_or_else(|error| panic!("{error}"));
         let refused = Err("an operand is shorter than the type that the kernel declares for it");
         assert_eq!(pipeline.check([1, 1, 1], &[0; 4], &[short]), refused, "{declared}");
@@ -242,11 +253,7 @@ fn a_deep_or_long_module_is_an_error_at_most(device: &Arc<VulkanDevice>) {
              @compute @workgroup_size(1) fn main() {{ let a = x[1]; x[0] = {expression}; }}"
         )
     };
-    let compile = |text: String| {
-        let mut source = kernel("deep", &[Access::ReadWrite], 0, "");
-        source.wgsl.as_mut().unwrap().source = text.into();
-        device.create_pipeline(&source)
-    };
+    let compile = |text: String| device.create_pipeline(&kernel("deep", &[Access::ReadWrite], 0, text));
     for (open, middle, close, times) in [
         ("a+", "a", "", 60_000),
         ("(", "a", ")", 60_000),

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
+mod discrete;
 mod failures;
 mod kernels;
 mod order;
@@ -29,15 +30,19 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let Some(device) = testing::device() else { return ExitCode::SUCCESS };
+    let Some(discrete) = testing::discrete() else { return ExitCode::SUCCESS };
     let tests = [kernels::TESTS, order::TESTS, failures::TESTS].concat();
-    let trial = |(name, test): (&'static str, Test)| {
-        let device = Arc::clone(&device);
-        Trial::test(name, move || {
+    let trial = |prefix: &str, device: &Arc<VulkanDevice>, (name, test): (&'static str, Test)| {
+        let device = Arc::clone(device);
+        Trial::test(format!("{prefix}{name}"), move || {
             test(&device);
             Ok(())
         })
     };
-    let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
+    // Twice: on the device as it is, and as a laptop's discrete GPU would be.
+    let as_it_is = tests.iter().map(|test| trial("", &device, *test));
+    let as_discrete = tests.iter().chain(discrete::TESTS).map(|test| trial("discrete::", &discrete, *test));
+    let conclusion = libtest_mimic::run(&arguments, as_it_is.chain(as_discrete).collect());
     let messages = validation_messages();
     if messages > 0 {
         eprintln!("{messages} messages of the validation layers, above: none is allowed");

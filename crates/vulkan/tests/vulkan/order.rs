@@ -1,18 +1,15 @@
 //! Queues, timelines and the lives of what they use.
 
 use crate::Test;
-use crate::rig::{Builder, LONG, Line, advance, advanced, random, wait, words, write};
+use crate::rig::{Builder, Line, advance, advanced, random, wait, words, write};
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Device, Error, Reported, Violation, Wait};
+use thalweg_hal::{Device, Error, Listener, MemoryKind, Reported, TimelinePoint, Timestamps};
 use thalweg_vulkan::{VulkanDevice, adapters, best};
 
 pub const TESTS: &[(&str, Test)] = &[
     ("lists_of_more_queues_than_the_device_has_wait_for_each_other", lists_wait_for_each_other),
-    ("two_queues_raise_one_timeline_in_order", two_queues_raise_one_timeline_in_order),
-    ("a_wait_for_what_nobody_submitted_is_refused", a_wait_for_what_nobody_submitted_is_refused),
-    ("a_value_that_does_not_rise_is_refused", a_value_that_does_not_rise_is_refused),
-    ("a_timeline_that_the_host_raises_wakes_who_waits", a_timeline_that_the_host_raises_wakes_who_waits),
+    ("a_doorbell_wakes_who_waits", a_doorbell_wakes_who_waits),
     ("an_interrupt_ends_waits", an_interrupt_ends_waits),
     ("timestamps_rise", timestamps_rise),
     ("command_buffers_are_used_again", command_buffers_are_used_again),
@@ -23,10 +20,10 @@ pub const TESTS: &[(&str, Test)] = &[
 
 fn lists_wait_for_each_other(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&advance()).unwrap();
-    let memory = device.allocate(4096).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 4096).unwrap();
     let mut random = random();
     let mut lines: Vec<Line> = (0..device.info().parallelism as usize + 3).map(|_| Line::new(device)).collect();
-    let (mut expected, mut last) = (0, Vec::<Wait>::new());
+    let (mut expected, mut last) = (0, Vec::<TimelinePoint>::new());
     for _ in 0..300 {
         let salt = random.u32(..);
         expected = advanced(expected, salt);
@@ -38,79 +35,49 @@ fn lists_wait_for_each_other(device: &Arc<VulkanDevice>) {
     assert!(words(device, &memory, 0, 1024).iter().all(|word| *word == expected));
 }
 
-fn two_queues_raise_one_timeline_in_order(device: &Arc<VulkanDevice>) {
-    let memory = device.allocate(4096).unwrap();
-    let mut lines = [Line::new(device), Line::new(device)];
-    let timeline = device.create_timeline().unwrap();
-    for value in 1..=50 {
-        let signal = Wait { timeline: Arc::clone(&timeline), value };
-        // Ordered by the timeline alone.
-        let list = Builder::default().barrier().fill((&memory, 0, 4096), value as u32).build();
-        lines[value as usize % 2].try_submit(&list, &[], &signal).unwrap();
-    }
-    assert!(timeline.wait(50, Some(LONG)).unwrap());
-    assert!(words(device, &memory, 0, 1024).iter().all(|word| *word == 50));
-}
-
-fn a_wait_for_what_nobody_submitted_is_refused(device: &Arc<VulkanDevice>) {
-    let mut line = Line::new(device);
-    let other = Line::new(device);
-    let never = Wait { timeline: Arc::clone(&other.timeline), value: 1 };
-    let signal = Wait { timeline: Arc::clone(&line.timeline), value: 1 };
-    let refused = line.try_submit(&Builder::default().build(), &[never], &signal);
-    assert!(matches!(refused, Err(Error::Invalid(Violation::WaitNotSubmitted { value: 1, submitted: 0, .. }))));
-    // It left no trace.
-    line.run(&Builder::default().build());
-}
-
-fn a_value_that_does_not_rise_is_refused(device: &Arc<VulkanDevice>) {
+fn a_doorbell_wakes_who_waits(device: &Arc<VulkanDevice>) {
+    let bell = device.create_doorbell().unwrap();
     let mut line = Line::new(device);
     line.run(&Builder::default().build());
-    let again = Wait { timeline: Arc::clone(&line.timeline), value: 1 };
-    let refused = line.try_submit(&Builder::default().build(), &[], &again);
-    assert!(matches!(refused, Err(Error::Invalid(Violation::SignalNotRising { value: 1, .. }))));
-    line.run(&Builder::default().build());
-}
-
-fn a_timeline_that_the_host_raises_wakes_who_waits(device: &Arc<VulkanDevice>) {
-    let bells = [(); 3].map(|()| device.create_timeline().unwrap());
-    for value in 1..=20 {
-        let watch: Vec<Wait> = bells.iter().map(|bell| Wait { timeline: Arc::clone(bell), value }).collect();
+    for round in 0..50 {
+        let listener = Listener::new(&bell);
+        assert_eq!((listener.heard, listener.is_rung()), (round, false));
+        // Beside a list that never comes, and alone.
+        let never = TimelinePoint { timeline: Arc::clone(&line.timeline), value: line.value + 1 };
+        let points: &[_] = if round % 2 == 0 { &[never] } else { &[] };
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
                 // It may answer early.
-                while watch.iter().all(|wait| wait.timeline.completed() < wait.value) {
-                    device.wait_any(&watch, None).unwrap();
+                while !listener.is_rung() {
+                    device.wait_any(points, Some(&listener), None).unwrap();
                 }
             });
-            bells[value as usize % 3].signal(value);
+            bell.ring();
             waiting.join().unwrap();
         });
-        bells.iter().for_each(|bell| bell.signal(value));
-        assert!(bells.iter().all(|bell| bell.completed() == value));
+        device.wait_any(points, Some(&listener), None).unwrap();
     }
-    // The host cannot complete a list.
-    let mut line = Line::new(device);
-    line.run(&Builder::default().build());
-    line.timeline.signal(9);
-    assert_eq!(line.timeline.completed(), 1);
-    assert!(!line.timeline.wait(2, Some(Duration::from_millis(20))).unwrap());
 }
 
 fn an_interrupt_ends_waits(device: &Arc<VulkanDevice>) {
-    let timeline = device.create_timeline().unwrap();
+    let mut line = Line::new(device);
+    let timeline = Arc::clone(&line.timeline);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| timeline.wait(1, None).unwrap());
         timeline.interrupt();
         assert!(!waiting.join().unwrap());
     });
     assert!(!timeline.wait(1, None).unwrap());
-    timeline.signal(1);
+    line.submit(&Builder::default().build(), &[]);
+    // The timeline itself goes on.
+    while timeline.completed() < 1 {
+        std::thread::yield_now();
+    }
     assert!(timeline.wait(1, None).unwrap());
 }
 
 fn timestamps_rise(device: &Arc<VulkanDevice>) {
-    let memory = device.allocate(1 << 20).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 1 << 20).unwrap();
     let mut line = Line::new(device);
     let mut last = Duration::ZERO;
     for _ in 0..5 {
@@ -120,7 +87,7 @@ fn timestamps_rise(device: &Arc<VulkanDevice>) {
         }
         line.run(&builder.timestamp().build());
         let reports = line.timeline.take_reports();
-        assert_eq!(reports.len(), if device.info().timestamps { 7 } else { 0 });
+        assert_eq!(reports.len(), if device.info().timestamps != Timestamps::None { 7 } else { 0 });
         for report in &reports {
             let Reported::Time(time) = report.what else { panic!("{report:?}") };
             assert!(time >= last && report.value == line.value, "{report:?} after {last:?}");
@@ -131,7 +98,7 @@ fn timestamps_rise(device: &Arc<VulkanDevice>) {
 }
 
 fn command_buffers_are_used_again(device: &Arc<VulkanDevice>) {
-    let memory = device.allocate(256).unwrap();
+    let memory = device.allocate(MemoryKind::Device, 256).unwrap();
     let mut line = Line::new(device);
     for pattern in 0..2000 {
         let signal = line.submit(&Builder::default().barrier().fill((&memory, 0, 256), pattern).build(), &[]);
@@ -149,28 +116,29 @@ fn objects_of_another_device_are_refused(device: &Arc<VulkanDevice>) {
     let adapters = adapters().unwrap();
     let other = VulkanDevice::open(&adapters[best(&adapters).unwrap()]).unwrap();
     let foreign = |result| matches!(result, Err(Error::ForeignObject { .. }));
-    let memory = other.allocate(256).unwrap();
+    let memory = other.allocate(MemoryKind::Device, 256).unwrap();
     // SAFETY: nothing uses the memory.
     assert!(foreign(unsafe { device.read(&memory, 0, &mut [0; 4]) }));
     // SAFETY: as above.
     assert!(foreign(unsafe { device.write(&memory, 0, &[0; 4]) }));
     let mut line = Line::new(device);
-    let signal = Wait { timeline: Arc::clone(&line.timeline), value: 1 };
-    assert!(foreign(line.try_submit(&Builder::default().fill((&memory, 0, 256), 1).build(), &[], &signal)));
-    let elsewhere = Wait { timeline: other.create_timeline().unwrap(), value: 1 };
-    assert!(foreign(line.try_submit(&Builder::default().build(), &[], &elsewhere)));
+    assert!(foreign(line.try_submit(&Builder::default().fill((&memory, 0, 256), 1).build(), &[])));
+    let elsewhere = TimelinePoint { timeline: Arc::clone(other.create_queue().unwrap().timeline()), value: 0 };
+    assert!(foreign(line.try_submit(&Builder::default().build(), std::slice::from_ref(&elsewhere))));
     let pipeline = other.create_pipeline(&advance()).unwrap();
-    let own = device.allocate(256).unwrap();
+    let own = device.allocate(MemoryKind::Device, 256).unwrap();
     let list = Builder::default().dispatch(&pipeline, &[0; 4], [64, 1, 1], &[(&own, 0, 256)]).build();
-    assert!(foreign(line.try_submit(&list, &[], &signal)));
-    assert!(foreign(device.wait_any(&[elsewhere], None)));
+    assert!(foreign(line.try_submit(&list, &[])));
+    assert!(foreign(device.wait_any(&[elsewhere], None, None)));
+    let bell = Listener::new(&other.create_doorbell().unwrap());
+    assert!(foreign(device.wait_any(&[], Some(&bell), None)));
     line.run(&Builder::default().fill((&own, 0, 256), 1).build());
 }
 
 fn what_is_dropped_while_it_runs_runs_to_its_end(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&advance()).unwrap();
     for _ in 0..20 {
-        let memory = device.allocate(1 << 22).unwrap();
+        let memory = device.allocate(MemoryKind::Device, 1 << 22).unwrap();
         let mut line = Line::new(device);
         let mut builder = Builder::default();
         for salt in 0..8u32 {
@@ -184,7 +152,7 @@ fn what_is_dropped_while_it_runs_runs_to_its_end(device: &Arc<VulkanDevice>) {
     // A device as a whole, too. It is gone or stays open; neither may end the process.
     let adapters = adapters().unwrap();
     let other = VulkanDevice::open(&adapters[best(&adapters).unwrap()]).unwrap();
-    let memory = other.allocate(1 << 22).unwrap();
+    let memory = other.allocate(MemoryKind::Device, 1 << 22).unwrap();
     let mut line = Line::new(&other);
     line.submit(&Builder::default().fill((&memory, 0, 1 << 22), 1).build(), &[]);
     drop((other, memory, line));
@@ -201,7 +169,7 @@ fn stress_many_threads_and_queues(device: &Arc<VulkanDevice>) {
                 let mut random = fastrand::Rng::with_seed(u64::from(thread));
                 let mut line = Line::new(&device);
                 for _ in 0..30 {
-                    let memory = device.allocate(1 << 14).unwrap();
+                    let memory = device.allocate(MemoryKind::Device, 1 << 14).unwrap();
                     let start = random.u32(..);
                     write(&device, &memory, 0, &[start; 1 << 12]);
                     let salts: Vec<u32> = (0..5).map(|_| random.u32(..)).collect();

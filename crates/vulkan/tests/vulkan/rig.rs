@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Bounds, Command, Device, Groups, KernelSource, List, Memory, Pipeline, Queue, Result, Span,
-    Submission, Timeline, Wait, Wgsl,
+    Access, Binding, Command, Device, Features, Groups, KernelSource, List, Memory, Pipeline, Queue, Result, Span,
+    Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
 };
 use thalweg_vulkan::VulkanDevice;
 
@@ -17,16 +17,16 @@ pub fn kernel(
     name: &'static str,
     bindings: &'static [Access],
     params_bytes: u32,
-    source: &'static str,
+    source: impl Into<Cow<'static, str>>,
 ) -> KernelSource {
-    let wgsl = Wgsl {
-        source: Cow::Borrowed(source),
+    let wgsl = Wgsl::clamped(WgslModule {
+        source: source.into(),
         entry: Cow::Borrowed("main"),
         overrides: Cow::Borrowed(&[]),
         groups: Groups::Invocations,
-        bounds: Bounds::Clamped,
+        features: Features::F16,
         failures: Cow::Borrowed(&["the word is odd"]),
-    };
+    });
     KernelSource { name: name.into(), bindings: bindings.into(), params_bytes, wgsl: Some(wgsl), host: None }
 }
 
@@ -122,7 +122,7 @@ impl Builder {
     }
 }
 
-/// A queue with a timeline of its own.
+/// A queue, and how far it is.
 pub struct Line {
     pub queue: Box<dyn Queue>,
     pub timeline: Arc<dyn Timeline>,
@@ -131,21 +131,22 @@ pub struct Line {
 
 impl Line {
     pub fn new(device: &VulkanDevice) -> Self {
-        let (queue, timeline) = (device.create_queue().unwrap(), device.create_timeline().unwrap());
-        Self { queue, timeline, value: 0 }
+        let queue = device.create_queue().unwrap();
+        Self { timeline: Arc::clone(queue.timeline()), queue, value: 0 }
     }
 
     /// Submits, and returns what to wait for.
-    pub fn submit(&mut self, list: &Arc<List>, waits: &[Wait]) -> Wait {
-        let signal = Wait { timeline: Arc::clone(&self.timeline), value: self.value + 1 };
-        self.try_submit(list, waits, &signal).unwrap();
-        self.value += 1;
-        signal
+    pub fn submit(&mut self, list: &Arc<List>, waits: &[TimelinePoint]) -> TimelinePoint {
+        self.try_submit(list, waits).unwrap();
+        TimelinePoint { timeline: Arc::clone(&self.timeline), value: self.value }
     }
 
-    pub fn try_submit(&mut self, list: &Arc<List>, waits: &[Wait], signal: &Wait) -> Result<()> {
+    pub fn try_submit(&mut self, list: &Arc<List>, waits: &[TimelinePoint]) -> Result<()> {
+        let value = self.value + 1;
         // SAFETY: the tests order every conflicting access by barriers, by waits or by the host.
-        unsafe { self.queue.submit(Submission { list, waits, signal }) }
+        unsafe { self.queue.submit(Submission { list, waits, value })? };
+        self.value = value;
+        Ok(())
     }
 
     /// Submits and waits.
@@ -155,7 +156,7 @@ impl Line {
 }
 
 /// Blocks until the value is reached.
-pub fn wait(wait: &Wait) {
+pub fn wait(wait: &TimelinePoint) {
     assert!(wait.timeline.wait(wait.value, Some(LONG)).unwrap(), "value {} was not reached", wait.value);
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Counts, Double, Error, Faulty, Plan, Rig, Strike, failing, list, lost, submit};
 use crate::faulty::Delays;
-use crate::{Device, Result, Wait};
+use crate::{Device, MemoryKind, Result, TimelinePoint};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,11 +21,8 @@ impl Call {
     /// Makes the call.
     fn on(self, faulty: &Faulty) -> Result<()> {
         match self {
-            Self::Allocate => faulty.allocate(256).map(drop),
-            Self::Submit => {
-                let signal = Wait { timeline: faulty.create_timeline()?, value: 1 };
-                submit(&mut *faulty.create_queue()?, &list(&[]), &[], &signal)
-            }
+            Self::Allocate => faulty.allocate(MemoryKind::Device, 256).map(drop),
+            Self::Submit => submit(&mut *faulty.create_queue()?, &list(&[]), &[], 1),
             Self::Compile => faulty.create_pipeline(&failing()).map(drop),
         }
     }
@@ -134,18 +131,19 @@ fn a_held_up_call_returns_with_the_release_a_loss_or_a_new_plan() {
 fn nobody_else_is_held_up() {
     for call in CALLS {
         let (double, faulty) = faulty(call.delayed(Strike::Nth(2)));
-        let bystander = Wait { timeline: faulty.create_timeline().unwrap(), value: 1 };
+        let mut queue = faulty.create_queue().unwrap();
+        let bystander = TimelinePoint { timeline: queue.timeline().clone(), value: 1 };
         call.on(&faulty).unwrap();
         let before = double.received().len();
         let held = call.start(&faulty);
         await_delayed(&faulty, 1);
-        let memory = faulty.allocate(256).unwrap();
+        let memory = faulty.allocate(MemoryKind::Device, 256).unwrap();
         // SAFETY: nothing touches it.
         unsafe { faulty.write(&memory, 0, &[1]).unwrap() };
         faulty.create_pipeline(&failing()).unwrap();
-        submit(&mut *faulty.create_queue().unwrap(), &list(&[]), &[], &bystander).unwrap();
+        submit(&mut *queue, &list(&[]), &[], 1).unwrap();
         assert!(bystander.timeline.wait(1, None).unwrap());
-        faulty.wait_any(&[bystander], None).unwrap();
+        faulty.wait_any(&[bystander], None, None).unwrap();
         assert_eq!(double.received().len(), before + 1);
         assert_eq!((faulty.delayed(), held.is_finished()), (1, false), "{call:?}");
         faulty.release();

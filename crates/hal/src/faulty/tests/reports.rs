@@ -2,7 +2,7 @@
 
 use super::{Counts, Plan, Rig, Strike, failing_list, list, read, write};
 use crate::validate::tests::rig::{Step, fresh, one_in};
-use crate::{Device, Error, Report, Reported, Timeline};
+use crate::{Device, Error, MemoryKind, Report, Reported, Timeline};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn taken(timeline: &Arc<dyn Timeline>) -> Vec<(u64, u32, Result<u128, char>)> {
 #[test]
 fn every_command_of_a_struck_list_has_failed_and_run() {
     let mut rig = Rig::new(Plan { failures: Strike::Every(2), ..Plan::default() });
-    let memory = rig.faulty.allocate(1024).unwrap();
+    let memory = rig.faulty.allocate(MemoryKind::Device, 1024).unwrap();
     let steps = list(&[B, T, write(&memory, 0..256), B, read(&memory, 0..256), T]);
     for _ in 0..3 {
         // It reaches the device as it is.
@@ -47,7 +47,7 @@ fn every_command_of_a_struck_list_has_failed_and_run() {
 #[test]
 fn reports_name_the_commands_of_the_list_that_was_submitted() {
     let mut rig = Rig::new(Plan { barriers: Strike::Always, start_barriers: Strike::Always, ..Plan::default() });
-    let memory = rig.faulty.allocate(1024).unwrap();
+    let memory = rig.faulty.allocate(MemoryKind::Device, 1024).unwrap();
     let steps = list(&[B, B, T, B, write(&memory, 0..256), B, B, T, B]);
     assert_eq!(rig.submit(&steps, &[]).list.commands.len(), 3);
     rig.faulty.set(Plan { failures: Strike::Nth(2), ..Plan { barriers: Strike::Nth(2), ..Plan::default() } });
@@ -67,17 +67,6 @@ fn a_refused_list_reports_nothing_and_leaves_its_value_free() {
     // The same value again, and no strike.
     rig.submit(&list(&[T]), &[]);
     assert_eq!(taken(&rig.timeline), [(1, 0, Ok(1))]);
-}
-
-#[test]
-fn a_refused_signal_takes_nothing_from_the_list_that_has_its_value() {
-    let mut rig = Rig::new(Plan { failures: Strike::Nth(1), ..Plan::default() });
-    rig.submit(&list(&[T]), &[]);
-    rig.faulty.set(Plan { failures: Strike::Always, ..Plan::default() });
-    rig.value = 0;
-    rig.double.at_next_submit(|| false);
-    assert!(rig.try_submit(&list(&[T, T]), &[]).is_err());
-    assert_eq!(taken(&rig.timeline), [(1, 0, Err('F'))]);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use crate::host::{self, HostMemory, HostPipeline};
 use crate::{
-    Command, Device, DeviceInfo, DeviceKind, Error, KernelSource, Limits, List, Memory, Pipeline, Queue, Report,
-    Reported, Result, Submission, Timeline, Wait, unique_id,
+    Command, Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List,
+    Listener, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Result, Submission, Timeline, TimelinePoint,
+    Timestamps, unique_id,
 };
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,7 @@ struct State {
     held: bool,
     hook: Option<Hook>,
     received: Vec<Received>,
+    prepared: Vec<Arc<List>>,
     host_accesses: usize,
     timestamps: u64,
     /// Memories and pipelines.
@@ -49,7 +51,7 @@ impl Shared {
 #[derive(Clone)]
 pub(crate) struct Received {
     pub(crate) list: Arc<List>,
-    pub(crate) waits: Vec<Wait>,
+    pub(crate) waits: Vec<TimelinePoint>,
 }
 
 impl Double {
@@ -65,8 +67,11 @@ impl Double {
             name: "double".to_owned(),
             kind: DeviceKind::Mock,
             parallelism: 1,
-            timestamps: true,
+            timestamps: Timestamps::ByCommand,
+            host_access: HostAccess::Cached,
+            zeroed: true,
             limits,
+            support: KernelSupport::NONE,
             details: Vec::new(),
         };
         let shared = Arc::new(Shared::default());
@@ -76,7 +81,7 @@ impl Double {
 
     /// Raises a timeline of this device.
     pub(crate) fn reach(&self, timeline: &Arc<dyn Timeline>, value: u64) {
-        timeline.signal(value);
+        timeline.as_any().downcast_ref::<DoubleTimeline>().unwrap().reach(value);
     }
 
     /// Calls `hook` inside the next submit, with no lock held; the list is accepted if it returns true.
@@ -86,6 +91,11 @@ impl Double {
 
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.state.lock().unwrap().received.clone()
+    }
+
+    /// What it was told will be run often.
+    pub(crate) fn prepared(&self) -> Vec<Arc<List>> {
+        self.shared.state.lock().unwrap().prepared.clone()
     }
 
     /// How many memories and pipelines were asked for.
@@ -110,12 +120,13 @@ impl Device for Double {
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
-        Ok(Box::new(DoubleQueue(self.shared.clone())))
+        let (value, reports) = (AtomicU64::new(0), Mutex::default());
+        let timeline = Arc::new(DoubleTimeline { id: unique_id(), value, reports, shared: self.shared.clone() });
+        Ok(Box::new(DoubleQueue { handle: timeline.clone(), timeline }))
     }
 
-    fn create_timeline(&self) -> Result<Arc<dyn Timeline>> {
-        let (value, reports) = (AtomicU64::new(0), Mutex::default());
-        Ok(Arc::new(DoubleTimeline { id: unique_id(), value, reports, shared: self.shared.clone() }))
+    fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
+        Ok(Arc::new(DoubleDoorbell { rings: AtomicU64::new(0), shared: self.shared.clone() }))
     }
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
@@ -123,9 +134,14 @@ impl Device for Double {
         Ok(Arc::new(HostPipeline::new(source, "double")?))
     }
 
-    fn allocate(&self, bytes: u64) -> Result<Arc<dyn Memory>> {
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        self.shared.state.lock().unwrap().prepared.push(list.clone());
+        Ok(())
+    }
+
+    fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
         self.shared.state.lock().unwrap().created += 1;
-        Ok(Arc::new(HostMemory::new(bytes, "double")?))
+        Ok(Arc::new(HostMemory::new(kind, bytes, "double")?))
     }
 
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -142,14 +158,10 @@ impl Device for Double {
         Ok(())
     }
 
-    unsafe fn discard(&self, _: &Arc<dyn Memory>, _: u64, _: u64) {
-        self.shared.state.lock().unwrap().host_accesses += 1;
-    }
-
-    fn wait_any(&self, watch: &[Wait], timeout: Option<Duration>) -> Result<()> {
+    fn wait_any(&self, points: &[TimelinePoint], bell: Option<&Listener>, timeout: Option<Duration>) -> Result<()> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut state = self.shared.state.lock().unwrap();
-        while !watch.iter().any(|wait| wait.timeline.completed() >= wait.value) {
+        while !points.iter().any(TimelinePoint::is_reached) && !bell.is_some_and(Listener::is_rung) {
             let left = deadline.map_or(Duration::from_secs(60), |deadline| deadline - Instant::now().min(deadline));
             let (guard, timed_out) = self.shared.changed.wait_timeout(state, left).unwrap();
             assert!(deadline.is_some() || !timed_out.timed_out(), "an unlimited wait was not woken");
@@ -163,11 +175,41 @@ impl Device for Double {
 }
 
 #[derive(Debug)]
+struct DoubleDoorbell {
+    rings: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+impl Doorbell for DoubleDoorbell {
+    fn ring(&self) {
+        let _state = self.shared.state.lock().unwrap();
+        self.rings.fetch_add(1, Ordering::SeqCst);
+        self.shared.changed.notify_all();
+    }
+
+    fn rings(&self) -> u64 {
+        self.rings.load(Ordering::SeqCst)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[derive(Debug)]
 struct DoubleTimeline {
     id: u64,
     value: AtomicU64,
     reports: Mutex<Vec<Report>>,
     shared: Arc<Shared>,
+}
+
+impl DoubleTimeline {
+    fn reach(&self, value: u64) {
+        let _state = self.shared.state.lock().unwrap();
+        self.value.fetch_max(value, Ordering::SeqCst);
+        self.shared.changed.notify_all();
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -193,12 +235,6 @@ impl Timeline for DoubleTimeline {
         Ok(!waiting.unwrap().1.timed_out())
     }
 
-    fn signal(&self, value: u64) {
-        let _state = self.shared.state.lock().unwrap();
-        self.value.fetch_max(value, Ordering::SeqCst);
-        self.shared.changed.notify_all();
-    }
-
     fn take_reports(&self) -> Vec<Report> {
         std::mem::take(&mut *self.reports.lock().unwrap())
     }
@@ -209,14 +245,21 @@ impl Timeline for DoubleTimeline {
 }
 
 #[derive(Debug)]
-struct DoubleQueue(Arc<Shared>);
+struct DoubleQueue {
+    timeline: Arc<DoubleTimeline>,
+    /// The same.
+    handle: Arc<dyn Timeline>,
+}
 
 impl Queue for DoubleQueue {
+    fn timeline(&self) -> &Arc<dyn Timeline> {
+        &self.handle
+    }
+
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
-        let Submission { list, waits, signal } = submission;
-        let timeline = signal.timeline.as_any().downcast_ref::<DoubleTimeline>();
-        let timeline = timeline.ok_or(Error::ForeignObject { device: "double".to_owned(), what: "timeline" })?;
-        let hook = self.0.state.lock().unwrap().hook.take();
+        let Submission { list, waits, value } = submission;
+        let (timeline, shared) = (&*self.timeline, &*self.timeline.shared);
+        let hook = shared.state.lock().unwrap().hook.take();
         if hook.is_some_and(|hook| !hook()) {
             return Err(Error::Injected("refused by the double"));
         }
@@ -224,17 +267,17 @@ impl Queue for DoubleQueue {
             // SAFETY: everything here runs one after the other, on the submitting thread; tests that submit from
             // several threads use disjoint memory, or kernels that touch none.
             let result = unsafe { host::execute(list, command, 0..host::items(command), "double") };
-            let time = (*command == Command::Timestamp).then(|| Reported::Time(self.0.tick()));
+            let time = (*command == Command::Timestamp).then(|| Reported::Time(shared.tick()));
             if let Some(what) = result.err().map(Reported::Failed).or(time) {
-                timeline.reports.lock().unwrap().push(Report { value: signal.value, command: index as u32, what });
+                timeline.reports.lock().unwrap().push(Report { value, command: index as u32, what });
             }
         }
-        let mut state = self.0.state.lock().unwrap();
+        let mut state = shared.state.lock().unwrap();
         state.received.push(Received { list: list.clone(), waits: waits.to_vec() });
         let held = state.held;
         drop(state);
         if !held {
-            signal.timeline.signal(signal.value);
+            timeline.reach(value);
         }
         Ok(())
     }

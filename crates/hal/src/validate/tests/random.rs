@@ -1,7 +1,7 @@
 //! Random programs against a naive oracle: explicit edges between explicit nodes, and a search.
 
 use super::rig::{Rig, Step, Touch, fresh, list, one_in, submit};
-use crate::{Access, Device, Error, Memory, Violation, Wait};
+use crate::{Access, Error, Memory, TimelinePoint, Violation};
 use fastrand::Rng;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ type Work = Option<Vec<Operand>>;
 
 #[derive(Clone, Debug)]
 enum Action {
-    Submit { queue: usize, waits: Vec<(usize, u64)>, signal: (usize, u64), work: Vec<Work>, device_refuses: bool },
-    Reach { timeline: usize, value: u64 },
+    Submit { queue: usize, waits: Vec<(usize, u64)>, value: u64, work: Vec<Work>, device_refuses: bool },
+    Reach { queue: usize, value: u64 },
     Host { operand: Operand },
 }
 
@@ -31,7 +31,7 @@ enum Outcome {
     RefusedByDevice,
     Unordered,
     WaitNotSubmitted,
-    SignalNotRising,
+    ValueNotRising,
     HostAccess,
 }
 
@@ -42,7 +42,7 @@ struct Oracle {
     into: Vec<Vec<usize>>,
     /// Commands and barriers, in order of submission: queue, node, operands.
     commands: Vec<(usize, usize, Work)>,
-    /// Accepted signals: timeline, value, node.
+    /// Accepted signals: queue, value, node.
     signals: Vec<(usize, u64, usize)>,
     /// What the host has seen: nodes.
     seen: Vec<usize>,
@@ -87,16 +87,16 @@ impl Oracle {
 
     /// Whether a device may do this: raise a timeline to a value that a list signals, and to no other.
     fn may_come(&self, action: &Action) -> bool {
-        let Action::Reach { timeline, value } = action else { return true };
-        *value == 0 || self.signals.iter().any(|(at, signalled, _)| at == timeline && signalled == value)
+        let Action::Reach { queue, value } = action else { return true };
+        *value == 0 || self.signals.iter().any(|(at, signalled, _)| at == queue && signalled == value)
     }
 
     /// The action's outcome; a submission that is not accepted leaves no trace.
     fn act(&mut self, action: &Action) -> Outcome {
         match action {
-            Action::Reach { timeline, value } => {
-                self.reached.push((*timeline, *value));
-                let ends = self.signals.iter().filter(|(at, v, _)| at == timeline && v <= value);
+            Action::Reach { queue, value } => {
+                self.reached.push((*queue, *value));
+                let ends = self.signals.iter().filter(|(at, v, _)| at == queue && v <= value);
                 self.seen.extend(ends.map(|(_, _, node)| *node).collect::<Vec<_>>());
                 Outcome::Accepted
             }
@@ -124,7 +124,7 @@ impl Oracle {
     }
 
     fn submit(&mut self, action: &Action) -> Outcome {
-        let Action::Submit { queue, waits, signal, work, .. } = action else { unreachable!() };
+        let Action::Submit { queue, waits, value, work, .. } = action else { unreachable!() };
         let mut from = self.seen.clone();
         for wait in waits {
             let reached = self.reached.iter().any(|(at, value)| *at == wait.0 && *value >= wait.1);
@@ -137,8 +137,8 @@ impl Oracle {
                 None => return Outcome::WaitNotSubmitted,
             }
         }
-        if signal.1 == 0 || self.signals.iter().any(|(at, value, _)| *at == signal.0 && *value >= signal.1) {
-            return Outcome::SignalNotRising;
+        if *value == 0 || self.signals.iter().any(|(at, signalled, _)| at == queue && signalled >= value) {
+            return Outcome::ValueNotRising;
         }
         let start = self.node(from);
         let mut ends = vec![start];
@@ -159,9 +159,9 @@ impl Oracle {
             ends.push(node);
         }
         ends.extend(self.commands.iter().filter(|command| command.0 == *queue).map(|command| command.1));
-        ends.extend(self.signals.iter().filter(|(at, _, _)| *at == signal.0).map(|(_, _, node)| *node));
+        ends.extend(self.signals.iter().filter(|(at, _, _)| at == queue).map(|(_, _, node)| *node));
         let end = self.node(ends);
-        self.signals.push((signal.0, signal.1, end));
+        self.signals.push((*queue, *value, end));
         Outcome::Accepted
     }
 
@@ -188,11 +188,9 @@ impl Oracle {
     }
 }
 
-/// Memories, queues, timelines; the latter need not be as many.
 struct Size {
     memories: usize,
     queues: usize,
-    timelines: usize,
 }
 
 fn operand(random: &mut Rng, size: &Size, taken: &[Operand]) -> Option<Operand> {
@@ -211,21 +209,20 @@ fn operand(random: &mut Rng, size: &Size, taken: &[Operand]) -> Option<Operand> 
 /// A random program. With `repaired`, every list has all the barriers and waits that it needs.
 fn program(random: &mut Rng, size: &Size, repaired: bool) -> Vec<Action> {
     let mut oracle = Oracle::default();
-    let mut next_values = vec![0_u64; size.timelines];
-    let mut reached = vec![0_u64; size.timelines];
+    let mut next_values = vec![0_u64; size.queues];
+    let mut reached = vec![0_u64; size.queues];
     let mut actions = Vec::new();
     for _ in 0..4 + random.usize(..14) {
         let mut action = match random.usize(..8) {
             0 => {
-                let timeline = random.usize(..size.timelines);
+                let queue = random.usize(..size.queues);
                 // Only a signal raises a timeline: no value between two is ever seen.
-                let signals =
-                    oracle.signals.iter().filter(|(at, value, _)| *at == timeline && *value > reached[timeline]);
+                let signals = oracle.signals.iter().filter(|(at, value, _)| *at == queue && *value > reached[queue]);
                 let ahead: Vec<u64> = signals.map(|(_, value, _)| *value).collect();
                 if !ahead.is_empty() {
-                    reached[timeline] = ahead[random.usize(..ahead.len())];
+                    reached[queue] = ahead[random.usize(..ahead.len())];
                 }
-                Action::Reach { timeline, value: reached[timeline] }
+                Action::Reach { queue, value: reached[queue] }
             }
             1 => match operand(random, size, &[]) {
                 Some(operand) => Action::Host { operand },
@@ -241,16 +238,15 @@ fn program(random: &mut Rng, size: &Size, repaired: bool) -> Vec<Action> {
                 });
                 let work = work.collect();
                 let waits = (0..random.usize(..3)).map(|_| {
-                    let timeline = random.usize(..size.timelines);
-                    (timeline, random.usize(..next_values[timeline] as usize + 1 + usize::from(!repaired)) as u64)
+                    let other = random.usize(..size.queues);
+                    (other, random.usize(..next_values[other] as usize + 1 + usize::from(!repaired)) as u64)
                 });
                 let waits = waits.collect();
-                let timeline = random.usize(..size.timelines);
+                let queue = random.usize(..size.queues);
                 // Now and then with a gap, or not rising.
                 let rising = repaired || !one_in(random, 8);
-                let value = next_values[timeline] + u64::from(rising) + random.usize(..2) as u64 * u64::from(rising);
-                let (queue, signal) = (random.usize(..size.queues), (timeline, value));
-                Action::Submit { queue, waits, signal, work, device_refuses: one_in(random, 6) }
+                let value = next_values[queue] + u64::from(rising) + random.usize(..2) as u64 * u64::from(rising);
+                Action::Submit { queue, waits, value, work, device_refuses: one_in(random, 6) }
             }
         };
         if repaired && matches!(action, Action::Submit { .. }) {
@@ -261,8 +257,8 @@ fn program(random: &mut Rng, size: &Size, repaired: bool) -> Vec<Action> {
             // A host access or a wait that no protection can be added to.
             continue;
         }
-        if let (Action::Submit { signal, .. }, Outcome::Accepted) = (&action, outcome) {
-            next_values[signal.0] = signal.1;
+        if let (Action::Submit { queue, value, .. }, Outcome::Accepted) = (&action, outcome) {
+            next_values[*queue] = *value;
         }
         actions.push(action);
     }
@@ -272,15 +268,13 @@ fn program(random: &mut Rng, size: &Size, repaired: bool) -> Vec<Action> {
 /// Runs a program on a fresh validator.
 fn run(actions: &[Action], size: &Size) -> (Vec<Outcome>, u64) {
     let mut rig = Rig::new(size.queues);
-    let timelines: Vec<_> = (0..size.timelines).map(|_| rig.device.create_timeline().unwrap()).collect();
     let memories: Vec<Arc<dyn Memory>> = (0..size.memories).map(|_| rig.memory()).collect();
-    let wait = |(at, value): (usize, u64)| Wait { timeline: timelines[at].clone(), value };
     let touch =
         |operand: &Operand| -> Touch { (memories[operand.memory].clone(), operand.access, operand.bytes.clone()) };
     let outcomes = actions.iter().map(|action| {
         let result = match action {
-            Action::Reach { timeline, value } => {
-                timelines[*timeline].signal(*value);
+            Action::Reach { queue, value } => {
+                rig.reach(*queue, *value);
                 Ok(())
             }
             Action::Host { operand } => {
@@ -290,7 +284,7 @@ fn run(actions: &[Action], size: &Size) -> (Vec<Outcome>, u64) {
                     _ => rig.host_write(memory, operand.bytes.clone()),
                 }
             }
-            Action::Submit { queue, waits, signal, work, device_refuses } => {
+            Action::Submit { queue, waits, value, work, device_refuses } => {
                 let steps: Vec<Step> = work
                     .iter()
                     .map(|work| match work {
@@ -298,11 +292,10 @@ fn run(actions: &[Action], size: &Size) -> (Vec<Outcome>, u64) {
                         Some(operands) => Step::Touch(operands.iter().map(&touch).collect()),
                     })
                     .collect();
-                let waits: Vec<Wait> = waits.iter().copied().map(wait).collect();
+                let waits: Vec<TimelinePoint> = waits.iter().map(|(at, value)| rig.wait(*at, *value)).collect();
                 let accepts = !device_refuses;
                 rig.double.at_next_submit(move || accepts);
-                let queue = &mut *rig.queues[*queue];
-                submit(queue, &list(&steps), &waits, &wait(*signal))
+                submit(&mut *rig.queues[*queue], &list(&steps), &waits, *value)
             }
         };
         match result {
@@ -310,7 +303,7 @@ fn run(actions: &[Action], size: &Size) -> (Vec<Outcome>, u64) {
             Err(Error::Injected(_)) => Outcome::RefusedByDevice,
             Err(Error::Invalid(Violation::Unordered { .. })) => Outcome::Unordered,
             Err(Error::Invalid(Violation::WaitNotSubmitted { .. })) => Outcome::WaitNotSubmitted,
-            Err(Error::Invalid(Violation::SignalNotRising { .. })) => Outcome::SignalNotRising,
+            Err(Error::Invalid(Violation::ValueNotRising { .. })) => Outcome::ValueNotRising,
             Err(Error::Invalid(Violation::HostAccess { .. })) => Outcome::HostAccess,
             Err(other) => panic!("{other}"),
         }
@@ -335,7 +328,7 @@ fn compare(actions: &[Action], size: &Size) -> Vec<Outcome> {
 }
 
 fn size(random: &mut Rng) -> Size {
-    Size { memories: 1 + random.usize(..3), queues: 1 + random.usize(..4), timelines: 1 + random.usize(..4) }
+    Size { memories: 1 + random.usize(..3), queues: 1 + random.usize(..4) }
 }
 
 /// All submissions' protections, as (action, barrier at or wait at).
@@ -398,8 +391,8 @@ fn arbitrary_programs_are_judged_as_the_oracle_does() {
         let actions = program(&mut random, &size, false);
         all.extend(compare(&actions, &size));
     }
-    use Outcome::{Accepted, HostAccess, RefusedByDevice, SignalNotRising, Unordered, WaitNotSubmitted};
-    for outcome in [Accepted, RefusedByDevice, Unordered, WaitNotSubmitted, SignalNotRising, HostAccess] {
+    use Outcome::{Accepted, HostAccess, RefusedByDevice, Unordered, ValueNotRising, WaitNotSubmitted};
+    for outcome in [Accepted, RefusedByDevice, Unordered, WaitNotSubmitted, ValueNotRising, HostAccess] {
         let count = all.iter().filter(|other| **other == outcome).count();
         println!("{outcome:?}: {count}");
         assert!(count > 200, "{outcome:?}: {count}");

@@ -4,8 +4,8 @@ use super::double::Double;
 use crate::host::HostPipeline;
 use crate::validate::Validated;
 use crate::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, Queue, Result, Span, Submission, Timeline,
-    Violation, Wait,
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Queue, Result, Span, Submission,
+    Timeline, TimelinePoint, Violation,
 };
 use fastrand::Rng;
 use std::borrow::Cow;
@@ -68,16 +68,17 @@ pub(crate) fn list(steps: &[Step]) -> Arc<List> {
 }
 
 /// Submits.
-pub(crate) fn submit(queue: &mut dyn Queue, list: &Arc<List>, waits: &[Wait], signal: &Wait) -> Result<()> {
+pub(crate) fn submit(queue: &mut dyn Queue, list: &Arc<List>, waits: &[TimelinePoint], value: u64) -> Result<()> {
     // SAFETY: the kernels touch nothing, and the validator refuses what breaks the other rules.
-    unsafe { queue.submit(Submission { list, waits, signal }) }
+    unsafe { queue.submit(Submission { list, waits, value }) }
 }
 
-/// Queue `i` signals timeline `i`, one value a list.
+/// Queues, with one value a list.
 pub(crate) struct Rig {
     pub(crate) double: Arc<Double>,
     pub(crate) device: Arc<Validated>,
     pub(crate) queues: Vec<Box<dyn Queue>>,
+    /// Theirs, which stay when a test takes a queue away.
     pub(crate) timelines: Vec<Arc<dyn Timeline>>,
     pub(crate) values: Vec<u64>,
 }
@@ -87,29 +88,38 @@ impl Rig {
     pub(crate) fn new(queues: usize) -> Self {
         let double = Double::new(true);
         let device = Validated::new(double.clone());
+        let queues: Vec<_> = (0..queues).map(|_| device.create_queue().unwrap()).collect();
         Self {
-            queues: (0..queues).map(|_| device.create_queue().unwrap()).collect(),
-            timelines: (0..queues).map(|_| device.create_timeline().unwrap()).collect(),
-            values: vec![0; queues],
+            timelines: queues.iter().map(|queue| queue.timeline().clone()).collect(),
+            values: vec![0; queues.len()],
+            queues,
             double,
             device,
         }
     }
 
     pub(crate) fn memory(&self) -> Arc<dyn Memory> {
-        self.device.allocate(1 << 16).unwrap()
+        self.device.allocate(MemoryKind::Device, 1 << 16).unwrap()
     }
 
-    pub(crate) fn wait(&self, at: usize, value: u64) -> Wait {
-        Wait { timeline: self.timelines[at].clone(), value }
+    /// Replaces a queue by a new one. Returns the old one's timeline.
+    pub(crate) fn renew(&mut self, at: usize) -> Arc<dyn Timeline> {
+        // Gone before there is another.
+        drop(self.queues.remove(at));
+        self.queues.insert(at, self.device.create_queue().unwrap());
+        self.values[at] = 0;
+        std::mem::replace(&mut self.timelines[at], self.queues[at].timeline().clone())
     }
 
-    /// Submits to a queue, with waits as (timeline, value).
+    pub(crate) fn wait(&self, at: usize, value: u64) -> TimelinePoint {
+        TimelinePoint { timeline: self.timelines[at].clone(), value }
+    }
+
+    /// Submits to a queue, with waits as (queue, value).
     pub(crate) fn try_submit(&mut self, queue: usize, waits: &[(usize, u64)], steps: &[Step]) -> Result<u64> {
-        let waits: Vec<Wait> = waits.iter().map(|(at, value)| self.wait(*at, *value)).collect();
+        let waits: Vec<TimelinePoint> = waits.iter().map(|(at, value)| self.wait(*at, *value)).collect();
         let value = self.values[queue] + 1;
-        let signal = self.wait(queue, value);
-        submit(&mut *self.queues[queue], &list(steps), &waits, &signal)?;
+        submit(&mut *self.queues[queue], &list(steps), &waits, value)?;
         self.values[queue] = value;
         Ok(value)
     }

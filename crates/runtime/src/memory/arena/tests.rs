@@ -3,6 +3,7 @@
 use super::*;
 use crate::tests::world::fresh_seed;
 use fastrand::Rng;
+use thalweg_hal::MemoryKind;
 use thalweg_hal::host::HostMemory;
 
 const UNIT: u64 = BINDING_ALIGNMENT;
@@ -15,7 +16,12 @@ fn with(units: &[u64]) -> Arena {
 
 fn insert(arena: &mut Arena, pool: PoolId, units: u64) {
     // What the arena keeps is never looked at.
-    arena.insert(pool, Arc::new(HostMemory::new(UNIT, "test").expect("256 bytes")), units * UNIT);
+    arena.insert(
+        pool,
+        Arc::new(HostMemory::new(MemoryKind::Device, UNIT, "test").expect("256 bytes")),
+        units * UNIT,
+        false,
+    );
 }
 
 fn exactly(pool: PoolId, units: u64) -> Want {
@@ -28,7 +34,7 @@ fn take(arena: &mut Arena, units: u64) -> Option<(u64, u64)> {
 }
 
 fn give_back(arena: &mut Arena, segment: u64, unit: u64) {
-    arena.give_back(segment, unit * UNIT);
+    arena.give_back(segment, unit * UNIT, false);
 }
 
 #[test]
@@ -93,13 +99,13 @@ fn a_pool_has_its_own_segments_unless_there_is_nothing_else() {
     assert_eq!(arena.take(exactly(pool, 2), Owner::Frozen).unwrap().segment, 1);
     // The handle is gone, and the segment goes when the last span does.
     assert!(arena.drop_pool(pool).is_empty());
-    assert!(arena.put_in_limbo(1, 0));
+    assert!(arena.put_in_limbo(1, 0, false));
     let end = arena.limbo_end().unwrap();
     let values = Values::from([(0, 7)]);
     assert!(arena.leave_limbo(end, &values, |_| 6).is_empty());
     assert_eq!(arena.usage().limbo, 2 * UNIT);
     assert_eq!(arena.leave_limbo(end, &Values::from([(0, 9)]), |_| 7).len(), 1, "the first snapshot counts");
-    assert_eq!((arena.usage().segments, arena.pools().count()), (5 * UNIT, 2));
+    assert_eq!((arena.usage().segments, arena.pools().count()), (5 * UNIT, 3));
 }
 
 #[test]
@@ -108,11 +114,11 @@ fn what_enters_limbo_after_the_end_waits_for_another_snapshot() {
     let first = take(&mut arena, 1).unwrap().1;
     let second = take(&mut arena, 1).unwrap().1;
     let third = take(&mut arena, 1).unwrap().1;
-    assert!(arena.put_in_limbo(0, first * UNIT));
+    assert!(arena.put_in_limbo(0, first * UNIT, false));
     let end = arena.limbo_end().unwrap();
     // Nobody has asked since; the next need not tell the reaper again.
-    assert!(arena.put_in_limbo(0, second * UNIT));
-    assert!(!arena.put_in_limbo(0, third * UNIT));
+    assert!(arena.put_in_limbo(0, second * UNIT, false));
+    assert!(!arena.put_in_limbo(0, third * UNIT, false));
     arena.leave_limbo(end, &Values::from([]), |_| 0);
     assert_eq!((arena.usage().free, arena.usage().limbo), (UNIT, 2 * UNIT));
 }
@@ -165,4 +171,39 @@ fn random_spans_never_overlap_and_come_back_whole() {
     }
     taken.into_iter().for_each(|(segment, at, _)| give_back(&mut arena, segment, at as u64));
     assert_eq!(arena.whole(), (3 * UNITS as u64 * UNIT, 3), "seed {seed}");
+}
+
+#[test]
+fn a_span_is_raw_until_its_first_owner_gives_it_back_filled() {
+    let mut arena = Arena::new();
+    let memory = HostMemory::new(MemoryKind::Device, UNIT, "test").expect("256 bytes");
+    arena.insert(BLOCKS, Arc::new(memory), 8 * UNIT, true);
+    let take = |arena: &mut Arena, units| arena.take(exactly(BLOCKS, units), Owner::Frozen).expect("there is room");
+    let first = take(&mut arena, 3);
+    assert!(first.raw);
+    give_back(&mut arena, 0, 0);
+    let again = take(&mut arena, 3);
+    assert!(!again.raw, "its first owner filled it");
+    let behind = take(&mut arena, 2);
+    assert!(behind.raw, "nobody has had that");
+    // Given back as it came: the next has to fill it.
+    arena.give_back(0, behind.offset, true);
+    give_back(&mut arena, 0, 0);
+    assert!(take(&mut arena, 8).raw, "some of it is");
+    assert!(arena.put_in_limbo(0, 0, true));
+    arena.limbo_end();
+    drop(arena.leave_limbo(u64::MAX, &Arc::from([]), |_| 0));
+    assert!(take(&mut arena, 8).raw, "limbo changes nothing of that");
+}
+
+#[test]
+fn what_the_host_uses_is_never_taken_for_something_else() {
+    let mut arena = with(&[2]);
+    insert(&mut arena, HOST, 4);
+    let want = |pool, units| Want { anywhere: true, ..exactly(pool, units) };
+    assert!(arena.take(want(BLOCKS, 4), Owner::Frozen).is_none());
+    assert!(arena.take(want(DEFAULT, 2), Owner::Frozen).is_some(), "of another pool of the same kind");
+    assert!(arena.take(want(HOST, 5), Owner::Frozen).is_none());
+    assert_eq!(arena.take(want(HOST, 4), Owner::Frozen).map(|place| place.segment), Some(1));
+    assert_eq!(arena.bytes_of(HOST), 4 * UNIT);
 }

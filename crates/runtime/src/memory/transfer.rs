@@ -1,0 +1,215 @@
+//! The ways of data between the host and a device.
+//!
+//! | the host sees the device's memory | upload | download |
+//! |---|---|---|
+//! | as its own | it writes a block that nothing uses any more | it waits for the last write, and reads |
+//! | over a bus | the same | the same for a little; else through staging |
+//! | not at all | through staging | through staging |
+//!
+//! *Staging* is memory of the host's kind: blocks of the stream's like others, with stamps, out of segments of a pool
+//! of their own. A piece of data is copied between the host and a block of it at once, and between that and its place
+//! by a command. The block goes back to its stream when the copy is recorded (an upload) or its bytes have been fetched
+//! (a download); what the device still does with it is stamped on it (I5). Pieces are short, so that whoever needs more
+//! than staging has goes on piece by piece.
+
+use super::allocate::allocate;
+use super::arena::PoolId;
+use super::heap::Purpose;
+use super::pool::take_frozen;
+use super::storage::{Operand, Storage};
+use super::store::Store;
+use crate::device::{DeviceCore, Lease};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::hazard::Write;
+use crate::patience::Patience;
+use crate::stream::record;
+use std::ops::Range;
+use std::sync::Arc;
+use thalweg_hal::{Access, BINDING_ALIGNMENT, HostAccess, MemoryKind};
+
+/// The longest piece.
+const PIECE: u64 = 1 << 20;
+/// Up to here the host reads memory over a bus itself: a command takes longer.
+const DIRECT_READ: usize = 16 << 10;
+/// What the host writes behind its data.
+static ZEROS: [u8; 4096] = [0; 4096];
+
+impl Store {
+    /// The longest piece that is copied by one command: staging has room for several.
+    fn piece(&self) -> u64 {
+        PIECE.min(self.staging_limit / 4 / BINDING_ALIGNMENT * BINDING_ALIGNMENT).max(BINDING_ALIGNMENT)
+    }
+
+    /// How much is downloaded at a time where there is more: half of staging, so that others have room too.
+    pub(super) fn most_staged(&self) -> usize {
+        let pieces = (self.staging_limit / 2 / self.piece()).max(1);
+        usize::try_from(pieces * self.piece()).unwrap_or(usize::MAX)
+    }
+}
+
+/// Whether the host reads so many bytes of a kind of memory by itself.
+pub(super) fn is_seen(core: &DeviceCore, kind: MemoryKind, bytes: usize) -> bool {
+    match (kind, core.hal.info().host_access) {
+        (MemoryKind::Host, _) | (_, HostAccess::Cached) => true,
+        (_, HostAccess::Uncached) => bytes <= DIRECT_READ,
+        (_, HostAccess::None) => false,
+    }
+}
+
+/// Waits for the work that writes a storage which the host sees, and reads it.
+pub(super) fn read_seen(storage: &Storage, offset: u64, into: &mut [u8], patience: Patience) -> Result<()> {
+    let core = &*storage.device().core;
+    for write in storage.writes() {
+        core.wait(write.by.stream, write.by.value, patience)?;
+        write.result()?;
+    }
+    // SAFETY: the last write has settled, and was ordered after every earlier one. A new one needs `&mut` (R1, R2).
+    unsafe { core.hal.read(storage.memory(), storage.offset() + offset, into)? };
+    Ok(())
+}
+
+/// Writes data to the start of a storage that the host sees, and zeros from there to the end of its memory if it is
+/// raw.
+///
+/// # Safety
+/// - Nothing uses the storage's bytes, nor those behind them up to `end`, which is where its memory ends.
+unsafe fn write_seen(storage: &Storage, data: &[u8], end: u64) -> Result<()> {
+    let core = &*storage.device().core;
+    let (memory, offset) = (storage.memory(), storage.offset());
+    // SAFETY: by the caller's promise (W1, W2), here and below.
+    unsafe { core.hal.write(memory, offset, data)? };
+    let mut at = data.len() as u64;
+    while at < end {
+        let zeros = &ZEROS[..ZEROS.len().min((end - at) as usize)];
+        // SAFETY: as above.
+        unsafe { core.hal.write(memory, offset + at, zeros)? };
+        at += zeros.len() as u64;
+    }
+    Ok(())
+}
+
+/// Bytes of the lease's stream that hold `data`.
+pub(super) fn upload(lease: &Arc<Lease>, data: &[u8], patience: Patience) -> Result<Storage> {
+    let core = &*lease.device.core;
+    let bytes = data.len() as u64;
+    if core.hal.info().host_access != HostAccess::None {
+        let mut storage = allocate(lease, MemoryKind::Device, bytes, Purpose::HostWrite, patience)?;
+        let raw = storage.block_mut().filter(|block| block.raw).map(|block| block.class.bytes);
+        // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
+        unsafe { write_seen(&storage, data, raw.unwrap_or(bytes))? };
+        storage.block_mut().into_iter().for_each(|block| block.raw = false);
+        return Ok(storage);
+    }
+    let storage = allocate(lease, MemoryKind::Device, bytes, Purpose::Commands, patience)?;
+    copy_in(lease, &storage, data, bytes, patience)?;
+    Ok(storage)
+}
+
+/// Memory for bytes that will never change: no block, no uses.
+pub(super) fn freeze(lease: &Arc<Lease>, pool: Option<PoolId>, data: &[u8], patience: Patience) -> Result<Storage> {
+    let core = &*lease.device.core;
+    let bytes = data.len() as u64;
+    let span = take_frozen(&lease.device, pool, bytes, patience)?;
+    let end = if span.is_to_be_filled() { span.bytes() } else { bytes };
+    let storage = Storage::frozen(Arc::clone(lease), span, bytes);
+    if core.hal.info().host_access != HostAccess::None {
+        // SAFETY: the span was free, so every use of it has settled, and no command can name the storage yet.
+        unsafe { write_seen(&storage, data, end)? };
+        return Ok(storage);
+    }
+    let copies = copy_in(lease, &storage, data, end, patience)?;
+    // One wait: they are of one stream, so the last settles last.
+    if let Some(last) = copies.last() {
+        core.wait(last.by.stream, last.by.value, patience)?;
+    }
+    copies.iter().try_for_each(|copy| copy.result().map_err(Error::from))?;
+    Ok(storage)
+}
+
+/// Copies data to the start of a storage by commands of the lease's stream, and zeros from there to `end`.
+fn copy_in(lease: &Arc<Lease>, storage: &Storage, data: &[u8], end: u64, patience: Patience) -> Result<Vec<Write>> {
+    let core = &*lease.device.core;
+    let piece = core.memory.piece();
+    let mut copies = Vec::new();
+    for start in (0..end).step_by(piece as usize) {
+        let bytes = piece.min(end - start);
+        let staging = allocate(lease, MemoryKind::Host, bytes, Purpose::HostWrite, patience)?;
+        let first = data.len().min(start as usize);
+        let part = &data[first..data.len().min((start + bytes) as usize)];
+        // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
+        unsafe { write_seen(&staging, part, bytes)? };
+        let to = Operand { access: Access::Write, ..Operand::read(storage, start, bytes) };
+        let operands = [Operand::read(&staging, 0, bytes), to];
+        copies.push(record::transfer(core, core.stream(lease.index), "upload", &operands, start > 0, patience)?);
+    }
+    Ok(copies)
+}
+
+/// Bytes on their way to the host.
+#[derive(Debug)]
+pub(crate) struct Download {
+    /// With how many bytes at its start are not asked for.
+    pieces: Vec<(Storage, usize)>,
+}
+
+impl Download {
+    /// Has a range of a storage copied to staging. Waits for staging if it is short.
+    pub(super) fn record(lease: &Arc<Lease>, storage: &Storage, range: Range<u64>, patience: Patience) -> Result<Self> {
+        let core = &*lease.device.core;
+        let mut pieces = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            // Commands copy from multiples of this.
+            let start = at / BINDING_ALIGNMENT * BINDING_ALIGNMENT;
+            let end = range.end.min(start + core.memory.piece());
+            let mut staging = allocate(lease, MemoryKind::Host, end - start, Purpose::Commands, patience)?;
+            let from = Operand::read(storage, start, end - start);
+            let stream = core.stream(stream_for(core, storage, lease.index, patience)?);
+            record::transfer(core, stream, "download", &[from, Operand::write(&mut staging)], false, patience)?;
+            pieces.push((staging, (at - start) as usize));
+            at = end;
+        }
+        Ok(Self { pieces })
+    }
+
+    /// What has to have run.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let writes = self.pieces.iter().flat_map(|(staging, _)| {
+            staging
+                .writes()
+                .into_iter()
+                .map(|write| Event::new(Arc::clone(staging.lease()), write.by.stream, write.by.value))
+        });
+        writes.collect()
+    }
+
+    /// Waits until the copies have run.
+    pub(super) fn wait(&self, patience: Patience) -> Result<()> {
+        self.events().into_iter().try_for_each(|event| event.wait(patience))
+    }
+
+    /// Fetches the bytes. The copies have run.
+    pub(super) fn copy_to(&self, into: &mut [u8]) -> Result<()> {
+        let mut rest = into;
+        for (staging, skip) in &self.pieces {
+            let (part, behind) = std::mem::take(&mut rest).split_at_mut(staging.bytes() as usize - skip);
+            read_seen(staging, *skip as u64, part, Patience::Never)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+}
+
+/// The stream to copy on: that of the last write while its list is still open, whose list then holds both; else the
+/// reader's. So no other stream has to be flushed for it.
+fn stream_for(core: &DeviceCore, storage: &Storage, reader: u32, patience: Patience) -> Result<u32> {
+    let Some(hazard) = storage.hazard() else { return Ok(reader) };
+    let uses = match patience {
+        // Somebody who has it may be waiting for the device.
+        Patience::Never => hazard.uses.try_lock().ok_or(Error::Busy)?,
+        Patience::Forever | Patience::Until(_) => hazard.uses.lock(),
+    };
+    let open = |write: &&Write| core.stream(write.by.stream).submitted() < write.by.value;
+    Ok(uses.writes.iter().find(open).map_or(reader, |write| write.by.stream))
+}

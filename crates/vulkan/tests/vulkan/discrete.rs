@@ -1,0 +1,39 @@
+//! What makes a discrete GPU: a device that is opened as one is one in every respect that it has.
+
+use crate::Test;
+use std::sync::Arc;
+use thalweg_hal::{Device, Error, MemoryKind};
+use thalweg_vulkan::{Options, VulkanDevice, adapters, best};
+
+pub const TESTS: &[(&str, Test)] = &[
+    ("it_says_that_it_is_one", it_says_that_it_is_one),
+    ("it_takes_as_many_allocations_as_it_says_and_no_more", it_takes_as_many_allocations_as_it_says_and_no_more),
+];
+
+fn it_says_that_it_is_one(device: &Arc<VulkanDevice>) {
+    let info = device.info();
+    assert_eq!((info.parallelism, info.limits.max_allocations), (1, 3072));
+    let detail = |name: &str| info.details.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+    assert_eq!(detail("memory seen by the host"), Some("no"));
+    assert_eq!(detail("behaves as a discrete GPU"), Some("yes"));
+}
+
+/// On a device of its own: the limit is the device's.
+fn it_takes_as_many_allocations_as_it_says_and_no_more(_: &Arc<VulkanDevice>) {
+    let adapters = adapters().unwrap();
+    let device = VulkanDevice::open_with(&adapters[best(&adapters).unwrap()], Options::DISCRETE).unwrap();
+    let allocate = || device.allocate(MemoryKind::Device, 256);
+    let mut taken = Vec::new();
+    let refused = loop {
+        match allocate() {
+            Ok(memory) => taken.push(memory),
+            Err(error) => break error,
+        }
+        assert!(taken.len() <= 4096);
+    };
+    assert!(matches!(refused, Error::OutOfMemory { .. }), "{refused}");
+    assert!(taken.len() as u64 >= device.info().limits.max_allocations, "{}", taken.len());
+    // What is given back is there again.
+    drop(taken.pop());
+    assert!(allocate().is_ok());
+}
