@@ -63,6 +63,7 @@ fn describe(workers: usize) -> DeviceInfo {
         kind: DeviceKind::Cpu,
         parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
         timestamps: Timestamps::ByCommand,
+        waits_are_dear: false,
         host_access: HostAccess::Cached,
         zeroed: true,
         limits,

@@ -127,7 +127,9 @@ pub trait Queue: Send + fmt::Debug {
     /// the last list that was submitted has run.
     fn timeline(&self) -> &Arc<dyn Timeline>;
 
-    /// Hands over a list. Returns once the device has it, not when it has run.
+    /// Hands over a list. Returns once the device has it, not when it has run. Never waits for the device, for anything: not for
+    /// the points that the list waits for, nor for room. Whoever would rather wait on the host
+    /// ([`DeviceInfo::waits_are_dear`]) does so before.
     ///
     /// The queue's timeline reaches `value` when the list has run. A command that fails leaves its outputs undefined
     /// and keeps no other command from running: lists are shared by strangers. What failed, and what time it was, is
@@ -312,6 +314,10 @@ pub struct DeviceInfo {
     pub host_access: HostAccess,
     /// Whether new memory holds zeros. Elsewhere the first list that uses it fills it.
     pub zeroed: bool,
+    /// Whether the waits of a submission cost so much, or endanger it, that whoever submits should rather have waited on the
+    /// host for what it would name. On Apple's GPUs a wait between queues takes longer than a round by the host, and counts
+    /// towards the time after which the system stops a list.
+    pub waits_are_dear: bool,
     /// What it can do.
     pub limits: Limits,
     /// What kernels' forms for GPUs may use.

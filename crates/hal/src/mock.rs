@@ -54,6 +54,8 @@ pub struct MockConfig {
     pub lists_in_flight: u64,
     /// Where it takes the time.
     pub timestamps: Timestamps,
+    /// Whether it says that the waits of submissions are dear; they are as cheap as otherwise.
+    pub waits_are_dear: bool,
     /// How the host sees the memory that kernels use.
     pub host_access: HostAccess,
     /// Whether new memory holds zeros, and not NaN.
@@ -78,6 +80,7 @@ impl Default for MockConfig {
             max_allocations: 1 << 16,
             lists_in_flight: u64::MAX,
             timestamps: Timestamps::ByCommand,
+            waits_are_dear: false,
             host_access: HostAccess::Cached,
             zeroed: true,
         }
@@ -123,6 +126,7 @@ impl MockDevice {
             kind: DeviceKind::Mock,
             parallelism: queues as u32,
             timestamps: config.timestamps,
+            waits_are_dear: config.waits_are_dear,
             host_access: config.host_access,
             zeroed: config.zeroed,
             limits,
@@ -137,6 +141,11 @@ impl MockDevice {
             allocated: Mutex::default(),
         };
         Arc::new(Self { info, shared: Arc::new(shared) })
+    }
+
+    /// How many points the submissions so far were to wait for.
+    pub fn device_waits(&self) -> usize {
+        self.shared.lock().waits()
     }
 
     /// Bytes and number of the allocations that exist.

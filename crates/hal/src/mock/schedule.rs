@@ -17,6 +17,8 @@ pub(super) struct State {
     created_queues: usize,
     /// Steps taken so far.
     steps: u64,
+    /// Waits of all submissions so far.
+    waits: usize,
 }
 
 /// Lists in the order of their submission; those that have been signalled are gone.
@@ -49,13 +51,18 @@ enum Step {
 impl State {
     pub(super) fn new(seed: u64, hardware_queues: usize, timestamps: Timestamps) -> Self {
         let queues = (0..hardware_queues).map(|_| HardwareQueue::default()).collect();
-        Self { random: fastrand::Rng::with_seed(seed), timestamps, queues, created_queues: 0, steps: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), timestamps, queues, created_queues: 0, steps: 0, waits: 0 }
     }
 
     /// A new queue, which shares a hardware queue with others if there are not enough.
     pub(super) fn create_queue(&mut self) -> usize {
         self.created_queues += 1;
         self.created_queues - 1
+    }
+
+    /// How many waits all submissions so far have had.
+    pub(super) fn waits(&self) -> usize {
+        self.waits
     }
 
     /// How many lists of a queue have not been signalled.
@@ -74,6 +81,7 @@ impl State {
     ) {
         let steps: Vec<_> = List::steps(list).map(|step| (Arc::clone(step.list), step.at, step.index)).collect();
         let left = (0..steps.len()).collect();
+        self.waits += waits.len();
         let running = Running { queue, steps, waits, signal, left, reports: Vec::new() };
         let at = queue % self.queues.len();
         self.queues[at].lists.push_back(running);

@@ -24,6 +24,7 @@ use crate::event::Event;
 use crate::hazard::Write;
 use crate::patience::Patience;
 use crate::stream::record;
+use crate::stream::retire::{DOWNLOAD, UPLOAD};
 use std::ops::Range;
 use std::sync::Arc;
 use thalweg_hal::{Access, BINDING_ALIGNMENT, HostAccess, MemoryKind};
@@ -141,7 +142,7 @@ fn copy_in(lease: &Arc<Lease>, storage: &Storage, data: &[u8], end: u64, patienc
         unsafe { write_seen(&staging, part, bytes)? };
         let to = Operand { access: Access::Write, ..Operand::read(storage, start, bytes) };
         let operands = [Operand::read(&staging, 0, bytes), to];
-        copies.push(record::transfer(core, core.stream(lease.index), "upload", &operands, start > 0, patience)?);
+        copies.push(record::transfer(core, core.stream(lease.index), UPLOAD, &operands, start > 0, patience)?);
     }
     Ok(copies)
 }
@@ -166,7 +167,7 @@ impl Download {
             let mut staging = allocate(lease, MemoryKind::Host, end - start, Purpose::Commands, patience)?;
             let from = Operand::read(storage, start, end - start);
             let stream = core.stream(stream_for(core, storage, lease.index, patience)?);
-            record::transfer(core, stream, "download", &[from, Operand::write(&mut staging)], false, patience)?;
+            record::transfer(core, stream, DOWNLOAD, &[from, Operand::write(&mut staging)], false, patience)?;
             pieces.push((staging, (at - start) as usize));
             at = end;
         }

@@ -122,7 +122,8 @@ impl StreamCore {
     }
 
     /// Makes sure that everything up to `value` is submitted. Waits, as long as the patience lasts, for somebody else's
-    /// submit and for a credit, which the device gives without anybody's help; and for one submit in any case.
+    /// submit and for a credit, which the device gives without anybody's help, and where waits of the device are dear for what
+    /// the list waits for; and for one submit in any case.
     ///
     /// # Errors
     /// That the patience is over, or the device closed.
@@ -134,10 +135,7 @@ impl StreamCore {
         // Looked again in our turn: somebody else may have sealed that list meanwhile (I2).
         if self.submitted() < value {
             self.wait_for_credit(core, patience)?;
-            let spare = self.retiring.spare_list();
-            // Its own statement, so that the recorder is released before the list is handed over.
-            let sealed = self.recorder.lock().seal(spare);
-            if let Some(sealed) = sealed {
+            if let Some(sealed) = self.seal(core, patience)? {
                 self.submit(core, &mut **queue, sealed);
             }
         }
@@ -145,6 +143,30 @@ impl StreamCore {
         // For the reaper to settle the list. What it could not submit while somebody had the turn it tries again by itself.
         core.doorbell.submitted();
         Ok(())
+    }
+
+    /// Seals the open list. Where the device's waits are dear, waits on the host before for what the list waits for, as long as
+    /// the patience lasts, and leaves the rest to the device. Hazards and the submitter stay with the caller, as for a credit.
+    ///
+    /// # Errors
+    /// That the device is closed.
+    fn seal(&self, core: &DeviceCore, patience: Patience) -> Result<Option<Sealed>> {
+        let spare = self.retiring.spare_list();
+        let mut waits_first = core.hal.info().waits_are_dear && !matches!(patience, Patience::Never);
+        loop {
+            let mut recorder = self.recorder.lock();
+            let Some((stream, value)) = recorder.next_wait(core).filter(|_| waits_first) else {
+                return Ok(recorder.seal(spare));
+            };
+            // Recording goes on meanwhile, and may add a wait. There is an end, because the list is full at some time.
+            drop(recorder);
+            match core.stream(stream).wait(core, value, patience) {
+                // Nothing will ever settle. The queue refuses the list, and it settles by that.
+                Err(Error::Device(_)) if core.life.is_lost() => waits_first = false,
+                Err(Error::Timeout) => waits_first = false,
+                result => result?,
+            }
+        }
     }
 
     /// Submits what has been recorded so far.
@@ -250,7 +272,8 @@ impl StreamCore {
     }
 }
 
-/// A list's waits, as the device understands them.
+/// A list's waits, as the device understands them. What has settled since it was noted needs none: the host has seen it
+/// complete, and the list starts with a barrier (I6).
 pub(crate) fn device_waits(core: &DeviceCore, waits: &Points) -> smallvec::SmallVec<[TimelinePoint; 4]> {
     let wait = |&(stream, value): &(u32, u64)| {
         let stream = core.stream(stream);
@@ -260,7 +283,7 @@ pub(crate) fn device_waits(core: &DeviceCore, waits: &Points) -> smallvec::Small
         debug_assert!(value <= submitted, "I1: a wait for value {value} of stream {}, at {submitted}", stream.index);
         TimelinePoint { timeline: Arc::clone(&stream.timeline), value }
     };
-    waits.iter().map(wait).collect()
+    waits.iter().filter(|(stream, value)| core.stream(*stream).settled() < *value).map(wait).collect()
 }
 
 impl Progress for DeviceCore {

@@ -160,9 +160,9 @@ impl Stream {
         allocate(&self.lease, MemoryKind::Device, bytes, Purpose::Commands, self.patience())
     }
 
-    /// Records an operation. Does not wait for the device, except for a credit when it is to submit a list and there are as
-    /// many in flight as there may be; blocks for the submit of another stream if that has not handed over the last use of
-    /// an operand.
+    /// Records an operation. Does not wait for the device, except when it is to submit a list: for a credit, if there are as
+    /// many in flight as there may be, and for what the list comes after on other streams, if the device says that waits of its
+    /// own are dear. Blocks for the submit of another stream if that has not handed over the last use of an operand.
     ///
     /// # Errors
     /// If the operation does not fit its operands, or the device is lost or closed. Nothing is then recorded.

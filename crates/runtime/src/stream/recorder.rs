@@ -198,6 +198,11 @@ impl Recorder {
         Some(Sealed { value, list, waits, edges, outcome, marks })
     }
 
+    /// A foreign value that the open list has to come after, and that has not settled.
+    pub(crate) fn next_wait(&self, progress: &impl Progress) -> Option<Point> {
+        self.waits.iter().copied().find(|(stream, value)| progress.settled(*stream) < *value)
+    }
+
     /// Makes everything recorded from now on come after a foreign value, which is submitted.
     pub(crate) fn wait_for(&mut self, (stream, value): Point, progress: &impl Progress) {
         let index = stream as usize;

@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use thalweg_hal::{Access, Binding, Command, List, Report, Reported};
+use thalweg_hal::{Access, Binding, Command, List, MemoryKind, Report, Reported};
 
 /// How many emptied lists a stream keeps for their capacity.
 const SPARE_LISTS: usize = 4;
@@ -227,11 +227,23 @@ impl Failed {
     }
 }
 
-/// What a command is called in an error.
+/// What copies from and to the memory of the host's are called.
+pub(crate) const UPLOAD: &str = "upload";
+pub(crate) const DOWNLOAD: &str = "download";
+
+/// What a command is called in an error and in a trace.
 pub(crate) fn name(list: &List, command: &Command) -> Cow<'static, str> {
     match command {
         Command::Dispatch { pipeline, .. } => list.pipelines[*pipeline as usize].source().name.clone(),
-        Command::Copy { .. } => "copy".into(),
+        Command::Copy { .. } => {
+            let mut kinds =
+                list.bindings_of(command).iter().map(|binding| list.memories[binding.memory as usize].kind());
+            match (kinds.next(), kinds.next()) {
+                (Some(MemoryKind::Host), _) => UPLOAD.into(),
+                (_, Some(MemoryKind::Host)) => DOWNLOAD.into(),
+                _ => "copy".into(),
+            }
+        }
         Command::Fill { .. } => "fill".into(),
         Command::Run { .. } => "replay".into(),
         Command::Timestamp => "timestamp".into(),

@@ -51,7 +51,7 @@ fn wrong_values(device: &Device, graph: &KnownGraph, shared: &[Known], seed: u64
     let is_wrong = |known: &&Known| match known.look() {
         Found::Right => !known.origin.failures(&none).is_empty(),
         Found::Failed(list) => !known.origin.failures(&none).contains(&list),
-        Found::Wrong | Found::Error => true,
+        Found::Wrong | Found::Undelivered(_) | Found::Error => true,
     };
     made.iter().filter(is_wrong).count()
 }

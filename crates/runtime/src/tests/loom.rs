@@ -193,7 +193,12 @@ impl World {
 
     /// With a bound on the lists in flight.
     fn limited(streams: usize, list_commands: usize, lists_in_flight: u64) -> Arc<Self> {
-        let mock = MockDevice::new(MockConfig { max_allocations: lists_in_flight, ..MockConfig::default() });
+        Self::on(MockConfig::default(), streams, list_commands, lists_in_flight)
+    }
+
+    /// On a device that says of itself what a mock of this configuration would.
+    fn on(config: MockConfig, streams: usize, list_commands: usize, lists_in_flight: u64) -> Arc<Self> {
+        let mock = MockDevice::new(MockConfig { max_allocations: lists_in_flight, ..config });
         let validated = Validated::new(Arc::new(Silent::like(&*mock)));
         let config = Config::default().list_commands(list_commands).lists_in_flight(lists_in_flight);
         let device = Device::without_reaper(Arc::<Validated>::clone(&validated), config).unwrap();
@@ -442,6 +447,23 @@ fn loom_turn_past_one_who_gives_up() {
         let got = [gives_up, patient].map(|thread| thread.join().unwrap());
         assert!(here && got[1], "waited for ever, or in vain");
         assert_eq!(*turn.take(Patience::Never).unwrap(), 2 + i32::from(got[0]));
+    });
+}
+
+/// Two streams that each wait on the host, in their submitters' turns, for what the other has handed over.
+#[test]
+fn loom_waits_on_the_host() {
+    model(|| {
+        let world = World::on(MockConfig { waits_are_dear: true, ..MockConfig::default() }, 2, 100, 32);
+        let program = |own: usize, other: usize| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                world.combine(own, other, own);
+                world.streams[own].flush().unwrap();
+            })
+        };
+        join([program(0, 1), program(1, 0)]);
+        world.judge();
     });
 }
 

@@ -25,6 +25,8 @@ mod trace;
 #[cfg(not(loom))]
 mod transfers;
 #[cfg(not(loom))]
+mod waits;
+#[cfg(not(loom))]
 pub(crate) mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};

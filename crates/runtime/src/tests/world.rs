@@ -3,6 +3,7 @@
 //! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations below keep it one,
 //! so the host knows what each tensor must hold from two numbers, and a stale or foreign word shows.
 
+use crate::stream::retire::DOWNLOAD;
 use crate::{Config, Device, Error, Graph, Operand, Result, Storage, Stream, Work};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -142,6 +143,8 @@ pub(crate) enum Found {
     Wrong,
     /// A failure, of this list.
     Failed(ListId),
+    /// Of the copy to the host, in this list.
+    Undelivered(ListId),
     /// An error that was not to be expected.
     Error,
 }
@@ -150,7 +153,9 @@ impl Known {
     /// Written by the host.
     pub(crate) fn upload(device: &Device, start: u32, slope: u32) -> Result<Self> {
         let storage = Storage::from_bytes(device, &words(start, slope))?;
-        Ok(Self { storage, start, slope, origin: Arc::default() })
+        // Where the host does not see the memory, a list brings it there.
+        let origin = origin(&storage, &[], false);
+        Ok(Self { storage, start, slope, origin })
     }
 
     /// Written by the host, and frozen.
@@ -370,6 +375,9 @@ pub(crate) fn found(right: Result<bool>) -> Found {
     match right {
         Ok(true) => Found::Right,
         Ok(false) => Found::Wrong,
+        Err(Error::Failed(failure)) if failure.operation == DOWNLOAD => {
+            Found::Undelivered((failure.stream, failure.value))
+        }
         Err(Error::Failed(failure)) => Found::Failed((failure.stream, failure.value)),
         Err(_) => Found::Error,
     }

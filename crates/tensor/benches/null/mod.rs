@@ -65,6 +65,7 @@ impl NullDevice {
             limits,
             support: KernelSupport::NONE,
             timestamps: Timestamps::None,
+            waits_are_dear: false,
             host_access: HostAccess::Cached,
             zeroed: true,
             details: Vec::new(),

@@ -68,6 +68,7 @@ impl Double {
             kind: DeviceKind::Mock,
             parallelism: 1,
             timestamps: Timestamps::ByCommand,
+            waits_are_dear: false,
             host_access: HostAccess::Cached,
             zeroed: true,
             limits,
