@@ -46,8 +46,9 @@ impl Device for Counting {
         self.inner.create_pipeline(source)
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
-        self.inner.prepare(list)
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.prepare(list) }
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {

@@ -292,10 +292,9 @@ impl Shared {
                 self.run_shared(Split::new(list, at, idle + 1), seat)
             } else {
                 let items = 0..host::items(command);
-                // SAFETY: the list passed `List::check` in `submit`, and its objects are the host's own. Conflicting
-                // accesses of other lists and of the host are ordered by the promises of `submit` and by this
-                // scheduler, which runs a list after its waits; those of this list by running its commands in order.
-                // Nobody else runs this command.
+                // SAFETY: the list keeps the rules, by the promise of `submit`. Conflicting accesses of other lists and
+                // of the host are ordered by the promises of `submit` and by this scheduler, which runs a list after
+                // its waits; those of this list by running its commands in order. Nobody else runs this command.
                 unsafe { host::execute(list, command, items, crate::NAME) }
             };
             reports.extend(result.err().map(|error| (index, Reported::Failed(error))));

@@ -7,8 +7,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use thalweg_hal::host::{self, HostPipeline};
-use thalweg_hal::{Error, Limits, List, Queue, Result, Submission, Timeline};
+use thalweg_hal::{Limits, List, Queue, Result, Submission, Timeline};
 
 /// The submitting end of a lane. Keeps the pool alive.
 #[derive(Debug)]
@@ -35,10 +34,7 @@ impl Queue for CpuQueue {
 
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let Submission { list, waits, value } = submission;
-        // `host::execute` is sound for lists that pass this, whose objects are the host's own.
-        list.check(&self.limits)?;
-        let unknown = List::with_inner(list).filter(|list| list.prepared.get::<Checked>().is_none());
-        unknown.into_iter().try_for_each(|list| check_objects(list))?;
+        debug_assert_eq!(list.check(&self.limits), Ok(()), "a promise of `Queue::submit`");
         let mut unmet = SmallVec::new();
         for wait in waits {
             unmet.push((Counter::of(&wait.timeline, self.pool.bell())?, wait.value));
@@ -48,22 +44,6 @@ impl Queue for CpuQueue {
         }
         Ok(())
     }
-}
-
-/// What this device makes of a list that it is told will be run often: it has checked it.
-#[derive(Debug)]
-pub struct Checked;
-
-/// Whether everything that a list names is the host's own.
-///
-/// # Errors
-/// [`Error::ForeignObject`]
-pub fn check_objects(list: &List) -> Result<()> {
-    list.memories.iter().try_for_each(|memory| host::memory(&**memory, crate::NAME).map(drop))?;
-    if !list.pipelines.iter().all(|pipeline| pipeline.as_any().is::<HostPipeline>()) {
-        return Err(Error::ForeignObject { device: crate::NAME.to_owned(), what: "pipeline" });
-    }
-    Ok(())
 }
 
 /// A submitted list.

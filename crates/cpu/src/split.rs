@@ -75,7 +75,7 @@ impl Split {
     ///
     /// # Safety
     /// - Every access that conflicts with the command is ordered before or after this call.
-    /// - The list has passed [`List::check`].
+    /// - The list passes [`List::check`].
     pub unsafe fn run_chunk(&self) -> bool {
         let Some(items) = self.claim() else { return false };
         let start = items.start;

@@ -1,5 +1,5 @@
-//! Timelines: counters that lists raise as they complete, and that lists and host threads wait for. Doorbells: counters that
-//! the host raises.
+//! Timelines: counters that lists raise as they complete, and that lists and host threads wait for. Doorbells: counters
+//! that the host raises.
 
 use crate::queue::Lane;
 use crate::sync::{deadline, lock, wait_until};
@@ -84,8 +84,8 @@ impl Counter {
         blocked
     }
 
-    /// Says that the list with this value has run. Publishes the reports, then the value. Lists of a lane run in order, so the
-    /// values rise.
+    /// Says that the list with this value has run. Publishes the reports, then the value. Lists of a lane run in order,
+    /// so the values rise.
     pub fn settle(&self, value: u64, outcome: Vec<(u32, Reported)>) -> Settled {
         let mut state = lock(&self.state);
         debug_assert!(value > self.completed(), "value {value} of timeline {} does not rise", self.id);
@@ -223,8 +223,8 @@ impl Bell {
         Self { id: unique_id(), watchers: Mutex::new(0), rung: Condvar::new() }
     }
 
-    /// Called after a timeline rose that somebody watches, or a doorbell was rung. The lock loses no wake-up: a watcher either
-    /// looks after it, and sees the new value, or is counted before it.
+    /// Called after a timeline rose that somebody watches, or a doorbell was rung. The lock loses no wake-up: a watcher
+    /// either looks after it, and sees the new value, or is counted before it.
     fn ring(&self) {
         let watchers = *lock(&self.watchers);
         if watchers > 0 {
@@ -232,8 +232,8 @@ impl Bell {
         }
     }
 
-    /// Blocks until one of the points is reached, the doorbell is rung, or the timeout is over. Returns at once if there is
-    /// nothing of all that.
+    /// Blocks until one of the points is reached, the doorbell is rung, or the timeout is over. Returns at once if
+    /// there is nothing of all that.
     ///
     /// # Errors
     /// [`Error::ForeignObject`] for a timeline or a doorbell that does not ring this bell.

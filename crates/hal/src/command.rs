@@ -1,5 +1,7 @@
 //! What a list is made of. Plain data: indices into the list's own tables, no reference counts.
 
+use std::fmt;
+
 /// What a kernel does to the bytes of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -15,6 +17,17 @@ impl Access {
     /// Whether the bytes may change.
     pub fn writes(self) -> bool {
         self != Self::Read
+    }
+}
+
+/// In words, after "is": "read", "written".
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "written",
+            Self::ReadWrite => "changed in place",
+        })
     }
 }
 

@@ -28,8 +28,8 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// What the device is and what it can do.
     fn info(&self) -> &DeviceInfo;
 
-    /// A new queue, with a timeline of its own at value 0. Devices with fewer hardware queues share them; see [`Queue`] for
-    /// what that means.
+    /// A new queue, with a timeline of its own at value 0. Devices with fewer hardware queues share them; see [`Queue`]
+    /// for what that means.
     ///
     /// # Errors
     /// If the device is lost.
@@ -47,13 +47,17 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the device is lost or does not accept the kernel.
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>>;
 
-    /// Says that a sealed list will be run often, unchanged, by itself or by others ([`Command::Run`](crate::Command::Run)). A
-    /// device checks it, and may encode it once; what it makes of it stays with the list ([`List::prepared`]). The list
-    /// can be submitted to any queue of the device either way, also while an earlier submission of it runs.
+    /// Says that a sealed list will be run often, unchanged, by itself or by others
+    /// ([`Command::Run`](crate::Command::Run)). A device may encode it once; what it makes of it stays with the list
+    /// ([`List::prepared`]). The list can be submitted to any queue of the device either way, also while an earlier
+    /// submission of it runs.
     ///
     /// # Errors
-    /// If the list is malformed, names objects of another device, runs a list itself or takes the time; what the driver says.
-    fn prepare(&self, list: &Arc<List>) -> Result<()>;
+    /// If the list names objects of another device; what the driver says.
+    ///
+    /// # Safety
+    /// - The list passes [`List::check_inner`] with the device's limits.
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()>;
 
     /// Allocates memory of a kind. A driver call: slow, and counted against [`Limits::max_allocations`]. Its content is
     /// undefined, unless [`DeviceInfo::zeroed`] says otherwise. It neither submits anything nor waits for the device.
@@ -63,7 +67,8 @@ pub trait Device: Send + Sync + fmt::Debug {
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>>;
 
     /// Copies bytes of a memory that the host sees ([`DeviceInfo::host_access`] for memory that kernels use; always for
-    /// [`MemoryKind::Host`]). It does not wait for the device: whatever the host does not see is copied by a command first.
+    /// [`MemoryKind::Host`]). It does not wait for the device: whatever the host does not see is copied by a command
+    /// first.
     ///
     /// # Errors
     /// If the range is not inside the memory, the host does not see it, or the device is lost.
@@ -73,8 +78,8 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// - Nothing writes the range during the call.
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()>;
 
-    /// Copies bytes of the host to a memory that the host sees, as for [`read`](Self::read); visible to every list submitted
-    /// afterwards.
+    /// Copies bytes of the host to a memory that the host sees, as for [`read`](Self::read); visible to every list
+    /// submitted afterwards.
     ///
     /// # Errors
     /// If the range is not inside the memory, the host does not see it, or the device is lost.
@@ -84,8 +89,9 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// - Nothing touches the range during the call.
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()>;
 
-    /// Blocks until one of the points is reached, the doorbell is rung that is listened to, the timeout is over, or the device
-    /// is lost. May return early, with none of that. Returns at once if there is nothing to wait for, not even a timeout.
+    /// Blocks until one of the points is reached, the doorbell is rung that is listened to, the timeout is over, or the
+    /// device is lost. May return early, with none of that. Returns at once if there is nothing to wait for, not even a
+    /// timeout.
     ///
     /// # Errors
     /// If the device is lost.
@@ -117,28 +123,31 @@ pub trait Device: Send + Sync + fmt::Debug {
 /// }
 /// ```
 pub trait Queue: Send + fmt::Debug {
-    /// The queue's timeline, which its lists raise and nothing else does. It goes on when the queue is dropped, until the
-    /// last list that was submitted has run.
+    /// The queue's timeline, which its lists raise and nothing else does. It goes on when the queue is dropped, until
+    /// the last list that was submitted has run.
     fn timeline(&self) -> &Arc<dyn Timeline>;
 
     /// Hands over a list. Returns once the device has it, not when it has run. Never waits for the device, for anything: not for
     /// the points that the list waits for, nor for room. Whoever would rather wait on the host
     /// ([`DeviceInfo::waits_are_dear`]) does so before.
     ///
-    /// The queue's timeline reaches `value` when the list has run. A command that fails leaves its outputs undefined and
-    /// keeps no other command from running: lists are shared by strangers. What failed, and what time it was, is
-    /// published ([`Timeline::take_reports`]) before the value can be seen. Values are reached in order, each not before
-    /// every earlier list of the queue has run.
+    /// The queue's timeline reaches `value` when the list has run. A command that fails leaves its outputs undefined
+    /// and keeps no other command from running: lists are shared by strangers. What failed, and what time it was, is
+    /// published ([`Timeline::take_reports`]) before the value can be seen. Values are reached in order, each not
+    /// before every earlier list of the queue has run.
     ///
     /// # Errors
-    /// If the device does not take the list. It then runs none of it, and signals nothing.
+    /// If the device does not take the list. It then runs none of it, and signals nothing. A list that names a memory
+    /// or a pipeline of another device is not taken, or the command that does fails.
     ///
     /// # Safety
     /// - Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the host
     ///   having seen the first complete before submitting the second. In the last case the second list starts with a
     ///   barrier too: what was seen on the host need not be visible to the device.
-    /// - Every wait names a value that is submitted: the `submit` of a list with this value, or a higher one, has returned.
-    /// - Every binding lies inside its memory, and written bindings of one command overlap no other of its bindings.
+    /// - Every wait names a value that is submitted: the `submit` of a list with this value, or a higher one, has
+    ///   returned.
+    /// - The list passes [`List::check`] with the device's limits: its commands keep [the rules](crate::check). Whoever
+    ///   records has checked each; no device does so again, but for an assertion in debug builds.
     /// - The value is above that of every list that the queue has taken.
     /// - A list that was [prepared](Device::prepare) has not been changed since.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
@@ -204,8 +213,8 @@ pub trait Doorbell: Send + Sync + fmt::Debug {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// Somebody who listens to a doorbell. Made first; then its maker looks at what the bell is rung for; then it waits. A ring that
-/// comes before this is made is seen by the look, and one that comes later ends the wait: none is lost.
+/// Somebody who listens to a doorbell. Made first; then its maker looks at what the bell is rung for; then it waits. A
+/// ring that comes before this is made is seen by the look, and one that comes later ends the wait: none is lost.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// The doorbell.
@@ -298,8 +307,8 @@ pub struct DeviceInfo {
     pub kind: DeviceKind,
     /// Lists that run at once at most.
     pub parallelism: u32,
-    /// Which [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Lists may hold others all the same;
-    /// nothing is reported of them.
+    /// Which [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Lists may hold others all the
+    /// same; nothing is reported of them.
     pub timestamps: Timestamps,
     /// How the host sees memory of [`MemoryKind::Device`].
     pub host_access: HostAccess,
@@ -360,9 +369,9 @@ impl KernelSupport {
 pub enum Timestamps {
     /// Nowhere.
     None,
-    /// Where a list begins and where it ends: of a timestamp that has nothing but barriers and timestamps before it, or nothing
-    /// else behind it. The first says when the device turned to the list, which may be before earlier lists have ended; the
-    /// second when all of the list's commands had ended.
+    /// Where a list begins and where it ends: of a timestamp that has nothing but barriers and timestamps before it, or
+    /// nothing else behind it. The first says when the device turned to the list, which may be before earlier lists
+    /// have ended; the second when all of the list's commands had ended.
     ByList,
     /// At any command of a list.
     ByCommand,

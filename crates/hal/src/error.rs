@@ -1,5 +1,6 @@
 //! What can go wrong at the device, as values that can be cloned and handed to every waiter.
 
+use crate::check::CommandError;
 use std::borrow::Cow;
 
 /// A result with the HAL's [`enum@Error`].
@@ -117,59 +118,32 @@ impl KernelFailure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// A binding reaches past the end of its memory.
-    #[error("binding {binding} of command {command} is bytes {offset}..{} of a memory of {memory_bytes} bytes", offset.saturating_add(*bytes))]
-    OutOfBounds {
+    /// A command breaks a rule of its own.
+    #[error("command {command}: {error}")]
+    Command {
         /// Index of the command in its list.
         command: usize,
-        /// Index of the binding in its command.
-        binding: usize,
+        /// Which rule.
+        #[source]
+        error: CommandError,
+    },
+    /// A command names what is not in its list's tables, or stands where it cannot.
+    #[error("command {command}: {what}")]
+    Malformed {
+        /// Index of the command in its list.
+        command: usize,
+        /// Which part.
+        what: &'static str,
+    },
+    /// The host asks for bytes past the end of a memory.
+    #[error("bytes {offset}..{} of a memory of {memory_bytes} bytes", offset.saturating_add(*bytes))]
+    OutOfBounds {
         /// First byte.
         offset: u64,
         /// Length in bytes.
         bytes: u64,
         /// The memory's size.
         memory_bytes: u64,
-    },
-    /// A binding's offset is not a multiple of [`crate::BINDING_ALIGNMENT`].
-    #[error("binding {binding} of command {command} starts at byte {offset}, which is not a multiple of 256")]
-    Misaligned {
-        /// Index of the command in its list.
-        command: usize,
-        /// Index of the binding in its command.
-        binding: usize,
-        /// First byte.
-        offset: u64,
-    },
-    /// A binding is longer than the device can bind.
-    #[error("binding {binding} of command {command} has {bytes} bytes; the device binds at most {limit}")]
-    BindingTooLarge {
-        /// Index of the command in its list.
-        command: usize,
-        /// Index of the binding in its command.
-        binding: usize,
-        /// Length in bytes.
-        bytes: u64,
-        /// The device's limit.
-        limit: u64,
-    },
-    /// A command writes bytes that another of its bindings covers too.
-    #[error("bindings {first} and {second} of command {command} overlap, and one of them is written")]
-    Aliased {
-        /// Index of the command in its list.
-        command: usize,
-        /// One binding.
-        first: usize,
-        /// The other.
-        second: usize,
-    },
-    /// A dispatch does not fit its kernel's declaration, or names something that is not in its list's tables.
-    #[error("command {command} does not fit its kernel: {what}")]
-    Malformed {
-        /// Index of the command in its list.
-        command: usize,
-        /// Which part.
-        what: &'static str,
     },
     /// A wait names a value that no submitted list reaches: the device could wait for ever (I1).
     #[error("wait for value {value} of timeline {timeline}, but only {submitted} is submitted")]

@@ -15,10 +15,10 @@
 //! All are off at first. What strikes is decided by counting, or by numbers drawn from [`Plan::seed`], so the same calls
 //! in the same order meet the same faults. [`Faulty::counts`] says what has struck.
 //!
-//! Queues, timelines and doorbells are wrapped, memories and pipelines are the inner device's own. Signals are withheld from the
-//! *host* only: the inner device goes on, and lists that wait for the values run. Reports name commands by their index
-//! in the caller's list, whatever was taken out of it. Put this around [`validate`](crate::validate), not inside it, for
-//! the validator to see what was taken out.
+//! Queues, timelines and doorbells are wrapped, memories and pipelines are the inner device's own. Signals are withheld
+//! from the *host* only: the inner device goes on, and lists that wait for the values run. Reports name commands by
+//! their index in the caller's list, whatever was taken out of it. Put this around [`validate`](crate::validate), not
+//! inside it, for the validator to see what was taken out.
 //!
 //! A call that is held up holds no lock of this module; whatever lock its caller holds stays held, which is the point.
 
@@ -162,9 +162,10 @@ impl Device for Faulty {
         self.shared.inner.create_pipeline(source)
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
         drop(self.shared.alive()?);
-        self.shared.inner.prepare(list)
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.inner.prepare(list) }
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {

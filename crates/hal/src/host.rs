@@ -4,7 +4,7 @@ use crate::{
     Command, Error, HostCall, HostInputs, HostOutputs, KernelFailure, KernelSource, List, Memory, MemoryKind, Pipeline,
     Result,
 };
-use crate::{Violation, unique_id};
+use crate::{Violation, check, unique_id};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
 use std::ops::Range;
@@ -56,7 +56,7 @@ impl HostMemory {
     fn check(&self, offset: u64, bytes: u64) -> Result<Range<usize>, Violation> {
         let end = offset.checked_add(bytes).filter(|end| *end <= self.bytes as u64);
         let memory_bytes = self.bytes as u64;
-        let end = end.ok_or(Violation::OutOfBounds { command: 0, binding: 0, offset, bytes, memory_bytes })?;
+        let end = end.ok_or(Violation::OutOfBounds { offset, bytes, memory_bytes })?;
         Ok(offset as usize..end as usize)
     }
 
@@ -119,9 +119,10 @@ impl HostPipeline {
     /// for GPUs, if there is one: what is wrong in it is wrong on every device.
     ///
     /// # Errors
-    /// [`Error::NoForm`] if it has no host function; `device` is the device's name. [`Error::Compile`] if its WGSL is
-    /// wrong.
+    /// [`Error::NoForm`] if it has no host function, where `device` is the device's name; [`Error::Compile`] if its
+    /// WGSL is wrong, or it declares too much ([`check::kernel`]).
     pub fn new(source: &KernelSource, device: &str) -> Result<Self> {
+        check::kernel(source)?;
         if source.host.is_none() {
             let (device, kernel) = (device.to_owned(), source.name.clone().into_owned());
             return Err(Error::NoForm { device, kernel, form: "host function" });
@@ -174,7 +175,7 @@ pub fn items(command: &Command) -> u32 {
 /// What the kernel failed with, or a memory of another backend.
 ///
 /// # Safety
-/// - The list has passed [`List::check`], and the command is one of its own.
+/// - The list passes [`List::check`], as whoever submits it promises, and the command is one of its own.
 /// - The items are part of `0..items(command)`, and not the wrong way round.
 /// - Every conflicting access to the command's bytes by another command, or by the host, is ordered before or after
 ///   this call.
@@ -186,7 +187,7 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
         // Of a list that is run, the commands are executed, not the command that runs it.
         Command::Run { .. } | Command::Barrier | Command::Timestamp => Ok(()),
         Command::Copy { .. } => {
-            // SAFETY: ordered by the caller; source and destination do not overlap, by `List::check`.
+            // SAFETY: ordered by the caller; source and destination do not overlap, by the rules.
             let (from, to) = unsafe {
                 (
                     memory_of(0)?.slice(bindings[0].offset, bindings[0].bytes)?,
@@ -213,14 +214,14 @@ pub unsafe fn execute(list: &List, command: &Command, items: Range<u32>, device:
             let (mut inputs, mut outputs) = (HostInputs::new([]), HostOutputs::new([]));
             for (at, binding) in bindings.iter().enumerate() {
                 if binding.access.writes() {
-                    let part = binding.bytes / u64::from(extent[0].max(1));
+                    let part = binding.bytes / u64::from(extent[0]);
                     let offset = binding.offset + part * u64::from(items.start);
                     let bytes = part * u64::from(items.end - items.start);
-                    // SAFETY: ordered by the caller; disjoint from the command's other bindings by `List::check`, and
+                    // SAFETY: ordered by the caller; disjoint from the command's other bindings by the rules, and
                     // from other calls for this command because their items are disjoint.
                     outputs.0.push(unsafe { memory_of(at)?.slice_mut(offset, bytes)? });
                 } else {
-                    // SAFETY: ordered by the caller; no binding of this command writes these bytes, by `List::check`.
+                    // SAFETY: ordered by the caller; no binding of this command writes these bytes, by the rules.
                     inputs.0.push(unsafe { memory_of(at)?.slice(binding.offset, binding.bytes)? });
                 }
             }

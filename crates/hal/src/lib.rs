@@ -6,8 +6,8 @@
 //!   `Arc<dyn _>` and `Box<dyn _>`, so that nothing above has a type parameter for the backend.
 //! - **Lists, not encoders.** Work reaches a device as a sealed [`List`]: plain data that nobody can append to.
 //!   [`Queue::submit`] is the only call that turns one into a driver's commands, from beginning to end, on one thread.
-//! - **Timelines, not fences.** Completion is a `u64` that only rises, one for each queue. A wait names a value that has
-//!   been submitted already, so the device never waits for the host. What the host raises is another object, a
+//! - **Timelines, not fences.** Completion is a `u64` that only rises, one for each queue. A wait names a value that
+//!   has been submitted already, so the device never waits for the host. What the host raises is another object, a
 //!   [`Doorbell`].
 //! - **The caller orders.** A device may run the commands between two barriers in any order, may overlap the lists of
 //!   one queue, and may overlap queues. [`Command::Barrier`] and the waits of a [`Submission`] are all the order there
@@ -16,6 +16,8 @@
 //! - **Reports travel with the value.** What a list has to say of its commands, a failure or a time, is on its timeline
 //!   before the value can be seen ([`Timeline::take_reports`]). A [`Command::Timestamp`] is a command like others, and
 //!   barriers say where it stands.
+//! - **The caller checks.** What a command has to be is one set of rules ([`check`]), which whoever records applies
+//!   once. A device takes it for granted.
 //! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is not
 //!   asked to notice when it is passed.
 //! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings,
@@ -23,9 +25,9 @@
 //!   offsets and strides travel in the parameters.
 //! - **Kernels say what they use.** A module gets what it declares of what not every device has ([`Features`]), and a
 //!   device refuses a pipeline for what it lacks ([`DeviceInfo::support`]).
-//! - **Transfers are commands.** Memory has a kind ([`MemoryKind`]): what kernels use, and what the host reads and writes.
-//!   Copies between the two, and the zeros of new memory, are commands like others. [`Device::read`] and [`Device::write`]
-//!   are the only ways of the host to a memory's bytes, and reach only what it sees.
+//! - **Transfers are commands.** Memory has a kind ([`MemoryKind`]): what kernels use, and what the host reads and
+//!   writes. Copies between the two, and the zeros of new memory, are commands like others. [`Device::read`] and
+//!   [`Device::write`] are the only ways of the host to a memory's bytes, and reach only what it sees.
 //!
 //! # Backends
 //!
@@ -35,10 +37,12 @@
 //!
 //! # Doubles
 //!
-//! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, takes few lists if told so,
-//! and hands out memory full of NaN. [`validate`] wraps any device and checks each submission against a happens-before model of its own.
-//! [`faulty`] wraps any device and takes protections out, to show that something then notices.
+//! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, takes few lists if told
+//! so, and hands out memory full of NaN. [`validate`] wraps any device and checks each submission against a
+//! happens-before model of its own. [`faulty`] wraps any device and takes protections out, to show that something then
+//! notices.
 
+pub mod check;
 mod command;
 mod device;
 #[cfg(any(feature = "spirv", feature = "msl"))]

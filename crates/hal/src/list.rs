@@ -1,8 +1,7 @@
 //! A sealed list of commands.
 
-use crate::{
-    Access, BINDING_ALIGNMENT, Binding, Command, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, Pipeline, Violation,
-};
+use crate::check::{self, Operand, Operation};
+use crate::{Binding, Command, Limits, Memory, Pipeline, Violation};
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
@@ -39,11 +38,6 @@ impl Prepared {
     /// Keeps a form. Nothing happens if there is one: a list belongs to one device.
     pub fn set(&self, form: Box<dyn Any + Send + Sync>) {
         let _ = self.0.set(form);
-    }
-
-    /// Whether there is a form.
-    pub fn is_set(&self) -> bool {
-        self.0.get().is_some()
     }
 
     /// The form, if it is of this type: one of the backend that asks.
@@ -112,9 +106,9 @@ impl List {
         &self.bindings[command.bindings().range()]
     }
 
-    /// Checks every command against the list's own tables, its kernel's declaration and the device's limits, and the lists
-    /// that it runs likewise, but for those that a device has [prepared](crate::Device::prepare), which checked them then.
-    /// Says nothing about order between commands.
+    /// Checks that every command is one by [the rules](crate::check), that what it names is in the list's tables, and
+    /// the lists that it runs likewise. Says nothing about order between commands, nor on which device memories and
+    /// pipelines are.
     ///
     /// # Errors
     /// The first violation.
@@ -122,7 +116,7 @@ impl List {
         for (index, command) in self.commands.iter().enumerate() {
             self.check_command(index, command, limits)?;
         }
-        self.lists.iter().filter(|inner| !inner.prepared.is_set()).try_for_each(|inner| inner.check_inner(limits))
+        self.lists.iter().try_for_each(|inner| inner.check_inner(limits))
     }
 
     /// Checks a list that another is to run.
@@ -140,78 +134,39 @@ impl List {
         }
     }
 
+    /// Finds what a command names in the list's tables, and has it checked.
     fn check_command(&self, index: usize, command: &Command, limits: &Limits) -> Result<(), Violation> {
         let malformed = |what| Violation::Malformed { command: index, what };
-        let bindings = self.bindings.get(command.bindings().range()).ok_or(malformed("bindings outside the table"))?;
-        match command {
+        let operation = match command {
             Command::Dispatch { pipeline, params, extent, .. } => {
-                let pipeline = self.pipelines.get(*pipeline as usize).ok_or(malformed("pipeline outside the table"))?;
-                let source = pipeline.source();
-                if bindings.len() > MAX_BINDINGS {
-                    return Err(malformed("more bindings than a command may have"));
-                }
-                if !bindings.iter().map(|b| b.access).eq(source.bindings.iter().copied()) {
-                    return Err(malformed("number or access of bindings"));
-                }
-                if params.len > MAX_PARAMETER_BYTES
-                    || params.len != source.params_bytes
-                    || self.params.get(params.range()).is_none()
-                {
-                    return Err(malformed("number of parameter bytes"));
-                }
                 if !(params.start as usize).is_multiple_of(PARAMETER_ALIGNMENT) {
                     return Err(malformed("parameters not aligned to 16 bytes"));
                 }
-                // A kernel's form for GPUs writes what it wants of its bindings.
-                let items = u64::from(extent[0]);
-                if source.host.is_some()
-                    && bindings.iter().any(|b| b.access.writes() && (items == 0 || b.bytes % items != 0))
-                {
-                    return Err(malformed("a written binding does not divide by the extent"));
-                }
-                let bytes: smallvec::SmallVec<[u64; MAX_BINDINGS]> = bindings.iter().map(|b| b.bytes).collect();
-                pipeline.check(*extent, &self.params[params.range()], &bytes).map_err(malformed)?;
+                let pipeline = self.pipelines.get(*pipeline as usize).ok_or(malformed("pipeline outside the table"))?;
+                let params = self.params.get(params.range()).ok_or(malformed("parameters outside the table"))?;
+                Operation::Dispatch { pipeline: &**pipeline, params, extent: *extent }
             }
-            Command::Copy { .. } => match bindings {
-                [from, to] if from.access == Access::Read && to.access == Access::Write && from.bytes == to.bytes => {}
-                _ => return Err(malformed("a copy is one source and one destination of its length")),
-            },
-            Command::Fill { .. } => match bindings {
-                [to] if to.access == Access::Write && to.bytes % 4 == 0 => {}
-                _ => return Err(malformed("a fill is one destination of whole 32-bit words")),
-            },
+            Command::Copy { .. } => Operation::Copy,
+            Command::Fill { .. } => Operation::Fill,
             Command::Run { list, .. } => {
                 self.lists.get(*list as usize).ok_or(malformed("list outside the table"))?;
+                Operation::Run
             }
-            Command::Barrier | Command::Timestamp => {}
+            Command::Barrier | Command::Timestamp => return Ok(()),
+        };
+        let bindings = self.bindings.get(command.bindings().range()).ok_or(malformed("bindings outside the table"))?;
+        if bindings.iter().any(|binding| binding.memory as usize >= self.memories.len()) {
+            return Err(malformed("memory outside the table"));
         }
-        // A list that is run is bound by its own commands: these bindings may be longer than one may be, and overlap.
-        let run = matches!(command, Command::Run { .. });
-        for (at, binding) in bindings.iter().enumerate() {
-            let Binding { offset, bytes, .. } = *binding;
-            let memory = self.memories.get(binding.memory as usize).ok_or(malformed("memory outside the table"))?;
-            if offset.checked_add(bytes).is_none_or(|end| end > memory.bytes()) {
-                let memory_bytes = memory.bytes();
-                return Err(Violation::OutOfBounds { command: index, binding: at, offset, bytes, memory_bytes });
-            }
-            if offset % BINDING_ALIGNMENT != 0 {
-                return Err(Violation::Misaligned { command: index, binding: at, offset });
-            }
-            if bytes > limits.max_binding_bytes && !run {
-                let limit = limits.max_binding_bytes;
-                return Err(Violation::BindingTooLarge { command: index, binding: at, bytes, limit });
-            }
-            // With those before it, whose ends are known not to overflow.
-            for (other_at, other) in bindings.iter().enumerate().take(if run { 0 } else { at }) {
-                // Two entries of the table may be the same memory; the indices then differ, the ids do not.
-                let same_memory = binding.memory == other.memory
-                    || self.memories.get(other.memory as usize).is_some_and(|m| m.id() == memory.id());
-                let writes = binding.access.writes() || other.access.writes();
-                if same_memory && writes && binding.overlaps(&Binding { memory: binding.memory, ..*other }) {
-                    return Err(Violation::Aliased { command: index, first: other_at, second: at });
-                }
-            }
-        }
-        Ok(())
+        let operands = bindings.iter().map(|binding| {
+            let memory = &self.memories[binding.memory as usize];
+            let Binding { access, offset, bytes, .. } = *binding;
+            // Two entries of the table may be the same memory; the indices then differ, the ids do not.
+            Operand { memory: memory.id(), memory_bytes: memory.bytes(), access, offset, bytes }
+        });
+        check::command(&operation, operands, limits).map_err(|error| Violation::Command { command: index, error })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,9 @@
 //! - a list that has run is signalled late, and streams advance out of step;
 //! - a timestamp is a command like others, and taken when its turn comes, or skipped ([`MockConfig::timestamps`]);
 //! - a list more than [`MockConfig::lists_in_flight`] is refused;
-//! - new memory is full of NaN if told so ([`MockConfig::zeroed`]), and so are always bytes that a kernel is about to write ([`Access::Write`](crate::Access::Write)):
-//!   what it had to write and did not, or reads before it has written it, is seen;
+//! - new memory is full of NaN if told so ([`MockConfig::zeroed`]), and so are always bytes that a kernel is about to
+//!   write ([`Access::Write`](crate::Access::Write)): what it had to write and did not, or reads before it has written
+//!   it, is seen;
 //! - if told so, the host sees only memory of its own kind ([`MockConfig::host_access`]).
 //!
 //! It has no thread. It advances only while somebody waits, polls or submits, by a random number of steps, so a program
@@ -62,8 +63,8 @@ pub struct MockConfig {
 }
 
 impl MockConfig {
-    /// As a GPU with memory of its own that the host does not see: what is in new memory is undefined, there is one hardware
-    /// queue, and few allocations.
+    /// As a GPU with memory of its own that the host does not see: what is in new memory is undefined, there is one
+    /// hardware queue, and few allocations.
     pub fn discrete(seed: u64) -> Self {
         let host_access = HostAccess::None;
         Self { seed, queues: 1, max_allocations: 3072, host_access, zeroed: false, ..Self::default() }
@@ -183,8 +184,9 @@ impl Device for MockDevice {
         Ok(Arc::new(host::HostPipeline::new(source, "mock")?))
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
-        Ok(list.check_inner(&self.info.limits)?)
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        debug_assert_eq!(list.check_inner(&self.info.limits), Ok(()), "a promise of `Device::prepare`");
+        Ok(())
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {
@@ -310,7 +312,7 @@ impl Queue for MockQueue {
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let Submission { list, waits, value } = submission;
         let name = &self.shared.name;
-        list.check(&self.shared.limits)?;
+        debug_assert_eq!(list.check(&self.shared.limits), Ok(()), "a promise of `Queue::submit`");
         let mut state = self.shared.lock();
         let limit = self.shared.limits.max_lists_in_flight;
         if state.in_flight(self.index) >= limit {

@@ -25,7 +25,7 @@
 //!
 //! | rule | violation |
 //! |---|---|
-//! | a list fits its tables, kernels and the device ([`List::check`](crate::List::check)) | as there |
+//! | a list fits its tables, and its commands keep [the rules](crate::check) ([`List::check`]); one that is prepared likewise | as there |
 //! | a wait names a value that is reached, or that an *accepted* list signals (invariant I1) | [`Violation::WaitNotSubmitted`] |
 //! | a list's value is above those of its queue's earlier lists | [`Violation::ValueNotRising`] |
 //! | of two commands that touch a byte, one of them writing it, the one submitted first comes before the other | [`Violation::Unordered`] |
@@ -97,8 +97,8 @@ pub struct Report {
 
 /// A device that refuses what breaks the contract; see the [module](self) for what it looks at.
 ///
-/// Queues are wrapped. Memories, pipelines, timelines and doorbells are the inner device's own; what was made by the inner
-/// device directly can be used too, but what is *submitted* to it directly is not seen.
+/// Queues are wrapped. Memories, pipelines, timelines and doorbells are the inner device's own; what was made by the
+/// inner device directly can be used too, but what is *submitted* to it directly is not seen.
 #[derive(Debug)]
 pub struct Validated {
     shared: Arc<Shared>,
@@ -135,8 +135,8 @@ impl Validated {
         Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten: None }) })
     }
 
-    /// Wraps a device, and looks also whether what is read was ever written, on a device whose new memory is undefined. Not for
-    /// one that refuses submissions: what depends on a refused list runs, and reads what it would have written.
+    /// Wraps a device, and looks also whether what is read was ever written, on a device whose new memory is undefined.
+    /// Not for one that refuses submissions: what depends on a refused list runs, and reads what it would have written.
     pub fn with_first_writes(inner: Arc<dyn Device>) -> Arc<Self> {
         let unwritten = Some(Mutex::default());
         Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten }) })
@@ -183,8 +183,12 @@ impl Device for Validated {
         self.shared.inner.create_pipeline(source)
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
-        self.shared.inner.prepare(list)
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
+        if let Err(violation) = list.check_inner(&self.info().limits) {
+            return self.shared.refuse(violation);
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.inner.prepare(list) }
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {

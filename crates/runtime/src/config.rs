@@ -61,9 +61,9 @@ impl Config {
         self
     }
 
-    /// The most bytes of memory that the host reads and writes, through which data is copied to and from a device whose own
-    /// memory the host does not see. Part of [`memory_limit`](Self::memory_limit). Default: a sixteenth of that, at most
-    /// 64 MiB; at least 512 KiB. More lets more copies be under way at a time.
+    /// The most bytes of memory that the host reads and writes, through which data is copied to and from a device whose
+    /// own memory the host does not see. Part of [`memory_limit`](Self::memory_limit). Default: a sixteenth of that, at
+    /// most 64 MiB; at least 512 KiB. More lets more copies be under way at a time.
     pub fn staging_limit(mut self, bytes: u64) -> Self {
         self.staging_limit = Some(bytes);
         self

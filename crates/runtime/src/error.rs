@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use thalweg_hal::check::CommandError;
 
 /// A result with the runtime's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -48,10 +49,18 @@ pub enum Error {
         /// The device's name.
         device: String,
     },
-    /// An operation does not fit its kernel, or an operand its storage.
+    /// An operation does not fit its kernel, or an operand its storage or the device.
+    #[error("operation `{operation}`: {source}")]
+    Command {
+        /// The kernel's name, "copy", "fill" or "replay".
+        operation: String,
+        /// What was given, and what it takes.
+        source: CommandError,
+    },
+    /// Something was asked for that cannot be.
     #[error("operation `{operation}`: {what}")]
     Malformed {
-        /// The kernel's name, "copy", "fill" or "read".
+        /// The kernel's name, "allocate" or "read".
         operation: String,
         /// What does not fit.
         what: &'static str,
@@ -143,8 +152,8 @@ pub enum Error {
         /// How many lists have not run.
         lists: u64,
     },
-    /// A value of a [`Cache`](crate::Cache), or a [`Pending`](crate::Pending) one, was asked for by the thread that is making
-    /// it, or by one that this thread waits for: nobody would ever go on.
+    /// A value of a [`Cache`](crate::Cache), or a [`Pending`](crate::Pending) one, was asked for by the thread that is
+    /// making it, or by one that this thread waits for: nobody would ever go on.
     #[error("a value was asked for by the closure that makes it, or on its behalf; make it from others")]
     Recursive,
     /// The closure that was to make a [`Pending`](crate::Pending) value panicked.

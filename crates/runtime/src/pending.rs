@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A value that the device is at work on. Any number of threads and tasks wait for it: the handle is cloned, and each gets
-/// the same value. Dropping a handle stops nobody else, and not the device.
+/// A value that the device is at work on. Any number of threads and tasks wait for it: the handle is cloned, and each
+/// gets the same value. Dropping a handle stops nobody else, and not the device.
 ///
-/// The value is made once, on the host, by the first who finds the device's work done: the bytes are fetched then, and what
-/// [`map`](Self::map) was given is called. Others wait for that, as long as their patience lasts.
+/// The value is made once, on the host, by the first who finds the device's work done: the bytes are fetched then, and
+/// what [`map`](Self::map) was given is called. Others wait for that, as long as their patience lasts.
 ///
 /// ```
 /// # use thalweg_runtime::{Device, Result, Storage};
@@ -71,8 +71,8 @@ impl<T: Send + Sync + 'static> Pending<T> {
     /// Waits for the value.
     ///
     /// # Errors
-    /// That the work failed ([`Error::Failed`]), the device is lost or closed; [`Error::Abandoned`] if a closure given to
-    /// [`map`](Self::map) panicked, [`Error::Recursive`] if it waits for itself.
+    /// That the work failed ([`Error::Failed`]), the device is lost or closed; [`Error::Abandoned`] if a closure given
+    /// to [`map`](Self::map) panicked, [`Error::Recursive`] if it waits for itself.
     pub fn wait(&self) -> Result<Arc<T>> {
         self.value(Patience::Forever)
     }
@@ -80,19 +80,20 @@ impl<T: Send + Sync + 'static> Pending<T> {
     /// Waits for the value until a moment.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if it is not there by then, which changes nothing: it can be waited for again. Otherwise as for
-    /// [`wait`](Self::wait).
+    /// [`Error::Timeout`] if it is not there by then, which changes nothing: it can be waited for again. Otherwise as
+    /// for [`wait`](Self::wait).
     pub fn wait_until(&self, deadline: Instant) -> Result<Arc<T>> {
         self.value(Patience::Until(deadline))
     }
 
-    /// Whether [`wait`](Self::wait) would give the value, or an error, without waiting for the device. Never blocks, and
-    /// asking again and again ends.
+    /// Whether [`wait`](Self::wait) would give the value, or an error, without waiting for the device. Never blocks,
+    /// and asking again and again ends.
     pub fn is_done(&self) -> bool {
         matches!(*self.shared.state.lock(), State::Made(_)) || self.shared.after.iter().all(Event::query)
     }
 
-    /// What `call` makes of the value. It is called once, by the first who waits for the result, or never, if nobody does.
+    /// What `call` makes of the value. It is called once, by the first who waits for the result, or never, if nobody
+    /// does.
     pub fn map<U: Send + Sync + 'static>(self, call: impl FnOnce(Arc<T>) -> U + Send + 'static) -> Pending<U> {
         let after = self.shared.after.clone();
         Pending::new(after, move || self.wait().map(call))
@@ -175,7 +176,8 @@ impl<T: Send + Sync + 'static> IntoFuture for Pending<T> {
     }
 }
 
-/// A [`Pending`] that a task waits for. Keeps no thread waiting for the device, on any executor; the reaper wakes the task.
+/// A [`Pending`] that a task waits for. Keeps no thread waiting for the device, on any executor; the reaper wakes the
+/// task.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Awaited<T> {
     pending: Pending<T>,

@@ -29,14 +29,14 @@ mod tests;
 use crate::cache::{Cache, CacheStats, Entry, Used};
 use crate::config::Config;
 use crate::device::{Device, DeviceCore};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::patience::Patience;
 use crate::stream::pool;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::any::Any;
 use std::sync::{Arc, Weak};
-use thalweg_hal::{KernelSource, MAX_BINDINGS, MAX_PARAMETER_BYTES};
+use thalweg_hal::KernelSource;
 
 /// A kernel compiled for one device, by [`Device::pipeline`](crate::Device::pipeline).
 #[derive(Clone, Debug)]
@@ -98,10 +98,6 @@ impl Pipelines {
 
     fn entry(&self, core: &DeviceCore, source: &KernelSource, patience: Patience) -> Result<Arc<Entry<Arc<Compiled>>>> {
         self.0.entry(source, patience, || {
-            if source.bindings.len() > MAX_BINDINGS || source.params_bytes > MAX_PARAMETER_BYTES {
-                let what = "more than 8 bindings or 128 parameter bytes";
-                return Err(Error::Malformed { operation: source.name.clone().into_owned(), what });
-            }
             let span = core.profile.begin();
             let (hal, shares) = (core.hal.create_pipeline(source)?, Mutex::default());
             span.compiled(&source.name);

@@ -26,8 +26,8 @@ const TICK: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     bell: Arc<dyn thalweg_hal::Doorbell>,
-    /// Rung since the reaper last listened. Held while the bell is rung and while the reaper listens: otherwise a ring that came
-    /// between the two would be counted as heard, and keep the next from ringing.
+    /// Rung since the reaper last listened. Held while the bell is rung and while the reaper listens: otherwise a ring
+    /// that came between the two would be counted as heard, and keep the next from ringing.
     rung: Mutex<bool>,
     /// The reaper looks again soon without being rung for. Written by the reaper.
     ticking: AtomicBool,

@@ -2,9 +2,10 @@
 //!
 //! # What it does
 //!
-//! A queue of the HAL's is a `VkQueue` of its own as long as the family has any, and shares one after that, under a lock
-//! around the submit call alone. Its timeline is a timeline semaphore. A list becomes a command buffer, recorded anew each time
-//! from commands, push descriptors and push constants, and used again once the list has run; a prepared list keeps its own.
+//! A queue of the HAL's is a `VkQueue` of its own as long as the family has any, and shares one after that, under a
+//! lock around the submit call alone. Its timeline is a timeline semaphore. A list becomes a command buffer, recorded
+//! anew each time from commands, push descriptors and push constants, and used again once the list has run; a prepared
+//! list keeps its own.
 //!
 //! ```text
 //!  submit ──► slot: command buffer,  ──► vkQueueSubmit ──► device ──► semaphore ──► host waits

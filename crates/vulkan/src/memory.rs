@@ -144,7 +144,7 @@ impl Buffer {
     fn range(&self, offset: u64, bytes: usize) -> Result<Option<NonNull<u8>>, Violation> {
         let bytes = bytes as u64;
         if offset.checked_add(bytes).is_none_or(|end| end > self.bytes) {
-            return Err(Violation::OutOfBounds { command: 0, binding: 0, offset, bytes, memory_bytes: self.bytes });
+            return Err(Violation::OutOfBounds { offset, bytes, memory_bytes: self.bytes });
         }
         // SAFETY: the mapping has as many bytes as the buffer.
         Ok(self.mapped.map(|mapped| unsafe { mapped.add(offset as usize) }))

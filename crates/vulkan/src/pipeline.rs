@@ -8,7 +8,7 @@ use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
 use thalweg_hal::shader::{Shader, compile};
-use thalweg_hal::{Error, KernelSource, MAX_PARAMETER_BYTES, Pipeline, Result};
+use thalweg_hal::{Error, KernelSource, Pipeline, Result};
 
 /// A compiled kernel.
 pub struct VulkanPipeline {
@@ -31,6 +31,7 @@ impl VulkanPipeline {
     /// [`Error::Compile`] if the kernel is wrong or asks for more than the device has; or what the driver says.
     pub fn new(context: &Arc<Context>, source: &KernelSource) -> Result<Self> {
         context.check()?;
+        thalweg_hal::check::kernel(source)?;
         // The driver's compiler is as deep as ours, and needs the stack as well.
         compile(source, NAME, |shader| Self::of_shader(context, source, shader))
     }
@@ -62,7 +63,7 @@ impl VulkanPipeline {
             .collect();
         let flags = vk::DescriptorSetLayoutCreateFlags::PUSH_DESCRIPTOR_KHR;
         let info = vk::DescriptorSetLayoutCreateInfo::default().flags(flags).bindings(&bindings);
-        // SAFETY: no more bindings than push descriptors, by `Adapter::examine`.
+        // SAFETY: no more bindings than push descriptors, by `check::kernel` and `Adapter::examine`.
         pipeline.descriptors = unsafe { device.create_descriptor_set_layout(&info, None) }
             .map_err(|e| context.error("vkCreateDescriptorSetLayout", e))?;
         let sets = [pipeline.descriptors];
@@ -70,7 +71,8 @@ impl VulkanPipeline {
             [vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(source.params_bytes)];
         let params = if source.params_bytes == 0 { &[][..] } else { &params[..] };
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(params);
-        // SAFETY: the set layout is the device's; the range is within the limit, by `check` and `Adapter::examine`.
+        // SAFETY: the set layout is the device's; the range is within the limit, by `check::kernel` and
+        // `Adapter::examine`.
         pipeline.layout = unsafe { device.create_pipeline_layout(&info, None) }
             .map_err(|e| context.error("vkCreatePipelineLayout", e))?;
         let info = vk::ShaderModuleCreateInfo::default().code(&code);
@@ -154,9 +156,6 @@ fn check(context: &Context, source: &KernelSource, shader: &Shader<'_>) -> Resul
         ));
     }
     shader.check_support(&context.support)?;
-    if source.params_bytes > MAX_PARAMETER_BYTES {
-        return refused(format!("{} parameter bytes; there can be {MAX_PARAMETER_BYTES}", source.params_bytes));
-    }
     if !source.params_bytes.is_multiple_of(4) {
         return refused(format!("{} parameter bytes; they have to be whole 32-bit words", source.params_bytes));
     }

@@ -23,11 +23,14 @@ pub struct PreparedList {
 }
 
 impl PreparedList {
-    /// Encodes a list, which passed [`List::check_inner`].
+    /// Encodes a list.
     ///
     /// # Errors
-    /// What the driver says.
-    pub fn new(context: &Arc<Context>, list: &Arc<List>) -> Result<Self> {
+    /// What the driver says, or that the list names objects of another device.
+    ///
+    /// # Safety
+    /// - The list passes [`List::check_inner`].
+    pub unsafe fn new(context: &Arc<Context>, list: &Arc<List>) -> Result<Self> {
         context.check()?;
         let failing = context.failure_words.dispatches(list).count() as u64;
         let failures = match context.failure_words.offset(failing) {
@@ -50,7 +53,8 @@ impl PreparedList {
         let commands = commands.map_err(|e| context.error("vkAllocateCommandBuffers", e))?;
         prepared.commands = commands.first().copied().unwrap_or_default();
         let words = prepared.failures.as_ref().map_or(vk::Buffer::null(), |words| words.raw);
-        // SAFETY: the command buffer is new, secondary, and its pool ours alone; the list has passed.
+        // SAFETY: the command buffer is new, secondary, and its pool ours alone; the list passes, by the
+        // caller's promise.
         unsafe { encode_inner(context, prepared.commands, (words, 0), list)? };
         Ok(prepared)
     }

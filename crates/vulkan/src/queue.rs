@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_hal::failures::FailureWords;
-use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, Timeline, Violation};
+use thalweg_hal::{Binding, Command, Limits, List, MAX_BINDINGS, Queue, Result, Submission, Timeline};
 
 /// What our commands do, for barriers.
 pub const STAGES: vk::PipelineStageFlags = vk::PipelineStageFlags::from_raw(
@@ -60,7 +60,7 @@ impl Queue for VulkanQueue {
         let Submission { list, waits, value } = submission;
         let Self { timeline, context, hardware, limits, slots, room, .. } = self;
         context.check()?;
-        list.check(limits)?;
+        debug_assert_eq!(list.check(&limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
         let mut values = SmallVec::<[u64; 4]>::new();
         for wait in waits {
@@ -71,7 +71,7 @@ impl Queue for VulkanQueue {
         // What earlier lists had may serve this one.
         timeline.collect();
         let (slot, home) = (slots.take(list, room)?, Arc::clone(slots));
-        // SAFETY: the slot's last list has run; ranges and order are the caller's promise, and `check`'s.
+        // SAFETY: the slot's last list has run; ranges and order are the caller's promise.
         if let Err(error) = unsafe { encode(context, &slot, list) } {
             slots.give_back(slot);
             return Err(error);
@@ -114,7 +114,7 @@ impl fmt::Debug for VulkanQueue {
 ///
 /// # Safety
 /// - The slot is not in use, and its pool is used by this thread alone.
-/// - The list passed [`List::check`].
+/// - The list passes [`List::check`].
 unsafe fn encode(context: &Context, slot: &Slot, list: &Arc<List>) -> Result<()> {
     let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
     let mut encoder = Encoder::new(context, slot.commands, slot.words(), slot.queries(list));
@@ -134,7 +134,7 @@ unsafe fn encode(context: &Context, slot: &Slot, list: &Arc<List>) -> Result<()>
 ///
 /// # Safety
 /// - The command buffer is a secondary one, not in use, and its pool is used by this thread alone.
-/// - The list passed [`List::check_inner`].
+/// - The list passes [`List::check_inner`].
 pub unsafe fn encode_inner(
     context: &Context,
     commands: vk::CommandBuffer,
@@ -252,14 +252,14 @@ impl<'a> Encoder<'a> {
                 }
                 Command::Run { list: inner, .. } => self.list(&list.lists[*inner as usize])?,
                 Command::Copy { bindings } => {
-                    let [from, to] = &list.bindings[bindings.range()] else { continue }; // two, by `List::check`
+                    let [from, to] = &list.bindings[bindings.range()] else { unreachable!("a copy has two operands") };
                     let copy = vk::BufferCopy::default().src_offset(from.offset).dst_offset(to.offset).size(from.bytes);
                     let (from, to) = (self.buffer(list, from)?, self.buffer(list, to)?);
                     // SAFETY: as above; the ranges are inside, and do not overlap.
                     unsafe { device.cmd_copy_buffer(commands, from, to, &[copy]) };
                 }
                 Command::Fill { bindings, pattern } => {
-                    let [to] = &list.bindings[bindings.range()] else { continue }; // one, by `List::check`
+                    let [to] = &list.bindings[bindings.range()] else { unreachable!("a fill has one operand") };
                     // SAFETY: as above; whole words.
                     unsafe { device.cmd_fill_buffer(commands, self.buffer(list, to)?, to.offset, to.bytes, *pattern) };
                 }
@@ -306,7 +306,7 @@ impl<'a> Encoder<'a> {
         let [x, y, z] = pipeline.groups(extent, params);
         let compute = vk::PipelineBindPoint::COMPUTE;
         // SAFETY: as in `reset_queries`; the descriptors and parameters are those of the pipeline's layout, and the number of
-        // workgroups is within the limits, by `List::check`.
+        // workgroups is within the limits, by the rules.
         unsafe {
             if pipeline.raw != self.bound {
                 device.cmd_bind_pipeline(commands, compute, pipeline.raw);
@@ -331,9 +331,6 @@ impl<'a> Encoder<'a> {
 
     /// The buffer of a binding.
     fn buffer(&self, list: &List, binding: &Binding) -> Result<vk::Buffer> {
-        if binding.bytes == 0 {
-            return Err(Violation::Malformed { command: 0, what: "an empty binding" }.into());
-        }
         let memory = &*list.memories[binding.memory as usize];
         Ok(VulkanMemory::of(memory, self.context)?.buffer.raw)
     }

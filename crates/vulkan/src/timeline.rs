@@ -1,4 +1,5 @@
-//! Timelines: timeline semaphores, and the lists that are to raise them. Doorbells: timeline semaphores that the host raises.
+//! Timelines: timeline semaphores, and the lists that are to raise them. Doorbells: timeline semaphores that the host
+//! raises.
 //!
 //! The driver raises the value; nobody of ours is told. So what has to be done once a list has run (its reports, the use of
 //! its command buffer again, the end of its hold on memory) is done by whoever asks next.
@@ -34,8 +35,8 @@ pub struct VulkanTimeline {
     /// The highest value that the driver is known to have reached. Raised by whoever asks; Release, pairs with the Acquire
     /// in `known`.
     known: AtomicU64,
-    /// The value of the last list that the driver took. Written by the queue, after the submit call. The driver is not asked
-    /// while nothing is on its way.
+    /// The value of the last list that the driver took. Written by the queue, after the submit call. The driver is not
+    /// asked while nothing is on its way.
     submitted: AtomicU64,
     interrupted: AtomicBool,
     state: Mutex<State>,
@@ -306,7 +307,8 @@ impl fmt::Debug for VulkanDoorbell {
     }
 }
 
-/// Blocks until one of the points is reached, or the doorbell is rung, or the timeout is over, or it seems time to look again.
+/// Blocks until one of the points is reached, or the doorbell is rung, or the timeout is over, or it seems time to look
+/// again.
 ///
 /// # Errors
 /// That the device is lost, or an object of another device.

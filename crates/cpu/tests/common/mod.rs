@@ -200,7 +200,8 @@ pub fn wait(wait: &TimelinePoint) {
     assert!(start.elapsed() < LONG, "a wake-up was lost");
 }
 
-/// Blocks until one of the points is reached or the doorbell is rung. Fails on a lost wake-up, which the timeout would hide.
+/// Blocks until one of the points is reached or the doorbell is rung. Fails on a lost wake-up, which the timeout would
+/// hide.
 pub fn wait_any(device: &CpuDevice, points: &[TimelinePoint], bell: Option<&Listener>) {
     let start = Instant::now();
     while !points.iter().any(TimelinePoint::is_reached) && !bell.is_some_and(Listener::is_rung) {

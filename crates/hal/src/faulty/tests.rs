@@ -76,7 +76,8 @@ fn without_a_plan_everything_passes_untouched() {
     assert!(!rig.timeline.wait(3, Some(Duration::from_millis(1))).unwrap());
     rig.faulty.wait_any(&[rig.wait(9), rig.wait(2)], None, None).unwrap();
     rig.faulty.create_pipeline(&failing()).unwrap();
-    rig.faulty.prepare(&original).unwrap();
+    // SAFETY: it keeps the rules.
+    unsafe { rig.faulty.prepare(&original) }.unwrap();
     assert!(matches!(&rig.double.prepared()[..], [prepared] if Arc::ptr_eq(prepared, &original)));
     // SAFETY: everything is complete.
     unsafe {
@@ -315,9 +316,9 @@ fn a_lost_device_answers_everything_with_the_loss() {
     lost(rig.faulty.create_queue());
     lost(rig.faulty.create_doorbell());
     lost(rig.faulty.create_pipeline(&failing()));
-    lost(rig.faulty.prepare(&list(&[])));
     // SAFETY: refused.
     unsafe {
+        lost(rig.faulty.prepare(&list(&[])));
         lost(rig.faulty.read(&memory, 0, &mut [0]));
         lost(rig.faulty.write(&memory, 0, &[0]));
     }

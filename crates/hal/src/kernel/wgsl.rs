@@ -10,11 +10,10 @@ use std::borrow::Cow;
 ///   `var<storage, read_write>` where it is written. Its length is that of the operand (`arrayLength`).
 /// - The parameter struct is a `var<immediate>` of exactly
 ///   [`KernelSource::params_bytes`](super::KernelSource::params_bytes) bytes.
-/// - A kernel that can fail declares one more binding, behind all others:
-///   `@group(0) @binding(n) var<storage, read_write> failure: array<atomic<u32>, 2>`.
-///   Both words are 0 at the start. The first invocation that fails stores 1 plus an index into
-///   [`failures`](Self::failures) in the first, by an exchange that succeeds only for 0, and a number of its own, such as
-///   its item's, in the second.
+/// - A kernel that can fail declares one more binding, behind all others: `@group(0) @binding(n) var<storage,
+///   read_write> failure: array<atomic<u32>, 2>`. Both words are 0 at the start. The first invocation that fails stores
+///   1 plus an index into [`failures`](Self::failures) in the first, by an exchange that succeeds only for 0, and a
+///   number of its own, such as its item's, in the second.
 ///
 /// Nothing else may be bound. The workgroup's size is the entry point's.
 #[derive(Clone, Debug)]

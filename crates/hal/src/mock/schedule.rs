@@ -70,7 +70,7 @@ impl State {
         self.queues[queue % self.queues.len()].lists.iter().filter(|running| running.queue == queue).count() as u64
     }
 
-    /// Takes a list that has been checked, and perhaps a few steps.
+    /// Takes a list, and perhaps a few steps.
     pub(super) fn push(
         &mut self,
         queue: usize,
@@ -149,7 +149,7 @@ impl State {
                 }
                 poison_outputs(list, command, device);
                 // SAFETY: every access to the device's bytes happens under its lock, which the caller holds; the list
-                // was checked when it was submitted.
+                // keeps the rules, by the promise of `submit`.
                 let result = unsafe { host::execute(list, command, 0..host::items(command), device) };
                 if let Err(error) = result {
                     running.reports.push((*index, Reported::Failed(error)));

@@ -318,8 +318,8 @@ impl Model {
         }
     }
 
-    /// Enters the promise of a value. Those before it, if any are outstanding, are known to the timeline's entry; if none is,
-    /// `submitted` is complete.
+    /// Enters the promise of a value. Those before it, if any are outstanding, are known to the timeline's entry; if
+    /// none is, `submitted` is complete.
     fn promise(&mut self, timeline: &Arc<dyn Timeline>, value: u64, mut covers: Clock, submitted: u64) {
         let state = self.timelines.entry(timeline.id()).or_insert_with(|| TimelineState {
             timeline: timeline.clone(),
@@ -352,9 +352,6 @@ impl Model {
                 let memory = list.memories[binding.memory as usize].id();
                 let bytes = binding.offset..binding.offset + binding.bytes;
                 let kind = if binding.access.writes() { Kind::Write } else { Kind::Read };
-                if bytes.is_empty() {
-                    continue;
-                }
                 let before = if fenced { &self.queues[queue].fence } else { start };
                 if let Some((Range { start, end }, other)) = self.conflict(memory, &bytes, kind, before) {
                     let command = step.index as usize;

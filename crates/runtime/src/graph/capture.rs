@@ -78,7 +78,7 @@ impl Capture {
         self.state.lock().check()
     }
 
-    /// Adds an operation that fits its operands.
+    /// Adds an operation that has been [checked](crate::stream::record::check).
     pub(crate) fn record(self: &Arc<Self>, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
         for (index, operand) in operands.iter().enumerate() {
             let own = operand.storage.captured().is_some_and(|(capture, _)| Arc::ptr_eq(capture, self));
@@ -86,7 +86,6 @@ impl Capture {
                 return Err(Error::NotAnInput { operand: index });
             }
         }
-        check_aliases(operands)?;
         let mut state = self.state.lock();
         state.check()?;
         let State { list, kept, .. } = &mut *state;
@@ -155,22 +154,6 @@ impl State {
             None => Ok(()),
         }
     }
-}
-
-/// As for any operation: what it writes is none of its other operands.
-fn check_aliases(operands: &[Operand<'_>]) -> Result<()> {
-    for (other, operand) in operands.iter().enumerate() {
-        let same = |written: &Operand<'_>| {
-            (written.access.writes() || operand.access.writes())
-                && operand.storage.captured().is_some()
-                && std::ptr::eq(written.storage, operand.storage)
-        };
-        if let Some(first) = operands[..other].iter().position(same) {
-            let (written, other) = if operands[first].access.writes() { (first, other) } else { (other, first) };
-            return Err(Error::Aliased { written, other });
-        }
-    }
-    Ok(())
 }
 
 /// The list holds each memory once.

@@ -42,7 +42,9 @@ impl Instance {
             pipelines: list.pipelines.clone(),
             ..List::default()
         });
-        pool.device().core.hal.prepare(&list)?;
+        // SAFETY: each command was checked when it was captured, and lies in the instance's memory as it lay in its
+        // buffers.
+        unsafe { pool.device().core.hal.prepare(&list)? };
         Ok(Self { list, span, hazard: Hazard::new(Uses::default()) })
     }
 

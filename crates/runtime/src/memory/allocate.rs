@@ -13,9 +13,9 @@ use crate::stream::recorder::Recorder;
 use std::sync::Arc;
 use thalweg_hal::{Access, Memory, MemoryKind};
 
-/// At least `bytes` bytes of the lease's stream. Their content is whatever was there: zeros, if nothing was. A raw span is
-/// filled by a command of the stream's open list, as the first use of its bytes, all at once; or, if it was taken for the host
-/// to write to, block by block, by the host to the end of the block or by a command.
+/// At least `bytes` bytes of the lease's stream. Their content is whatever was there: zeros, if nothing was. A raw span
+/// is filled by a command of the stream's open list, as the first use of its bytes, all at once; or, if it was taken
+/// for the host to write to, block by block, by the host to the end of the block or by a command.
 pub(crate) fn allocate(
     lease: &Arc<Lease>,
     kind: MemoryKind,

@@ -11,8 +11,8 @@
 //! - A span is free only if every byte of it is settled, so nothing here carries a stamp. Stamps live with blocks.
 //! - Two free spans are never neighbours: they are merged when the second becomes free.
 //! - The one that fits best is taken, so that what is wholly free stays so.
-//! - Memory whose content is undefined is *raw* until it is first written. A span that is raw is filled with zeros by its new
-//!   owner, so what a second owner gets was written by the first.
+//! - Memory whose content is undefined is *raw* until it is first written. A span that is raw is filled with zeros by
+//!   its new owner, so what a second owner gets was written by the first.
 //! - What was dropped while lists may read it is in *limbo*: freed when the last value that each stream had recorded by
 //!   then has settled.
 //!
@@ -283,8 +283,8 @@ impl Arena {
         self.free.insert((segment.pool, bytes, id, start));
     }
 
-    /// Puts a span into limbo. Says whether it is the first since somebody last asked for its end. `raw`: some of it was never
-    /// written.
+    /// Puts a span into limbo. Says whether it is the first since somebody last asked for its end. `raw`: some of it
+    /// was never written.
     pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64, raw: bool) -> bool {
         let span = self.segments.get_mut(&id).and_then(|segment| segment.spans.get_mut(&offset));
         let Some(span) = span else { return false };

@@ -29,8 +29,8 @@ pub(crate) struct Block {
     /// In the memory.
     pub(crate) offset: u64,
     pub(crate) class: Class,
-    /// Whether its content is undefined: nothing was ever written to it, since its span was taken for the host to write to.
-    /// Nobody hands out such a block for commands without a fill as its first use.
+    /// Whether its content is undefined: nothing was ever written to it, since its span was taken for the host to write
+    /// to. Nobody hands out such a block for commands without a fill as its first use.
     pub(crate) raw: bool,
     pub(crate) hazard: Hazard,
 }
@@ -167,8 +167,8 @@ impl Heap {
         Some(first)
     }
 
-    /// Takes out every span whose blocks are all free and settled, and shows each to `complete` once, with whether any of
-    /// it is raw. The caller drops the blocks with no lock held.
+    /// Takes out every span whose blocks are all free and settled, and shows each to `complete` once, with whether any
+    /// of it is raw. The caller drops the blocks with no lock held.
     #[allow(clippy::vec_box)] // see `Returns`
     pub(crate) fn trim(
         &mut self,

@@ -52,8 +52,8 @@ impl Pool {
         self.inner.id
     }
 
-    /// At least `bytes` bytes of the pool, which no stream hands out. What is in them is not defined, or it is raw. They are aligned to 256
-    /// bytes, and every use of them has settled.
+    /// At least `bytes` bytes of the pool, which no stream hands out. What is in them is not defined, or it is raw.
+    /// They are aligned to 256 bytes, and every use of them has settled.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the device says.

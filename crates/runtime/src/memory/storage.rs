@@ -101,10 +101,11 @@ impl Storage {
         Self::captured_in(&self.lease, capture, self.bytes, false)
     }
 
-    /// Bytes holding `data`, to be read or written. Copies: the caller's slice is free when it returns. Where the host does not
-    /// see the device's memory, the data goes through staging, in pieces, with a copy for each on the current stream; it waits
-    /// for the device only if memory, or staging ([`Config::staging_limit`](crate::Config::staging_limit)), is short. In the
-    /// capture of a graph they are a constant of it, made as [`frozen_from_bytes`](Self::frozen_from_bytes) does.
+    /// Bytes holding `data`, to be read or written. Copies: the caller's slice is free when it returns. Where the host
+    /// does not see the device's memory, the data goes through staging, in pieces, with a copy for each on the current
+    /// stream; it waits for the device only if memory, or staging
+    /// ([`Config::staging_limit`](crate::Config::staging_limit)), is short. In the capture of a graph they are a
+    /// constant of it, made as [`frozen_from_bytes`](Self::frozen_from_bytes) does.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says.
@@ -117,9 +118,9 @@ impl Storage {
         transfer::upload(&stream.lease, data, stream.patience())
     }
 
-    /// Bytes holding `data`, never to change: weights. Any number of streams read them without keeping track. Where the host
-    /// does not see the device's memory, it waits until the device has copied them (once, whatever their length, unless
-    /// staging is short).
+    /// Bytes holding `data`, never to change: weights. Any number of streams read them without keeping track. Where the
+    /// host does not see the device's memory, it waits until the device has copied them (once, whatever their length,
+    /// unless staging is short).
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], or what the device says; [`Error::Busy`] where it would have to wait and may not.
@@ -152,9 +153,10 @@ impl Storage {
         matches!(self.kind, Kind::Frozen(_))
     }
 
-    /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes that
-    /// nothing has written are whatever their memory held before. Where the host does not see the device's memory, or more
-    /// than a little over a bus, it is a [`download`](Self::download), or several in turn where staging is short.
+    /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes
+    /// that nothing has written are whatever their memory held before. Where the host does not see the device's memory,
+    /// or more than a little over a bus, it is a [`download`](Self::download), or several in turn where staging is
+    /// short.
     ///
     /// After the device was closed, only what the host sees can be read; elsewhere, what was downloaded before.
     ///
@@ -178,8 +180,8 @@ impl Storage {
         Ok(())
     }
 
-    /// As [`read`](Self::read), for async tasks: gives the bytes when they are there. Keeps no thread waiting for the device;
-    /// only if another thread is recording on these bytes at that moment, for as long as that takes.
+    /// As [`read`](Self::read), for async tasks: gives the bytes when they are there. Keeps no thread waiting for the
+    /// device; only if another thread is recording on these bytes at that moment, for as long as that takes.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -219,14 +221,14 @@ impl Storage {
         Ok(into)
     }
 
-    /// Has `bytes` bytes from `offset` copied to the host: by a command, behind the work that writes them, in its list where
-    /// that is still open. Recorded like any operation: it returns at once. What it gives keeps neither these bytes nor the
-    /// caller, so they may be written again, or dropped. All of it goes through staging at once: no more than
-    /// [`Config::staging_limit`](crate::Config::staging_limit) can be under way.
+    /// Has `bytes` bytes from `offset` copied to the host: by a command, behind the work that writes them, in its list
+    /// where that is still open. Recorded like any operation: it returns at once. What it gives keeps neither these
+    /// bytes nor the caller, so they may be written again, or dropped. All of it goes through staging at once: no more
+    /// than [`Config::staging_limit`](crate::Config::staging_limit) can be under way.
     ///
     /// # Errors
-    /// As for any operation; [`Error::Malformed`] if the range is not inside the storage; [`Error::OutOfMemory`] if staging
-    /// has no room. That the work failed is told by what it gives.
+    /// As for any operation; [`Error::Malformed`] if the range is not inside the storage; [`Error::OutOfMemory`] if
+    /// staging has no room. That the work failed is told by what it gives.
     pub fn download(&self, offset: u64, bytes: usize) -> Result<Pending<Vec<u8>>> {
         self.check_readable(offset, bytes)?;
         life::check_fork()?;

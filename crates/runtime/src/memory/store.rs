@@ -19,7 +19,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use thalweg_hal::BINDING_ALIGNMENT;
 
-/// As much memory for the host as transfers take, if nothing else is said: what the device copies while the host fills more.
+/// As much memory for the host as transfers take, if nothing else is said: what the device copies while the host fills
+/// more.
 const STAGING: u64 = 64 << 20;
 /// The least: two pieces.
 const LEAST_STAGING: u64 = 512 << 10;

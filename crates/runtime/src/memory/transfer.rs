@@ -6,11 +6,11 @@
 //! | over a bus | the same | the same for a little; else through staging |
 //! | not at all | through staging | through staging |
 //!
-//! *Staging* is memory of the host's kind: blocks of the stream's like others, with stamps, out of segments of a pool of their
-//! own. A piece of data is copied between the host and a block of it at once, and between that and its place by a command.
-//! The block goes back to its stream when the copy is recorded (an upload) or its bytes have been fetched (a download); what
-//! the device still does with it is stamped on it (I5). Pieces are short, so that whoever needs more than staging has goes
-//! on piece by piece.
+//! *Staging* is memory of the host's kind: blocks of the stream's like others, with stamps, out of segments of a pool
+//! of their own. A piece of data is copied between the host and a block of it at once, and between that and its place
+//! by a command. The block goes back to its stream when the copy is recorded (an upload) or its bytes have been fetched
+//! (a download); what the device still does with it is stamped on it (I5). Pieces are short, so that whoever needs more
+//! than staging has goes on piece by piece.
 
 use super::allocate::allocate;
 use super::arena::PoolId;
@@ -70,7 +70,8 @@ pub(super) fn read_seen(storage: &Storage, offset: u64, into: &mut [u8], patienc
     Ok(())
 }
 
-/// Writes data to the start of a storage that the host sees, and zeros from there to the end of its memory if it is raw.
+/// Writes data to the start of a storage that the host sees, and zeros from there to the end of its memory if it is
+/// raw.
 ///
 /// # Safety
 /// - Nothing uses the storage's bytes, nor those behind them up to `end`, which is where its memory ends.
@@ -201,8 +202,8 @@ impl Download {
     }
 }
 
-/// The stream to copy on: that of the last write while its list is still open, whose list then holds both; else the reader's.
-/// So no other stream has to be flushed for it.
+/// The stream to copy on: that of the last write while its list is still open, whose list then holds both; else the
+/// reader's. So no other stream has to be flushed for it.
 fn stream_for(core: &DeviceCore, storage: &Storage, reader: u32, patience: Patience) -> Result<u32> {
     let Some(hazard) = storage.hazard() else { return Ok(reader) };
     let uses = match patience {

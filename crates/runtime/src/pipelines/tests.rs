@@ -153,7 +153,7 @@ fn who_is_not_to_wait_is_told_that_another_thread_compiles() {
         assert!(!compiling.is_finished());
         faulty.release();
         asking.join().unwrap();
-        assert!(matches!(answer, Ok(Err(Error::Busy))), "{answer:?}");
+        assert!(matches!(answer, Ok(Err(crate::Error::Busy))), "{answer:?}");
     });
     stream.or_busy().scope(|| device.pipeline(&COMBINE).unwrap());
 }

@@ -5,9 +5,10 @@
 //!  (I6)     the start      hazards            before                        after      the end
 //! ```
 //!
-//! `*` only where kernels are serialized. A device that takes the time by list has the first and the last of them. What the profiler adds orders nothing less than before, and the recorder's index of the
-//! last barrier stays right, so hazards see at most barriers that they need not add. Nothing of it counts as a command: not for
-//! the length at which a list is handed over, and not for failures.
+//! `*` only where kernels are serialized. A device that takes the time by list has the first and the last of them. What
+//! the profiler adds orders nothing less than before, and the recorder's index of the last barrier stays right, so
+//! hazards see at most barriers that they need not add. Nothing of it counts as a command: not for the length at which
+//! a list is handed over, and not for failures.
 
 use super::hook::State;
 use std::time::Duration;

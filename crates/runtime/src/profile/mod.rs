@@ -20,8 +20,8 @@
 //! timestamps, somewhat shorter. [`ProfileOptions::serialize_kernels`] gives exact times of each kernel by itself, for a slower
 //! program.
 //!
-//! A device that takes the time only where lists begin and end has no slices of kernels. Of its lists, the beginning is when it
-//! turned to the list, which may be before earlier lists have ended.
+//! A device that takes the time only where lists begin and end has no slices of kernels. Of its lists, the beginning is
+//! when it turned to the list, which may be before earlier lists have ended.
 //!
 //! The device's clock is not the host's: the two are compared at the start and at the stop, and the trace says how well
 //! ([`Profile::clock_uncertainty`]). Slices of the device are off by as much against those of threads, not against each other.

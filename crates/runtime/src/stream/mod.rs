@@ -190,9 +190,9 @@ impl Stream {
     /// As [`record_event`](Self::record_event), with the time at which the device gets there; see
     /// [`Event::elapsed_since`]. Nothing on this stream overlaps it, so it costs two barriers.
     ///
-    /// Some devices take the time only where a list ends ([`Timestamps::ByList`]). There it costs a list: what has been recorded
-    /// is handed over, as by [`flush`](Self::flush), and the time is that of the list's end, to which also belongs what other
-    /// threads record on the stream before the list is sealed.
+    /// Some devices take the time only where a list ends ([`Timestamps::ByList`]). There it costs a list: what has been
+    /// recorded is handed over, as by [`flush`](Self::flush), and the time is that of the list's end, to which also
+    /// belongs what other threads record on the stream before the list is sealed.
     ///
     /// # Errors
     /// [`Error::NoTime`] if the device has no clock; that it is lost or closed.

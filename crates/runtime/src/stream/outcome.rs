@@ -12,8 +12,8 @@ use std::time::Duration;
 pub(crate) struct Outcome {
     /// Entered once, if there is anything to enter, before the list's value is seen to have settled (I7).
     told: OnceLock<Told>,
-    /// The timestamp at the list's end that events stand for, where the device takes the time by list. Entered when the list is
-    /// sealed, if there is such an event.
+    /// The timestamp at the list's end that events stand for, where the device takes the time by list. Entered when the
+    /// list is sealed, if there is such an event.
     end: OnceLock<u32>,
 }
 

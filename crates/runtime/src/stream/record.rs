@@ -8,7 +8,7 @@
 //! 5. Release everything. If the list is long enough, submit it.
 
 use super::core::StreamCore;
-use super::recorder::{Hazards, Locked, Point, Recorder, Work, distinct_hazards};
+use super::recorder::{Hazards, Locked, Point, Recorder, Work, distinct_hazards, whole_words};
 use crate::device::DeviceCore;
 use crate::error::{Error, Result};
 use crate::graph::Replay;
@@ -20,7 +20,8 @@ use crate::patience::Patience;
 use crate::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use thalweg_hal::{Access, BINDING_ALIGNMENT, MAX_BINDINGS};
+use thalweg_hal::Access;
+use thalweg_hal::check::{self, CommandError, Operation};
 
 /// After this many commands, the barrier at the start included, an idle stream hands over its list.
 const FEW_COMMANDS: usize = 16;
@@ -53,7 +54,7 @@ pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>
     core.life.check_open()?;
     stream.strict.check()?;
     let span = core.profile.begin_operation();
-    check_operands("replay", core, &replay.operands)?;
+    check_replay(core, &replay.operands)?;
     check_bytes(&replay.operands)?;
     let own = &replay.instance.hazard;
     #[cfg(test)]
@@ -72,8 +73,8 @@ pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>
     Ok(())
 }
 
-/// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went. One that
-/// `continues` another adds to what that wrote: the bytes fail if either does.
+/// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went. One
+/// that `continues` another adds to what that wrote: the bytes fail if either does.
 pub(crate) fn transfer(
     core: &DeviceCore,
     stream: &StreamCore,
@@ -204,65 +205,71 @@ fn name<'a>(work: &Work<'a>) -> &'a str {
     }
 }
 
-/// Whether an operation fits its kernel and its operands, and these the device.
+/// Whether an operation keeps the rules of a command ([`mod@check`]), and its operands and kernel may be used here.
+/// What is recorded is not checked again.
 pub(crate) fn check(core: &DeviceCore, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
-    let operation = name(work);
-    let malformed = |what| Err(Error::Malformed { operation: operation.to_owned(), what });
-    match work {
+    check_owners(core, operands)?;
+    let (limits, operands) = (&core.hal.info().limits, as_checked(operands));
+    let checked = match work {
         Work::Dispatch { pipeline, params, extent } => {
-            let source = pipeline.source();
             if pipeline.device != core.id {
-                return malformed("the pipeline was compiled for another device");
+                let what = "the pipeline was compiled for another device";
+                return Err(Error::Malformed { operation: name(work).to_owned(), what });
             }
-            if operands.len() > MAX_BINDINGS
-                || !operands.iter().map(|operand| operand.access).eq(source.bindings.iter().copied())
-            {
-                return malformed("number or access of operands differs from the kernel's bindings");
-            }
-            if params.len() != source.params_bytes as usize {
-                return malformed("wrong number of parameter bytes");
-            }
-            // On the host, an item has its own part of what is written.
-            let uneven = |operand: &Operand<'_>| {
-                source.host.is_some() && operand.access.writes() && !operand.bytes.is_multiple_of(u64::from(extent[0]))
-            };
-            if extent.contains(&0) || operands.iter().any(uneven) {
-                return malformed("written operands do not divide evenly by the extent");
-            }
-            let bytes: SmallVec<[u64; MAX_BINDINGS]> = operands.iter().map(|operand| operand.bytes).collect();
-            pipeline.hal.check(*extent, params, &bytes).or_else(malformed)?;
+            check::command(&Operation::Dispatch { pipeline: &*pipeline.hal, params, extent: *extent }, operands, limits)
         }
-        Work::Copy => match operands {
-            [from, to] if (from.access, to.access) == (Access::Read, Access::Write) && from.bytes == to.bytes => {}
-            _ => return malformed("a copy reads one operand and writes another of the same length"),
-        },
-        Work::Fill(_) => match operands {
-            [to] if to.access == Access::Write => {}
-            _ => return malformed("a fill writes one operand"),
-        },
-    }
-    check_operands(operation, core, operands)
+        Work::Copy => check::command(&Operation::Copy, operands, limits),
+        // In whole words, as it is recorded. Where a storage does not end with one, its block goes on.
+        Work::Fill(_) => check::command(&Operation::Fill, operands.map(in_words), limits),
+    };
+    checked.map_err(|error| refused(core, name(work), error))
 }
 
-/// Whether operands lie inside their storages, on this device, and may be used as they are.
-fn check_operands(operation: &str, core: &DeviceCore, operands: &[Operand<'_>]) -> Result<()> {
-    let malformed = |what| Err(Error::Malformed { operation: operation.to_owned(), what });
-    let limit = core.hal.info().limits.max_binding_bytes;
+/// As [`check()`], for the copies to and from the memory of a graph.
+fn check_replay(core: &DeviceCore, operands: &[Operand<'_>]) -> Result<()> {
+    check_owners(core, operands)?;
+    // The other side of each copy is as long, and was checked with the graph.
+    let checked = check::operands(as_checked(operands), &core.hal.info().limits);
+    checked.map_err(|error| refused(core, "replay", error))
+}
+
+/// Whether operands are of this device, and only read where they are frozen.
+fn check_owners(core: &DeviceCore, operands: &[Operand<'_>]) -> Result<()> {
     for (index, operand) in operands.iter().enumerate() {
-        let (storage, bytes) = (operand.storage, operand.bytes);
-        if !std::ptr::eq(&*storage.device().core, core) {
+        if !std::ptr::eq(&*operand.storage.device().core, core) {
             return Err(Error::OtherDevice { operand: index });
         }
-        if operand.access != Access::Read && storage.is_frozen() {
+        if operand.access != Access::Read && operand.storage.is_frozen() {
             return Err(Error::Frozen { operand: index });
-        }
-        let end = operand.offset.checked_add(bytes);
-        if end.is_none_or(|end| end > storage.bytes()) || bytes == 0 || operand.offset % BINDING_ALIGNMENT != 0 {
-            return malformed("an operand is empty, misaligned, or ends past its storage");
-        }
-        if bytes > limit {
-            return Err(Error::BindingTooLarge { operand: index, bytes, limit, device: core.hal.info().name.clone() });
         }
     }
     Ok(())
+}
+
+/// Operands as the rules see them: each in a memory of its storage's length. Two storages share no byte, and a storage
+/// starts where every device can bind.
+fn as_checked<'a>(operands: &'a [Operand<'_>]) -> impl ExactSizeIterator<Item = check::Operand> + Clone + 'a {
+    operands.iter().map(|&Operand { storage, access, offset, bytes, .. }| {
+        // The operands borrow their storages, which therefore stay where they are.
+        let memory = std::ptr::from_ref(storage).addr() as u64;
+        check::Operand { memory, memory_bytes: storage.bytes(), access, offset, bytes }
+    })
+}
+
+/// What is filled of an operand.
+fn in_words(operand: check::Operand) -> check::Operand {
+    let check::Operand { memory_bytes, bytes, .. } = operand;
+    check::Operand { memory_bytes: whole_words(memory_bytes), bytes: whole_words(bytes), ..operand }
+}
+
+/// What a broken rule is to whoever recorded.
+#[cold]
+fn refused(core: &DeviceCore, operation: &str, error: CommandError) -> Error {
+    match error {
+        CommandError::Aliased { written, other } => Error::Aliased { written, other },
+        CommandError::TooLong { operand, bytes, limit } => {
+            Error::BindingTooLarge { operand, bytes, limit, device: core.hal.info().name.clone() }
+        }
+        source => Error::Command { operation: operation.to_owned(), source },
+    }
 }

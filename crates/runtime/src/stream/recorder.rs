@@ -80,8 +80,8 @@ pub enum Work<'a> {
     },
     /// Copies the first operand to the second.
     Copy,
-    /// Fills the only operand with a 32-bit pattern. A length that is not a whole number of words ends with the first bytes
-    /// of one.
+    /// Fills the only operand with a 32-bit pattern. A length that is not a whole number of words ends with the first
+    /// bytes of one.
     Fill(u32),
 }
 
@@ -431,8 +431,7 @@ pub(crate) fn push_command(
         let (memory, base) = place(list, operand.storage);
         let mut binding = binding(operand, memory, base);
         if matches!(work, Work::Fill(_)) {
-            // Devices fill whole words. What lies behind the storage's last is the same block's, and nobody's data.
-            binding.bytes = binding.bytes.next_multiple_of(WORD);
+            binding.bytes = whole_words(binding.bytes);
         }
         list.bindings.push(binding);
     }
@@ -450,6 +449,12 @@ pub(crate) fn push_command(
         }
     };
     list.commands.push(command);
+}
+
+/// As many bytes as are filled where these are to be: devices fill whole words. What lies behind a storage's last is
+/// the same block's, and nobody's data.
+pub(crate) fn whole_words(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(WORD).unwrap_or(bytes)
 }
 
 /// An operand of a storage that starts at `base` of a list's memory.

@@ -6,6 +6,8 @@ use fastrand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use thalweg_hal::Access;
+use thalweg_hal::check::CommandError;
 use thalweg_hal::faulty::{Delays, Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
@@ -200,6 +202,31 @@ fn what_cannot_be_captured_is_named() {
     assert!(known.is_right().unwrap());
 }
 
+/// What is captured is checked when it is: nobody looks at it again.
+#[test]
+fn an_operation_that_breaks_a_rule_is_not_captured() {
+    let device = mock(MockConfig::default());
+    let refused = |words: u64, aliased: bool| {
+        let mut refused = None;
+        let graph = Graph::capture(&device, &[BYTES], |inputs| {
+            let stream = Stream::current(&device)?;
+            let mut made = stream.allocate(BYTES)?;
+            let from = Operand::read(&inputs[0], 0, 4 * words);
+            let to = Operand::write(&mut made);
+            let from = if aliased { Operand { access: Access::Read, ..to } } else { from };
+            refused = stream.record(&Work::Copy, &[from, to]).err();
+            Ok::<_, Error>(vec![made])
+        });
+        assert_eq!(graph.unwrap().commands(), 0);
+        refused.unwrap()
+    };
+    let short = refused(1, false);
+    let lengths = CommandError::Lengths { from: 4, to: BYTES };
+    assert!(matches!(&short, Error::Command { source, .. } if *source == lengths), "{short}");
+    let aliased = refused(1, true);
+    assert!(matches!(aliased, Error::Aliased { written: 1, other: 0 }), "{aliased}");
+}
+
 /// An event of another stream than the one that is captured.
 fn outside_event(device: &Device) -> crate::Event {
     std::thread::scope(|scope| scope.spawn(|| Stream::current(device).unwrap().record_event()).join().unwrap())
@@ -241,6 +268,9 @@ fn memory_does_not_cross_the_border_of_a_capture() {
     for result in wrong {
         assert!(matches!(result, Err(Error::GraphInput { .. })), "{result:?}");
     }
+    let past = graph.replay(&[Operand::read(&outside.storage, 256, BYTES)]).unwrap_err();
+    let bounds = CommandError::OutOfBounds { operand: 0, offset: 256, bytes: BYTES, memory_bytes: BYTES };
+    assert!(matches!(&past, Error::Command { source, .. } if *source == bounds), "{past}");
     let elsewhere = Known::fill(&Stream::current(&mock(MockConfig::default())).unwrap(), 1).unwrap();
     assert!(matches!(graph.replay(&[elsewhere.read()]), Err(Error::OtherDevice { operand: 0 })));
     assert!(graph.replay(&[outside.read()]).unwrap().is_empty());

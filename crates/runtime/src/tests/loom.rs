@@ -106,7 +106,7 @@ impl thalweg_hal::Device for Silent {
         self.made.lock().unwrap().push(Arc::downgrade(&pipeline));
         Ok(pipeline)
     }
-    fn prepare(&self, _: &Arc<List>) -> Result<()> {
+    unsafe fn prepare(&self, _: &Arc<List>) -> Result<()> {
         Ok(())
     }
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {

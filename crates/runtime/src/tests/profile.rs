@@ -422,7 +422,8 @@ fn a_device_that_takes_the_time_by_list_has_lists_by_its_own_and_no_kernels() {
     let trace = Trace::of(&profile);
     assert_eq!((trace.count("operation"), trace.count("kernel")), (operations, 0));
     assert_eq!((trace.count("list"), trace.arrows.len()), (trace.count("submit"), trace.count("submit")));
-    // Of each list, what only the device can have said: no end is before its beginning, and nothing else was asked of it.
+    // Of each list, what only the device can have said: no end is before its beginning, and nothing else was asked of
+    // it.
     let lists = || profile.events.iter().filter(|(_, event)| event.kind == Kind::List);
     assert!(
         lists().count() > 0 && lists().all(|(_, list)| list.start < list.end && list.end != NEVER),
@@ -462,7 +463,7 @@ fn an_operation_that_was_refused_has_not_happened() {
     let device = super::world::mock(MockConfig::default());
     let [stream] = super::world::streams(&device);
     let profiler = Profiler::start(&device, full()).unwrap();
-    assert!(matches!(refused_operation(&device, &stream), Err(Error::Malformed { .. })));
+    assert!(matches!(refused_operation(&device, &stream), Err(Error::Command { .. })));
     assert_eq!(Trace::of(&profiler.stop()).count("operation"), 0);
 }
 

@@ -1,10 +1,11 @@
 //! Single promises of the runtime, one test each.
 
-use super::world::{BYTES, Known, faulty, mock, streams};
+use super::world::{BYTES, COMBINE, Known, faulty, mock, streams};
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::MemoryKind;
+use thalweg_hal::check::CommandError;
 use thalweg_hal::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::mock::{MockConfig, MockDevice};
 
@@ -222,10 +223,32 @@ fn what_does_not_fit_is_refused_and_leaves_no_trace() {
     assert!(matches!(error, Error::OtherDevice { operand: 0 }), "{error}");
     let error = refuse(&fill, &[Operand::write(&mut frozen.storage)]);
     assert!(matches!(error, Error::Frozen { operand: 0 }), "{error}");
+    // Which rules a command has to keep is the HAL's to say and to test; here, that each operation is asked, with all
+    // of it.
+    let broken = |work: &Work<'_>, operands: &[Operand<'_>]| match refuse(work, operands) {
+        Error::Command { operation, source } => (operation, source),
+        other => panic!("{other}"),
+    };
     let short = Operand::read(&known.storage, 0, BYTES - 4);
-    assert!(matches!(refuse(&Work::Copy, &[short, Operand::write(&mut out)]), Error::Malformed { .. }));
+    let lengths = CommandError::Lengths { from: BYTES - 4, to: BYTES };
+    assert_eq!(broken(&Work::Copy, &[short, Operand::write(&mut out)]), ("copy".to_owned(), lengths));
     let past = Operand::read(&known.storage, 256, BYTES);
-    assert!(matches!(refuse(&Work::Copy, &[past, Operand::write(&mut out)]), Error::Malformed { .. }));
+    let bounds = CommandError::OutOfBounds { operand: 0, offset: 256, bytes: BYTES, memory_bytes: BYTES };
+    assert_eq!(broken(&Work::Copy, &[past, Operand::write(&mut out)]).1, bounds);
+    let count = CommandError::OperandCount { given: 0, expected: 1 };
+    assert_eq!(broken(&fill, &[]), ("fill".to_owned(), count));
+    let combine = device.pipeline(&COMBINE).unwrap();
+    let items = BYTES as u32 / 4;
+    for (params, extent, expected) in [
+        (0, [items, 1, 1], CommandError::ParameterBytes { given: 0, expected: 4 }),
+        (4, [0, 1, 1], CommandError::EmptyExtent { extent: [0, 1, 1] }),
+        (4, [items, 1, 0], CommandError::EmptyExtent { extent: [items, 1, 0] }),
+        (4, [items - 1, 1, 1], CommandError::Uneven { operand: 2, bytes: BYTES, items: items - 1 }),
+    ] {
+        let work = Work::Dispatch { pipeline: &combine, params: &[0; 4][..params], extent };
+        let (operation, error) = broken(&work, &[known.read(), known.read(), Operand::write(&mut out)]);
+        assert_eq!((operation, error), (COMBINE.name.clone().into_owned(), expected));
+    }
     let aliased = Operand { access: thalweg_hal::Access::Write, ..known.read() };
     let error = refuse(&Work::Copy, &[known.read(), aliased]);
     assert!(matches!(error, Error::Aliased { written: 1, other: 0 }), "{error}");
@@ -376,8 +399,9 @@ impl thalweg_hal::Device for Reluctant {
     ) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Pipeline>> {
         self.inner.create_pipeline(source)
     }
-    fn prepare(&self, list: &Arc<thalweg_hal::List>) -> thalweg_hal::Result<()> {
-        self.inner.prepare(list)
+    unsafe fn prepare(&self, list: &Arc<thalweg_hal::List>) -> thalweg_hal::Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.prepare(list) }
     }
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Memory>> {
         self.inner.allocate(kind, bytes)
@@ -467,7 +491,6 @@ fn frozen_memory_counts_until_the_last_list_that_uses_it_has_settled() {
 
 #[test]
 fn pipelines_are_their_devices_own() {
-    use super::world::COMBINE;
     let (device, elsewhere) = (mock(MockConfig::default()), mock(MockConfig::default()));
     let [stream] = streams(&device);
     let known = Known::fill(&stream, 1).unwrap();
@@ -477,7 +500,7 @@ fn pipelines_are_their_devices_own() {
     let error = stream.record(&work, &[known.read(), known.read(), Operand::write(&mut out)]).unwrap_err();
     assert!(error.to_string().contains("another device"), "{error}");
     let greedy = thalweg_hal::KernelSource { name: "greedy".into(), params_bytes: 1 << 20, ..COMBINE.clone() };
-    assert!(matches!(device.pipeline(&greedy), Err(Error::Malformed { .. })));
+    assert!(matches!(device.pipeline(&greedy), Err(Error::Device(thalweg_hal::Error::Compile { .. }))));
 }
 
 #[test]

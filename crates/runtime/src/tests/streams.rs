@@ -362,4 +362,8 @@ fn parts_of_a_mutable_storage_fail_and_recover_by_themselves() {
     assert_eq!(look(1).unwrap(), 5 * 7 + 9);
     let aliased = stream.record(&Work::Copy, &[cache.read(0..2).unwrap(), cache.write(1..3).unwrap()]);
     assert!(matches!(aliased, Err(Error::Aliased { written: 1, other: 0 })));
+    // A part is one place, also for operations that touch different bytes of it.
+    let wide = |range| cache.read(range).unwrap().first(part);
+    let aliased = stream.record(&Work::Copy, &[wide(0..2), cache.write(1..2).unwrap()]);
+    assert!(matches!(aliased, Err(Error::Aliased { written: 1, other: 0 })));
 }

@@ -125,9 +125,10 @@ impl Device for Driver {
         self.inner.create_pipeline(source)
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
         called("prepare");
-        self.inner.prepare(list)
+        // SAFETY: passed on to the caller.
+        unsafe { self.inner.prepare(list) }
     }
 
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>> {

@@ -112,7 +112,7 @@ impl Device for NullDevice {
         Ok(Arc::new(HostPipeline::new(source, "null")?))
     }
 
-    fn prepare(&self, _list: &Arc<List>) -> Result<()> {
+    unsafe fn prepare(&self, _list: &Arc<List>) -> Result<()> {
         Ok(())
     }
 

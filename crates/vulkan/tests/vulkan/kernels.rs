@@ -241,9 +241,6 @@ fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
         let refused = Err("an operand is shorter than the type that the kernel declares for it");
         assert_eq!(pipeline.check([1, 1, 1], &[0; 4], &[short]), refused, "{declared}");
         assert!(pipeline.check([1, 1, 1], &[0; 4], &[enough]).is_ok(), "{declared}");
-        // And a list with such an operand is not taken.
-        let list = Builder::default().dispatch(&pipeline, &[0; 4], [1, 1, 1], &[(&memory, 0, short)]).build();
-        assert!(matches!(line.try_submit(&list, &[]), Err(Error::Invalid(_))), "{declared}");
         line.run(&Builder::default().dispatch(&pipeline, &[0; 4], [1, 1, 1], &[(&memory, 0, enough)]).build());
     }
 }

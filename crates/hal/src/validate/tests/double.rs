@@ -135,7 +135,7 @@ impl Device for Double {
         Ok(Arc::new(HostPipeline::new(source, "double")?))
     }
 
-    fn prepare(&self, list: &Arc<List>) -> Result<()> {
+    unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
         self.shared.state.lock().unwrap().prepared.push(list.clone());
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Transfers: copies to the host against the writes that they read, and the first fill of memory against its next owner.
+//! Transfers: copies to the host against the writes that they read, and the first fill of memory against its next
+//! owner.
 
 use super::*;
 use crate::Error;
@@ -35,8 +36,8 @@ fn touch(world: &World, stream: usize, storage: &Storage) {
     world.streams[stream].record(&work, &[operand]).unwrap();
 }
 
-/// A download finds the list of the last write open, being submitted, or submitted, and another write behind it: the copy is
-/// ordered against both, in whichever list it is, and what it waits for ends.
+/// A download finds the list of the last write open, being submitted, or submitted, and another write behind it: the
+/// copy is ordered against both, in whichever list it is, and what it waits for ends.
 #[test]
 fn loom_download_against_a_foreign_write() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -55,8 +56,8 @@ fn loom_download_against_a_foreign_write() {
     });
 }
 
-/// Memory for one of two streams. Each fills it with its first list, if it is the first to have it; the other gets it filled, and
-/// ordered after that, or is told that there is none.
+/// Memory for one of two streams. Each fills it with its first list, if it is the first to have it; the other gets it
+/// filled, and ordered after that, or is told that there is none.
 #[test]
 fn loom_first_fill_against_a_stream_that_takes_the_span() {
     bounded(PREEMPTIONS_OF_THREE, || {
