@@ -13,7 +13,7 @@
 //!    say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on its way
 //!    back to the device.
 
-use super::arena::{HOST, PoolId, Want};
+use super::arena::{BLOCKS, HOST, PoolId, Want};
 use super::budget::Share;
 use super::store::Store;
 use crate::device::DeviceCore;
@@ -190,7 +190,11 @@ fn grow(
         MemoryKind::Host => core.memory.staging_limit.saturating_sub(staged),
     };
     let ahead = match kind {
-        MemoryKind::Device => segment_bytes(budget.reserved(), budget.limits(), bytes),
+        MemoryKind::Device => match segment_bytes(budget.reserved(), budget.limits(), bytes) {
+            // What lives long, and would fill most of a segment, gets one of its length: the rest might be of use to nobody.
+            ahead if pool != BLOCKS && bytes >= ahead / 4 => bytes,
+            ahead => ahead,
+        },
         MemoryKind::Host => LEAST_GROWTH.max(bytes).min(room),
     };
     let mut last = None;

@@ -12,6 +12,7 @@ use crate::life;
 use crate::patience::Patience;
 use crate::pending::Pending;
 use crate::stream::Stream;
+use crate::sync::yield_now;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::{Access, Memory, MemoryKind};
@@ -170,13 +171,20 @@ impl Storage {
             return transfer::read_seen(self, offset, into, Patience::Forever);
         }
         let stream = Stream::current(&self.lease.device)?;
-        let mut parts = Parts::of(core, offset, into.len());
+        let mut parts = Parts::of(&core.memory, offset, into.len());
         while let Some((range, part)) = parts.next() {
+            let reading = core.memory.reads.begin();
             match Download::record(&stream.lease, self, range, Patience::Forever) {
-                Err(error) => parts.shorten(core, error)?,
+                Err(error) => {
+                    drop(reading);
+                    parts.short_of_room(error)?;
+                    yield_now();
+                }
                 Ok(download) => {
                     download.wait(Patience::Forever)?;
                     download.copy_to(&mut into[part])?;
+                    drop(download);
+                    reading.end();
                 }
             }
         }
@@ -201,23 +209,31 @@ impl Storage {
             transfer::read_seen(self, offset, &mut into, Patience::Forever)?;
             return Ok(into);
         }
-        let mut parts = Parts::of(core, offset, bytes);
+        let mut parts = Parts::of(&core.memory, offset, bytes);
         while let Some((range, part)) = parts.next() {
             // The task may be on another thread by now.
             let lease = Arc::clone(&Stream::current(&self.lease.device)?.lease);
+            let reading = core.memory.reads.begin();
             match Download::record(&lease, self, range, Patience::Never) {
                 // Staging is short, or somebody has the bytes.
                 Err(Error::Busy) => {
+                    drop(reading);
                     parts.again();
                     self.lease.device.finished().await?;
                 }
-                Err(error) => parts.shorten(core, error)?,
+                Err(error) => {
+                    drop(reading);
+                    parts.short_of_room(error)?;
+                    transfer::yield_task().await;
+                }
                 Ok(download) => {
                     for event in download.events() {
                         event.finished().await?;
                     }
                     life::check_fork()?;
                     download.copy_to(&mut into[part])?;
+                    drop(download);
+                    reading.end();
                 }
             }
         }

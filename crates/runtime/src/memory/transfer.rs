@@ -25,14 +25,20 @@ use crate::hazard::Write;
 use crate::patience::Patience;
 use crate::stream::record;
 use crate::stream::retire::{DOWNLOAD, UPLOAD};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 use thalweg_hal::{Access, BINDING_ALIGNMENT, HostAccess, MemoryKind};
 
 /// The longest piece.
 const PIECE: u64 = 1 << 20;
 /// Up to here the host reads memory over a bus itself: a command takes longer.
 const DIRECT_READ: usize = 16 << 10;
+/// How long a read waits for room while no other gets any further: the device is held up, then.
+const LINGER: Duration = Duration::from_secs(1);
 /// What the host writes behind its data.
 static ZEROS: [u8; 4096] = [0; 4096];
 
@@ -201,23 +207,60 @@ impl Download {
     }
 }
 
-/// The parts of a range that is downloaded one after the other, as much as staging has room for at a time.
-pub(super) struct Parts {
+/// Reads that have staging, or are about to take it: each gives it back by itself, without anybody's help but the device's.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    under_way: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// One of them.
+pub(super) struct Reading<'a>(&'a Reads);
+
+impl Reads {
+    pub(super) fn begin(&self) -> Reading<'_> {
+        // SeqCst, here and below: whoever sees that nobody is reading any more sees that somebody has ended.
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        Reading(self)
+    }
+}
+
+impl Reading<'_> {
+    /// It had staging, and has given it back.
+    pub(super) fn end(self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The parts of a range that is read through staging one after the other, as much as there is room for at a time.
+pub(super) struct Parts<'a> {
+    store: &'a Store,
     range: Range<u64>,
     /// Where the part begins that was given last, and the next.
     last: u64,
     next: u64,
     most: u64,
+    /// How many reads had ended when it was given.
+    ended: u64,
+    /// Since when there has been no room, and no read has ended.
+    since: Option<Instant>,
 }
 
-impl Parts {
-    pub(super) fn of(core: &DeviceCore, offset: u64, bytes: usize) -> Self {
-        let range = offset..offset + bytes as u64;
-        Self { last: offset, next: offset, most: core.memory.most_staged(), range }
+impl<'a> Parts<'a> {
+    pub(super) fn of(store: &'a Store, offset: u64, bytes: usize) -> Self {
+        let (range, most) = (offset..offset + bytes as u64, store.most_staged());
+        Self { store, last: offset, next: offset, most, range, ended: 0, since: None }
     }
 
     /// The next part of the storage, and where it goes on the host.
     pub(super) fn next(&mut self) -> Option<(Range<u64>, Range<usize>)> {
+        self.ended = self.store.reads.ended.load(Ordering::SeqCst);
         let part = self.next..self.range.end.min(self.next + self.most);
         (self.last, self.next) = (part.start, part.end);
         let at = |byte: u64| (byte - self.range.start) as usize;
@@ -229,19 +272,41 @@ impl Parts {
         self.next = self.last;
     }
 
-    /// Gives the last part again in single pieces, if it was more and there was no room: others have staging too.
+    /// Gives the last part again because there was no room for it: in single pieces, if it was more; else as long as other
+    /// reads have staging, which they give back.
     ///
     /// # Errors
-    /// That error, for any other reason.
-    pub(super) fn shorten(&mut self, core: &DeviceCore, error: Error) -> Result<()> {
-        let piece = core.memory.piece();
-        if !matches!(error, Error::OutOfMemory(_)) || self.most == piece {
+    /// That error, if it is another, or nobody else is reading, or nobody has got any further for a while.
+    pub(super) fn short_of_room(&mut self, error: Error) -> Result<()> {
+        if !matches!(error, Error::OutOfMemory(_)) {
             return Err(error);
         }
-        self.most = piece;
         self.again();
-        Ok(())
+        if self.most > self.store.piece() {
+            self.most = self.store.piece();
+            return Ok(());
+        }
+        // In this order: one that is not under way any more has ended, or had nothing.
+        let others = self.store.reads.under_way.load(Ordering::SeqCst);
+        if self.store.reads.ended.load(Ordering::SeqCst) != self.ended {
+            self.since = None;
+            return Ok(());
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if others == 0 || since.elapsed() >= LINGER { Err(error) } else { Ok(()) }
     }
+}
+
+/// A future that is ready when it is polled again, which it asks for.
+pub(super) fn yield_task() -> impl Future<Output = ()> {
+    let mut polled = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 /// The stream to copy on: that of the last write while its list is still open, whose list then holds both; else the
