@@ -109,13 +109,13 @@ impl Device for CpuDevice {
     }
 
     unsafe fn read(&self, source: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
-        // SAFETY: nothing writes the range during the call, by the caller's promise.
+        // SAFETY: nothing writes the range during the call (R1, R2).
         into.copy_from_slice(unsafe { memory(&**source, crate::NAME)?.slice(offset, into.len() as u64)? });
         Ok(())
     }
 
     unsafe fn write(&self, target: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
-        // SAFETY: nothing touches the range during the call, by the caller's promise.
+        // SAFETY: nothing touches the range during the call (W1, W2).
         unsafe { memory(&**target, crate::NAME)?.slice_mut(offset, from.len() as u64)? }.copy_from_slice(from);
         Ok(())
     }

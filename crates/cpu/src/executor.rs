@@ -292,9 +292,10 @@ impl Shared {
                 self.run_shared(Split::new(list, at, idle + 1), seat)
             } else {
                 let items = 0..host::items(command);
-                // SAFETY: the list keeps the rules, by the promise of `submit`. Conflicting accesses of other lists and
-                // of the host are ordered by the promises of `submit` and by this scheduler, which runs a list after
-                // its waits; those of this list by running its commands in order. Nobody else runs this command.
+                // SAFETY: the list keeps the rules (Q3, Q5). Conflicting accesses of other lists and of the host are
+                // ordered by its waits and by what the host has seen (Q1, R1, R2, W1, W2), since this scheduler runs a
+                // list after its waits, and a queue's lists in order; those of this list by running its commands in
+                // order. Nobody else runs this command.
                 unsafe { host::execute(list, command, items, crate::NAME) }
             };
             reports.extend(result.err().map(|error| (index, Reported::Failed(error))));

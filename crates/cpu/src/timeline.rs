@@ -162,8 +162,8 @@ impl fmt::Debug for Counter {
     }
 }
 
-/// A thread's registration with the timelines that it watches. Values rise under the same lock: one that rises before it is
-/// registered is seen when it looks, and one that rises later rings the bell.
+/// A thread's registration with the timelines that it watches. Values rise under the same lock: one that rises before
+/// it is registered is seen when it looks, and one that rises later rings the bell.
 struct Watching(SmallVec<[Arc<Counter>; 8]>);
 
 impl Watching {

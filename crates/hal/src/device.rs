@@ -23,7 +23,10 @@ pub fn unique_id() -> u64 {
 
 /// One device: a GPU, the CPU, or a double of either.
 ///
-/// No method of these traits has a default body: what wraps a device would compile without passing a new one on.
+/// No method of these traits has a default body: what wraps a device would compile without passing a new one on. What
+/// the caller of an unsafe one promises has a number, which a `SAFETY` comment names that rests on it: P1 for
+/// [`prepare`](Self::prepare), R1 and R2 for [`read`](Self::read), W1 and W2 for [`write`](Self::write), Q1 to Q5 for
+/// [`Queue::submit`].
 pub trait Device: Send + Sync + fmt::Debug {
     /// What the device is and what it can do.
     fn info(&self) -> &DeviceInfo;
@@ -56,7 +59,7 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the list names objects of another device; what the driver says.
     ///
     /// # Safety
-    /// - The list passes [`List::check_inner`] with the device's limits.
+    /// - **P1.** The list passes [`List::check_inner`] with the device's limits.
     unsafe fn prepare(&self, list: &Arc<List>) -> Result<()>;
 
     /// Allocates memory of a kind. A driver call: slow, and counted against [`Limits::max_allocations`]. Its content is
@@ -74,8 +77,8 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the range is not inside the memory, the host does not see it, or the device is lost.
     ///
     /// # Safety
-    /// - Every submitted command that writes the range has completed, and the host has seen it complete.
-    /// - Nothing writes the range during the call.
+    /// - **R1.** Every submitted command that writes the range has completed, and the host has seen it complete.
+    /// - **R2.** Nothing writes the range during the call.
     unsafe fn read(&self, memory: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()>;
 
     /// Copies bytes of the host to a memory that the host sees, as for [`read`](Self::read); visible to every list
@@ -85,8 +88,8 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// If the range is not inside the memory, the host does not see it, or the device is lost.
     ///
     /// # Safety
-    /// - Every submitted command that touches the range has completed, and the host has seen it complete.
-    /// - Nothing touches the range during the call.
+    /// - **W1.** Every submitted command that touches the range has completed, and the host has seen it complete.
+    /// - **W2.** Nothing touches the range during the call.
     unsafe fn write(&self, memory: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()>;
 
     /// Blocks until one of the points is reached, the doorbell is rung that is listened to, the timeout is over, or the
@@ -127,8 +130,8 @@ pub trait Queue: Send + fmt::Debug {
     /// the last list that was submitted has run.
     fn timeline(&self) -> &Arc<dyn Timeline>;
 
-    /// Hands over a list. Returns once the device has it, not when it has run. Never waits for the device, for anything: not for
-    /// the points that the list waits for, nor for room. Whoever would rather wait on the host
+    /// Hands over a list. Returns once the device has it, not when it has run. Never waits for the device, for
+    /// anything: not for the points that the list waits for, nor for room. Whoever would rather wait on the host
     /// ([`DeviceInfo::waits_are_dear`]) does so before.
     ///
     /// The queue's timeline reaches `value` when the list has run. A command that fails leaves its outputs undefined
@@ -141,15 +144,15 @@ pub trait Queue: Send + fmt::Debug {
     /// or a pipeline of another device is not taken, or the command that does fails.
     ///
     /// # Safety
-    /// - Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the host
-    ///   having seen the first complete before submitting the second. In the last case the second list starts with a
-    ///   barrier too: what was seen on the host need not be visible to the device.
-    /// - Every wait names a value that is submitted: the `submit` of a list with this value, or a higher one, has
-    ///   returned.
-    /// - The list passes [`List::check`] with the device's limits: its commands keep [the rules](crate::check). Whoever
-    ///   records has checked each; no device does so again, but for an assertion in debug builds.
-    /// - The value is above that of every list that the queue has taken.
-    /// - A list that was [prepared](Device::prepare) has not been changed since.
+    /// - **Q1.** Any two accesses to the same byte, one of them a write, are ordered by a barrier, by waits, or by the
+    ///   host having seen the first complete before submitting the second. In the last case the second list starts with
+    ///   a barrier too: what was seen on the host need not be visible to the device.
+    /// - **Q2.** Every wait names a value that is submitted: the `submit` of a list with this value, or a higher one,
+    ///   has returned.
+    /// - **Q3.** The list passes [`List::check`] with the device's limits: its commands keep [the rules](crate::check).
+    ///   Whoever records has checked each; no device does so again, but for an assertion in debug builds.
+    /// - **Q4.** The value is above that of every list that the queue has taken.
+    /// - **Q5.** A list that was [prepared](Device::prepare) has not been changed since.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
 }
 
@@ -169,8 +172,8 @@ pub struct Report {
 pub enum Reported {
     /// It failed, for this reason; its outputs are undefined.
     Failed(Error),
-    /// The time of a [`Command::Timestamp`](crate::Command::Timestamp), since an epoch of the device's own. The epoch is
-    /// the same for all its queues, and the clock never goes back; how it relates to the host's is not said.
+    /// The time of a [`Command::Timestamp`](crate::Command::Timestamp), since an epoch of the device's own. The epoch
+    /// is the same for all its queues, and the clock never goes back; how it relates to the host's is not said.
     Time(Duration),
 }
 
@@ -249,8 +252,8 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     /// If the device is lost.
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool>;
 
-    /// Ends every [`wait`](Self::wait) for this timeline, under way or to come: it answers `false` though the time is not
-    /// over. The timeline itself goes on. For whoever closes a device.
+    /// Ends every [`wait`](Self::wait) for this timeline, under way or to come: it answers `false` though the time is
+    /// not over. The timeline itself goes on. For whoever closes a device.
     fn interrupt(&self);
 
     /// Takes what there is to say of the commands of completed lists, by rising value; those of one list in no
@@ -282,16 +285,16 @@ pub trait Pipeline: Send + Sync + fmt::Debug {
     /// The kernel's declaration.
     fn source(&self) -> &KernelSource;
 
-    /// Whether the device can run a dispatch of this extent, with these parameters, on operands of so many bytes: whether
-    /// it has as many workgroups, and whether the operands are as long as the kernel's types. Asked before anything is
-    /// recorded, since a refused list is everybody's who recorded into it.
+    /// Whether the device can run a dispatch of this extent, with these parameters, on operands of so many bytes:
+    /// whether it has as many workgroups, and whether the operands are as long as the kernel's types. Asked before
+    /// anything is recorded, since a refused list is everybody's who recorded into it.
     ///
     /// # Errors
     /// What it lacks.
     fn check(&self, extent: [u32; 3], params: &[u8], operand_bytes: &[u64]) -> Result<(), &'static str>;
 
-    /// How much memory it takes, in bytes, of the host and the driver together, as far as the backend can say. What a cache
-    /// of pipelines counts. [`KernelSource::bytes`] is an estimate for the host's part.
+    /// How much memory it takes, in bytes, of the host and the driver together, as far as the backend can say. What a
+    /// cache of pipelines counts. [`KernelSource::bytes`] is an estimate for the host's part.
     fn bytes(&self) -> u64;
 
     /// For the backend to find its own type again.
@@ -314,9 +317,9 @@ pub struct DeviceInfo {
     pub host_access: HostAccess,
     /// Whether new memory holds zeros. Elsewhere the first list that uses it fills it.
     pub zeroed: bool,
-    /// Whether the waits of a submission cost so much, or endanger it, that whoever submits should rather have waited on the
-    /// host for what it would name. On Apple's GPUs a wait between queues takes longer than a round by the host, and counts
-    /// towards the time after which the system stops a list.
+    /// Whether the waits of a submission cost so much, or endanger it, that whoever submits should rather have waited
+    /// on the host for what it would name. On Apple's GPUs a wait between queues takes longer than a round by the host,
+    /// and counts towards the time after which the system stops a list.
     pub waits_are_dear: bool,
     /// What it can do.
     pub limits: Limits,
@@ -416,7 +419,7 @@ pub struct Limits {
     pub max_allocations: u64,
     /// How much memory the device has, in bytes.
     pub memory_bytes: u64,
-    /// How many lists of one queue may be submitted and not have completed; at least 1. A device need not refuse the one
-    /// that is too many: some hang. (Metal has 64 uncommitted command buffers a queue.)
+    /// How many lists of one queue may be submitted and not have completed; at least 1. A device need not refuse the
+    /// one that is too many: some hang. (Metal has 64 uncommitted command buffers a queue.)
     pub max_lists_in_flight: u64,
 }

@@ -1,13 +1,14 @@
 //! What drivers compiled, kept on disk, so that a process starts with what an earlier one compiled.
 //!
-//! A file for each device and driver, in `THALWEG_CACHE_DIR`, or `thalweg` in the user's cache directory. It is data from
-//! outside: drivers have crashed on caches of another version, so a file is handed to the driver only if its header says
-//! that it was written for exactly this device and driver, and its checksum is right. Anything else is a miss, and is
-//! replaced, whole. A file that cannot be written is no error: the next process compiles again.
+//! A file for each device and driver, in `THALWEG_CACHE_DIR`, or `thalweg` in the user's cache directory. It is data
+//! from outside: drivers have crashed on caches of another version, so a file is handed to the driver only if its
+//! header says that it was written for exactly this device and driver, and its checksum is right. Anything else is a
+//! miss, and is replaced, whole. A file that cannot be written is no error: the next process compiles again.
 //!
 //! ```text
-//! bytes 0..8    "thalwegc"      12..16  CRC-32 of everything behind it      20..    the identity, then the driver's own data
-//!       8..12   format, 2       16..20  the length of the identity
+//! bytes 0..8    "thalwegc"                             16..20  the length of the identity
+//!       8..12   format, 2                              20..    the identity, then the driver's own data
+//!       12..16  CRC-32 of everything behind it
 //! ```
 
 use std::ffi::OsStr;
@@ -32,8 +33,8 @@ pub struct CacheFile {
 }
 
 impl CacheFile {
-    /// The file of a backend for what `identity` names: the device, the driver, and their versions, without which the data is of
-    /// no use. `None` if nothing is to be kept.
+    /// The file of a backend for what `identity` names: the device, the driver, and their versions, without which the
+    /// data is of no use. `None` if nothing is to be kept.
     pub fn of(backend: &str, identity: &[u8]) -> Option<Self> {
         Some(Self::in_directory(directory(env::var_os(DIRECTORY).as_deref())?, backend, identity))
     }
@@ -115,7 +116,8 @@ mod tests {
         file.write(b"pipelines").unwrap();
         assert_eq!(file.read().as_deref(), Some(&b"pipelines"[..]));
         assert_eq!(fs::read_dir(file.path.parent().unwrap()).unwrap().count(), 1, "nothing temporary is left");
-        // Of another driver, though it were in the same place; the data is not a part of the identity, nor the other way round.
+        // Of another driver, though it were in the same place; the data is not a part of the identity, nor the other
+        // way round.
         for other in [&[8; 32][..], &[7; 31], &[7; 33], &[], &[[7; 32].as_slice(), b"pipelines"].concat()] {
             assert_eq!(CacheFile { path: file.path.clone(), identity: other.to_vec() }.read(), None, "{other:?}");
         }

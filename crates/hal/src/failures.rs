@@ -1,9 +1,10 @@
 //! What kernels on GPUs say of themselves: words behind a kernel's bindings, into which it stores why it failed.
 //!
-//! Nothing stops a kernel there. It stores the number of one of its texts ([`WgslModule::failures`](crate::WgslModule::failures)),
-//! counted from 1, and a number of its own that says more; zeros say that nothing failed. The host clears the words before a
-//! list runs and reads them when it has run, before its value can be seen. Here is where the words of each dispatch are, and
-//! what they mean; the memory is the backend's.
+//! Nothing stops a kernel there. It stores the number of one of its texts
+//! ([`WgslModule::failures`](crate::WgslModule::failures)), counted from 1, and a number of its own that says more;
+//! zeros say that nothing failed. The host clears the words before a list runs and reads them when it has run, before
+//! its value can be seen. Here is where the words of each dispatch are, and what they mean; the memory is the
+//! backend's.
 
 use crate::{Command, Error, KernelFailure, KernelSource, List, Pipeline, Report, Reported};
 use std::any::Any;
@@ -29,14 +30,14 @@ impl<P: Any> FailureWords<P> {
     /// Bytes of one dispatch's words: which failure, and a number of its own.
     pub const BYTES: u64 = 8;
 
-    /// For a backend's pipelines, of which `has_words` says whether a kernel declares the words, and a device whose bindings
-    /// start at multiples of `alignment`.
+    /// For a backend's pipelines, of which `has_words` says whether a kernel declares the words, and a device whose
+    /// bindings start at multiples of `alignment`.
     pub fn new(alignment: u64, has_words: fn(&P) -> bool) -> Self {
         Self { stride: Self::BYTES.next_multiple_of(alignment.max(1)), has_words }
     }
 
-    /// The dispatches of a list that have words, those of lists that it runs among them: each with the index of the submitted
-    /// list's command.
+    /// The dispatches of a list that have words, those of lists that it runs among them: each with the index of the
+    /// submitted list's command.
     pub fn dispatches(self, list: &Arc<List>) -> impl Iterator<Item = (u32, &P)> {
         List::steps(list).filter_map(move |step| {
             let Command::Dispatch { pipeline, .. } = step.command() else { return None };

@@ -18,8 +18,8 @@
 //!   barriers say where it stands.
 //! - **The caller checks.** What a command has to be is one set of rules ([`check`]), which whoever records applies
 //!   once. A device takes it for granted.
-//! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is not
-//!   asked to notice when it is passed.
+//! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is
+//!   not asked to notice when it is passed.
 //! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings,
 //!   because its indices are clamped, or because its declaration promises so ([`Wgsl::unchecked`]). Element
 //!   offsets and strides travel in the parameters.
@@ -31,9 +31,9 @@
 //!
 //! # Backends
 //!
-//! `ARCHITECTURE.md` in the repository says, method by method, what a backend must do, and with which calls the processor's,
-//! Vulkan's and, one day, Metal's do it. What those for GPUs share is here: [`failures`], and with their features `disk` and
-//! `shader`.
+//! `ARCHITECTURE.md` in the repository says, method by method, what a backend must do, and with which calls the
+//! processor's, Vulkan's and, one day, Metal's do it. What those for GPUs share is here: [`failures`], and with their
+//! features `disk` and `shader`.
 //!
 //! # Doubles
 //!

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Reported, Span, Submission,
+    Access, Binding, Command, Device, KernelSource, List, Memory, MemoryKind, Queue, Reported, Span, Submission,
 };
 use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
 use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
@@ -40,45 +40,68 @@ impl Bench {
         let mut list = List::default();
         list.pipelines.push(self.device.create_pipeline(source)?);
         list.params.extend_from_slice(bytemuck::bytes_of(params));
-        for (at, (bytes, access)) in bytes.iter().zip(source.bindings.iter()).enumerate() {
-            let memory = self.device.allocate(MemoryKind::Device, *bytes as u64)?;
-            if at == 1 && !offsets.is_empty() {
-                // SAFETY: nothing else has seen the memory.
-                unsafe { self.device.write(&memory, 0, bytemuck::cast_slice(offsets))? };
-            }
-            list.memories.push(memory);
-            list.bindings.push(Binding { memory: at as u32, access: *access, offset: 0, bytes: *bytes as u64 });
+        for (at, (bytes, access)) in (0..).zip(bytes.iter().zip(source.bindings.iter())) {
+            list.memories.push(self.device.allocate(MemoryKind::Device, *bytes as u64)?);
+            list.bindings.push(Binding { memory: at, access: *access, offset: 0, bytes: *bytes as u64 });
         }
+        self.write(&list.memories, offsets)?;
         let bindings = Span { start: 0, len: list.bindings.len() as u32 };
         let params = Span { start: 0, len: size_of_val(params) as u32 };
-        list.commands.push(Command::Timestamp);
+        list.commands.extend([Command::Barrier, Command::Timestamp]);
         for _ in 0..DISPATCHES {
             list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [rows, 1, 1] });
             list.commands.push(Command::Barrier);
         }
         list.commands.push(Command::Timestamp);
-        list.check(&self.device.info().limits)?;
         let list = Arc::new(list);
         let mut times = Vec::new();
         for run in 0..=RUNS {
-            self.value += 1;
-            // SAFETY: the dispatches are ordered by barriers, the lists by waiting for each.
-            unsafe { self.queue.submit(Submission { list: &list, waits: &[], value: self.value })? };
-            self.queue.timeline().wait(self.value, None)?;
-            let mut stamps = Vec::new();
-            for report in self.queue.timeline().take_reports() {
-                match report.what {
-                    Reported::Failed(error) => return Err(error.into()),
-                    Reported::Time(time) => stamps.push(time),
-                }
-            }
-            stamps.sort();
-            if let ([first, .., last], true) = (&stamps[..], run > 0) {
+            if let ([first, .., last], true) = (&self.run(&list)?[..], run > 0) {
                 times.push((*last - *first) / DISPATCHES);
             }
         }
         times.sort();
         times.get(times.len() / 2).copied().ok_or_else(|| "the device has no timestamps".into())
+    }
+
+    /// Fills the memories with zeros, and writes the offsets to the second, by a list: the host need not see them.
+    fn write(&mut self, memories: &[Arc<dyn Memory>], offsets: &[u32]) -> Result<(), Box<dyn Error>> {
+        let mut list = List { memories: memories.to_vec(), ..List::default() };
+        for (at, memory) in (0..).zip(memories) {
+            list.bindings.push(Binding { memory: at, access: Access::Write, offset: 0, bytes: memory.bytes() });
+            list.commands.push(Command::Fill { bindings: Span { start: at, len: 1 }, pattern: 0 });
+        }
+        if !offsets.is_empty() {
+            let bytes = size_of_val(offsets) as u64;
+            let host = self.device.allocate(MemoryKind::Host, bytes)?;
+            // SAFETY: nothing else has seen the memory.
+            unsafe { self.device.write(&host, 0, bytemuck::cast_slice(offsets))? };
+            let (start, from) = (list.bindings.len() as u32, list.memories.len() as u32);
+            list.memories.push(host);
+            list.bindings.push(Binding { memory: from, access: Access::Read, offset: 0, bytes });
+            list.bindings.push(Binding { memory: 1, access: Access::Write, offset: 0, bytes });
+            list.commands.extend([Command::Barrier, Command::Copy { bindings: Span { start, len: 2 } }]);
+        }
+        self.run(&Arc::new(list)).map(drop)
+    }
+
+    /// Runs a list to its end; its times, rising.
+    fn run(&mut self, list: &Arc<List>) -> Result<Vec<Duration>, Box<dyn Error>> {
+        list.check(&self.device.info().limits)?;
+        self.value += 1;
+        // SAFETY: barriers order the commands of each list here, and whoever calls waits for one list before the next,
+        // which starts with a barrier.
+        unsafe { self.queue.submit(Submission { list, waits: &[], value: self.value })? };
+        self.queue.timeline().wait(self.value, None)?;
+        let mut times = Vec::new();
+        for report in self.queue.timeline().take_reports() {
+            match report.what {
+                Reported::Failed(error) => return Err(error.into()),
+                Reported::Time(time) => times.push(time),
+            }
+        }
+        times.sort();
+        Ok(times)
     }
 
     fn linear(&mut self, source: &KernelSource, width: usize, shape: [usize; 3]) -> Result<(), Box<dyn Error>> {

@@ -62,8 +62,8 @@ impl Event {
         }
     }
 
-    /// Whether everything before the event has run, or never will, because the device is lost or closed. Never blocks, and
-    /// asking again and again ends: what is not yet submitted is handed over in the background.
+    /// Whether everything before the event has run, or never will, because the device is lost or closed. Never blocks,
+    /// and asking again and again ends: what is not yet submitted is handed over in the background.
     pub fn query(&self) -> bool {
         self.look().is_some()
     }
@@ -91,8 +91,8 @@ impl Event {
     }
 
     /// Waits until everything before the event has run, or the timeout is over. Handing over a list that is not yet
-    /// submitted is one call of the driver, which the timeout does not cut short. Says nothing of whether it succeeded: a
-    /// failure follows the data, and is told to whoever reads it.
+    /// submitted is one call of the driver, which the timeout does not cut short. Says nothing of whether it succeeded:
+    /// a failure follows the data, and is told to whoever reads it.
     ///
     /// # Errors
     /// [`Error::Timeout`], or that the device is lost or closed.
@@ -106,8 +106,8 @@ impl Event {
         self.core().wait(self.stream, self.value, patience)
     }
 
-    /// As [`synchronize`](Self::synchronize), for async tasks: a future that keeps no thread waiting, on any executor. The
-    /// reaper wakes it. It may be dropped at any point.
+    /// As [`synchronize`](Self::synchronize), for async tasks: a future that keeps no thread waiting, on any executor.
+    /// The reaper wakes it. It may be dropped at any point.
     pub fn finished(&self) -> Finished {
         Finished { event: self.clone(), point: waiters::Point::Settled(self.value), ticket: None }
     }

@@ -52,6 +52,12 @@
 //! A [`Cache`] builds each value once, whoever asks, with nothing locked, and keeps within bounds; what it drops lives on with
 //! whoever has it. Compiled kernels are in one ([`Device::pipeline_cache`]).
 //!
+//! # Transfers
+//!
+//! Data comes from the host and goes there by commands, but where the host sees the device's memory and nothing has to be waited
+//! for. [`Storage::download`] gives a [`Pending`] value, which any number of threads and tasks wait for. New memory is zeros to
+//! everybody: the first list that takes it fills it. See `memory/transfer.rs`.
+//!
 //! # Graphs
 //!
 //! A [`Graph`] is captured once: operations go into a private list, and nothing runs. It is then run often, each time as one

@@ -1,9 +1,9 @@
 //! The reaper: one thread for each device, which settles finished work that nobody waits for and submits what somebody
 //! asked for without waiting. It takes no hazard, and a submitter's turn only if it is free.
 //!
-//! It rests while nothing is submitted. Otherwise it looks at all streams every few milliseconds, so that submitting does not
-//! have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for. While memory is
-//! cached it looks once a period for what nobody has used since ([`crate::Config::decay`]).
+//! It rests while nothing is submitted. Otherwise it looks at all streams every few milliseconds, so that submitting
+//! does not have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for.
+//! While memory is cached it looks once a period for what nobody has used since ([`crate::Config::decay`]).
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
@@ -19,7 +19,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use thalweg_hal::{Device, Error, Listener, Result, TimelinePoint};
 
-/// How long finished work may keep its memory, and a submit that was put off wait for its turn, if nobody waits for either.
+/// How long finished work may keep its memory, and a submit that was put off wait for its turn, if nobody waits for
+/// either.
 const TICK: Duration = Duration::from_millis(2);
 
 /// Wakes the reaper. A doorbell of the device, so that it can be waited for beside the streams' timelines.
@@ -42,8 +43,8 @@ impl Doorbell {
 
     /// Makes the reaper look at what was submitted before this call, sooner or later.
     pub(crate) fn submitted(&self) {
-        // Ordered by the lock around what is in flight, which was taken to enter the list and is taken to look: either the
-        // look sees the list, or this sees that the reaper rests.
+        // Ordered by the lock around what is in flight, which was taken to enter the list and is taken to look: either
+        // the look sees the list, or this sees that the reaper rests.
         if !self.is_ticking() {
             self.ring();
         }
@@ -51,14 +52,15 @@ impl Doorbell {
 
     /// Makes the reaper look for memory that nobody uses, in a while.
     pub(crate) fn cached(&self) {
-        // Relaxed: ordered by the recorder's lock, under which the memory came to its stream and under which the reaper looks
-        // for it, after it has said that it will not look again.
+        // Relaxed: ordered by the recorder's lock, under which the memory came to its stream and under which the reaper
+        // looks for it, after it has said that it will not look again.
         if !self.decaying.load(Ordering::Relaxed) {
             self.ring();
         }
     }
 
-    /// The reaper looks at everything now, and then only when it is rung for, unless it finds a reason to [`tick`](Self::tick).
+    /// The reaper looks at everything now, and then only when it is rung for, unless it finds a reason to
+    /// [`tick`](Self::tick).
     fn rest(&self) {
         self.ticking.store(false, Ordering::Relaxed);
     }

@@ -38,7 +38,8 @@
 //!
 //! - A [`Device`] is a handle: clone it freely. [`open`] makes one, [`devices`] says which there are.
 //! - A [`Tensor`] is a value. Operations read their operands and make a new tensor; they record their work and return
-//!   at once. [`Tensor::to_vec`] waits for the result; [`Tensor::to_vec_async`] is for async tasks.
+//!   at once. [`Tensor::to_vec`] waits for the result; [`Tensor::to_vec_async`] is for async tasks; [`Tensor::download`] returns at
+//!   once, for any number of threads and tasks to wait.
 //! - A [`MutableTensor`] is a place: rows that any thread reads and changes, for caches that grow.
 //! - A [`Graph`] is operations that are recorded once and run often, for many short ones.
 //! - A [`Stream`] is an order of operations. Each thread has one without asking. What one stream writes and another

@@ -147,8 +147,8 @@ impl Context {
     /// What the driver says; it has then taken nothing.
     ///
     /// # Safety
-    /// - What `vkQueueSubmit` asks of the submission; the command buffers, semaphores and whatever these use live until the
-    ///   device has run it.
+    /// - What `vkQueueSubmit` asks of the submission; the command buffers, semaphores and whatever these use live until
+    ///   the device has run it.
     pub unsafe fn submit(&self, queue: usize, info: &vk::SubmitInfo<'_>) -> Result<()> {
         let queue = &self.queues[queue];
         let submitting = lock(&queue.submitting);
@@ -229,8 +229,8 @@ impl Context {
         lock(&self.orphans).push(orphan);
     }
 
-    /// Lets go of orphans that the device is done with. Called where something new is made; a device of which nothing is
-    /// ever made again after its work was dropped unfinished stays open.
+    /// Lets go of orphans that the device is done with. Called where something new is made; a device of which nothing
+    /// is ever made again after its work was dropped unfinished stays open.
     pub fn bury(&self) {
         let mut orphans = lock(&self.orphans);
         if orphans.is_empty() {
@@ -258,7 +258,8 @@ impl Drop for Context {
             unsafe { self.device.destroy_semaphore(semaphore, None) };
         }
         self.pipelines.destroy(&self.device);
-        // SAFETY: every object of the device holds this context, so all of them are destroyed, and no call is under way.
+        // SAFETY: every object of the device holds this context, so all of them are destroyed, and no call is under
+        // way.
         unsafe { self.device.destroy_device(None) };
     }
 }

@@ -121,7 +121,7 @@ impl Device for VulkanDevice {
 
     unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
         debug_assert_eq!(list.check_inner(&self.info.limits), Ok(()), "a promise of `Device::prepare`");
-        // SAFETY: by the caller's promise.
+        // SAFETY: the list passes (P1).
         let prepared = unsafe { PreparedList::new(&self.context, list)? };
         list.prepared.set(Box::new(prepared));
         Ok(())
@@ -133,13 +133,13 @@ impl Device for VulkanDevice {
 
     unsafe fn read(&self, source: &Arc<dyn Memory>, offset: u64, into: &mut [u8]) -> Result<()> {
         let memory = VulkanMemory::of(&**source, &self.context)?;
-        // SAFETY: by the caller's promise.
+        // SAFETY: the same promises (R1, R2).
         unsafe { memory.read(offset, into) }
     }
 
     unsafe fn write(&self, target: &Arc<dyn Memory>, offset: u64, from: &[u8]) -> Result<()> {
         let memory = VulkanMemory::of(&**target, &self.context)?;
-        // SAFETY: by the caller's promise.
+        // SAFETY: the same promises (W1, W2).
         unsafe { memory.write(offset, from) }
     }
 

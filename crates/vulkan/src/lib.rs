@@ -15,15 +15,16 @@
 //!                  └───────────────────────────────────  reports, then the slot, then the list
 //! ```
 //!
-//! A kernel that fails (an id outside its table, say) stores why in words that lie behind its bindings; the list's reports
-//! are read from there.
+//! A kernel that fails (an id outside its table, say) stores why in words that lie behind its bindings; the list's
+//! reports are read from there.
 //!
 //! # What it cannot do
 //!
 //! - Notice a missing wait where there is one `VkQueue`: lists then run in order. The mock is the device to test with.
 //! - Stop a list, or end a wait in the driver early: waits look every millisecond whether they were interrupted.
-//! - Know that a list has run without asking. What a list holds is let go of when its timeline is next asked or dropped; a
-//!   device that is dropped while lists run stays open, with their memory, unless something new is made on it later.
+//! - Know that a list has run without asking. What a list holds is let go of when its timeline is next asked or
+//!   dropped; a device that is dropped while lists run stays open, with their memory, unless something new is made on
+//!   it later.
 //!
 //! # Locks
 //!
@@ -41,8 +42,8 @@
 //!
 //! # Environment
 //!
-//! `THALWEG_VULKAN_VALIDATION=1` turns Khronos' validation layers on; `THALWEG_CACHE_DIR` says where compiled pipelines are
-//! kept; `THALWEG_VULKAN_DISCRETE=1` has every device behave as a laptop's discrete GPU ([`Options`]).
+//! `THALWEG_VULKAN_VALIDATION=1` turns Khronos' validation layers on; `THALWEG_CACHE_DIR` says where compiled pipelines
+//! are kept; `THALWEG_VULKAN_DISCRETE=1` has every device behave as a laptop's discrete GPU ([`Options`]).
 
 mod adapter;
 mod bus;

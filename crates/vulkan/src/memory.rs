@@ -21,8 +21,8 @@ pub struct Buffer {
     context: Arc<Context>,
 }
 
-// SAFETY: the handles may be used from any thread, and every access to the mapped bytes is in an `unsafe fn` whose caller
-// promises that conflicting accesses are ordered.
+// SAFETY: the handles may be used from any thread, and every access to the mapped bytes is in an `unsafe fn` that takes
+// a promise that conflicting accesses are ordered (R1, R2, W1, W2).
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
@@ -41,8 +41,8 @@ pub fn host_access(flags: vk::MemoryPropertyFlags) -> HostAccess {
 
 /// The memory type for a kind, of those that `allowed` has a bit for.
 ///
-/// For kernels: memory of the device's own, and of that a type that the host sees too, if that is all of it (a device that
-/// shares the host's memory, or whose memory is mapped whole); writing to it then needs no copy by the device.
+/// For kernels: memory of the device's own, and of that a type that the host sees too, if that is all of it (a device
+/// that shares the host's memory, or whose memory is mapped whole); writing to it then needs no copy by the device.
 pub fn memory_type(memory: &vk::PhysicalDeviceMemoryProperties, allowed: u32, kind: MemoryKind) -> Option<u32> {
     use vk::MemoryPropertyFlags as Flags;
     // What takes a feature that is not turned on, or is no place for data.
@@ -180,13 +180,13 @@ impl VulkanMemory {
     /// If the range is not inside the memory, the host does not see it, or the device is lost.
     ///
     /// # Safety
-    /// - As for [`Device::read`](thalweg_hal::Device::read).
+    /// - R1 and R2 of [`Device::read`](thalweg_hal::Device::read).
     pub unsafe fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
         self.buffer.context.check()?;
         let from = self.buffer.range(offset, into.len())?;
         let from = from.ok_or(Violation::NotVisible { access: "reads", memory: self.id })?;
         let (to, bytes) = (NonNull::from(&mut *into).cast(), into.len());
-        // SAFETY: both ranges have so many bytes, and nobody writes them, by the caller's promise.
+        // SAFETY: both ranges have so many bytes, and nobody writes the memory's (R1, R2).
         unsafe {
             match self.buffer.host_access {
                 HostAccess::Cached => from.copy_to_nonoverlapping(to, bytes),
@@ -202,12 +202,12 @@ impl VulkanMemory {
     /// As for [`read`](Self::read).
     ///
     /// # Safety
-    /// - As for [`Device::write`](thalweg_hal::Device::write).
+    /// - W1 and W2 of [`Device::write`](thalweg_hal::Device::write).
     pub unsafe fn write(&self, offset: u64, from: &[u8]) -> Result<()> {
         self.buffer.context.check()?;
         let to = self.buffer.range(offset, from.len())?;
         let to = to.ok_or(Violation::NotVisible { access: "writes", memory: self.id })?;
-        // SAFETY: both ranges have so many bytes, and nobody else uses that of the memory, by the caller's promise.
+        // SAFETY: both ranges have so many bytes, and nobody else uses that of the memory (W1, W2).
         unsafe { to.copy_from_nonoverlapping(NonNull::from(from).cast(), from.len()) };
         // Stores that a processor combines are not ordered with what another thread is told by an ordinary one.
         fence(Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! Lists that are encoded once and run often: secondary command buffers.
 //!
-//! A command buffer that is submitted runs them, any number at a time. The words into which their kernels store failures are
-//! baked in; whoever runs one clears them before and copies them after ([`crate::queue`]).
+//! A command buffer that is submitted runs them, any number at a time. The words into which their kernels store
+//! failures are baked in; whoever runs one clears them before and copies them after ([`crate::queue`]).
 
 use crate::context::Context;
 use crate::memory::Buffer;
@@ -29,7 +29,7 @@ impl PreparedList {
     /// What the driver says, or that the list names objects of another device.
     ///
     /// # Safety
-    /// - The list passes [`List::check_inner`].
+    /// - P1 of [`Device::prepare`](thalweg_hal::Device::prepare): the list passes [`List::check_inner`].
     pub unsafe fn new(context: &Arc<Context>, list: &Arc<List>) -> Result<Self> {
         context.check()?;
         let failing = context.failure_words.dispatches(list).count() as u64;
@@ -53,8 +53,7 @@ impl PreparedList {
         let commands = commands.map_err(|e| context.error("vkAllocateCommandBuffers", e))?;
         prepared.commands = commands.first().copied().unwrap_or_default();
         let words = prepared.failures.as_ref().map_or(vk::Buffer::null(), |words| words.raw);
-        // SAFETY: the command buffer is new, secondary, and its pool ours alone; the list passes, by the
-        // caller's promise.
+        // SAFETY: the command buffer is new, secondary, and its pool ours alone; the list passes (P1).
         unsafe { encode_inner(context, prepared.commands, (words, 0), list)? };
         Ok(prepared)
     }

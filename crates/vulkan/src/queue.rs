@@ -60,7 +60,7 @@ impl Queue for VulkanQueue {
         let Submission { list, waits, value } = submission;
         let Self { timeline, context, hardware, limits, slots, room, .. } = self;
         context.check()?;
-        debug_assert_eq!(list.check(&limits), Ok(()), "a promise of `Queue::submit`");
+        debug_assert_eq!(list.check(limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
         let mut values = SmallVec::<[u64; 4]>::new();
         for wait in waits {
@@ -71,7 +71,8 @@ impl Queue for VulkanQueue {
         // What earlier lists had may serve this one.
         timeline.collect();
         let (slot, home) = (slots.take(list, room)?, Arc::clone(slots));
-        // SAFETY: the slot's last list has run; ranges and order are the caller's promise.
+        // SAFETY: the slot's last list has run, and the pool is this queue's, which has one thread at a time; the list
+        // passes, and what of it is prepared is still so (Q3, Q5).
         if let Err(error) = unsafe { encode(context, &slot, list) } {
             slots.give_back(slot);
             return Err(error);
@@ -89,8 +90,9 @@ impl Queue for VulkanQueue {
             .command_buffers(&commands)
             .signal_semaphores(&signals)
             .push_next(&mut timelines);
-        // SAFETY: the command buffer is recorded, and the value rises, by the caller's promise. The timeline holds what the
-        // list uses, the semaphores it waits for included, until it has run.
+        // SAFETY: the command buffer is recorded; its accesses and those of other lists are ordered (Q1); what it waits
+        // for is submitted, so that nothing on this `VkQueue` is stuck behind it (Q2); the value rises (Q4). The
+        // timeline holds what the list uses, the semaphores it waits for included, until it has run.
         match unsafe { context.submit(*hardware, &info) } {
             Ok(()) => {
                 timeline.submitted(value);
@@ -198,8 +200,8 @@ impl<'a> Encoder<'a> {
     fn reset_queries(&self) {
         let (pool, queries) = self.queries;
         if queries > 0 {
-            // SAFETY: the pool has so many queries, none of which is in use; here and below: the command buffer is being
-            // recorded by this thread, and everything named is the device's.
+            // SAFETY: the pool has so many queries, none of which is in use; here and below: the command buffer is
+            // being recorded by this thread, and everything named is the device's.
             unsafe { self.context.device.cmd_reset_query_pool(self.commands, pool, 0, queries) };
         }
     }
@@ -215,18 +217,18 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The prepared form of a list. Its words for failures are the same each time, and the host may not have looked at those of
-    /// another submission yet: they are cleared before, and copied to this submission's after.
+    /// The prepared form of a list. Its words for failures are the same each time, and the host may not have looked at
+    /// those of another submission yet: they are cleared before, and copied to this submission's after.
     fn execute(&mut self, prepared: &PreparedList) {
         let (device, commands) = (&self.context.device, self.commands);
         if let Some(words) = prepared.failures() {
-            // SAFETY: as in `reset_queries`; whole words. What used them before is ordered before this, as whatever the list
-            // writes is.
+            // SAFETY: as in `reset_queries`; whole words. What used them before is ordered before this, as whatever the
+            // list writes is (Q1).
             unsafe { device.cmd_fill_buffer(commands, words.raw, 0, vk::WHOLE_SIZE, 0) };
             self.barrier(STAGES, READS | WRITES);
         }
-        // SAFETY: as in `reset_queries`; the secondary command buffer is recorded, for simultaneous use, of the same family, and
-        // kept by the list.
+        // SAFETY: as in `reset_queries`; the secondary command buffer is recorded, for simultaneous use, of the same
+        // family, kept by the list, and still what the list says (Q5).
         unsafe { device.cmd_execute_commands(commands, &[prepared.commands()]) };
         self.bound = vk::Pipeline::null();
         if let Some(words) = prepared.failures() {
@@ -255,17 +257,17 @@ impl<'a> Encoder<'a> {
                     let [from, to] = &list.bindings[bindings.range()] else { unreachable!("a copy has two operands") };
                     let copy = vk::BufferCopy::default().src_offset(from.offset).dst_offset(to.offset).size(from.bytes);
                     let (from, to) = (self.buffer(list, from)?, self.buffer(list, to)?);
-                    // SAFETY: as above; the ranges are inside, and do not overlap.
+                    // SAFETY: as in `reset_queries`; the ranges are inside, and do not overlap (Q3, P1).
                     unsafe { device.cmd_copy_buffer(commands, from, to, &[copy]) };
                 }
                 Command::Fill { bindings, pattern } => {
                     let [to] = &list.bindings[bindings.range()] else { unreachable!("a fill has one operand") };
-                    // SAFETY: as above; whole words.
+                    // SAFETY: as in `reset_queries`; whole words, inside (Q3, P1).
                     unsafe { device.cmd_fill_buffer(commands, self.buffer(list, to)?, to.offset, to.bytes, *pattern) };
                 }
                 Command::Barrier => self.barrier(STAGES, READS | WRITES),
                 Command::Timestamp if self.query < queries => {
-                    // SAFETY: as above; a query that was reset and not written yet.
+                    // SAFETY: as in `reset_queries`; a query that was reset and not written yet.
                     unsafe {
                         let stage = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
                         device.cmd_write_timestamp(commands, stage, pool, self.query);
@@ -305,8 +307,8 @@ impl<'a> Encoder<'a> {
         }
         let [x, y, z] = pipeline.groups(extent, params);
         let compute = vk::PipelineBindPoint::COMPUTE;
-        // SAFETY: as in `reset_queries`; the descriptors and parameters are those of the pipeline's layout, and the number of
-        // workgroups is within the limits, by the rules.
+        // SAFETY: as in `reset_queries`; the descriptors and parameters are those of the pipeline's layout, their
+        // ranges inside the buffers, and the number of workgroups within the limits (Q3, P1).
         unsafe {
             if pipeline.raw != self.bound {
                 device.cmd_bind_pipeline(commands, compute, pipeline.raw);

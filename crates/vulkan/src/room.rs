@@ -1,5 +1,5 @@
-//! Memory for the words into which kernels store why they failed. Each list that is in flight has a piece; one of the driver's
-//! allocations has many, so that those of a queue are few, however many lists it has.
+//! Memory for the words into which kernels store why they failed. Each list that is in flight has a piece; one of the
+//! driver's allocations has many, so that those of a queue are few, however many lists it has.
 
 use crate::NAME;
 use crate::context::Context;
@@ -25,8 +25,9 @@ pub struct Room {
 }
 
 impl Room {
-    /// A piece with so many bytes, or nearly twice as many: its slot keeps it, for later lists, until it needs a larger one. What
-    /// its slot had before is not cut again; sizes double, so all that a slot ever had is at most twice what it has.
+    /// A piece with so many bytes, or nearly twice as many: its slot keeps it, for later lists, until it needs a larger
+    /// one. What its slot had before is not cut again; sizes double, so all that a slot ever had is at most twice what
+    /// it has.
     ///
     /// # Errors
     /// What the driver says, or that the device has no memory that the host sees.
@@ -62,7 +63,8 @@ pub struct Piece {
     mapped: NonNull<u8>,
 }
 
-// SAFETY: every access to the mapped bytes is in an `unsafe fn` whose caller promises that conflicting accesses are ordered.
+// SAFETY: every access to the mapped bytes is in an `unsafe fn` whose caller promises that conflicting accesses are
+// ordered.
 unsafe impl Send for Piece {}
 
 impl Piece {
@@ -93,8 +95,8 @@ impl Piece {
     /// - Every list that was submitted with it has run, and its writes are visible to the host.
     pub unsafe fn read(&self, offset: u64) -> [u32; 2] {
         debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.bytes);
-        // SAFETY: inside the piece, and aligned, since pieces and mappings start at multiples of 64 at least and the offset is a
-        // multiple of 8; written by the device before, if at all, by the caller's promises.
+        // SAFETY: inside the piece, and aligned, since pieces and mappings start at multiples of 64 at least and the
+        // offset is a multiple of 8; written by the device before, if at all, by the caller's promises.
         unsafe { self.mapped.add(offset as usize).cast::<[u32; 2]>().read_volatile() }
     }
 }

@@ -1,8 +1,8 @@
 //! Timelines: timeline semaphores, and the lists that are to raise them. Doorbells: timeline semaphores that the host
 //! raises.
 //!
-//! The driver raises the value; nobody of ours is told. So what has to be done once a list has run (its reports, the use of
-//! its command buffer again, the end of its hold on memory) is done by whoever asks next.
+//! The driver raises the value; nobody of ours is told. So what has to be done once a list has run (its reports, the
+//! use of its command buffer again, the end of its hold on memory) is done by whoever asks next.
 
 use crate::NAME;
 use crate::context::Context;
@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use thalweg_hal::{Doorbell, Error, List, Listener, Report, Result, Timeline, TimelinePoint, unique_id};
 
-/// How long a wait stays in the driver before it looks again: whether it was interrupted, for which the driver has no call, and
-/// whether the value is there. NVIDIA's driver, asked by two threads for one semaphore, wakes the second of them only when
-/// its time is over (seen with 580.159 on an H200).
+/// How long a wait stays in the driver before it looks again: whether it was interrupted, for which the driver has no
+/// call, and whether the value is there. NVIDIA's driver, asked by two threads for one semaphore, wakes the second of
+/// them only when its time is over (seen with 580.159 on an H200).
 const SLICE: Duration = Duration::from_millis(1);
 /// How long the reaper stays in the driver, if nothing says otherwise.
 const LONG: Duration = Duration::from_secs(1);
@@ -32,8 +32,8 @@ pub struct VulkanTimeline {
     id: u64,
     semaphore: Arc<Semaphore>,
     context: Arc<Context>,
-    /// The highest value that the driver is known to have reached. Raised by whoever asks; Release, pairs with the Acquire
-    /// in `known`.
+    /// The highest value that the driver is known to have reached. Raised by whoever asks; Release, pairs with the
+    /// Acquire in `known`.
     known: AtomicU64,
     /// The value of the last list that the driver took. Written by the queue, after the submit call. The driver is not
     /// asked while nothing is on its way.
@@ -52,8 +52,8 @@ struct State {
 
 /// A driver's semaphore. Held by its timeline or doorbell, and by every list that waits for it.
 ///
-/// Never destroyed before its device: a driver may look at a semaphore for a moment after its value can be seen (Mesa's does).
-/// It serves the next timeline or doorbell instead, whose values are counted from where the last one's ended.
+/// Never destroyed before its device: a driver may look at a semaphore for a moment after its value can be seen (Mesa's
+/// does). It serves the next timeline or doorbell instead, whose values are counted from where the last one's ended.
 pub struct Semaphore {
     raw: vk::Semaphore,
     base: u64,

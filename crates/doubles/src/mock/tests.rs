@@ -214,6 +214,30 @@ fn memory_is_bounded_in_bytes_and_count_and_given_back() {
 }
 
 #[test]
+fn memory_that_the_host_does_not_see_says_so() {
+    let device = MockDevice::new(MockConfig::discrete(0));
+    let [memory, host] = [MemoryKind::Device, MemoryKind::Host].map(|kind| device.allocate(kind, BYTES).unwrap());
+    // SAFETY: nothing is submitted, here and below.
+    let read = unsafe { device.read(&memory, 0, &mut [0; 4]) };
+    // SAFETY: as above.
+    let written = unsafe { device.write(&memory, 0, &[0; 4]) };
+    for (result, said) in [(read, "reads"), (written, "writes")] {
+        let error = result.unwrap_err();
+        let Error::Invalid(Violation::NotVisible { access, memory: id }) = error else { panic!("{error:?}") };
+        assert_eq!((access, id), (said, memory.id()));
+    }
+    let mut bytes = [0; 4];
+    // SAFETY: as above.
+    unsafe { device.read(&host, 0, &mut bytes).unwrap() };
+    assert_eq!(bytes, [POISON; 4]);
+    // SAFETY: as above.
+    unsafe { device.write(&host, 0, &[1, 2, 3, 4]).unwrap() };
+    // SAFETY: as above.
+    unsafe { device.read(&host, 0, &mut bytes).unwrap() };
+    assert_eq!(bytes, [1, 2, 3, 4]);
+}
+
+#[test]
 fn a_list_of_nothing_but_a_barrier_is_signalled() {
     let bench = Bench::new(5, 1);
     let mut queue = bench.device.create_queue().unwrap();

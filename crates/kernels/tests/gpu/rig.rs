@@ -63,14 +63,21 @@ impl Rig {
         };
         let access = if matches!(last, Last::Out(_)) { Access::Write } else { Access::ReadWrite };
         self.bind(&mut list, access, &out);
-        let bindings = Span { start: 0, len: list.bindings.len() as u32 };
+        let operands = list.bindings.clone();
+        let bindings = Span { start: 0, len: operands.len() as u32 };
         let params = Span { start: 0, len: size_of::<P>() as u32 };
+        // Behind each memory is one that the host sees.
+        let pairs = (0..list.memories.len() as u32).step_by(2);
+        pairs.clone().for_each(|memory| copy(&mut list, memory + 1, memory));
+        list.commands.push(Command::Barrier);
         list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [items, 1, 1] });
+        list.commands.push(Command::Barrier);
+        pairs.for_each(|memory| copy(&mut list, memory, memory + 1));
         list.check(&self.device.info().limits)?;
 
         let list = Arc::new(list);
         self.value += 1;
-        // SAFETY: one dispatch, whose bindings are memories of their own that nothing else uses; nothing to wait for.
+        // SAFETY: the memories are the list's own, and barriers are between its copies and its dispatch; nothing to wait for.
         unsafe { self.queue.submit(Submission { list: &list, waits: &[], value: self.value })? };
         assert!(self.queue.timeline().wait(self.value, None)?);
         for report in self.queue.timeline().take_reports() {
@@ -79,10 +86,10 @@ impl Rig {
             }
         }
         let mut result = Vec::new();
-        for (binding, memory) in list.bindings.iter().zip(&list.memories) {
-            let mut bytes = vec![0; memory.bytes() as usize];
+        for (binding, pair) in operands.iter().zip(list.memories.chunks_exact(2)) {
+            let mut bytes = vec![0; pair[1].bytes() as usize];
             // SAFETY: the list has run, and nothing writes any more.
-            unsafe { self.device.read(memory, 0, &mut bytes)? };
+            unsafe { self.device.read(&pair[1], 0, &mut bytes)? };
             let end = FENCE + binding.bytes as usize;
             let fence = bytes[..FENCE].iter().chain(&bytes[end..]);
             assert!(fence.copied().all(|byte| byte == FENCE_BYTE), "{name} wrote outside of a binding");
@@ -93,12 +100,13 @@ impl Rig {
 
     fn bind(&self, list: &mut List, access: Access, bytes: &[u8]) {
         let fenced = [&[FENCE_BYTE; FENCE], bytes, &[FENCE_BYTE; FENCE]].concat();
-        let memory: Arc<dyn Memory> = self.device.allocate(MemoryKind::Device, fenced.len() as u64).unwrap();
+        let allocate = |kind| -> Arc<dyn Memory> { self.device.allocate(kind, fenced.len() as u64).unwrap() };
+        let pair = [MemoryKind::Device, MemoryKind::Host].map(allocate);
         // SAFETY: nothing else has seen the memory.
-        unsafe { self.device.write(&memory, 0, &fenced).unwrap() };
+        unsafe { self.device.write(&pair[1], 0, &fenced).unwrap() };
         let (at, offset, bytes) = (list.memories.len() as u32, FENCE as u64, bytes.len() as u64);
         list.bindings.push(Binding { memory: at, access, offset, bytes });
-        list.memories.push(memory);
+        list.memories.extend(pair);
     }
 
     /// What the kernel leaves on the device and on the host, where other tests hold it to the f64 reference. Both fail,
@@ -128,4 +136,12 @@ impl Rig {
             ),
         }
     }
+}
+
+/// Has all of one memory copied to another.
+fn copy(list: &mut List, from: u32, to: u32) {
+    let (start, bytes) = (list.bindings.len() as u32, list.memories[from as usize].bytes());
+    let binding = |memory, access| Binding { memory, access, offset: 0, bytes };
+    list.bindings.extend([binding(from, Access::Read), binding(to, Access::Write)]);
+    list.commands.push(Command::Copy { bindings: Span { start, len: 2 } });
 }

@@ -23,7 +23,7 @@ use crate::stream::core::StreamCore;
 use crate::stream::recorder::Point;
 use crate::sync::yield_now;
 use std::time::{Duration, Instant};
-use thalweg_hal::{MemoryKind, TimelinePoint};
+use thalweg_hal::{HostAccess, MemoryKind, TimelinePoint};
 
 /// Segments grow by this part of what is reserved,
 const GROWTH: u64 = 8;
@@ -178,10 +178,16 @@ fn grow(
     let Store { budget, arena, .. } = &core.memory;
     let Request { pool, bytes, least } = request;
     let kind = if pool == HOST { MemoryKind::Host } else { MemoryKind::Device };
-    // What it may have by its own limit. Only whoever has the turn adds to a pool.
+    // What it may have by its own limit. Only the thread that has the turn adds to a pool.
+    let staged = arena.lock().bytes_of(HOST);
     let room = match kind {
+        // Data that cannot come in or out is no use.
+        MemoryKind::Device if core.hal.info().host_access != HostAccess::Cached => {
+            let kept = core.memory.kept_for_staging().saturating_sub(staged);
+            budget.limits().hard.saturating_sub(budget.reserved()).saturating_sub(kept)
+        }
         MemoryKind::Device => u64::MAX,
-        MemoryKind::Host => core.memory.staging_limit.saturating_sub(arena.lock().bytes_of(HOST)),
+        MemoryKind::Host => core.memory.staging_limit.saturating_sub(staged),
     };
     let ahead = match kind {
         MemoryKind::Device => segment_bytes(budget.reserved(), budget.limits(), bytes),

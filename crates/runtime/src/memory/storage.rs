@@ -2,7 +2,7 @@
 
 use super::heap::Block;
 use super::pool::{Pool, PoolSpan};
-use super::transfer::{self, Download};
+use super::transfer::{self, Download, Parts};
 use crate::device::{Device, Lease};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -170,12 +170,15 @@ impl Storage {
             return transfer::read_seen(self, offset, into, Patience::Forever);
         }
         let stream = Stream::current(&self.lease.device)?;
-        let mut at = offset;
-        for part in into.chunks_mut(core.memory.most_staged()) {
-            let download = Download::record(&stream.lease, self, at..at + part.len() as u64, Patience::Forever)?;
-            download.wait(Patience::Forever)?;
-            download.copy_to(part)?;
-            at += part.len() as u64;
+        let mut parts = Parts::of(core, offset, into.len());
+        while let Some((range, part)) = parts.next() {
+            match Download::record(&stream.lease, self, range, Patience::Forever) {
+                Err(error) => parts.shorten(core, error)?,
+                Ok(download) => {
+                    download.wait(Patience::Forever)?;
+                    download.copy_to(&mut into[part])?;
+                }
+            }
         }
         Ok(())
     }
@@ -198,25 +201,25 @@ impl Storage {
             transfer::read_seen(self, offset, &mut into, Patience::Forever)?;
             return Ok(into);
         }
-        let mut at = offset;
-        for part in into.chunks_mut(core.memory.most_staged()) {
-            let download = loop {
-                // The task may be on another thread by now.
-                let stream = Stream::current(&self.lease.device)?;
-                match Download::record(&stream.lease, self, at..at + part.len() as u64, Patience::Never) {
-                    // Staging is short, or somebody has the bytes.
-                    Err(Error::Busy) => {}
-                    result => break result?,
+        let mut parts = Parts::of(core, offset, bytes);
+        while let Some((range, part)) = parts.next() {
+            // The task may be on another thread by now.
+            let lease = Arc::clone(&Stream::current(&self.lease.device)?.lease);
+            match Download::record(&lease, self, range, Patience::Never) {
+                // Staging is short, or somebody has the bytes.
+                Err(Error::Busy) => {
+                    parts.again();
+                    self.lease.device.finished().await?;
                 }
-                drop(stream);
-                self.lease.device.finished().await?;
-            };
-            for event in download.events() {
-                event.finished().await?;
+                Err(error) => parts.shorten(core, error)?,
+                Ok(download) => {
+                    for event in download.events() {
+                        event.finished().await?;
+                    }
+                    life::check_fork()?;
+                    download.copy_to(&mut into[part])?;
+                }
             }
-            life::check_fork()?;
-            download.copy_to(part)?;
-            at += part.len() as u64;
         }
         Ok(into)
     }

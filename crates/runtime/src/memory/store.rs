@@ -58,6 +58,11 @@ impl Store {
         }
     }
 
+    /// What of the budget is left for staging, whatever else is taken.
+    pub(super) fn kept_for_staging(&self) -> u64 {
+        (self.staging_limit / 2).min(self.budget.limits().hard / 16) / BINDING_ALIGNMENT * BINDING_ALIGNMENT
+    }
+
     pub(super) fn count_wait(&self) {
         self.waits.fetch_add(1, Ordering::Relaxed);
     }

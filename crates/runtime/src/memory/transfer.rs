@@ -43,9 +43,8 @@ impl Store {
     }
 
     /// How much is downloaded at a time where there is more: half of staging, so that others have room too.
-    pub(super) fn most_staged(&self) -> usize {
-        let pieces = (self.staging_limit / 2 / self.piece()).max(1);
-        usize::try_from(pieces * self.piece()).unwrap_or(usize::MAX)
+    pub(super) fn most_staged(&self) -> u64 {
+        (self.staging_limit / 2 / self.piece()).max(1) * self.piece()
     }
 }
 
@@ -198,6 +197,49 @@ impl Download {
             read_seen(staging, *skip as u64, part, Patience::Never)?;
             rest = behind;
         }
+        Ok(())
+    }
+}
+
+/// The parts of a range that is downloaded one after the other, as much as staging has room for at a time.
+pub(super) struct Parts {
+    range: Range<u64>,
+    /// Where the part begins that was given last, and the next.
+    last: u64,
+    next: u64,
+    most: u64,
+}
+
+impl Parts {
+    pub(super) fn of(core: &DeviceCore, offset: u64, bytes: usize) -> Self {
+        let range = offset..offset + bytes as u64;
+        Self { last: offset, next: offset, most: core.memory.most_staged(), range }
+    }
+
+    /// The next part of the storage, and where it goes on the host.
+    pub(super) fn next(&mut self) -> Option<(Range<u64>, Range<usize>)> {
+        let part = self.next..self.range.end.min(self.next + self.most);
+        (self.last, self.next) = (part.start, part.end);
+        let at = |byte: u64| (byte - self.range.start) as usize;
+        (!part.is_empty()).then(|| (part.clone(), at(part.start)..at(part.end)))
+    }
+
+    /// Gives the last part again.
+    pub(super) fn again(&mut self) {
+        self.next = self.last;
+    }
+
+    /// Gives the last part again in single pieces, if it was more and there was no room: others have staging too.
+    ///
+    /// # Errors
+    /// That error, for any other reason.
+    pub(super) fn shorten(&mut self, core: &DeviceCore, error: Error) -> Result<()> {
+        let piece = core.memory.piece();
+        if !matches!(error, Error::OutOfMemory(_)) || self.most == piece {
+            return Err(error);
+        }
+        self.most = piece;
+        self.again();
         Ok(())
     }
 }

@@ -60,8 +60,8 @@ impl Marks {
         Some(self.push(commands, Command::Barrier))
     }
 
-    /// An operation is about to be recorded, its barrier is there already. Gives the timestamp before it, and the index of a
-    /// barrier, if it adds one.
+    /// An operation is about to be recorded, its barrier is there already. Gives the timestamp before it, and the index
+    /// of a barrier, if it adds one.
     pub(crate) fn before(&mut self, state: State, commands: &mut Vec<Command>) -> Option<(u32, Option<u32>)> {
         if !state.is_full() || !state.has_command_times() {
             return None;

@@ -7,24 +7,26 @@
 //!
 //! - A hook costs one relaxed load while nobody profiles.
 //! - A thread writes to a [ring] of its own and never waits: what does not fit is dropped and counted.
-//! - The rings are the [session]'s. A thread finds its own by the session's number, so that one that is late cannot write
-//!   into a later session. The ring of a thread that has ended is used again once it is drained.
+//! - The rings are the [session]'s. A thread finds its own by the session's number, so that one that is late cannot
+//!   write into a later session. The ring of a thread that has ended is used again once it is drained.
 //! - [Timestamps](marks) in the lists change no hazard, no order and no failure.
-//! - Nothing happens in signal handlers, nor in a forked child. A device that is lost or closed is profiled up to there.
+//! - Nothing happens in signal handlers, nor in a forked child. A device that is lost or closed is profiled up to
+//!   there.
 //!
 //! # What the numbers mean
 //!
-//! A list's slice is exact: a barrier stands between its first timestamp and its commands, and one between these and the last.
-//! A kernel's slice is exact on a device that runs one command after the other. On others, commands between two barriers may
-//! overlap, and then so do their slices, each as long as the kernel and what runs beside it take; or, since only barriers order
-//! timestamps, somewhat shorter. [`ProfileOptions::serialize_kernels`] gives exact times of each kernel by itself, for a slower
-//! program.
+//! A list's slice is exact: a barrier stands between its first timestamp and its commands, and one between these and
+//! the last. A kernel's slice is exact on a device that runs one command after the other. On others, commands between
+//! two barriers may overlap, and then so do their slices, each as long as the kernel and what runs beside it take; or,
+//! since only barriers order timestamps, somewhat shorter. [`ProfileOptions::serialize_kernels`] gives exact times of
+//! each kernel by itself, for a slower program.
 //!
 //! A device that takes the time only where lists begin and end has no slices of kernels. Of its lists, the beginning is
 //! when it turned to the list, which may be before earlier lists have ended.
 //!
 //! The device's clock is not the host's: the two are compared at the start and at the stop, and the trace says how well
-//! ([`Profile::clock_uncertainty`]). Slices of the device are off by as much against those of threads, not against each other.
+//! ([`Profile::clock_uncertainty`]). Slices of the device are off by as much against those of threads, not against each
+//! other.
 
 mod clock;
 pub(crate) mod event;
@@ -55,7 +57,8 @@ use thalweg_hal::Timestamps;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Detail {
-    /// Lists with their device time, submits, waits, compiles, driver allocations, and ranges: for programs that are measured.
+    /// Lists with their device time, submits, waits, compiles, driver allocations, and ranges: for programs that are
+    /// measured.
     #[default]
     Coarse,
     /// Every operation, kernel (where the device takes the time of commands), allocation and free as well.
@@ -89,21 +92,23 @@ impl ProfileOptions {
         self
     }
 
-    /// How many events of one thread may wait to be collected, which happens every few milliseconds (1 to 1,048,576; default
-    /// 16,384). What comes on top is dropped and counted. An event takes 48 bytes, and a thread's ring grows to its size in steps.
+    /// How many events of one thread may wait to be collected, which happens every few milliseconds (1 to 1,048,576;
+    /// default 16,384). What comes on top is dropped and counted. An event takes 48 bytes, and a thread's ring grows to
+    /// its size in steps.
     pub fn ring_events(mut self, events: usize) -> Self {
         self.ring_events = events.clamp(1, 1 << 20);
         self
     }
 
-    /// How many events a profile has at most (default: 2,097,152; each takes 56 bytes). What comes later is dropped and counted.
+    /// How many events a profile has at most (default: 2,097,152; each takes 56 bytes). What comes later is dropped and
+    /// counted.
     pub fn max_events(mut self, events: usize) -> Self {
         self.max_events = events;
         self
     }
 
-    /// Whether barriers keep every kernel from overlapping others of its stream's hardware queue (default: no), so that its time is
-    /// its own. For full detail; slows devices down that overlap commands.
+    /// Whether barriers keep every kernel from overlapping others of its stream's hardware queue (default: no), so that
+    /// its time is its own. For full detail; slows devices down that overlap commands.
     pub fn serialize_kernels(mut self, serialize: bool) -> Self {
         self.serialize_kernels = serialize;
         self
@@ -115,8 +120,8 @@ impl ProfileOptions {
     }
 }
 
-/// Profiles a device from [`start`](Self::start) to [`stop`](Self::stop). Dropped, it stops as well, without waiting, and nothing is
-/// kept.
+/// Profiles a device from [`start`](Self::start) to [`stop`](Self::stop). Dropped, it stops as well, without waiting,
+/// and nothing is kept.
 ///
 /// ```
 /// use thalweg_runtime::{Detail, Device, ProfileOptions, Profiler};
@@ -141,10 +146,12 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Starts to profile. Waits for the device a few times, to compare its clock with the host's; needs a stream for that.
+    /// Starts to profile. Waits for the device a few times, to compare its clock with the host's; needs a stream for
+    /// that.
     ///
     /// # Errors
-    /// [`Error::Profiling`] if the device is being profiled already; that it is lost or closed; that a thread could not be started.
+    /// [`Error::Profiling`] if the device is being profiled already; that it is lost or closed; that a thread could not
+    /// be started.
     pub fn start(device: &Device, options: ProfileOptions) -> Result<Self> {
         device.check()?;
         let core = &device.core;
@@ -168,8 +175,8 @@ impl Profiler {
         Ok(profiler)
     }
 
-    /// Stops, and gives what there is by now: lists that have not settled are not in it, so synchronize first to have all. Compares
-    /// the clocks once more, for which it waits for the device, a second at most.
+    /// Stops, and gives what there is by now: lists that have not settled are not in it, so synchronize first to have
+    /// all. Compares the clocks once more, for which it waits for the device, a second at most.
     pub fn stop(self) -> Profile {
         let (core, session) = (&self.device.core, &self.session);
         self.close();
@@ -217,8 +224,8 @@ fn start_drainer(core: &Arc<DeviceCore>, session: &Arc<Session>) -> Result<()> {
     Ok(())
 }
 
-/// The drainer: empties the rings, and looks at the memory, until the session ends. Nobody waits for it: whoever stops drains what
-/// it leaves.
+/// The drainer: empties the rings, and looks at the memory, until the session ends. Nobody waits for it: whoever stops
+/// drains what it leaves.
 fn drain(core: &Weak<DeviceCore>, session: &Session) {
     while session.sleep() {
         session.drain();

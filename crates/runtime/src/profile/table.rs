@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct KernelTime {
-    /// Its name; "copy" and "fill" are the device's own.
+    /// Its name; "copy", "upload", "download" and "fill" are the device's own.
     pub name: String,
     /// How often it ran, as far as the profile has it.
     pub count: u64,

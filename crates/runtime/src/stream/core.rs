@@ -10,8 +10,8 @@
 //! | `waiters` | tasks that wait, and the reaper that wakes them | its lock |
 //!
 //! Lock order (I3): hazards (by id) -> `submitter` -> `recorder` -> `returns`; `submitter` -> `retiring`'s queue.
-//! `recorder` and that queue are never held together, nobody takes a hazard under either, and `strict` and `waiters` are
-//! leaves.
+//! `recorder` and that queue are never held together, nobody takes a hazard under either, and `strict` and `waiters`
+//! are leaves.
 
 use super::recorder::{Points, Progress, Recorder, Sealed};
 use super::retire::{InFlight, Retiring};
@@ -50,8 +50,8 @@ impl StreamCounters {
     }
 }
 
-/// A stream's state, as long as its device. Streams lie side by side, and no two of them share a pair of cache lines (which
-/// processors fetch together), so that threads on different streams do not slow each other down.
+/// A stream's state, as long as its device. Streams lie side by side, and no two of them share a pair of cache lines
+/// (which processors fetch together), so that threads on different streams do not slow each other down.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct StreamCore {
@@ -116,14 +116,14 @@ impl StreamCore {
     /// Lists that are submitted and not settled.
     pub(crate) fn in_flight(&self) -> u64 {
         let settled = self.settled();
-        // In this order, what settles in between makes the answer too large, which is the safe side. A list may also settle
-        // before whoever submits it has published that.
+        // In this order, what settles in between makes the answer too large, which is the safe side. A list may also
+        // settle before whoever submits it has published that.
         self.submitted().saturating_sub(settled)
     }
 
     /// Makes sure that everything up to `value` is submitted. Waits, as long as the patience lasts, for somebody else's
-    /// submit and for a credit, which the device gives without anybody's help, and where waits of the device are dear for what
-    /// the list waits for; and for one submit in any case.
+    /// submit and for a credit, which the device gives without anybody's help, and where waits of the device are dear
+    /// for what the list waits for; and for one submit in any case.
     ///
     /// # Errors
     /// That the patience is over, or the device closed.
@@ -140,13 +140,15 @@ impl StreamCore {
             }
         }
         drop(queue);
-        // For the reaper to settle the list. What it could not submit while somebody had the turn it tries again by itself.
+        // For the reaper to settle the list. What it could not submit while somebody had the turn it tries again by
+        // itself.
         core.doorbell.submitted();
         Ok(())
     }
 
-    /// Seals the open list. Where the device's waits are dear, waits on the host before for what the list waits for, as long as
-    /// the patience lasts, and leaves the rest to the device. Hazards and the submitter stay with the caller, as for a credit.
+    /// Seals the open list. Where the device's waits are dear, waits on the host before for what the list waits for, as
+    /// long as the patience lasts, and leaves the rest to the device. Hazards and the submitter stay with the caller,
+    /// as for a credit.
     ///
     /// # Errors
     /// That the device is closed.
@@ -207,10 +209,11 @@ impl StreamCore {
         self.retiring.add(InFlight { value, list: Arc::clone(&list), edges, outcome, marks, refused: None });
         let mut submit = |list: &Arc<List>| {
             let submission = Submission { list, waits: &waits, value };
-            // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every earlier
-            // use that an operand's hazard knows (I2, I5, I6); waits name submitted values only, since foreign uses are
-            // flushed before they are recorded (I1); operands were checked against their storages. An empty list touches
-            // nothing.
+            // SAFETY: accesses to the same bytes are ordered, since the recorder adds a wait or a barrier for every
+            // earlier use that an operand's hazard knows (Q1, by I2, I5, I6); waits name submitted values only, since
+            // foreign uses are flushed before they are recorded (Q2, by I1); each command was checked before it was
+            // recorded (Q3); lists are sealed one after the other, and each has the next value (Q4); a prepared list is
+            // a graph's, which changes nothing of it (Q5). An empty list touches nothing.
             let taken = catch_unwind(AssertUnwindSafe(|| unsafe { queue.submit(submission) }));
             // A backend that panics has broken its contract.
             let lost = || thalweg_hal::Error::DeviceLost { device: core.hal.info().name.clone() };
@@ -256,8 +259,8 @@ impl StreamCore {
         self.flush_to(core, value, patience)?;
         loop {
             let reached = self.timeline.wait(value, patience.left()).inspect_err(|error| core.lose(error.clone()))?;
-            // Up to what has completed. Somebody else may be settling it at this moment; or an edge has not settled although
-            // the list has, which is a device that does not honour waits.
+            // Up to what has completed. Somebody else may be settling it at this moment; or an edge has not settled
+            // although the list has, which is a device that does not honour waits.
             if let Err((stream, value)) = self.retire(core, value) {
                 core.stream(stream).wait(core, value, patience)?;
             }

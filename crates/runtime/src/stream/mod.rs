@@ -97,22 +97,23 @@ impl Stream {
         pool::scoped(self, call)
     }
 
-    /// A future that has this handle as its current stream wherever it runs: an async task may be on another thread after
-    /// every `await`.
+    /// A future that has this handle as its current stream wherever it runs: an async task may be on another thread
+    /// after every `await`.
     pub fn attach<F: Future>(&self, future: F) -> Attached<F> {
         Attached { stream: self.clone(), future }
     }
 
     /// The same stream through a handle whose calls never wait for the device, nor for a thread that does. Where
-    /// [`record`](Self::record), [`allocate`](Self::allocate), [`wait`](Self::wait) or [`flush`](Self::flush) would have to,
-    /// they answer [`Error::Busy`], and nothing has happened. With [`scope`](Self::scope) that goes for every operation in it.
+    /// [`record`](Self::record), [`allocate`](Self::allocate), [`wait`](Self::wait) or [`flush`](Self::flush) would
+    /// have to, they answer [`Error::Busy`], and nothing has happened. With [`scope`](Self::scope) that goes for every
+    /// operation in it.
     pub fn or_busy(&self) -> Self {
         Self { refuses: true, ..self.clone() }
     }
 
     /// Makes the stream stay failed, from the first operation recorded from now on that fails: once its list has run,
-    /// recording and synchronizing answer with that failure until [`reset`](Self::reset). Otherwise a failure is told to
-    /// those alone who read the data.
+    /// recording and synchronizing answer with that failure until [`reset`](Self::reset). Otherwise a failure is told
+    /// to those alone who read the data.
     ///
     /// # Errors
     /// [`Error::PooledStream`] for a stream that strangers share.
@@ -127,8 +128,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the failure of a stream that [stays failed](Self::stay_failed), and gives it back. Failures of what has been
-    /// recorded by now do not count any more.
+    /// Ends the failure of a stream that [stays failed](Self::stay_failed), and gives it back. Failures of what has
+    /// been recorded by now do not count any more.
     pub fn reset(&self) -> Option<Failure> {
         if life::forked() || self.check_capturable("a change of how a stream fails").is_err() {
             return None;
@@ -160,9 +161,10 @@ impl Stream {
         allocate(&self.lease, MemoryKind::Device, bytes, Purpose::Commands, self.patience())
     }
 
-    /// Records an operation. Does not wait for the device, except when it is to submit a list: for a credit, if there are as
-    /// many in flight as there may be, and for what the list comes after on other streams, if the device says that waits of its
-    /// own are dear. Blocks for the submit of another stream if that has not handed over the last use of an operand.
+    /// Records an operation. Does not wait for the device, except when it is to submit a list: for a credit, if there
+    /// are as many in flight as there may be, and for what the list comes after on other streams, if the device says
+    /// that waits of its own are dear. Blocks for the submit of another stream if that has not handed over the last use
+    /// of an operand.
     ///
     /// # Errors
     /// If the operation does not fit its operands, or the device is lost or closed. Nothing is then recorded.

@@ -1,7 +1,7 @@
 //! How the commands of a list ended.
 //!
-//! Whoever may ask holds the outcome: a block by its last write, an edge, a timed event. It is let go with the last of them, so
-//! that results need no table that would grow with every failure.
+//! Whoever may ask holds the outcome: a block by its last write, an edge, a timed event. It is let go with the last of
+//! them, so that results need no table that would grow with every failure.
 
 use crate::error::Failure;
 use std::sync::OnceLock;

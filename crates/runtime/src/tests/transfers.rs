@@ -19,6 +19,7 @@ use thalweg_hal::{HostAccess, Violation};
 
 /// A device as a discrete GPU, behind a validator that knows what was ever written.
 fn discrete(seed: u64, config: Config) -> (Device, Arc<Validated>) {
+    println!("device seed {seed}");
     let validated = Validated::with_first_writes(MockDevice::new(MockConfig::discrete(seed)));
     (Device::new(validated.clone(), config).unwrap(), validated)
 }
@@ -247,7 +248,9 @@ fn a_model_of_nine_tenths_of_the_limit_loads() {
     const LIMIT: u64 = 24 << 20;
     let (device, validated) = discrete(fresh_seed(), Config::default().memory_limit(LIMIT));
     let pool = Pool::new(&device, "model").unwrap();
-    let mut random = Rng::with_seed(fresh_seed());
+    let seed = fresh_seed();
+    println!("seed {seed}");
+    let mut random = Rng::with_seed(seed);
     let (mut weights, mut left) = (Vec::new(), LIMIT / 10 * 9);
     while left > 0 {
         let length = random.u64(1..2 << 20).min(left);
@@ -255,11 +258,19 @@ fn a_model_of_nine_tenths_of_the_limit_loads() {
         let data = bytes(&mut random, length as usize);
         weights.push((Storage::frozen_in(&pool, &data).unwrap_or_else(|error| panic!("{left} left: {error}")), data));
     }
-    for (weight, data) in &weights {
-        let mut found = vec![0; data.len()];
-        weight.read(0, &mut found).unwrap();
-        assert!(found == *data);
-    }
+    // And is of use: data goes in and out beside it, for several at a time.
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let weights = &weights;
+            scope.spawn(move || {
+                for (weight, data) in weights.iter().skip(thread).step_by(3) {
+                    let mut found = vec![0; data.len()];
+                    weight.read(0, &mut found).unwrap();
+                    assert!(found == *data);
+                }
+            });
+        }
+    });
     assert!(device.memory().reserved <= LIMIT);
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }

@@ -1,7 +1,7 @@
 //! Kernels that fail.
 
 use crate::Test;
-use crate::rig::{Builder, Line, kernel, wait, write};
+use crate::rig::{Builder, Line, kernel, wait, write, zeroed};
 use std::sync::Arc;
 use thalweg_hal::{Access, Device, Error, KernelSource, MemoryKind, Reported, Timestamps};
 use thalweg_vulkan::VulkanDevice;
@@ -68,8 +68,7 @@ fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
 /// Also when it runs again before the last time is over, on several queues, by itself and in other lists.
 fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&picky()).unwrap();
-    let (memory, counter) =
-        (device.allocate(MemoryKind::Device, 256).unwrap(), device.allocate(MemoryKind::Device, 256).unwrap());
+    let (memory, counter) = (zeroed(device, 256), zeroed(device, 256));
     let advance = device.create_pipeline(&crate::rig::advance()).unwrap();
     write(device, &memory, 0, &[3]);
     let list = Builder::default()

@@ -1,14 +1,14 @@
 //! What kernels, copies and fills do, and what is refused at compile time.
 
 use crate::Test;
-use crate::rig::{Builder, Line, advance, advanced, kernel, random, words, write};
+use crate::rig::{Builder, Line, advance, advanced, kernel, random, words, write, zeroed};
 use std::sync::Arc;
-use thalweg_hal::{Access, Device, Error, Features, KernelSource, MemoryKind, Wgsl, WgslModule};
+use thalweg_hal::{Access, Device, Error, Features, HostAccess, KernelSource, MemoryKind, Wgsl, WgslModule};
 use thalweg_vulkan::VulkanDevice;
 
 pub const TESTS: &[(&str, Test)] = &[
-    ("new_memory_is_zero", new_memory_is_zero),
     ("what_the_host_writes_it_reads", what_the_host_writes_it_reads),
+    ("commands_copy_between_what_kernels_use_and_what_the_host_sees", commands_copy_between_the_kinds),
     ("a_chain_of_commands_is_computed_in_order", a_chain_of_commands_is_computed_in_order),
     ("an_index_out_of_bounds_stays_in_its_operand", an_index_out_of_bounds_stays_in_its_operand),
     ("f16_is_stored_and_computed", f16_is_stored_and_computed),
@@ -20,37 +20,57 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_kernel_for_the_host_alone_is_refused", a_kernel_for_the_host_alone_is_refused),
 ];
 
-fn new_memory_is_zero(device: &Arc<VulkanDevice>) {
-    for bytes in [256, 4096, (1 << 20) + 256] {
-        let memory = device.allocate(MemoryKind::Device, bytes).unwrap();
-        assert!(words(device, &memory, 0, bytes as usize / 4).iter().all(|word| *word == 0), "{bytes} bytes");
-    }
-    // Also where something was before.
-    for _ in 0..4 {
-        let memory = device.allocate(MemoryKind::Device, 1 << 16).unwrap();
-        assert!(words(device, &memory, 0, 1 << 14).iter().all(|word| *word == 0));
-        write(device, &memory, 0, &vec![u32::MAX; 1 << 14]);
+/// Memory of each kind that it sees, at any byte.
+fn what_the_host_writes_it_reads(device: &Arc<VulkanDevice>) {
+    let mut random = random();
+    let seen = device.info().host_access != HostAccess::None;
+    for kind in [MemoryKind::Host].into_iter().chain(seen.then_some(MemoryKind::Device)) {
+        let memory = device.allocate(kind, 5 << 20).unwrap();
+        for _ in 0..8 {
+            let count = random.usize(1..(1 << 22));
+            let offset = random.u64(..=((5 << 20) - count as u64));
+            let data: Vec<u8> = (0..count).map(|_| random.u8(..)).collect();
+            let mut read = vec![0; count];
+            // SAFETY: nothing else uses the memory.
+            unsafe { device.write(&memory, offset, &data).unwrap() };
+            // SAFETY: as above.
+            unsafe { device.read(&memory, offset, &mut read).unwrap() };
+            assert!(read == data, "{kind:?}: {count} bytes at {offset}");
+        }
+        let past_the_end = (5 << 20) - 4;
+        // SAFETY: nothing else uses the memory.
+        let read = unsafe { device.read(&memory, past_the_end, &mut [0; 8]) };
+        assert!(matches!(read, Err(Error::Invalid(_))), "{read:?}");
+        // SAFETY: as above.
+        let written = unsafe { device.write(&memory, past_the_end, &[0; 8]) };
+        assert!(matches!(written, Err(Error::Invalid(_))), "{written:?}");
     }
 }
 
-fn what_the_host_writes_it_reads(device: &Arc<VulkanDevice>) {
+fn commands_copy_between_the_kinds(device: &Arc<VulkanDevice>) {
     let mut random = random();
-    // Longer than what is staged at once.
-    let memory = device.allocate(MemoryKind::Device, 5 << 20).unwrap();
-    for _ in 0..8 {
-        let count = random.usize(1..(1 << 20));
-        let offset = 4 * random.u64(..=((5 << 18) - count as u64));
-        let data: Vec<u32> = (0..count).map(|_| random.u32(..)).collect();
-        write(device, &memory, offset, &data);
-        assert_eq!(words(device, &memory, offset, count), data);
+    let bytes = 1 << 20;
+    let [to, from] = [(); 2].map(|()| device.allocate(MemoryKind::Host, bytes).unwrap());
+    let [a, b] = [(); 2].map(|()| device.allocate(MemoryKind::Device, bytes).unwrap());
+    let mut line = Line::new(device);
+    let mut expected = vec![0; bytes as usize / 4];
+    line.run(&Builder::default().fill((&from, 0, bytes), 0).build());
+    for _ in 0..20 {
+        let data: Vec<u32> = (0..bytes / 4).map(|_| random.u32(..)).collect();
+        write(device, &to, 0, &data);
+        // Into another place by way of both memories for kernels; what lies beside it stays.
+        let words = random.u64(1..=2048);
+        let mut place = || 256 * random.u64(..(bytes - 4 * words) / 256 + 1);
+        let places @ [start, first, second, end] = [place(), place(), place(), place()];
+        let at = |index: usize| places[index] as usize / 4;
+        let list = Builder::default().barrier();
+        let list = list.copy((&to, start, 4 * words), (&a, first, 4 * words));
+        let list = list.copy((&a, first, 4 * words), (&b, second, 4 * words));
+        line.run(&list.copy((&b, second, 4 * words), (&from, end, 4 * words)).build());
+        let words = words as usize;
+        expected[at(3)..at(3) + words].copy_from_slice(&data[at(0)..at(0) + words]);
+        assert!(crate::rig::words(device, &from, 0, expected.len()) == expected, "{words} words by {places:?}");
     }
-    let past_the_end = (5 << 20) - 4;
-    // SAFETY: nothing else uses the memory.
-    let read = unsafe { device.read(&memory, past_the_end, &mut [0; 8]) };
-    assert!(matches!(read, Err(Error::Invalid(_))), "{read:?}");
-    // SAFETY: as above.
-    let written = unsafe { device.write(&memory, past_the_end, &[0; 8]) };
-    assert!(matches!(written, Err(Error::Invalid(_))), "{written:?}");
 }
 
 fn a_chain_of_commands_is_computed_in_order(device: &Arc<VulkanDevice>) {
@@ -58,11 +78,11 @@ fn a_chain_of_commands_is_computed_in_order(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&advance()).unwrap();
     let count = random.usize(1..5000);
     let bytes = 4 * count as u64;
-    let [a, b] = [(); 2].map(|()| device.allocate(MemoryKind::Device, bytes + 512).unwrap());
+    let [a, b] = [(); 2].map(|()| zeroed(device, bytes + 512));
     let start: Vec<u32> = (0..count).map(|_| random.u32(..)).collect();
     write(device, &a, 256, &start);
     let salts: Vec<u32> = (0..20).map(|_| random.u32(..)).collect();
-    let mut builder = Builder::default();
+    let mut builder = Builder::default().barrier();
     for salt in &salts {
         builder = builder.dispatch(&pipeline, &salt.to_ne_bytes(), [count as u32, 1, 1], &[(&a, 256, bytes)]);
     }
@@ -101,8 +121,9 @@ fn an_index_out_of_bounds_stays_in_its_operand(device: &Arc<VulkanDevice>) {
         let before: Vec<u32> = (0..1 << 14).map(|_| random.u32(..0x1000_0000)).collect();
         write(device, &memory, 0, &before);
         let operands = [(&memory, 1024, 64), (&memory, 2048, 64)];
-        let list = Builder::default().dispatch(&pipeline, &distance.to_ne_bytes(), [1, 1, 1], &operands).build();
-        Line::new(device).run(&list);
+        let list = Builder::default().barrier();
+        let list = list.dispatch(&pipeline, &distance.to_ne_bytes(), [1, 1, 1], &operands);
+        Line::new(device).run(&list.build());
         let after = words(device, &memory, 0, 1 << 14);
         for (at, (before, after)) in before.iter().zip(&after).enumerate() {
             let own = (512..528).contains(&at);
@@ -133,11 +154,11 @@ fn f16_is_stored_and_computed(device: &Arc<VulkanDevice>) {
             return;
         }
     };
-    let memory = device.allocate(MemoryKind::Device, 4096).unwrap();
+    let memory = zeroed(device, 4096);
     let x: [f32; 7] = [1.0, -3.0, 0.0, 65504.0, 0.25, 1e-3, 2048.0];
     write(device, &memory, 0, bytemuck::cast_slice(&x));
     let operands = [(&memory, 0, 28), (&memory, 256, 14)];
-    Line::new(device).run(&Builder::default().dispatch(&pipeline, &[], [7, 1, 1], &operands).build());
+    Line::new(device).run(&Builder::default().barrier().dispatch(&pipeline, &[], [7, 1, 1], &operands).build());
     let bits: Vec<u16> = bytemuck::cast_slice(&words(device, &memory, 256, 4))[..7].to_vec();
     assert_eq!(bits, [0x3800, 0xbe00, 0, 0x77ff, 0x3000, 0x1019, 0x6400]);
     assert_eq!(words(device, &memory, 256, 4)[3] >> 16, 0, "past the end");

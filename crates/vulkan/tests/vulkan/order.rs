@@ -1,7 +1,7 @@
 //! Queues, timelines and the lives of what they use.
 
 use crate::Test;
-use crate::rig::{Builder, Line, advance, advanced, random, wait, words, write};
+use crate::rig::{Builder, Line, advance, advanced, random, wait, words, write, zeroed};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{Device, Error, Listener, MemoryKind, Reported, TimelinePoint, Timestamps};
@@ -20,14 +20,15 @@ pub const TESTS: &[(&str, Test)] = &[
 
 fn lists_wait_for_each_other(device: &Arc<VulkanDevice>) {
     let pipeline = device.create_pipeline(&advance()).unwrap();
-    let memory = device.allocate(MemoryKind::Device, 4096).unwrap();
+    let memory = zeroed(device, 4096);
     let mut random = random();
     let mut lines: Vec<Line> = (0..device.info().parallelism as usize + 3).map(|_| Line::new(device)).collect();
     let (mut expected, mut last) = (0, Vec::<TimelinePoint>::new());
     for _ in 0..300 {
         let salt = random.u32(..);
         expected = advanced(expected, salt);
-        let list = Builder::default().dispatch(&pipeline, &salt.to_ne_bytes(), [1024, 1, 1], &[(&memory, 0, 4096)]);
+        let list = Builder::default().barrier();
+        let list = list.dispatch(&pipeline, &salt.to_ne_bytes(), [1024, 1, 1], &[(&memory, 0, 4096)]);
         let line = random.usize(..lines.len());
         last = vec![lines[line].submit(&list.build(), &last)];
     }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Command, Device, Features, Groups, KernelSource, List, Memory, Pipeline, Queue, Result, Span,
-    Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
+    Access, BINDING_ALIGNMENT, Binding, Command, Device, Features, Groups, HostAccess, KernelSource, List, Memory,
+    MemoryKind, Pipeline, Queue, Result, Span, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
 };
 use thalweg_vulkan::VulkanDevice;
 
@@ -160,17 +160,45 @@ pub fn wait(wait: &TimelinePoint) {
     assert!(wait.timeline.wait(wait.value, Some(LONG)).unwrap(), "value {} was not reached", wait.value);
 }
 
+/// Memory of zeros. What is in new memory is undefined.
+pub fn zeroed(device: &VulkanDevice, bytes: u64) -> Arc<dyn Memory> {
+    let memory = device.allocate(MemoryKind::Device, bytes).unwrap();
+    Line::new(device).run(&Builder::default().fill((&memory, 0, bytes), 0).build());
+    memory
+}
+
+/// Whether the host sees a memory.
+fn is_seen(device: &VulkanDevice, memory: &Arc<dyn Memory>) -> bool {
+    memory.kind() == MemoryKind::Host || device.info().host_access != HostAccess::None
+}
+
 /// The words of a range that nothing writes any more.
 pub fn words(device: &VulkanDevice, memory: &Arc<dyn Memory>, offset: u64, count: usize) -> Vec<u32> {
+    if !is_seen(device, memory) {
+        // Commands copy from multiples of this.
+        let start = offset / BINDING_ALIGNMENT * BINDING_ALIGNMENT;
+        let bytes = offset - start + 4 * count as u64;
+        let copy = device.allocate(MemoryKind::Host, bytes).unwrap();
+        let list = Builder::default().barrier().copy((memory, start, bytes), (&copy, 0, bytes));
+        Line::new(device).run(&list.build());
+        return words(device, &copy, offset - start, count);
+    }
     let mut words = vec![0u32; count];
-    // SAFETY: whoever calls has waited for the last write.
+    // SAFETY: the copy above has run, and whoever calls has waited for the last write.
     unsafe { device.read(memory, offset, bytemuck::cast_slice_mut(&mut words)).unwrap() };
     words
 }
 
-/// Writes words that nothing uses.
+/// Writes words that nothing uses. A list that uses them starts with a barrier: a command may have written them.
 pub fn write(device: &VulkanDevice, memory: &Arc<dyn Memory>, offset: u64, words: &[u32]) {
-    // SAFETY: whoever calls has waited for the last use.
+    if !is_seen(device, memory) {
+        let bytes = 4 * words.len() as u64;
+        let copy = device.allocate(MemoryKind::Host, bytes).unwrap();
+        write(device, &copy, 0, words);
+        let list = Builder::default().barrier().copy((&copy, 0, bytes), (memory, offset, bytes));
+        return Line::new(device).run(&list.build());
+    }
+    // SAFETY: nothing knows the copy above, and whoever calls has waited for the last use.
     unsafe { device.write(memory, offset, bytemuck::cast_slice(words)).unwrap() };
 }
 
