@@ -11,7 +11,7 @@ demo: ## Fetch the model, embed real sentences from 8 threads, check the values,
 test: ## Fetch the model; all tests, documentation examples, numbered examples and loom models
 	scripts/test
 
-lint: ## Formatting, clippy, rustdoc, and no paths of somebody's machine; warnings are errors
+lint: ## Formatting, clippy, rustdoc, no test doubles in a release, no paths of somebody's machine; warnings are errors
 	scripts/lint
 
 bench: ## All measurements on this machine: the model, one operation, threads, two models (a few minutes)

@@ -4,8 +4,8 @@ use crate::deviations::{DEVIATIONS, judged};
 use crate::{Case, Context, Failure, Outcome};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use thalweg_doubles::testing::Random;
 use thalweg_hal::validate::Validated;
-use thalweg_kernels::testing::Random;
 use thalweg_runtime::{Config, Device};
 
 /// A sort of device that cases run on.

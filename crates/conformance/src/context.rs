@@ -6,7 +6,7 @@ use crate::outcome::ensure;
 use crate::{Backend, Counting, Float, Outcome};
 use std::fmt::Debug;
 use std::sync::Arc;
-use thalweg_kernels::testing::Random;
+use thalweg_doubles::testing::Random;
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{Element, Tensor};
 

@@ -2,7 +2,7 @@
 
 use crate::array::Array;
 use crate::shapes::shuffled;
-use thalweg_kernels::testing::Random;
+use thalweg_doubles::testing::Random;
 use thalweg_runtime::{Device, Stream};
 use thalweg_tensor::{Element, Result, Tensor};
 

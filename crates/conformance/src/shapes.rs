@@ -1,6 +1,6 @@
 //! Random shapes.
 
-use thalweg_kernels::testing::Random;
+use thalweg_doubles::testing::Random;
 
 /// A number of the range, both ends included.
 pub fn between(random: &mut Random, from: usize, to: usize) -> usize {

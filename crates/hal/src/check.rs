@@ -2,8 +2,8 @@
 //!
 //! There is one set of them, and [`command`] is it. The runtime calls it once for each command, before it enters
 //! anything anywhere; [`List::check`](crate::List::check) applies it to each command of a list. A device applies it to
-//! nothing: a list that breaks a rule breaks a promise of [`Queue::submit`](crate::Queue::submit), and backends assert
-//! it in debug builds alone.
+//! nothing: a list that breaks a rule breaks a promise (Q3) of [`Queue::submit`](crate::Queue::submit), and backends
+//! assert it in debug builds alone.
 //!
 //! | of | rule | else |
 //! |---|---|---|

@@ -51,7 +51,7 @@ pub trait Device: Send + Sync + fmt::Debug {
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>>;
 
     /// Says that a sealed list will be run often, unchanged, by itself or by others
-    /// ([`Command::Run`](crate::Command::Run)). A device may encode it once; what it makes of it stays with the list
+    /// ([`Command::Run`]). A device may encode it once; what it makes of it stays with the list
     /// ([`List::prepared`]). The list can be submitted to any queue of the device either way, also while an earlier
     /// submission of it runs.
     ///
@@ -172,7 +172,7 @@ pub struct Report {
 pub enum Reported {
     /// It failed, for this reason; its outputs are undefined.
     Failed(Error),
-    /// The time of a [`Command::Timestamp`](crate::Command::Timestamp), since an epoch of the device's own. The epoch
+    /// The time of a [`Command::Timestamp`], since an epoch of the device's own. The epoch
     /// is the same for all its queues, and the clock never goes back; how it relates to the host's is not said.
     Time(Duration),
 }
@@ -310,7 +310,7 @@ pub struct DeviceInfo {
     pub kind: DeviceKind,
     /// Lists that run at once at most.
     pub parallelism: u32,
-    /// Which [`Command::Timestamp`](crate::Command::Timestamp) is answered with a time. Lists may hold others all the
+    /// Which [`Command::Timestamp`] is answered with a time. Lists may hold others all the
     /// same; nothing is reported of them.
     pub timestamps: Timestamps,
     /// How the host sees memory of [`MemoryKind::Device`].

@@ -87,9 +87,6 @@ pub enum Error {
          fork only, or start a program of its own (exec, or \"spawn\" in Python's multiprocessing)"
     )]
     ForkedChild,
-    /// A fault that [`crate::faulty`] was asked to inject.
-    #[error("injected fault: {0}")]
-    Injected(&'static str),
 }
 
 impl Error {

@@ -175,7 +175,7 @@ pub fn items(command: &Command) -> u32 {
 /// What the kernel failed with, or a memory of another backend.
 ///
 /// # Safety
-/// - The list passes [`List::check`], as whoever submits it promises, and the command is one of its own.
+/// - The list passes [`List::check`], as whoever submits it promises (Q3), and the command is one of its own.
 /// - The items are part of `0..items(command)`, and not the wrong way round.
 /// - Every conflicting access to the command's bytes by another command, or by the host, is ordered before or after
 ///   this call.

@@ -37,10 +37,8 @@
 //!
 //! # Doubles
 //!
-//! [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, takes few lists if told
-//! so, and hands out memory full of NaN. [`validate`] wraps any device and checks each submission against a
-//! happens-before model of its own. [`faulty`] wraps any device and takes protections out, to show that something then
-//! notices.
+//! [`validate`] wraps any device and checks each submission against a happens-before model of its own. Others, for
+//! tests alone, are the crate `thalweg-doubles`.
 
 pub mod check;
 mod command;
@@ -49,15 +47,17 @@ mod device;
 pub mod disk;
 mod error;
 pub mod failures;
-pub mod faulty;
 pub mod host;
 mod kernel;
 mod list;
-pub mod mock;
 pub mod process;
 #[cfg(any(feature = "spirv", feature = "msl"))]
 pub mod shader;
 pub mod validate;
+
+// For files that two crates compile.
+#[cfg(test)]
+extern crate self as thalweg_hal;
 
 pub use command::{Access, Binding, Command, Span};
 pub use device::{

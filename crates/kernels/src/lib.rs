@@ -40,6 +40,5 @@ pub mod reduce;
 mod scratch;
 mod simd;
 pub mod softmax;
-pub mod testing;
 
 pub use isa::{Isa, isa};

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::{Access, KernelSource};
 use thalweg_runtime::{Config, Device, Operand, Result, Stream, Work};
 

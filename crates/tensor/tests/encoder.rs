@@ -7,7 +7,7 @@ mod common;
 use common::array::Array;
 use common::{Random, check, disguised};
 use proptest::prelude::*;
-use thalweg_kernels::testing::bits;
+use thalweg_doubles::testing::bits;
 use thalweg_runtime::Device;
 use thalweg_tensor::{Activation, PackedMatrix, Pooling, Tensor};
 

@@ -6,8 +6,8 @@ mod common;
 
 use common::cpu;
 use std::sync::Arc;
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::HostCall;
-use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{DType, Error, Kernel, Tensor, f16};
 

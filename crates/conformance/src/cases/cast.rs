@@ -3,7 +3,7 @@
 use super::case;
 use crate::array::Array;
 use crate::{Case, Context, Outcome, equal, shapes};
-use thalweg_kernels::testing::Random;
+use thalweg_doubles::testing::Random;
 use thalweg_tensor::{DType, f16};
 
 pub(super) const CASES: &[Case] = &[case("to_dtype_f16", 60, to_f16), case("to_dtype_of_f16", 60, to_f32)];

@@ -5,7 +5,7 @@ use super::in_place::unique;
 use crate::array::Array;
 use crate::{Case, Context, Outcome, equal, shapes};
 use std::fmt::Debug;
-use thalweg_kernels::testing::Random;
+use thalweg_doubles::testing::Random;
 use thalweg_tensor::{Element, Tensor, f16};
 
 pub(super) const CASES: &[Case] = &[

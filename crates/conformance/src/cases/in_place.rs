@@ -5,8 +5,8 @@ use super::case;
 use crate::array::Array;
 use crate::{Case, Context, Float, Outcome, close, equal, shapes, tolerance};
 use std::fmt::Debug;
+use thalweg_doubles::testing::Random;
 use thalweg_kernels::elementwise::reference;
-use thalweg_kernels::testing::Random;
 use thalweg_tensor::{Binary, Element, Result, Tensor, Unary, f16};
 
 pub(super) const CASES: &[Case] = &[

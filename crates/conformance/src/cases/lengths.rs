@@ -3,7 +3,7 @@
 use super::case;
 use crate::outcome::ensure;
 use crate::{Case, Context, Outcome, shapes};
-use thalweg_kernels::testing::Random;
+use thalweg_doubles::testing::Random;
 use thalweg_runtime::Device;
 use thalweg_tensor::{Activation, PackedMatrix, Pooling, Result, Tensor};
 

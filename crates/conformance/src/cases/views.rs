@@ -5,7 +5,7 @@ use crate::array::Array;
 use crate::outcome::ensure;
 use crate::{Case, Context, Outcome, equal, shapes};
 use std::fmt::Debug;
-use thalweg_kernels::testing::Random;
+use thalweg_doubles::testing::Random;
 use thalweg_runtime::Stream;
 use thalweg_tensor::{Element, Tensor, f16};
 

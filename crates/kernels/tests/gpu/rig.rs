@@ -3,11 +3,11 @@
 use bytemuck::Pod;
 use std::collections::HashMap;
 use std::sync::Arc;
+use thalweg_doubles::testing::{run, run_in_place};
 use thalweg_hal::{
     Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Reported, Span,
     Submission,
 };
-use thalweg_kernels::testing::{run, run_in_place};
 
 /// Bytes before and behind each binding.
 const FENCE: usize = 256;

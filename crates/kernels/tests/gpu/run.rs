@@ -5,11 +5,11 @@ use super::rig::{Last, Rig};
 use bytemuck::Pod;
 use half::f16;
 use std::borrow::Cow;
+use thalweg_doubles::testing::{Random, assert_close};
 use thalweg_hal::{Groups, KernelSource, Wgsl};
 use thalweg_kernels::linear::Activation;
 use thalweg_kernels::pool::{NormalizeParams, PoolParams, Pooling};
 use thalweg_kernels::reduce::Reduction;
-use thalweg_kernels::testing::{Random, assert_close};
 use thalweg_kernels::{attention, embedding, linear, matmul, norm, pool, reduce, softmax};
 
 /// A stored float.

@@ -4,11 +4,11 @@ use super::rig::{Last, Rig};
 use super::run::{Float, agree, floats, raw};
 use bytemuck::Pod;
 use half::f16;
+use thalweg_doubles::testing::Random;
 use thalweg_hal::KernelSource;
 use thalweg_kernels::elementwise::{
     self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
 };
-use thalweg_kernels::testing::Random;
 
 /// A random shape, a view of it and the elements that the view needs.
 fn view(random: &mut Random, shape: [u32; 6]) -> (View, u32) {

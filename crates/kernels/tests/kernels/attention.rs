@@ -1,8 +1,8 @@
 use super::{cases, checked, failure, raw};
 use proptest::prelude::*;
+use thalweg_doubles::testing::{Random, assert_close, bits, run};
 use thalweg_kernels::Isa;
 use thalweg_kernels::attention::{Params, attention_on, reference};
-use thalweg_kernels::testing::{Random, assert_close, bits, run};
 
 /// Compares packed sequences of these lengths with the reference on every instruction set.
 fn compare(random: &mut Random, lengths: &[u32], heads: u32, head_dim: u32, spread: f32) {

@@ -1,6 +1,7 @@
 use super::{cases, checked, failure, raw};
 use bytemuck::Pod;
 use proptest::prelude::*;
+use thalweg_doubles::testing::{Random, assert_close, run, run_in_place};
 use thalweg_hal::KernelSource;
 use thalweg_kernels::Isa;
 use thalweg_kernels::elementwise::{
@@ -8,7 +9,6 @@ use thalweg_kernels::elementwise::{
     binary_f32_in_place_on, binary_f32_on, binary_i32_in_place_on, binary_i32_on, binary_u32_in_place_on,
     binary_u32_on, copy_on, reference, unary_in_place_on, unary_on,
 };
-use thalweg_kernels::testing::{Random, assert_close, run, run_in_place};
 
 /// A view of the shape: contiguous, or permuted, broadcast and with gaps; and the elements it needs.
 fn view(random: &mut Random, shape: Shape) -> (View, usize) {

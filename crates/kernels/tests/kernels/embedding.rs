@@ -1,8 +1,8 @@
 use super::{cases, checked, failure, raw};
 use proptest::prelude::*;
+use thalweg_doubles::testing::{Random, assert_close};
 use thalweg_kernels::Isa;
 use thalweg_kernels::embedding::{Params, SumParams, embed_sum_on, embedding_on, reference};
-use thalweg_kernels::testing::{Random, assert_close};
 
 fn ids(random: &mut Random, n: u32, rows: u32) -> Vec<u32> {
     (0..n).map(|_| random.below(rows)).collect()

@@ -5,11 +5,11 @@ use ::half::f16;
 use bytemuck::Pod;
 use proptest::prelude::*;
 use std::fmt::Debug;
+use thalweg_doubles::testing::{Random, assert_close, run, run_in_place};
 use thalweg_hal::KernelSource;
 use thalweg_kernels::elementwise::{
     self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
 };
-use thalweg_kernels::testing::{Random, assert_close, run, run_in_place};
 use thalweg_kernels::{attention, embedding, linear, matmul, norm, pool, reduce, softmax};
 
 /// Half a step of f16, and the error of the f32 sums.

@@ -1,8 +1,8 @@
 use super::{cases, checked, failure, raw};
 use proptest::prelude::*;
+use thalweg_doubles::testing::{Random, assert_close, bits, run};
 use thalweg_kernels::Isa;
 use thalweg_kernels::linear::{Activation, Params, linear_on, pack, packed_len, reference};
-use thalweg_kernels::testing::{Random, assert_close, bits, run};
 
 /// An operand of a layer of each kind.
 struct Layer {

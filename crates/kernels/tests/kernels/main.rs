@@ -14,8 +14,8 @@ mod rows;
 
 use bytemuck::Pod;
 use proptest::test_runner::Config;
+use thalweg_doubles::testing::{Random, bits, run};
 use thalweg_hal::{Error, KernelSource};
-use thalweg_kernels::testing::{Random, bits, run};
 
 /// Cases of a property: fewer where each takes long.
 fn cases(cases: u32) -> Config {

@@ -1,7 +1,7 @@
 use super::raw;
+use thalweg_doubles::testing::{Random, run};
 use thalweg_kernels::Isa;
 use thalweg_kernels::elementwise::{Unary, UnaryParams, View, reference, unary_on};
-use thalweg_kernels::testing::{Random, run};
 
 fn apply(isa: Isa, operation: Unary, x: &[f32]) -> Vec<f32> {
     let shape = [1, 1, 1, 1, 1, x.len() as u32];

@@ -1,8 +1,8 @@
 use super::{cases, checked, failure, raw};
 use proptest::prelude::*;
+use thalweg_doubles::testing::{Random, assert_close};
 use thalweg_kernels::Isa;
 use thalweg_kernels::matmul::{Matrix, Params, matmul_on, reference};
-use thalweg_kernels::testing::{Random, assert_close};
 
 /// A batch of matrices of this shape in any order of axes, with gaps, and the elements it needs.
 fn matrix(random: &mut Random, [batch, rows, columns]: [u32; 3]) -> (Matrix, usize) {

@@ -1,6 +1,6 @@
 use super::{cases, checked, failure, raw};
 use proptest::prelude::*;
-use thalweg_kernels::testing::{Random, assert_close, run};
+use thalweg_doubles::testing::{Random, assert_close, run};
 use thalweg_kernels::{Isa, norm, pool, reduce, softmax};
 
 fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {

@@ -2,8 +2,8 @@ use super::*;
 use crate::tests::world::{ADVANCE, BYTES, COMBINE, FAIL_IF_EVEN, Known, WORDS, faulty, streams};
 use crate::{Operand, Stream, Work};
 use std::time::{Duration, Instant};
-use thalweg_hal::faulty::{Delays, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Delays, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);

@@ -10,8 +10,8 @@ use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use thalweg_hal::faulty::{Delays, Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Delays, Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 
 /// Longer than anything here takes; what would hang fails instead.
 const LONG: Duration = Duration::from_secs(60);

@@ -6,10 +6,10 @@ use fastrand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use thalweg_doubles::faulty::{Delays, Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::Access;
 use thalweg_hal::check::CommandError;
-use thalweg_hal::faulty::{Delays, Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 
 /// Random graphs with random inputs, from several threads on fewer streams, every output compared.

@@ -11,8 +11,8 @@ use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 
 /// More than any call takes on a machine that is busy with other things; less than somebody watches a test for.
 const IN_TIME: Duration = Duration::from_secs(60);

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::KernelSource;
-use thalweg_hal::mock::{MockConfig, MockDevice};
 
 /// What the attempts of a model did.
 #[derive(Default)]

@@ -9,8 +9,8 @@ use crate::{
 };
 use fastrand::Rng;
 use std::time::Duration;
-use thalweg_hal::faulty::{Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 
 const KIB: u64 = 1 << 10;
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::Timestamps;
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 
 /// Ranges are for every session of the process, so one test at a time has sessions.

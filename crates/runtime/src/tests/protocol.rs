@@ -4,10 +4,10 @@ use super::world::{BYTES, COMBINE, Known, faulty, mock, streams};
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::MemoryKind;
 use thalweg_hal::check::CommandError;
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
 
 #[test]
 fn a_failing_kernel_fails_what_depends_on_it_and_nothing_else() {
@@ -385,7 +385,8 @@ impl thalweg_hal::Device for Reluctant {
     }
     fn create_queue(&self) -> thalweg_hal::Result<Box<dyn thalweg_hal::Queue>> {
         if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(thalweg_hal::Error::Injected("no queue"));
+            let (device, message) = ("reluctant".to_owned(), "no queue".to_owned());
+            return Err(thalweg_hal::Error::Driver { device, call: "create_queue", message });
         }
         let queue = self.inner.create_queue()?;
         Ok(if self.panics { Box::new(Panics(queue)) } else { queue })

@@ -7,9 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::Timestamps;
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
 
 fn device(config: Config) -> Device {
     Device::new(MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() }), config).unwrap()

@@ -16,8 +16,8 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
-use thalweg_hal::faulty::{Delays, Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Delays, Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{DeviceKind, Timestamps};
 
@@ -86,7 +86,7 @@ impl Tally {
             Error::OutOfMemory(_) => self.full += 1,
             // Frozen memory that the host does not see says at once that its list was refused.
             Error::Failed(failure) if failure.operation == UPLOAD => self.undelivered += 1,
-            Error::Device(thalweg_hal::Error::Injected("pipeline not compiled")) => self.uncompiled += 1,
+            Error::Device(thalweg_hal::Error::Driver { call: "create_pipeline", .. }) => self.uncompiled += 1,
             error => self.fail(error),
         }
     }

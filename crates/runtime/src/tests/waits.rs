@@ -4,8 +4,8 @@ use super::world::{Known, fresh_seed, streams};
 use crate::{Config, Device, Error, Stream};
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 
 fn mock(waits_are_dear: bool) -> Arc<MockDevice> {
     let seed = fresh_seed();

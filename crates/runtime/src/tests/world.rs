@@ -8,8 +8,8 @@ use crate::{Config, Device, Error, Graph, Operand, Result, Storage, Stream, Work
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
-use thalweg_hal::faulty::{Faulty, Plan};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Faulty, Plan};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::{Access, Features, Groups, HostCall, KernelFailure, KernelSource, Wgsl, WgslModule};
 
 /// Words of every tensor.

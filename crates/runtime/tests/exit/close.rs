@@ -5,7 +5,7 @@ use crate::program::{BYTES, Double, Known, Program, block_on, is_closed, work};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use thalweg_hal::faulty::{Plan, Strike};
+use thalweg_doubles::faulty::{Plan, Strike};
 use thalweg_runtime::{Device, Error, Result, Storage, Stream};
 
 pub const CASES: [Case; 5] = [

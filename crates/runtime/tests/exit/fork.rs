@@ -16,8 +16,8 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::faulty::{Delays, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Delays, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_runtime::{
     Attached, Config, Detail, Device, Error, Event, Finished, Graph, MutableStorage, Operand, Pipeline, Pool,
     ProfileOptions, Profiler, Result, Storage, Stream, Work, range,

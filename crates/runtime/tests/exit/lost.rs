@@ -6,7 +6,7 @@ use crate::program::{Double, Known, Program, block_on};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use thalweg_hal::faulty::{Plan, Strike};
+use thalweg_doubles::faulty::{Plan, Strike, is_injected};
 use thalweg_runtime::{Device, Error, Result, Stream};
 
 pub const CASES: [Case; 3] = [
@@ -43,7 +43,7 @@ fn lost_while_threads_wait(program: &Program) {
 
 /// The device itself wakes nobody here: it does not know that it is lost.
 fn lost_by_refusing_everything(program: &Program) {
-    let injected = |result: &Result<()>| matches!(result, Err(Error::Device(thalweg_hal::Error::Injected(_))));
+    let injected = |result: &Result<()>| matches!(result, Err(Error::Device(error)) if is_injected(error));
     let (faulty, device) = program.hanging(Plan { signals: Strike::Always, ..Plan::default() });
     let waiting = wait_in_every_way(&device);
     faulty.set(Plan { submissions: Strike::Always, ..Plan::default() });

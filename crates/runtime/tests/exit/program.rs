@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::faulty::{Faulty, Plan};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Faulty, Plan};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource};
 use thalweg_runtime::{Config, Device, Error, Operand, Result, Storage, Stream, Work};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
-use thalweg_hal::faulty::{Plan, Strike};
+use thalweg_doubles::faulty::{Plan, Strike};
 use thalweg_runtime::{Device, Stream};
 
 pub const CASES: [Case; 3] = [

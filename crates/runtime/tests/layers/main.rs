@@ -8,7 +8,7 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::borrow::Cow;
 use std::process::{Command, ExitCode};
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::{Access, Features, Groups, KernelSource, Wgsl, WgslModule};
 use thalweg_runtime::{Config, Device, Operand, Stream, Work};
 

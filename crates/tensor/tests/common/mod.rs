@@ -5,7 +5,7 @@
 /// Arrays on the host.
 pub use thalweg_conformance::array;
 /// Numbers from a seed.
-pub use thalweg_kernels::testing::Random;
+pub use thalweg_doubles::testing::Random;
 
 use array::Array;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{Element, Tensor};

@@ -1,15 +1,15 @@
 //! An inner device for the tests of the wrappers: runs each list at once and in order, and reaches values when told.
 
-use crate::host::{self, HostMemory, HostPipeline};
-use crate::{
-    Command, Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List,
-    Listener, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Result, Submission, Timeline, TimelinePoint,
-    Timestamps, unique_id,
-};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+use thalweg_hal::host::{self, HostMemory, HostPipeline};
+use thalweg_hal::{
+    Command, Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List,
+    Listener, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Result, Submission, Timeline, TimelinePoint,
+    Timestamps, unique_id,
+};
 
 /// Called inside the next `submit`; says whether the device accepts it.
 type Hook = Box<dyn FnOnce() -> bool + Send>;
@@ -262,7 +262,7 @@ impl Queue for DoubleQueue {
         let (timeline, shared) = (&*self.timeline, &*self.timeline.shared);
         let hook = shared.state.lock().unwrap().hook.take();
         if hook.is_some_and(|hook| !hook()) {
-            return Err(Error::Injected("refused by the double"));
+            return Err(Error::Driver { device: "double".to_owned(), call: "submit", message: "as told".to_owned() });
         }
         for (index, command) in list.commands.iter().enumerate() {
             // SAFETY: everything here runs one after the other, on the submitting thread; tests that submit from

@@ -300,7 +300,7 @@ fn run(actions: &[Action], size: &Size) -> (Vec<Outcome>, u64) {
         };
         match result {
             Ok(()) => Outcome::Accepted,
-            Err(Error::Injected(_)) => Outcome::RefusedByDevice,
+            Err(Error::Driver { .. }) => Outcome::RefusedByDevice,
             Err(Error::Invalid(Violation::Unordered { .. })) => Outcome::Unordered,
             Err(Error::Invalid(Violation::WaitNotSubmitted { .. })) => Outcome::WaitNotSubmitted,
             Err(Error::Invalid(Violation::ValueNotRising { .. })) => Outcome::ValueNotRising,

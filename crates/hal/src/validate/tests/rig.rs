@@ -1,16 +1,16 @@
 //! A validated double with queues and timelines, and short words for lists.
 
 use super::double::Double;
-use crate::host::HostPipeline;
-use crate::validate::Validated;
-use crate::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Queue, Result, Span, Submission,
-    Timeline, TimelinePoint, Violation,
-};
 use fastrand::Rng;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use thalweg_hal::host::HostPipeline;
+use thalweg_hal::validate::Validated;
+use thalweg_hal::{
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Queue, Result, Span, Submission,
+    Timeline, TimelinePoint, Violation,
+};
 
 /// One operand.
 pub(crate) type Touch = (Arc<dyn Memory>, Access, Range<u64>);

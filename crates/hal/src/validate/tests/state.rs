@@ -25,7 +25,7 @@ fn a_refused_submission_leaves_the_model_as_it_was() {
 
     rig.double.at_next_submit(|| false);
     let result = rig.try_submit(1, &[(0, 4)], &mixed(&m));
-    assert!(matches!(result, Err(Error::Injected(_))), "{result:?}");
+    assert!(matches!(result, Err(Error::Driver { .. })), "{result:?}");
     assert_eq!(rig.device.shared.model().picture(), before);
 
     // By a violation in its last command.

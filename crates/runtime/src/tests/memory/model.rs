@@ -10,8 +10,8 @@ use crate::{BlockState, Config, Device, Error, MemorySnapshot, Operand, Pool, Sp
 use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use thalweg_hal::faulty::{Faulty, Plan, Strike};
-use thalweg_hal::mock::{MockConfig, MockDevice};
+use thalweg_doubles::faulty::{Faulty, Plan, Strike};
+use thalweg_doubles::mock::{MockConfig, MockDevice};
 
 const STREAMS: usize = 3;
 const LIMIT: u64 = 1 << 20;

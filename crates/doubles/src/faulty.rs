@@ -5,9 +5,9 @@
 //! | no barrier | [`Plan::barriers`], [`Plan::start_barriers`] | the inner device gets a copy of the list without it |
 //! | no wait | [`Plan::waits`] | the inner device gets the submission without it |
 //! | no memory | [`Plan::allocations`] | [`Error::OutOfMemory`] |
-//! | refused submission | [`Plan::submissions`] | [`Error::Injected`]; the inner device sees nothing of it; see [`Faulty::refused`] |
-//! | refused kernel | [`Plan::pipelines`] | [`Error::Injected`] |
-//! | failed list | [`Plan::failures`] | it runs, and all its commands are reported as failed with [`Error::Injected`] |
+//! | refused submission | [`Plan::submissions`] | [`Error::Driver`]; the inner device sees nothing of it; see [`Faulty::refused`] |
+//! | refused kernel | [`Plan::pipelines`] | [`Error::Driver`] |
+//! | failed list | [`Plan::failures`] | it runs, and all its commands are reported as failed with [`Error::Driver`] |
 //! | late signal | [`Plan::signals`] | the host sees neither the value nor later ones of the timeline until [`Faulty::release`] |
 //! | late answer | [`Plan::delays`] | the call is held up until [`Faulty::release`], [`Faulty::lose`] or [`Faulty::set`] |
 //! | lost device | [`Faulty::lose`] | every call answers [`Error::DeviceLost`]; who is waiting wakes with it |
@@ -17,8 +17,8 @@
 //!
 //! Queues, timelines and doorbells are wrapped, memories and pipelines are the inner device's own. Signals are withheld
 //! from the *host* only: the inner device goes on, and lists that wait for the values run. Reports name commands by
-//! their index in the caller's list, whatever was taken out of it. Put this around [`validate`](crate::validate), not
-//! inside it, for the validator to see what was taken out.
+//! their index in the caller's list, whatever was taken out of it. Put this around [`validate`](thalweg_hal::validate),
+//! not inside it, for the validator to see what was taken out.
 //!
 //! A call that is held up holds no lock of this module; whatever lock its caller holds stays held, which is the point.
 
@@ -31,15 +31,29 @@ mod timeline;
 
 pub use plan::{Counts, Delays, Plan, Strike};
 
-use crate::{
-    Command, Device, DeviceInfo, Doorbell, Error, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue,
-    Result, Submission, Timeline, TimelinePoint,
-};
 use injector::{Fault, Injector};
 use reports::Rewrite;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use thalweg_hal::{
+    Command, Device, DeviceInfo, Doorbell, Error, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue,
+    Result, Submission, Timeline, TimelinePoint,
+};
 use timeline::{Bell, FaultyDoorbell, FaultyTimeline, Raised};
+
+/// What a driver is made to say.
+const INJECTED: &str = "a fault that a test asked for";
+
+/// What a driver that was told to fail answers.
+fn injected(call: &'static str) -> Error {
+    Error::Driver { device: "faulty".to_owned(), call, message: INJECTED.to_owned() }
+}
+
+/// Whether a device failed because [`Faulty`] was told so, but for a shortage of memory and a lost device, which are
+/// what they always are.
+pub fn is_injected(error: &Error) -> bool {
+    matches!(error, Error::Driver { message, .. } if message == INJECTED)
+}
 
 /// A device that does worse than the one it wraps, as told; see the [module](self).
 #[derive(Debug)]
@@ -157,7 +171,7 @@ impl Device for Faulty {
 
     fn create_pipeline(&self, source: &KernelSource) -> Result<Arc<dyn Pipeline>> {
         if self.shared.admit(Fault::DelayedPipeline)?.strikes(Fault::Pipeline) {
-            return Err(Error::Injected("pipeline not compiled"));
+            return Err(injected("create_pipeline"));
         }
         self.shared.inner.create_pipeline(source)
     }
@@ -215,7 +229,7 @@ impl Queue for FaultyQueue {
         let mut injector = self.shared.admit(Fault::DelayedSubmission)?;
         if injector.strikes(Fault::Submission) {
             injector.refuse(self.timeline.id(), value);
-            return Err(Error::Injected("submission refused"));
+            return Err(injected("submit"));
         }
         let inner_waits: Vec<TimelinePoint> =
             inner_waits.into_iter().filter(|_| !injector.strikes(Fault::Wait)).collect();

@@ -10,8 +10,8 @@
 //! - a timestamp is a command like others, and taken when its turn comes, or skipped ([`MockConfig::timestamps`]);
 //! - a list more than [`MockConfig::lists_in_flight`] is refused;
 //! - new memory is full of NaN if told so ([`MockConfig::zeroed`]), and so are always bytes that a kernel is about to
-//!   write ([`Access::Write`](crate::Access::Write)): what it had to write and did not, or reads before it has written
-//!   it, is seen;
+//!   write ([`Access::Write`](thalweg_hal::Access::Write)): what it had to write and did not, or reads before it has
+//!   written it, is seen;
 //! - if told so, the host sees only memory of its own kind ([`MockConfig::host_access`]).
 //!
 //! It has no thread. It advances only while somebody waits, polls or submits, by a random number of steps, so a program
@@ -23,15 +23,15 @@ mod schedule;
 mod tests;
 mod timeline;
 
-use crate::{
-    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
-    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
-};
 use schedule::State;
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use thalweg_hal::{
+    Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
+    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
+};
 use timeline::{MockTimeline, peek};
 
 /// The pattern of undefined bytes: a NaN as f32, far out of range as an index.

@@ -2,10 +2,10 @@
 
 use super::POISON;
 use super::timeline::MockTimeline;
-use crate::{Access, Command, List, Reported, Timestamps, host};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_hal::{Access, Command, List, Reported, Timestamps, host};
 
 /// Everything under the device's lock.
 #[derive(Debug)]

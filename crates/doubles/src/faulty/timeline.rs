@@ -1,19 +1,19 @@
 //! Timelines that can be held back, and waits that a lost device ends.
 //!
 //! A wait must wake when the device is lost, or when values are released, though the inner device knows nothing of
-//! either. So [`Device::wait_any`](crate::Device::wait_any), and every wait for a value that is withheld, listens to
-//! the *bell*: a doorbell of the inner device. Who waits listens first, looks at the state second, and waits third; who
-//! changes the state rings last. A change is either seen by the look, or ends the wait. A doorbell that the caller made
-//! is a count, and rings the bell too. [`Timeline::wait`] for a value that is not withheld stays the inner device's
-//! own, for devices that treat the two ways to wait differently; it looks for a loss again and again instead.
+//! either. So [`Device::wait_any`](thalweg_hal::Device::wait_any), and every wait for a value that is withheld, listens
+//! to the *bell*: a doorbell of the inner device. Who waits listens first, looks at the state second, and waits third;
+//! who changes the state rings last. A change is either seen by the look, or ends the wait. A doorbell that the caller
+//! made is a count, and rings the bell too. [`Timeline::wait`] for a value that is not withheld stays the inner
+//! device's own, for devices that treat the two ways to wait differently; it looks for a loss again and again instead.
 
 use super::Shared;
 use super::reports::Reports;
-use crate::{Doorbell, Error, Listener, Report, Result, Timeline, TimelinePoint};
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use thalweg_hal::{Doorbell, Error, Listener, Report, Result, Timeline, TimelinePoint};
 
 /// How soon a wait for a value that is not withheld sees that the device is lost.
 const RECHECK: Duration = Duration::from_millis(5);
@@ -206,7 +206,7 @@ impl Timeline for FaultyTimeline {
     }
 }
 
-/// [`Device::wait_any`](crate::Device::wait_any) on wrapped timelines.
+/// [`Device::wait_any`](thalweg_hal::Device::wait_any) on wrapped timelines.
 pub(super) fn wait_any(
     shared: &Arc<Shared>,
     points: &[TimelinePoint],

@@ -1,10 +1,10 @@
 //! The mock must be weak where the contract is, and no weaker.
 
 use super::*;
-use crate::validate::tests::rig::fresh;
-use crate::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, Span};
+use crate::rig::fresh;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use thalweg_hal::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, Span};
 
 const BYTES: u64 = 256;
 

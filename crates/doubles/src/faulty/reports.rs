@@ -1,8 +1,8 @@
 //! Reports on their way from the inner device to the caller: held back with their values, and rewritten where the list
 //! is to have failed, or is not the one that the caller submitted.
 
-use crate::{Error, Report, Reported};
 use std::collections::BTreeMap;
+use thalweg_hal::{Report, Reported};
 
 /// The reports of one timeline.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Reports {
         self.rewrites.retain(|value, rewrite| {
             let open = *value > visible;
             if let (false, Rewrite::Fail(commands)) = (open, rewrite) {
-                let failed = || Reported::Failed(Error::Injected("command failed"));
+                let failed = || Reported::Failed(super::injected("command"));
                 reports.extend(commands.iter().map(|command| Report {
                     value: *value,
                     command: *command,

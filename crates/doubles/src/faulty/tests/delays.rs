@@ -2,10 +2,10 @@
 
 use super::{Counts, Double, Error, Faulty, Plan, Rig, Strike, failing, list, lost, submit};
 use crate::faulty::Delays;
-use crate::{Device, MemoryKind, Result, TimelinePoint};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use thalweg_hal::{Device, MemoryKind, Result, TimelinePoint};
 
 /// The calls that can be held up.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,7 +159,7 @@ fn a_call_that_goes_on_meets_the_plan_in_force() {
         await_delayed(&faulty, 1);
         faulty.set(call.failing());
         let result = answer(held);
-        assert!(matches!(result, Err(Error::Injected(_) | Error::OutOfMemory { .. })), "{call:?}: {result:?}");
+        assert!(matches!(result, Err(Error::Driver { .. } | Error::OutOfMemory { .. })), "{call:?}: {result:?}");
     }
 }
 

@@ -82,7 +82,7 @@ fn dispatch<P: Pod, T: Pod>(
         // SAFETY: one thread, one part after the other.
         unsafe { execute(&list, &list.commands[0], part.clone(), "test")? };
     }
-    let memory: &dyn Memory = &**list.memories.last().ok_or(Error::Injected("no binding"))?;
+    let memory: &dyn Memory = &**list.memories.last().expect("the output was bound");
     let memory = thalweg_hal::host::memory(memory, "test")?;
     // SAFETY: nothing writes any more.
     let bytes = unsafe { memory.slice(0, output.len() as u64)? };

@@ -1,11 +1,11 @@
 //! The mock's timelines. Who asks for a value, or waits for one, makes the device advance.
 
 use super::{Shared, until};
-use crate::{Error, Report, Reported, Result, Timeline, unique_id};
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use thalweg_hal::{Error, Report, Reported, Result, Timeline, unique_id};
 
 /// A timeline's value, without letting the device advance.
 pub(super) fn peek(timeline: &dyn Timeline) -> u64 {

@@ -1,11 +1,11 @@
 //! Reports of lists that are to have failed, that lack barriers, or whose values are withheld.
 
-use super::{Counts, Plan, Rig, Strike, failing_list, list, read, write};
-use crate::validate::tests::rig::{Step, fresh, one_in};
-use crate::{Device, Error, MemoryKind, Report, Reported, Timeline};
+use super::{Counts, Plan, Rig, Strike, failing_list, is_injected, list, read, write};
+use crate::rig::{Step, fresh, one_in};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_hal::{Device, MemoryKind, Report, Reported, Timeline};
 
 const B: Step = Step::Barrier;
 const T: Step = Step::Timestamp;
@@ -14,7 +14,7 @@ const T: Step = Step::Timestamp;
 fn taken(timeline: &Arc<dyn Timeline>) -> Vec<(u64, u32, Result<u128, char>)> {
     let what = |report: Reported| match report {
         Reported::Time(time) => Ok(time.as_nanos()),
-        Reported::Failed(Error::Injected(_)) => Err('F'),
+        Reported::Failed(error) if is_injected(&error) => Err('F'),
         Reported::Failed(_) => Err('f'),
     };
     timeline.take_reports().into_iter().map(|Report { value, command, what: it }| (value, command, what(it))).collect()

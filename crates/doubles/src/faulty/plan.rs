@@ -83,6 +83,6 @@ pub struct Counts {
     pub delayed_submissions: u64,
     /// Pipelines held up.
     pub delayed_pipelines: u64,
-    /// Calls that were answered with [`Error::DeviceLost`](crate::Error::DeviceLost).
+    /// Calls that were answered with [`Error::DeviceLost`](thalweg_hal::Error::DeviceLost).
     pub lost: u64,
 }
