@@ -104,7 +104,8 @@ fn threads_not_joined_exit_called(program: &Program) {
     std::process::exit(0);
 }
 
-/// Threads that watch those that move data to their end. What a thread has downloaded can be read to the end of the process.
+/// Threads that watch those that move data to their end. What a thread has downloaded can be read to the end of the
+/// process.
 fn watch_transfers(program: &Program, device: &Device) {
     for thread in start_transfers(program, device) {
         thread::spawn(move || {

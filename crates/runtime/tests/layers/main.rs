@@ -78,8 +78,8 @@ static STEP: KernelSource = KernelSource {
     host: None,
 };
 
-/// Fills, kernels and copies that depend on each other within and between short lists; on a device as a discrete GPU also
-/// zeros, uploads and downloads.
+/// Fills, kernels and copies that depend on each other within and between short lists; on a device as a discrete GPU
+/// also zeros, uploads and downloads.
 fn one_stream(told: &str, options: Options) -> i32 {
     let adapters = match thalweg_vulkan::adapters() {
         Ok(adapters) => adapters,
