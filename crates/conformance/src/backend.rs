@@ -80,7 +80,10 @@ impl Backend {
     fn device(&self, seed: u64) -> Outcome<(Device, Option<Arc<Validated>>)> {
         match &self.shared {
             None => {
-                let validated = Validated::new(self.open(seed)?);
+                let device = self.open(seed)?;
+                // Where new memory holds anything, nothing may read what nobody wrote.
+                let zeroed = device.info().zeroed;
+                let validated = if zeroed { Validated::new(device) } else { Validated::with_first_writes(device) };
                 // The seed also decides how many operations make a list.
                 let config = Config::default().list_commands(1 + (seed % 9) as usize);
                 Ok((Device::new(validated.clone(), config)?, Some(validated)))

@@ -4,6 +4,11 @@
 //! handlers run the last first. (A driver that is loaded later has handlers that run earlier; so there is one of ours for each
 //! device that has a driver.) So our threads have left the driver when it is torn down. That goes for devices that are gone,
 //! too: dropping the last handle of one waits neither for what it runs nor for its thread.
+//!
+//! What a driver registers after that, nothing of ours can come before. Mesa's that computes on the processor compiles a
+//! kernel when it first runs, on a thread of its own, and its compiler may then register its destructors: a process that
+//! ends during such a run may crash in there. Closing the device before the exit helps
+//! ([`Device::close`](crate::Device::close)).
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;

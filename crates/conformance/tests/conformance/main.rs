@@ -3,6 +3,7 @@
 mod cpu;
 mod discrete;
 mod mock;
+mod mock_discrete;
 mod vulkan;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -14,7 +15,8 @@ fn main() {
     if !arguments.list {
         println!("THALWEG_SEED={seed}");
     }
-    let backends = [&mock::BACKEND, &cpu::BACKEND].into_iter().chain(vulkan::backend()).chain(discrete::backend());
+    let always = [&mock::BACKEND, &mock_discrete::BACKEND, &cpu::BACKEND];
+    let backends = always.into_iter().chain(vulkan::backend()).chain(discrete::backend());
     let trials = backends.flat_map(|backend| {
         cases::all().into_iter().filter_map(move |case| {
             let name = format!("{}::{}", backend.name(), case.name);

@@ -77,7 +77,8 @@ impl Rig {
 
         let list = Arc::new(list);
         self.value += 1;
-        // SAFETY: the memories are the list's own, and barriers are between its copies and its dispatch; nothing to wait for.
+        // SAFETY: the memories are the list's own, and barriers stand between its copies and its dispatch; nothing to
+        // wait for.
         unsafe { self.queue.submit(Submission { list: &list, waits: &[], value: self.value })? };
         assert!(self.queue.timeline().wait(self.value, None)?);
         for report in self.queue.timeline().take_reports() {

@@ -1,15 +1,16 @@
 //! A device is closed while it is in use, and while it hangs.
 
 use crate::Case;
-use crate::program::{BYTES, Double, Known, Program, block_on, is_closed, work};
+use crate::program::{BYTES, Double, Known, Program, block_on, is_closed, start_transfers, work};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thalweg_doubles::faulty::{Plan, Strike};
 use thalweg_runtime::{Device, Error, Result, Storage, Stream};
 
-pub const CASES: [Case; 5] = [
+pub const CASES: [Case; 6] = [
     Case { name: "closed_under_load", on: Double::ALL, run: closed_under_load },
+    Case { name: "closed_while_data_is_moved", on: Double::ALL, run: closed_while_data_is_moved },
     Case { name: "closed_while_it_hangs", on: Double::ALL, run: closed_while_it_hangs },
     Case { name: "closed_by_a_waker", on: Double::ALL, run: closed_by_a_waker },
     Case { name: "exit_called_by_a_waker", on: Double::ALL, run: exit_called_by_a_waker },
@@ -37,11 +38,23 @@ fn closed_under_load(program: &Program) {
     for thread in threads {
         let (known, end) = thread.join().unwrap();
         assert!(is_closed(&end), "{end:?}");
-        // Everything that was recorded has run, and can still be read.
-        known.check().unwrap();
+        // Everything that was recorded has run. What was downloaded is here, and what the host sees can still be read.
+        known.check_closed();
     }
     device.close(Duration::from_secs(10)).unwrap();
     refuses(&device);
+    program.done();
+}
+
+fn closed_while_data_is_moved(program: &Program) {
+    let device = program.open();
+    let threads = start_transfers(program, &device);
+    device.close(Duration::from_secs(10)).unwrap();
+    for thread in threads {
+        let (last, end) = thread.join().unwrap();
+        assert!(matches!(end, Error::Closed), "{end:?}");
+        last.check().unwrap();
+    }
     program.done();
 }
 
@@ -62,13 +75,16 @@ fn refuses(device: &Device) {
 
 /// Threads that wait in each way for a list each, which the device does not signal. Returns once they are about to.
 pub fn wait_in_every_way(device: &Device) -> Vec<JoinHandle<Result<()>>> {
-    let ways: [fn(Stream, Known) -> Result<()>; 6] = [
+    let ways: [fn(Stream, Known) -> Result<()>; 9] = [
         |stream, _| stream.record_event().synchronize(None),
         |stream, _| stream.record_event().synchronize(Some(Duration::MAX)),
         |stream, _| stream.synchronize(),
         |_, known| known.check(),
         |stream, _| block_on(stream.finished()),
         |_, known| block_on(known.check_async()),
+        |_, mut known| known.download()?.wait().map(drop),
+        |_, mut known| known.download()?.wait_until(Instant::now() + Duration::from_secs(600)).map(drop),
+        |_, mut known| block_on(known.download()?).map(drop),
     ];
     let (ready, is_ready) = mpsc::channel();
     let start = |way: fn(Stream, Known) -> Result<()>| {

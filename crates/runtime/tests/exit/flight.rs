@@ -1,19 +1,21 @@
 //! The process ends with work in flight, and with threads at work.
 
 use crate::Case;
-use crate::program::{Double, Known, Program, block_on, is_closed, work};
+use crate::program::{Double, Known, Program, block_on, is_closed, start_transfers, work};
 use std::cell::RefCell;
 use std::sync::mpsc;
 use std::sync::{Mutex, OnceLock};
 use std::thread;
-use thalweg_runtime::{Device, Event, Storage, Stream};
+use thalweg_runtime::{Device, Error, Event, Storage, Stream};
 
-pub const CASES: [Case; 9] = [
+pub const CASES: [Case; 11] = [
     Case { name: "work_in_flight_main_returns", on: Double::ALL, run: |program| work_in_flight(program) },
     Case { name: "work_in_flight_exit_called", on: Double::ALL, run: work_in_flight_exit_called },
     Case { name: "handles_dropped_work_in_flight", on: Double::ALL, run: handles_dropped },
     Case { name: "threads_not_joined_main_returns", on: Double::ALL, run: threads_not_joined },
     Case { name: "threads_not_joined_exit_called", on: Double::ALL, run: threads_not_joined_exit_called },
+    Case { name: "data_is_moved_main_returns", on: Double::ALL, run: data_is_moved },
+    Case { name: "data_is_moved_exit_called", on: Double::ALL, run: data_is_moved_exit_called },
     Case { name: "exit_called_while_main_waits", on: Double::ALL, run: exit_called_while_main_waits },
     Case { name: "statics_and_thread_locals", on: Double::ALL, run: statics_and_thread_locals },
     Case { name: "driver_loaded_after_another_device", on: &[Double::Mock], run: driver_loaded_after_another_device },
@@ -36,6 +38,9 @@ fn busy(program: &Program) -> (Device, Vec<(Stream, Known)>) {
     for _ in 0..5_000 {
         let (stream, known) = &mut streams[random.usize(0..4)];
         known.advance(random.u32(..), stream).unwrap();
+    }
+    for (_, known) in &mut streams {
+        let _ = known.download().unwrap(); // looked at by `late`
     }
     (device, streams)
 }
@@ -95,6 +100,31 @@ fn threads_not_joined(program: &Program) {
 fn threads_not_joined_exit_called(program: &Program) {
     let device = program.open();
     start_threads(program, &device);
+    program.done();
+    std::process::exit(0);
+}
+
+/// Threads that watch those that move data to their end. What a thread has downloaded can be read to the end of the
+/// process.
+fn watch_transfers(program: &Program, device: &Device) {
+    for thread in start_transfers(program, device) {
+        thread::spawn(move || {
+            let (last, end) = thread.join().unwrap();
+            assert!(matches!(end, Error::Closed), "{end:?}");
+            let last = last.check();
+            assert!(last.is_ok() || is_closed(&last), "{last:?}"); // the device is given two seconds
+        });
+    }
+}
+
+fn data_is_moved(program: &Program) {
+    watch_transfers(program, &program.open());
+    program.done();
+}
+
+fn data_is_moved_exit_called(program: &Program) {
+    let device = program.open();
+    watch_transfers(program, &device);
     program.done();
     std::process::exit(0);
 }
@@ -175,7 +205,10 @@ extern "C" fn late() {
     assert!(is_closed(&device.synchronize()));
     assert!(is_closed(&Stream::current(device)) || is_closed(&Stream::current(device).unwrap().allocate(1)));
     for (stream, known) in KEPT_ALIVE.lock().unwrap().drain(..) {
-        assert!(is_closed(&stream.record_event().synchronize(None)) || known.check().is_ok());
+        match stream.record_event().synchronize(None) {
+            Ok(()) => known.check_closed(),
+            unfinished => assert!(is_closed(&unfinished), "{unfinished:?}"),
+        }
         assert!(is_closed(&stream.flush()));
         assert!(is_closed(&block_on(device.finished())));
     }

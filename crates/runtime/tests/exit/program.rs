@@ -4,14 +4,15 @@ use crate::driver::Driver;
 use crate::parent::MARK;
 use std::borrow::Cow;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
 use thalweg_cpu::CpuDevice;
 use thalweg_doubles::faulty::{Faulty, Plan};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
-use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource};
-use thalweg_runtime::{Config, Device, Error, Operand, Result, Storage, Stream, Work};
+use thalweg_hal::{Access, Features, Groups, HostAccess, HostCall, KernelFailure, KernelSource, Wgsl, WgslModule};
+use thalweg_runtime::{Config, Device, Error, Operand, Pending, Result, Storage, Stream, Work};
 
 /// Words of every storage.
 const WORDS: usize = 64;
@@ -23,7 +24,12 @@ pub static ADVANCE: KernelSource = KernelSource {
     name: Cow::Borrowed("advance"),
     bindings: Cow::Borrowed(&[Access::ReadWrite]),
     params_bytes: 4,
-    wgsl: None,
+    wgsl: wgsl(
+        "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+         var<immediate> salt: u32;
+         @compute @workgroup_size(64)
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) { x[id.x] = 5u * x[id.x] + salt; }",
+    ),
     host: Some(|call| {
         let salt = call.params::<u32>()?;
         call.outputs.get::<u32>(0)?.iter_mut().for_each(|x| *x = advanced(*x, salt));
@@ -36,7 +42,13 @@ static MIX: KernelSource = KernelSource {
     name: Cow::Borrowed("mix"),
     bindings: Cow::Borrowed(&[Access::Read, Access::Read, Access::Write]),
     params_bytes: 0,
-    wgsl: None,
+    wgsl: wgsl(
+        "@group(0) @binding(0) var<storage, read> a: array<u32>;
+         @group(0) @binding(1) var<storage, read> b: array<u32>;
+         @group(0) @binding(2) var<storage, read_write> out: array<u32>;
+         @compute @workgroup_size(64)
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) { out[id.x] = 31u * a[id.x] + 17u * b[id.x]; }",
+    ),
     host: Some(|call| {
         let (a, b) = (part(call, 0)?, part(call, 1)?);
         for ((out, a), b) in call.outputs.get::<u32>(0)?.iter_mut().zip(a).zip(b) {
@@ -45,6 +57,18 @@ static MIX: KernelSource = KernelSource {
         Ok(())
     }),
 };
+
+/// The form for GPUs, with an invocation for each word.
+const fn wgsl(source: &'static str) -> Option<Wgsl> {
+    Some(Wgsl::clamped(WgslModule {
+        source: Cow::Borrowed(source),
+        entry: Cow::Borrowed("main"),
+        overrides: Cow::Borrowed(&[]),
+        groups: Groups::Invocations,
+        features: Features::NONE,
+        failures: Cow::Borrowed(&[]),
+    }))
+}
 
 fn part<'a>(call: &HostCall<'a>, index: usize) -> Result<&'a [u32], KernelFailure> {
     Ok(&call.inputs.get::<u32>(index)?[call.items.start as usize..call.items.end as usize])
@@ -59,23 +83,31 @@ fn mixed(a: u32, b: u32) -> u32 {
 }
 
 /// A device to run a case on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Double {
     /// The CPU backend.
     Cpu,
     /// The mock.
     Mock,
+    /// The mock as a discrete GPU.
+    MockDiscrete,
+    /// The best Vulkan device as a discrete GPU, where there is one.
+    VulkanDiscrete,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Cpu, Self::Mock];
+    pub const ALL: &[Self] = &[Self::Cpu, Self::Mock, Self::MockDiscrete, Self::VulkanDiscrete];
+    /// Those that run kernels on the host.
+    pub const HOST: &[Self] = &[Self::Cpu, Self::Mock, Self::MockDiscrete];
 
     /// As part of a test's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Mock => "mock",
+            Self::MockDiscrete => "mock_discrete",
+            Self::VulkanDiscrete => "vulkan_discrete",
         }
     }
 
@@ -104,7 +136,25 @@ impl Program {
         match self.double {
             Double::Cpu => CpuDevice::open().unwrap(),
             Double::Mock => MockDevice::new(MockConfig { seed: self.seed, queues: 3, ..MockConfig::default() }),
+            Double::MockDiscrete => MockDevice::new(MockConfig::discrete(self.seed)),
+            Double::VulkanDiscrete => {
+                static WARM: Once = Once::new();
+                WARM.call_once(Self::warm_up);
+                thalweg_vulkan::testing::discrete().unwrap()
+            }
         }
+    }
+
+    /// Runs each kernel once, on a device that is then closed. A driver that computes on the processor compiles a kernel
+    /// when it first runs, on a thread of its own, and what its compiler registers for the exit then runs before what
+    /// the runtime has registered (its `exit` says so): here it has been registered before.
+    fn warm_up() {
+        let device = Self::device(thalweg_vulkan::testing::discrete().unwrap());
+        let stream = Stream::new(&device).unwrap();
+        let mut known = Known::fill(&stream, 1).unwrap();
+        known.advance(2, &stream).unwrap();
+        known.mix(&known, &stream).unwrap().check().unwrap();
+        device.close(Duration::from_secs(60)).unwrap();
     }
 
     /// A device, whose driver minds how it is left.
@@ -153,28 +203,36 @@ pub struct Known {
     /// The storage.
     pub storage: Storage,
     words: Vec<u32>,
+    /// What was on its way to the host when it was last [downloaded](Self::download), and what that must be.
+    downloaded: Option<(Pending<Vec<u8>>, Vec<u32>)>,
+}
+
+fn bytes_of(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 impl Known {
+    fn new(storage: Storage, words: Vec<u32>) -> Self {
+        Self { storage, words, downloaded: None }
+    }
+
     /// Random words, written by the host.
     pub fn upload(device: &Device, random: &mut fastrand::Rng) -> Result<Self> {
         let words: Vec<u32> = (0..WORDS).map(|_| random.u32(..)).collect();
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        Ok(Self { storage: Storage::from_bytes(device, &bytes)?, words })
+        Ok(Self::new(Storage::from_bytes(device, &bytes_of(&words))?, words))
     }
 
     /// The same for ever.
     pub fn frozen(device: &Device, random: &mut fastrand::Rng) -> Result<Self> {
         let words: Vec<u32> = (0..WORDS).map(|_| random.u32(..)).collect();
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        Ok(Self { storage: Storage::frozen_from_bytes(device, &bytes)?, words })
+        Ok(Self::new(Storage::frozen_from_bytes(device, &bytes_of(&words))?, words))
     }
 
     /// One word again and again, written by the device.
     pub fn fill(stream: &Stream, pattern: u32) -> Result<Self> {
         let mut storage = stream.allocate(BYTES)?;
         stream.record(&Work::Fill(pattern), &[Operand::write(&mut storage)])?;
-        Ok(Self { storage, words: vec![pattern; WORDS] })
+        Ok(Self::new(storage, vec![pattern; WORDS]))
     }
 
     /// Changes it in place. What it must hold changes only if this is recorded.
@@ -193,7 +251,7 @@ impl Known {
         let work = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [WORDS as u32, 1, 1] };
         stream.record(&work, &[self.operand(), other.operand(), Operand::write(&mut storage)])?;
         let words = self.words.iter().zip(&other.words).map(|(a, b)| mixed(*a, *b)).collect();
-        Ok(Self { storage, words })
+        Ok(Self::new(storage, words))
     }
 
     /// To read it.
@@ -205,19 +263,38 @@ impl Known {
     pub fn check(&self) -> Result<()> {
         let mut bytes = vec![0; BYTES as usize];
         self.storage.read(0, &mut bytes)?;
-        self.compare(&bytes);
+        assert_eq!(bytes, bytes_of(&self.words));
         Ok(())
     }
 
     /// The same in a task.
     pub async fn check_async(&self) -> Result<()> {
-        self.compare(&self.storage.read_async(0, BYTES as usize).await?);
+        assert_eq!(self.storage.read_async(0, BYTES as usize).await?, bytes_of(&self.words));
         Ok(())
     }
 
-    fn compare(&self, bytes: &[u8]) {
-        let read: Vec<u32> = bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect();
-        assert_eq!(read, self.words);
+    /// Has it copied to the host as it is now.
+    pub fn download(&mut self) -> Result<Pending<Vec<u8>>> {
+        let pending = self.storage.download(0, BYTES as usize)?;
+        self.downloaded = Some((pending.clone(), self.words.clone()));
+        Ok(pending)
+    }
+
+    /// Waits for what was downloaded last, and panics if it is not what it must be.
+    pub fn check_downloaded(&self) -> Result<()> {
+        let (pending, words) = self.downloaded.as_ref().expect("it was downloaded");
+        assert_eq!(*pending.wait()?, bytes_of(words));
+        Ok(())
+    }
+
+    /// Everything of it that can be read once the device is closed, and has come to its end.
+    pub fn check_closed(&self) {
+        self.check_downloaded().unwrap();
+        let now = self.check();
+        match self.storage.device().info().host_access {
+            HostAccess::None => assert!(is_closed(&now), "{now:?}"),
+            HostAccess::Uncached | HostAccess::Cached => now.unwrap(),
+        }
     }
 }
 
@@ -226,6 +303,7 @@ impl Known {
 pub fn work(device: &Device, mut random: fastrand::Rng, mut go_on: impl FnMut(u64) -> bool) -> (Known, Result<()>) {
     let start = (Known::upload(device, &mut random), Known::frozen(device, &mut random));
     let (Ok(mut known), Ok(weights)) = start else { panic!("the device was closed too soon: {start:?}") };
+    let _ = known.download().unwrap(); // looked at later
     for round in 0.. {
         if !go_on(round) {
             return (known, Ok(()));
@@ -243,7 +321,7 @@ pub fn step(device: &Device, random: &mut fastrand::Rng, known: &mut Known, weig
     for _ in 0..random.usize(1..8) {
         known.advance(random.u32(..), &stream)?;
     }
-    match random.u32(0..7) {
+    match random.u32(0..9) {
         0 => stream.record_event().synchronize(None),
         1 => block_on(stream.record_event().finished()),
         2 => known.check(),
@@ -254,7 +332,68 @@ pub fn step(device: &Device, random: &mut fastrand::Rng, known: &mut Known, weig
             own.wait(&stream.record_event())?;
             known.advance(random.u32(..), &own)
         }
+        6 => known.download().map(drop),
+        7 => {
+            let _ = block_on(known.download()?)?;
+            known.check_downloaded()
+        }
         _ => stream.flush(),
+    }
+}
+
+/// Threads that do nothing but move data, now and then in several pieces, until a call answers with an error. Each gives
+/// what it had downloaded last, and what that must be. Returns once they are at it.
+pub fn start_transfers(program: &Program, device: &Device) -> Vec<JoinHandle<(Transfer, Error)>> {
+    let (ready, is_ready) = mpsc::channel();
+    let start = |thread| {
+        let (device, mut random, ready) = (device.clone(), program.random(thread), ready.clone());
+        std::thread::spawn(move || {
+            let mut last = Transfer::start(&device, &mut random).unwrap();
+            for round in 0.. {
+                if round == 3 {
+                    ready.send(()).unwrap();
+                }
+                match Transfer::start(&device, &mut random) {
+                    Ok(next) => last = next,
+                    Err(error) => return (last, error),
+                }
+            }
+            unreachable!("a round takes longer than that")
+        })
+    };
+    let threads: Vec<_> = (100..104).map(start).collect();
+    threads.iter().for_each(|_| is_ready.recv().unwrap());
+    threads
+}
+
+/// Data that went to the device, and is on its way back.
+#[derive(Debug)]
+pub struct Transfer {
+    data: Vec<u8>,
+    back: Pending<Vec<u8>>,
+}
+
+impl Transfer {
+    fn start(device: &Device, random: &mut fastrand::Rng) -> Result<Self> {
+        let length = if random.u32(0..8) == 0 { random.usize(1..3 << 20) } else { random.usize(1..50_000) };
+        let mut data = vec![0; length];
+        random.fill(&mut data);
+        let storage = match random.bool() {
+            true => Storage::from_bytes(device, &data)?,
+            false => Storage::frozen_from_bytes(device, &data)?,
+        };
+        if random.u32(0..4) == 0 {
+            let mut read = vec![0; length];
+            storage.read(0, &mut read)?;
+            assert!(read == data);
+        }
+        Ok(Self { back: storage.download(0, length)?, data })
+    }
+
+    /// Waits for it, and panics if it is not what it was.
+    pub fn check(&self) -> Result<()> {
+        assert!(*self.back.wait()? == self.data);
+        Ok(())
     }
 }
 
@@ -264,8 +403,8 @@ pub fn is_closed<T>(result: &Result<T>) -> bool {
 }
 
 /// Polls a future until it is ready; the thread is parked in between.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
+    let mut future = pin!(future.into_future());
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {

@@ -10,7 +10,8 @@ use std::borrow::Cow;
 use std::process::{Command, ExitCode};
 use thalweg_doubles::faulty::{Faulty, Plan, Strike};
 use thalweg_hal::{Access, Features, Groups, KernelSource, Wgsl, WgslModule};
-use thalweg_runtime::{Config, Device, Operand, Stream, Work};
+use thalweg_runtime::{Config, Device, Operand, Storage, Stream, Work};
+use thalweg_vulkan::{Options, VulkanDevice};
 
 /// What a child is to run.
 const CHILD: &str = "THALWEG_TEST_LAYERS";
@@ -22,12 +23,15 @@ const NO_DEVICE: i32 = 4;
 const HAZARDS: &str = "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT";
 
 fn main() -> ExitCode {
-    if let Ok(without) = std::env::var(CHILD) {
-        std::process::exit(one_stream(&without));
+    if let Ok(told) = std::env::var(CHILD) {
+        let options = if told.ends_with("discrete") { Options::DISCRETE } else { Options::default() };
+        std::process::exit(one_stream(&told, options));
     }
     let trials: &[(&str, &str, i32)] = &[
         ("one_stream_is_silent_inside_lists", "nothing", SILENT),
+        ("one_stream_is_silent_inside_lists_discrete", "nothing, discrete", SILENT),
         ("falsify_barriers_under_the_layers", "barriers", MESSAGES),
+        ("falsify_barriers_under_the_layers_discrete", "barriers, discrete", MESSAGES),
     ];
     let trial = |&(name, without, expected): &(&'static str, &'static str, i32)| {
         Trial::test(name, move || check(without, expected))
@@ -74,8 +78,9 @@ static STEP: KernelSource = KernelSource {
     host: None,
 };
 
-/// Fills, kernels and copies that depend on each other within and between short lists.
-fn one_stream(without: &str) -> i32 {
+/// Fills, kernels and copies that depend on each other within and between short lists; on a device as a discrete GPU
+/// also zeros, uploads and downloads.
+fn one_stream(told: &str, options: Options) -> i32 {
     let adapters = match thalweg_vulkan::adapters() {
         Ok(adapters) => adapters,
         Err(error) => {
@@ -87,15 +92,14 @@ fn one_stream(without: &str) -> i32 {
         eprintln!("no Vulkan device can be used: {adapters:?}");
         return NO_DEVICE;
     };
-    let plan = match without {
-        "barriers" => Plan { barriers: Strike::Share(0.5), ..Plan::default() },
-        _ => Plan::default(),
-    };
-    let vulkan = thalweg_vulkan::VulkanDevice::open(&adapters[best]).expect("it was listed as usable");
+    let whole = told.starts_with("nothing");
+    let barriers = if whole { Strike::Never } else { Strike::Share(0.5) };
+    let plan = Plan { barriers, ..Plan::default() };
+    let vulkan = VulkanDevice::open_with(&adapters[best], options).expect("it was listed as usable");
     let device = Device::new(Faulty::new(vulkan, plan), Config::default().list_commands(8)).expect("a device");
     let right = compute(&device).expect("nothing here fails");
     let messages = thalweg_vulkan::validation_messages();
-    if without == "nothing" {
+    if whole {
         assert!(right, "wrong values");
     }
     if messages == 0 { SILENT } else { MESSAGES }
@@ -107,10 +111,10 @@ fn compute(device: &Device) -> thalweg_runtime::Result<bool> {
     let stream = Stream::current(device)?;
     let pipeline = device.pipeline(&STEP)?;
     let make = || stream.allocate(4 * u64::from(WORDS));
-    let (mut a, mut b, mut copied) = (make()?, make()?, make()?);
     let (mut expected_a, mut expected_b) = (1u32, 2u32);
+    let (mut a, mut copied) = (make()?, make()?);
+    let mut b = Storage::from_bytes(device, bytemuck::cast_slice(&[expected_b; WORDS as usize]))?;
     stream.record(&Work::Fill(expected_a), &[Operand::write(&mut a)])?;
-    stream.record(&Work::Fill(expected_b), &[Operand::write(&mut b)])?;
     let step = Work::Dispatch { pipeline: &pipeline, params: &[], extent: [WORDS, 1, 1] };
     for _ in 0..40 {
         stream.record(&step, &[Operand::read(&b, 0, b.bytes()), Operand::update(&mut a)])?;
