@@ -60,7 +60,7 @@ impl Queue for VulkanQueue {
         let Submission { list, waits, value } = submission;
         let Self { timeline, context, hardware, limits, slots, room, .. } = self;
         context.check()?;
-        debug_assert_eq!(list.check(&limits), Ok(()), "a promise of `Queue::submit`");
+        debug_assert_eq!(list.check(limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
         let mut values = SmallVec::<[u64; 4]>::new();
         for wait in waits {
