@@ -28,6 +28,7 @@ mod ladder;
 mod mutable;
 mod pool;
 mod ranges;
+mod shortage;
 mod snapshot;
 mod stats;
 mod storage;

@@ -174,10 +174,10 @@ impl Storage {
         let stream = Stream::current(&self.lease.device)?;
         let mut parts = Parts::of(&core.memory, offset, into.len());
         while let Some((range, part)) = parts.next() {
-            let reading = core.memory.reads.begin();
+            let under_way = core.memory.transfers.begin();
             match Download::record(&stream.lease, self, range, Patience::Forever) {
                 Err(error) => {
-                    drop(reading);
+                    drop(under_way);
                     parts.short_of_room(error)?;
                     yield_now();
                 }
@@ -185,7 +185,7 @@ impl Storage {
                     download.wait(Patience::Forever)?;
                     download.copy_to(&mut into[part])?;
                     drop(download);
-                    reading.end();
+                    under_way.end();
                 }
             }
         }
@@ -214,16 +214,16 @@ impl Storage {
         while let Some((range, part)) = parts.next() {
             // The task may be on another thread by now.
             let lease = Arc::clone(&Stream::current(&self.lease.device)?.lease);
-            let reading = core.memory.reads.begin();
+            let under_way = core.memory.transfers.begin();
             match Download::record(&lease, self, range, Patience::Never) {
                 // Staging is short, or somebody has the bytes.
                 Err(Error::Busy) => {
-                    drop(reading);
+                    drop(under_way);
                     parts.again();
                     self.lease.device.finished().await?;
                 }
                 Err(error) => {
-                    drop(reading);
+                    drop(under_way);
                     parts.short_of_room(error)?;
                     transfer::yield_task().await;
                 }
@@ -234,7 +234,7 @@ impl Storage {
                     life::check_fork()?;
                     download.copy_to(&mut into[part])?;
                     drop(download);
-                    reading.end();
+                    under_way.end();
                 }
             }
         }

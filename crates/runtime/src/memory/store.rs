@@ -9,8 +9,8 @@
 
 use super::arena::{Arena, HOST};
 use super::budget::{Budget, Limits};
+use super::shortage::Transfers;
 use super::stats::MemoryStats;
-use super::transfer::Reads;
 use crate::config::Config;
 use crate::device::DeviceCore;
 use crate::profile::hook::Hook;
@@ -35,7 +35,8 @@ pub(crate) struct Store {
     pub(super) growth: Turn<()>,
     /// The most bytes of memory that the host reads and writes, of the budget's.
     pub(super) staging_limit: u64,
-    pub(super) reads: Reads,
+    /// What goes through staging at the moment.
+    pub(super) transfers: Transfers,
     waits: AtomicU64,
     reclaimed: AtomicU64,
     decayed: AtomicU64,
@@ -53,7 +54,7 @@ impl Store {
             budget: Arc::new(Budget::new(Limits { hard, soft, allocations }, Arc::clone(profile))),
             arena: Mutex::new(Arena::new()),
             growth: Turn::new(()),
-            reads: Reads::default(),
+            transfers: Transfers::default(),
             staging_limit: staging.clamp(LEAST_STAGING.min(hard), hard) / BINDING_ALIGNMENT * BINDING_ALIGNMENT,
             waits: zero(),
             reclaimed: zero(),

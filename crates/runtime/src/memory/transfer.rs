@@ -18,6 +18,7 @@ use super::allocate::allocate;
 use super::arena::PoolId;
 use super::heap::Purpose;
 use super::pool::take_frozen;
+use super::shortage::{Shortage, UnderWay};
 use super::storage::{Operand, Storage};
 use super::store::Store;
 use crate::device::{DeviceCore, Lease};
@@ -27,20 +28,18 @@ use crate::hazard::Write;
 use crate::patience::Patience;
 use crate::stream::record;
 use crate::stream::retire::{DOWNLOAD, UPLOAD};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::yield_now;
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thalweg_hal::{Access, BINDING_ALIGNMENT, HostAccess, MemoryKind};
 
 /// The longest piece.
 const PIECE: u64 = 1 << 20;
 /// Up to here the host reads memory over a bus itself: a command takes longer.
 const DIRECT_READ: usize = 16 << 10;
-/// How long a read waits for room while no other gets any further: the device is held up, then.
-const LINGER: Duration = Duration::from_secs(1);
 /// What the host writes behind its data.
 static ZEROS: [u8; 4096] = [0; 4096];
 
@@ -150,7 +149,7 @@ fn copy_in(lease: &Arc<Lease>, storage: &Storage, data: &[u8], end: u64, patienc
     let mut copies = Vec::new();
     for start in (0..end).step_by(piece as usize) {
         let bytes = piece.min(end - start);
-        let staging = allocate(lease, MemoryKind::Host, bytes, Purpose::HostWrite, patience)?;
+        let (staging, under_way) = staging_for_upload(lease, bytes, patience)?;
         let first = data.len().min(start as usize);
         let part = &data[first..data.len().min((start + bytes) as usize)];
         // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
@@ -158,8 +157,31 @@ fn copy_in(lease: &Arc<Lease>, storage: &Storage, data: &[u8], end: u64, patienc
         let to = Operand { access: Access::Write, ..Operand::read(storage, start, bytes) };
         let operands = [Operand::read(&staging, 0, bytes), to];
         copies.push(record::transfer(core, core.stream(lease.index), UPLOAD, &operands, patience)?);
+        drop(staging);
+        under_way.end();
     }
     Ok(copies)
+}
+
+/// A block that nothing uses. Waits for other transfers to give back what they have, if that is all that is missing.
+fn staging_for_upload(lease: &Arc<Lease>, bytes: u64, patience: Patience) -> Result<(Storage, UnderWay<'_>)> {
+    let transfers = &lease.device.core.memory.transfers;
+    let mut shortage = Shortage::new(transfers);
+    loop {
+        shortage.try_again();
+        let under_way = transfers.begin();
+        match allocate(lease, MemoryKind::Host, bytes, Purpose::HostWrite, patience) {
+            Ok(staging) => return Ok((staging, under_way)),
+            Err(error) => {
+                drop(under_way);
+                shortage.passes(error)?;
+                if patience.left() == Some(Duration::ZERO) {
+                    return Err(patience.over());
+                }
+                yield_now();
+            }
+        }
+    }
 }
 
 /// Bytes on their way to the host.
@@ -217,37 +239,6 @@ impl Download {
     }
 }
 
-/// Reads that have staging, or are about to take it: each gives it back by itself, without anybody's help but the device's.
-#[derive(Debug, Default)]
-pub(super) struct Reads {
-    under_way: AtomicU64,
-    ended: AtomicU64,
-}
-
-/// One of them.
-pub(super) struct Reading<'a>(&'a Reads);
-
-impl Reads {
-    pub(super) fn begin(&self) -> Reading<'_> {
-        // SeqCst, here and below: whoever sees that nobody is reading any more sees that somebody has ended.
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        Reading(self)
-    }
-}
-
-impl Reading<'_> {
-    /// It had staging, and has given it back.
-    pub(super) fn end(self) {
-        self.0.ended.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// The parts of a range that is read through staging one after the other, as much as there is room for at a time.
 pub(super) struct Parts<'a> {
     store: &'a Store,
@@ -256,21 +247,18 @@ pub(super) struct Parts<'a> {
     last: u64,
     next: u64,
     most: u64,
-    /// How many reads had ended when it was given.
-    ended: u64,
-    /// Since when there has been no room, and no read has ended.
-    since: Option<Instant>,
+    shortage: Shortage<'a>,
 }
 
 impl<'a> Parts<'a> {
     pub(super) fn of(store: &'a Store, offset: u64, bytes: usize) -> Self {
         let (range, most) = (offset..offset + bytes as u64, store.most_staged());
-        Self { store, last: offset, next: offset, most, range, ended: 0, since: None }
+        Self { store, last: offset, next: offset, most, range, shortage: Shortage::new(&store.transfers) }
     }
 
     /// The next part of the storage, and where it goes on the host.
     pub(super) fn next(&mut self) -> Option<(Range<u64>, Range<usize>)> {
-        self.ended = self.store.reads.ended.load(Ordering::SeqCst);
+        self.shortage.try_again();
         let part = self.next..self.range.end.min(self.next + self.most);
         (self.last, self.next) = (part.start, part.end);
         let at = |byte: u64| (byte - self.range.start) as usize;
@@ -283,27 +271,17 @@ impl<'a> Parts<'a> {
     }
 
     /// Gives the last part again because there was no room for it: in single pieces, if it was more; else as long as other
-    /// reads have staging, which they give back.
+    /// transfers have staging, which they give back.
     ///
     /// # Errors
-    /// That error, if it is another, or nobody else is reading, or nobody has got any further for a while.
+    /// As for [`Shortage::passes`].
     pub(super) fn short_of_room(&mut self, error: Error) -> Result<()> {
-        if !matches!(error, Error::OutOfMemory(_)) {
-            return Err(error);
-        }
         self.again();
-        if self.most > self.store.piece() {
+        if matches!(error, Error::OutOfMemory(_)) && self.most > self.store.piece() {
             self.most = self.store.piece();
             return Ok(());
         }
-        // In this order: one that is not under way any more has ended, or had nothing.
-        let others = self.store.reads.under_way.load(Ordering::SeqCst);
-        if self.store.reads.ended.load(Ordering::SeqCst) != self.ended {
-            self.since = None;
-            return Ok(());
-        }
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if others == 0 || since.elapsed() >= LINGER { Err(error) } else { Ok(()) }
+        self.shortage.passes(error)
     }
 }
 

@@ -528,3 +528,22 @@ fn frozen_memory_whose_upload_was_given_up_is_filled_by_its_next_owner() {
     stream.scope(|| outputs[1].read(0, &mut [0; 512])).unwrap();
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }
+
+#[test]
+fn transfers_of_many_threads_at_once_are_not_out_of_memory() {
+    let (device, _) = discrete(fresh_seed(), Config::default().staging_limit(512 << 10));
+    let run = || {
+        let stream = Stream::new(&device)?;
+        for _ in 0..10 {
+            let storage = stream.scope(|| Storage::from_bytes(&device, &vec![5; 1 << 20]))?;
+            let mut found = vec![0; (1 << 20) - 1];
+            stream.scope(|| storage.read(1, &mut found))?;
+        }
+        Ok::<_, Error>(())
+    };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
