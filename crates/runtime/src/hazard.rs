@@ -62,7 +62,7 @@ impl Write {
 /// The uses that the next use of the same bytes may have to wait for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Uses {
-    /// The last write. Several only of bytes that were written in parts and then freed as one.
+    /// The last write. Several only of bytes that were written in parts: uploaded in pieces, or freed as one.
     pub(crate) writes: SmallVec<[Write; 1]>,
     /// Reads since the last write: the last one of each stream.
     pub(crate) reads: SmallVec<[Use; 2]>,

@@ -2,9 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Finished};
+use crate::life;
 use crate::patience::Patience;
 use crate::sync::{Condvar, Mutex, ThreadId, this_thread};
 use std::future::{Future, IntoFuture};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -43,10 +45,23 @@ struct Shared<T> {
 }
 
 enum State<T> {
-    Unmade(Make<T>),
+    /// With the values that it is made of.
+    Unmade(Arc<[Arc<dyn Part>]>, Make<T>),
     /// By this thread, with nothing locked, with the tasks that wait for it.
     Making(ThreadId, Vec<Waker>),
     Made(Result<Arc<T>>),
+}
+
+/// A value that another is made of: made before, so that making the other waits for nobody.
+trait Part: Send + Sync {
+    /// Has the value made, whose events have happened, or waits for whoever is at it.
+    ///
+    /// # Errors
+    /// That the patience is over, or that the caller is at it itself.
+    fn settle(&self, patience: Patience) -> Result<()>;
+
+    /// The same for a task.
+    fn poll_settled(&self, context: &mut Context<'_>) -> Poll<Result<()>>;
 }
 
 impl<T> Clone for Pending<T> {
@@ -58,7 +73,16 @@ impl<T> Clone for Pending<T> {
 impl<T: Send + Sync + 'static> Pending<T> {
     /// What `make` gives once the events have happened.
     pub(crate) fn new(after: Vec<Event>, make: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
-        let state = Mutex::new(State::Unmade(Box::new(make)));
+        Self::made_of(Vec::new(), after, make)
+    }
+
+    /// What `make` gives once the events have happened and the parts are made.
+    fn made_of(
+        parts: Vec<Arc<dyn Part>>,
+        after: Vec<Event>,
+        make: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Self {
+        let state = Mutex::new(State::Unmade(parts.into(), Box::new(make)));
         Self { shared: Arc::new(Shared { after, state, made: Condvar::default() }) }
     }
 
@@ -89,58 +113,97 @@ impl<T: Send + Sync + 'static> Pending<T> {
     /// Whether [`wait`](Self::wait) would give the value, or an error, without waiting for the device. Never blocks,
     /// and asking again and again ends.
     pub fn is_done(&self) -> bool {
-        matches!(*self.shared.state.lock(), State::Made(_)) || self.shared.after.iter().all(Event::query)
+        // A forked child is answered at once, and locks nothing.
+        life::forked()
+            || matches!(*self.shared.state.lock(), State::Made(_))
+            || self.shared.after.iter().all(Event::query)
     }
 
     /// What `call` makes of the value. It is called once, by the first who waits for the result, or never, if nobody
     /// does.
     pub fn map<U: Send + Sync + 'static>(self, call: impl FnOnce(Arc<T>) -> U + Send + 'static) -> Pending<U> {
-        let after = self.shared.after.clone();
-        Pending::new(after, move || self.wait().map(call))
+        let (part, after) = (Arc::clone(&self.shared), self.shared.after.clone());
+        Pending::made_of(vec![part], after, move || self.wait().map(call))
     }
 
     /// The values of several, in their order, when all are there; the first error, if one failed.
     pub fn all(pending: impl IntoIterator<Item = Self>) -> Pending<Vec<Arc<T>>> {
         let pending: Vec<Self> = pending.into_iter().collect();
         let after = pending.iter().flat_map(|pending| pending.shared.after.iter().cloned()).collect();
-        Pending::new(after, move || pending.iter().map(Self::wait).collect())
+        let parts = pending.iter().map(|pending| Arc::clone(&pending.shared) as Arc<dyn Part>).collect();
+        Pending::made_of(parts, after, move || pending.iter().map(Self::wait).collect())
     }
 
     fn value(&self, patience: Patience) -> Result<Arc<T>> {
-        if let State::Made(value) = &*self.shared.state.lock() {
-            return value.clone();
+        life::check_fork()?; // before any lock
+        let shared = &self.shared;
+        if let Some(value) = shared.value() {
+            return value;
         }
-        self.shared.after.iter().try_for_each(|event| event.wait(patience))?;
-        let mut state = self.shared.state.lock();
-        loop {
-            match &*state {
-                State::Made(value) => return value.clone(),
-                State::Making(thread, _) if *thread == this_thread() => return Err(Error::Recursive),
-                State::Making(..) => {
-                    let left = patience.left();
-                    if left == Some(Duration::ZERO) {
-                        return Err(patience.over());
-                    }
-                    state = self.shared.made.wait(state, left);
-                }
-                State::Unmade(_) => {
-                    drop(state);
-                    self.shared.make();
-                    state = self.shared.state.lock();
-                }
+        shared.after.iter().try_for_each(|event| event.wait(patience))?;
+        shared.settle(patience)?;
+        shared.value().expect("it is made, and stays so")
+    }
+}
+
+impl<T: Send + Sync> Part for Shared<T> {
+    fn settle(&self, patience: Patience) -> Result<()> {
+        self.parts().iter().try_for_each(|part| part.settle(patience))?;
+        self.make();
+        let mut state = self.state.lock();
+        while let State::Making(thread, _) = &*state {
+            if *thread == this_thread() {
+                return Err(Error::Recursive);
             }
+            let left = patience.left();
+            if left == Some(Duration::ZERO) {
+                return Err(patience.over());
+            }
+            state = self.made.wait(state, left);
+        }
+        Ok(())
+    }
+
+    fn poll_settled(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        for part in &*self.parts() {
+            match part.poll_settled(context) {
+                Poll::Ready(Ok(())) => {}
+                other => return other,
+            }
+        }
+        self.make();
+        // Cloned with nothing locked: it is the user's code.
+        let waker = context.waker().clone();
+        match &mut *self.state.lock() {
+            State::Making(thread, _) if *thread == this_thread() => Poll::Ready(Err(Error::Recursive)),
+            State::Making(_, wakers) => {
+                wakers.push(waker);
+                Poll::Pending
+            }
+            State::Unmade(..) | State::Made(_) => Poll::Ready(Ok(())),
         }
     }
 }
 
 impl<T> Shared<T> {
+    /// What it is, once it is made.
+    fn value(&self) -> Option<Result<Arc<T>>> {
+        if let State::Made(value) = &*self.state.lock() { Some(value.clone()) } else { None }
+    }
+
+    /// What it is to be made of; nothing, once somebody has begun to.
+    fn parts(&self) -> Arc<[Arc<dyn Part>]> {
+        if let State::Unmade(parts, _) = &*self.state.lock() { Arc::clone(parts) } else { Arc::default() }
+    }
+
     /// Makes the value, unless somebody has begun to. With nothing locked.
     fn make(&self) {
         let mut state = self.state.lock();
-        if !matches!(*state, State::Unmade(_)) {
+        if !matches!(*state, State::Unmade(..)) {
             return;
         }
-        let State::Unmade(make) = std::mem::replace(&mut *state, State::Making(this_thread(), Vec::new())) else {
+        let State::Unmade(_parts, make) = std::mem::replace(&mut *state, State::Making(this_thread(), Vec::new()))
+        else {
             return;
         };
         drop(state);
@@ -162,7 +225,8 @@ impl<T> Drop for Making<'_, T> {
         let before = std::mem::replace(&mut *self.shared.state.lock(), State::Made(value));
         self.shared.made.notify_all();
         if let State::Making(_, wakers) = before {
-            wakers.into_iter().for_each(Waker::wake);
+            // One that panics keeps none of the others asleep.
+            wakers.into_iter().for_each(|waker| drop(catch_unwind(AssertUnwindSafe(|| waker.wake()))));
         }
     }
 }
@@ -190,6 +254,9 @@ impl<T: Send + Sync + 'static> Future for Awaited<T> {
     type Output = Result<Arc<T>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(error) = life::check_fork() {
+            return Poll::Ready(Err(error)); // before any lock
+        }
         let this = &mut *self;
         let shared = Arc::clone(&this.pending.shared);
         while let Some(event) = shared.after.get(this.next) {
@@ -201,17 +268,10 @@ impl<T: Send + Sync + 'static> Future for Awaited<T> {
             }
             (this.event, this.next) = (None, this.next + 1);
         }
-        shared.make();
-        // Cloned with nothing locked: it is the user's code.
-        let waker = context.waker().clone();
-        match &mut *shared.state.lock() {
-            State::Made(value) => Poll::Ready(value.clone()),
-            State::Making(thread, _) if *thread == this_thread() => Poll::Ready(Err(Error::Recursive)),
-            State::Making(_, wakers) => {
-                wakers.push(waker);
-                Poll::Pending
-            }
-            State::Unmade(_) => unreachable!("`make` leaves nothing unmade"),
+        match shared.poll_settled(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => Poll::Ready(shared.value().expect("it is made, and stays so")),
         }
     }
 }

@@ -53,9 +53,12 @@ impl Instance {
         self.span.memory()
     }
 
-    /// First byte and length of its memory if the caller, who holds the hazard, is to fill it before the first run.
+    /// First byte and length of its memory if the caller, who holds the hazard, has to fill it before the first run.
+    /// Says so once.
     pub(crate) fn to_be_filled(&self) -> Option<(u64, u64)> {
-        self.span.is_to_be_filled().then(|| (self.span.offset(), self.span.bytes()))
+        let is_raw = self.span.is_raw();
+        self.span.set_filled();
+        is_raw.then(|| (self.span.offset(), self.span.bytes()))
     }
 
     /// Whether no run of it is outstanding. Never waits: one that somebody is just recording on is in use.

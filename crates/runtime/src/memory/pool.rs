@@ -93,15 +93,20 @@ fn take(device: &Device, pool: PoolId, bytes: u64, owner: Owner, patience: Patie
 pub(crate) struct PoolSpan {
     device: Device,
     place: Place,
-    /// Nothing was ever written to it. Written by the first who fills it.
+    /// Some of it was never written. Cleared by its owner, who fills it.
     raw: AtomicBool,
 }
 
 impl PoolSpan {
-    /// Whether the caller is the one who has to fill it, as the first use of its bytes. Says so once.
-    pub(crate) fn is_to_be_filled(&self) -> bool {
-        // Relaxed: what fills and what uses it are ordered by its owner.
-        self.raw.swap(false, Ordering::Relaxed)
+    /// Whether some of it was never written, so that its owner has to fill it, as the first use of its bytes.
+    pub(crate) fn is_raw(&self) -> bool {
+        // Relaxed, here and below: what fills and what uses it are ordered by its owner.
+        self.raw.load(Ordering::Relaxed)
+    }
+
+    /// All of it is written, or will be by commands that are recorded.
+    pub(crate) fn set_filled(&self) {
+        self.raw.store(false, Ordering::Relaxed);
     }
 
     /// What the bytes are of.

@@ -162,7 +162,8 @@ impl Storage {
     /// After the device was closed, only what the host sees can be read; elsewhere, what was downloaded before.
     ///
     /// # Errors
-    /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage.
+    /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage; where it goes
+    /// through staging, [`Error::OutOfMemory`] if that has no room.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
         self.check_readable(offset, into.len())?;
         life::check_fork()?;

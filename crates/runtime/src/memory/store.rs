@@ -23,7 +23,7 @@ use thalweg_hal::BINDING_ALIGNMENT;
 /// As much memory for the host as transfers take, if nothing else is said: what the device copies while the host fills
 /// more.
 const STAGING: u64 = 64 << 20;
-/// The least: two pieces.
+/// The least: four pieces of 128 KiB.
 const LEAST_STAGING: u64 = 512 << 10;
 
 /// See the module.

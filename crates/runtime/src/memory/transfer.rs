@@ -1,10 +1,12 @@
 //! The ways of data between the host and a device.
 //!
-//! | the host sees the device's memory | upload | download |
+//! | the host sees the device's memory | upload | read |
 //! |---|---|---|
 //! | as its own | it writes a block that nothing uses any more | it waits for the last write, and reads |
 //! | over a bus | the same | the same for a little; else through staging |
 //! | not at all | through staging | through staging |
+//!
+//! A download, which does not wait, goes through staging everywhere: it keeps neither the storage nor its bytes.
 //!
 //! *Staging* is memory of the host's kind: blocks of the stream's like others, with stamps, out of segments of a pool
 //! of their own. A piece of data is copied between the host and a block of it at once, and between that and its place
@@ -87,7 +89,7 @@ unsafe fn write_seen(storage: &Storage, data: &[u8], end: u64) -> Result<()> {
     unsafe { core.hal.write(memory, offset, data)? };
     let mut at = data.len() as u64;
     while at < end {
-        let zeros = &ZEROS[..ZEROS.len().min((end - at) as usize)];
+        let zeros = &ZEROS[..(ZEROS.len() as u64).min(end - at) as usize];
         // SAFETY: as above.
         unsafe { core.hal.write(memory, offset + at, zeros)? };
         at += zeros.len() as u64;
@@ -107,8 +109,12 @@ pub(super) fn upload(lease: &Arc<Lease>, data: &[u8], patience: Patience) -> Res
         storage.block_mut().into_iter().for_each(|block| block.raw = false);
         return Ok(storage);
     }
-    let storage = allocate(lease, MemoryKind::Device, bytes, Purpose::Commands, patience)?;
-    copy_in(lease, &storage, data, bytes, patience)?;
+    let mut storage = allocate(lease, MemoryKind::Device, bytes, Purpose::Commands, patience)?;
+    let copies = copy_in(lease, &storage, data, bytes, patience)?;
+    if let Some(hazard) = storage.hazard_mut().filter(|_| copies.len() > 1) {
+        // The last comes after the others, but says nothing of how they went: all of them together are the last write.
+        hazard.uses.get_mut().writes = copies.into();
+    }
     Ok(storage)
 }
 
@@ -117,11 +123,14 @@ pub(super) fn freeze(lease: &Arc<Lease>, pool: Option<PoolId>, data: &[u8], pati
     let core = &*lease.device.core;
     let bytes = data.len() as u64;
     let span = take_frozen(&lease.device, pool, bytes, patience)?;
-    let end = if span.is_to_be_filled() { span.bytes() } else { bytes };
+    let end = if span.is_raw() { span.bytes() } else { bytes };
     let storage = Storage::frozen(Arc::clone(lease), span, bytes);
+    // Whatever ends this early leaves a raw span raw, for its next owner to fill.
+    let filled = || storage.frozen_span().into_iter().for_each(|span| span.set_filled());
     if core.hal.info().host_access != HostAccess::None {
         // SAFETY: the span was free, so every use of it has settled, and no command can name the storage yet.
         unsafe { write_seen(&storage, data, end)? };
+        filled();
         return Ok(storage);
     }
     let copies = copy_in(lease, &storage, data, end, patience)?;
@@ -130,6 +139,7 @@ pub(super) fn freeze(lease: &Arc<Lease>, pool: Option<PoolId>, data: &[u8], pati
         core.wait(last.by.stream, last.by.value, patience)?;
     }
     copies.iter().try_for_each(|copy| copy.result().map_err(Error::from))?;
+    filled();
     Ok(storage)
 }
 
@@ -147,7 +157,7 @@ fn copy_in(lease: &Arc<Lease>, storage: &Storage, data: &[u8], end: u64, patienc
         unsafe { write_seen(&staging, part, bytes)? };
         let to = Operand { access: Access::Write, ..Operand::read(storage, start, bytes) };
         let operands = [Operand::read(&staging, 0, bytes), to];
-        copies.push(record::transfer(core, core.stream(lease.index), UPLOAD, &operands, start > 0, patience)?);
+        copies.push(record::transfer(core, core.stream(lease.index), UPLOAD, &operands, patience)?);
     }
     Ok(copies)
 }
@@ -172,7 +182,7 @@ impl Download {
             let mut staging = allocate(lease, MemoryKind::Host, end - start, Purpose::Commands, patience)?;
             let from = Operand::read(storage, start, end - start);
             let stream = core.stream(stream_for(core, storage, lease.index, patience)?);
-            record::transfer(core, stream, DOWNLOAD, &[from, Operand::write(&mut staging)], false, patience)?;
+            record::transfer(core, stream, DOWNLOAD, &[from, Operand::write(&mut staging)], patience)?;
             pieces.push((staging, (at - start) as usize));
             at = end;
         }

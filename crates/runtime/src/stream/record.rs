@@ -73,24 +73,18 @@ pub(crate) fn replay(core: &DeviceCore, stream: &StreamCore, replay: &Replay<'_>
     Ok(())
 }
 
-/// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went. One
-/// that `continues` another adds to what that wrote: the bytes fail if either does.
+/// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went.
 pub(crate) fn transfer(
     core: &DeviceCore,
     stream: &StreamCore,
     name: &'static str,
     operands: &[Operand<'_>; 2],
-    continues: bool,
     patience: Patience,
 ) -> Result<Write> {
     let span = core.profile.begin_operation();
     core.life.check_open()?;
     let mut hazards = Hazards::new();
     distinct_hazards(operands, &mut hazards)?;
-    if continues {
-        let written = hazards.iter_mut().filter(|(_, access, _)| access.writes());
-        written.for_each(|(_, access, _)| *access = Access::ReadWrite);
-    }
     let write = in_order(core, stream, &hazards, patience, |recorder, locked| {
         let by = recorder.append(&Work::Copy, operands, locked, core, span.state);
         Write { by, outcome: Arc::clone(recorder.outcome()) }

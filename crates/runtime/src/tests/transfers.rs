@@ -455,3 +455,76 @@ fn uploads_downloads_and_zeros_are_commands_of_a_trace() {
         assert!(trace.contains(&format!("\"{operation}\"")), "{operation} is no operation of the trace");
     }
 }
+
+#[test]
+fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it_also_in_the_list_of_the_last() {
+    let plan = Plan { submissions: Strike::Nth(1), ..Plan::default() };
+    let (device, _) = faulty(Config::default().list_commands(5).staging_limit(16 << 20), plan);
+    let stream = Stream::new(&device).unwrap();
+    let storage = stream.scope(|| Storage::from_bytes(&device, &vec![5; 4 << 20])).unwrap();
+    assert!(
+        stream.core().submitted() > 0 && stream.core().len() > 1,
+        "pieces in more lists than one, of which one is open"
+    );
+    let copied = copy(&stream, &storage).unwrap();
+    let first = stream.scope(|| storage.download(0, 4)).unwrap();
+    assert_eq!(first.clone().wait().err().map(|error| matches!(error, Error::Failed(_))), Some(true));
+    assert!(matches!(stream.scope(|| copied.read(0, &mut [0; 4])), Err(Error::Failed(_))));
+}
+
+#[test]
+fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
+    let (go, gone) = mpsc::channel::<()>();
+    let (entered, is_entered) = mpsc::channel();
+    let slow = Pending::ready(1).map(move |one| {
+        entered.send(()).unwrap();
+        gone.recv().unwrap();
+        *one + 1
+    });
+    let made = Pending::all([slow.clone().map(|two| *two + 1), slow.clone()]);
+    let woken = Arc::new(Count::default());
+    let mut task = pin!(made.clone().into_future());
+    std::thread::scope(|scope| {
+        let maker = scope.spawn(|| slow.wait().map(|two| *two));
+        is_entered.recv().unwrap();
+        // Neither outlasts its patience, nor keeps the task's thread.
+        let (answer, answered) = mpsc::channel();
+        let late = made.clone();
+        scope.spawn(move || answer.send(late.wait_until(Instant::now())).unwrap());
+        let late = answered.recv_timeout(Duration::from_secs(20));
+        if late.is_ok() {
+            assert!(task.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&woken)))).is_pending());
+        }
+        go.send(()).unwrap();
+        assert_eq!(maker.join().unwrap().unwrap(), 2);
+        assert!(matches!(late, Ok(Err(Error::Timeout))), "{late:?}");
+    });
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(matches!(poll(task), Poll::Ready(Ok(values)) if [*values[0], *values[1]] == [3, 2]));
+}
+
+#[test]
+fn frozen_memory_whose_upload_was_given_up_is_filled_by_its_next_owner() {
+    let (device, validated) = discrete(fresh_seed(), Config::default().staging_limit(512 << 10));
+    let stream = Stream::new(&device).unwrap();
+    let pool = Pool::new(&device, "pool").unwrap();
+    // Staging is what some downloads hold.
+    let storage = stream.scope(|| Storage::from_bytes(&device, &[1; 100_000])).unwrap();
+    let held = || stream.scope(|| storage.download(0, 100_000));
+    let downloads: Vec<_> = std::iter::from_fn(|| held().ok()).collect();
+    assert!(!downloads.is_empty());
+    let frozen = stream.scope(|| Storage::frozen_in(&pool, &[1; 300_000]));
+    assert!(matches!(frozen, Err(Error::OutOfMemory(_))), "{frozen:?}");
+    drop(downloads);
+    device.core.gather();
+    // Less than was asked for before: a part of the same span.
+    let graph = Graph::capture_in(&pool, &[512], |inputs| {
+        let stream = Stream::current(&device)?;
+        let untouched = stream.allocate(100_000)?;
+        Ok::<_, Error>(vec![copy(&stream, &inputs[0])?, copy(&stream, &untouched)?])
+    });
+    let input = stream.scope(|| Storage::from_bytes(&device, &[8; 512])).unwrap();
+    let outputs = stream.scope(|| graph.unwrap().replay(&[Operand::read(&input, 0, 512)])).unwrap();
+    stream.scope(|| outputs[1].read(0, &mut [0; 512])).unwrap();
+    assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
+}
