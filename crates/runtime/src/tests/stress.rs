@@ -549,7 +549,6 @@ fn stress_mix_on_the_mock() {
     mix(&THREADS, |seed| mock(seed));
 }
 
-/// One driver queue for all streams, or one for each, as the machine has it. 8 threads where the processor is the device.
 /// As on a laptop's discrete GPU: the host does not see the memory, new memory is undefined, all streams share one queue.
 #[test]
 fn stress_mix_on_a_discrete_mock() {
@@ -564,6 +563,7 @@ fn stress_mix_on_a_discrete_device() {
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
+/// One driver queue for all streams, or one for each, as the machine has it. 8 threads where the processor is the device.
 #[test]
 fn stress_mix_on_vulkan() {
     let Some(device) = thalweg_vulkan::testing::device() else { return };
