@@ -4,8 +4,9 @@
 //! Operations run in rounds. What a round read is judged when it is over, because only then is it known which submissions the
 //! device refused. The threads of a round share nothing of the test's but channels.
 
+mod tally;
+
 use super::world::{BYTES, Found, Known, KnownGraph, ListId, Origin, found, fresh_seed};
-use crate::stream::retire::UPLOAD;
 use crate::{Config, Detail, Device, Error, Event, Operand, ProfileOptions, Profiler, Result, Stream, Work};
 use fastrand::Rng;
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
+use tally::Tally;
 use thalweg_doubles::faulty::{Delays, Faulty, Plan, Strike};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
@@ -29,73 +31,6 @@ const LIMIT: u64 = 12 << 20;
 const MOST_LARGE: u64 = 3 << 20;
 /// Tensors that a thread may have waiting for it.
 const INBOX: usize = 64;
-
-/// What came of the rounds.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    operations: u64,
-    /// Tensors and events that came from another thread.
-    received: u64,
-    /// Tasks that ran to their end, and how often one was polled by another thread than before.
-    tasks: u64,
-    hops: u64,
-    /// Calls that were refused because they would have had to wait.
-    busy: u64,
-    /// Calls for which there was no memory, and kernels that the device did not compile.
-    full: u64,
-    uncompiled: u64,
-    /// Runs of graphs, and graphs captured.
-    replays: u64,
-    captures: u64,
-    checked: u64,
-    /// Of those, how many did not come to the host, because the list with the copy was refused.
-    undelivered: u64,
-    /// How many had to have failed.
-    broken: u64,
-    /// Other words, words where there should have been a failure, a failure where there should have been words, or the failure
-    /// of something that it does not depend on.
-    wrong: u64,
-    /// Errors that were not to be expected.
-    errors: u64,
-    first_error: Option<Error>,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Self) {
-        self.operations += other.operations;
-        self.received += other.received;
-        self.tasks += other.tasks;
-        self.hops += other.hops;
-        self.busy += other.busy;
-        self.full += other.full;
-        self.uncompiled += other.uncompiled;
-        self.replays += other.replays;
-        self.captures += other.captures;
-        self.checked += other.checked;
-        self.undelivered += other.undelivered;
-        self.broken += other.broken;
-        self.wrong += other.wrong;
-        self.errors += other.errors;
-        self.first_error = self.first_error.take().or_else(|| other.first_error.clone());
-    }
-
-    /// Counts what a call was answered; whether it was nothing to be expected.
-    fn answered(&mut self, error: Error) {
-        match error {
-            Error::Busy => self.busy += 1,
-            Error::OutOfMemory(_) => self.full += 1,
-            // Frozen memory that the host does not see says at once that its list was refused.
-            Error::Failed(failure) if failure.operation == UPLOAD => self.undelivered += 1,
-            Error::Device(thalweg_hal::Error::Driver { call: "create_pipeline", .. }) => self.uncompiled += 1,
-            error => self.fail(error),
-        }
-    }
-
-    fn fail(&mut self, error: Error) {
-        self.errors += 1;
-        self.first_error.get_or_insert(error);
-    }
-}
 
 /// What threads send each other.
 enum Message {
