@@ -94,7 +94,8 @@ impl Store {
             limit: limits.hard,
             soft_limit: limits.soft,
             reserved,
-            peak_reserved: self.budget.peak(),
+            // Raised after the bytes are reserved: not yet, perhaps.
+            peak_reserved: self.budget.peak().max(reserved),
             staging: arena.bytes_of(HOST),
             frozen: usage.frozen,
             graphs: usage.graphs,
