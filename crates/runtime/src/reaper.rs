@@ -27,8 +27,8 @@ const TICK: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     bell: Arc<dyn thalweg_hal::Doorbell>,
-    /// Rung since the reaper last listened. Held while the bell is rung and while the reaper listens: otherwise a ring
-    /// that came between the two would be counted as heard, and keep the next from ringing.
+    /// Rung since the reaper last listened, or nobody listens any more. Held while the bell is rung and while the reaper
+    /// listens: otherwise a ring that came between the two would be counted as heard, and keep the next from ringing.
     rung: Mutex<bool>,
     /// The reaper looks again soon without being rung for. Written by the reaper.
     ticking: AtomicBool,
@@ -82,6 +82,12 @@ impl Doorbell {
             *rung = true;
             self.bell.ring();
         }
+    }
+
+    /// Rings no more: the reaper ends, and after it the driver may. Handles are dropped at any time, also by what runs at
+    /// the exit after the driver has been torn down.
+    fn mute(&self) {
+        *self.rung.lock() = true;
     }
 
     #[cfg(all(test, loom))]
@@ -161,6 +167,9 @@ fn run(core: &Weak<DeviceCore>, hal: &dyn Device) {
         let Round { wakers, over } = round(&alive, &mut watch);
         let pause = decay.look(&alive);
         let pause = if alive.doorbell.is_ticking() { Some(TICK) } else { pause };
+        if over {
+            alive.doorbell.mute();
+        }
         drop(alive);
         for waker in wakers {
             // A waker that panics is its executor's defect; the others are woken all the same.

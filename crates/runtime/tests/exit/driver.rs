@@ -205,11 +205,11 @@ struct DriverDoorbell(Arc<dyn Doorbell>);
 
 impl Doorbell for DriverDoorbell {
     fn ring(&self) {
-        called("ring");
+        used("ring");
         self.0.ring();
     }
     fn rings(&self) -> u64 {
-        called("rings");
+        used("rings");
         self.0.rings()
     }
     fn as_any(&self) -> &dyn Any {
