@@ -1,6 +1,105 @@
-//! Thalweg's Metal backend: the GPUs of Apple's machines.
+//! The Metal backend: the GPUs of Apple's machines, which share the host's memory.
+//!
+//! It is tested on a simulator of Metal that runs on Linux (`tools/metal-sim`), and has not been run on Apple's hardware.
+//!
+//! # What it does
+//!
+//! A queue of the HAL's has a `MTLCommandQueue` of its own as long as there are few, and shares one after that. A list
+//! becomes a command buffer with one compute encoder, whose dispatches run at once but for the list's barriers; copies and
+//! fills are kernels in it. Memory is untracked, so nothing but what we say orders anything: `memoryBarrier` inside a list, a
+//! fence between the lists of a queue, shared events between queues.
+//!
+//! ```text
+//!  submit ──► ring: parameters, words ──► command buffer ──► device ──► shared event (other lists' waits)
+//!             for failures                  (commit)            │
+//!                  ▲                                            ▼
+//!                  └──────────────────────────────── completion handler: status, words, reports,
+//!                                                    then the value that the host sees
+//! ```
+//!
+//! The host's value of a timeline is a counter of ours, which the completion handler raises when it has read what failed. It
+//! is never read from the shared event: that one rises before the status of the command buffer is known, and not at all if the
+//! device stopped it.
+//!
+//! # What it cannot do
+//!
+//! - Take times inside a list: Apple's GPUs count where encoders begin and end, so times are by list.
+//! - Wait on the device for long: such a wait counts towards the time after which the system stops the command buffer. Whoever
+//!   submits waits on the host first (`DeviceInfo::waits_are_dear`).
+//! - Use a GPU with memory of its own: it is refused.
+//!
+//! # Locks
+//!
+//! | lock | guards | may be held while taking |
+//! |---|---|---|
+//! | timeline | lists in flight, reports; whoever waits for the value | nothing |
+//! | bell | whoever waits for several timelines | nothing |
+//! | timelines | those that are told of a lost device | nothing |
+//! | residency set | Metal's set, which takes one call at a time | nothing |
+//! | command queues | which there are, and who shares them | nothing |
+//! | capture | how many lists it still takes | nothing |
+//!
+//! No drop of a list, and no wait for the device, happens under any of them.
+//!
+//! # Environment
+//!
+//! `THALWEG_METAL_CAPTURE=FILE.gputrace` records the first lists for Xcode ([`Options::capture`]);
+//! `THALWEG_METAL_SIGNPOSTS=1` gives command buffers and dispatches names there ([`Options::signposts`]).
 
 #![cfg(any(target_vendor = "apple", metal_sim))]
 
+mod adapter;
+mod capture;
+mod command_queue;
+mod context;
+mod device;
+mod encoder;
+mod memory;
+mod options;
+mod pipeline;
+mod queue;
+mod residency;
+mod ring;
+mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod timeline;
+mod transfer;
+
+pub use adapter::{Adapter, adapters};
+pub use device::MetalDevice;
+pub use options::Options;
+
+use objc2::rc::Retained;
+use objc2::runtime::ProtocolObject;
+use objc2_foundation::NSError;
+use thalweg_hal::Error;
+
+// Metal's classes, where there is no Metal.
 #[cfg(metal_sim)]
 extern crate metal_sim as _;
+
+// `MTLCreateSystemDefaultDevice` finds no device in a program that is not linked with it.
+#[cfg(target_os = "macos")]
+#[link(name = "CoreGraphics", kind = "framework")]
+unsafe extern "C" {}
+
+/// The backend's name in errors.
+pub(crate) const NAME: &str = "metal";
+
+/// An object of one of Metal's protocols.
+pub(crate) type Object<P> = Retained<ProtocolObject<P>>;
+
+/// What Metal says as an error of ours.
+pub(crate) fn refused(call: &'static str, error: &NSError) -> Error {
+    failed(call, error.localizedDescription().to_string())
+}
+
+/// That Metal gave nothing, and says no reason.
+pub(crate) fn nothing(call: &'static str) -> Error {
+    failed(call, "Metal gave nothing, and says no reason".to_owned())
+}
+
+fn failed(call: &'static str, message: String) -> Error {
+    Error::Driver { device: NAME.to_owned(), call, message }
+}
