@@ -1,11 +1,11 @@
 //! Queues: a list becomes a command buffer.
 
-use crate::context::Context;
-use crate::encoder::{Encoder, room};
-use crate::pipeline::MetalPipeline;
-use crate::ring::Ring;
-use crate::timeline::{MetalTimeline, Running};
-use crate::{NAME, Object, nothing};
+use super::context::Context;
+use super::encoder::{Encoder, room};
+use super::pipeline::MetalPipeline;
+use super::ring::Ring;
+use super::timeline::{MetalTimeline, Running};
+use super::{NAME, Object, nothing};
 use block2::RcBlock;
 use objc2::msg_send;
 use objc2::rc::autoreleasepool;

@@ -4,11 +4,11 @@
 //! host sees is ours, raised by the completion handler of a list's command buffer once it has read what the list reports and let
 //! go of what it held. Handlers may be called in any order, and by several threads; the value is raised in the order of the lists.
 
-use crate::command_queue::Seat;
-use crate::context::{Bell, Context};
-use crate::ring::Piece;
-use crate::sync::lock;
-use crate::{NAME, Object, nothing};
+use super::command_queue::Seat;
+use super::context::{Bell, Context};
+use super::ring::Piece;
+use super::sync::lock;
+use super::{NAME, Object, nothing};
 use objc2_metal::{MTLDevice, MTLSharedEvent};
 use smallvec::SmallVec;
 use std::any::Any;

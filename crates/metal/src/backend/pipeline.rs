@@ -3,8 +3,8 @@
 //! The runtime keeps pipelines by their source, and the system what its compiler made, by the text, from one run of a program to
 //! the next.
 
-use crate::context::Context;
-use crate::{NAME, Object, refused};
+use super::context::Context;
+use super::{NAME, Object, refused};
 use objc2::rc::autoreleasepool;
 use objc2::runtime::{NSObjectProtocol, ProtocolObject};
 use objc2::sel;

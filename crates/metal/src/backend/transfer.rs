@@ -1,7 +1,7 @@
 //! Copies and fills, as kernels: a list stays one encoder then, and needs no fence inside it.
 
-use crate::pipeline::{Failed, state};
-use crate::{NAME, Object};
+use super::pipeline::{Failed, state};
+use super::{NAME, Object};
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{MTLComputePipelineState, MTLDevice};
 use thalweg_hal::{Error, Result};

@@ -37,7 +37,7 @@ fn is_on(variable: &'static str, value: Option<OsString>) -> Result<bool> {
         Some(value) if value == "0" || value.is_empty() => Ok(false),
         Some(value) => {
             let message = format!("{variable} is {value:?}; expected 0 or 1");
-            Err(Error::Driver { device: crate::NAME.to_owned(), call: "reading the environment", message })
+            Err(Error::Driver { device: super::NAME.to_owned(), call: "reading the environment", message })
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The device that everything else holds, and whether it is lost.
 
-use crate::adapter::Adapter;
-use crate::capture::Capture;
-use crate::command_queue::CommandQueues;
-use crate::options::Options;
-use crate::pipeline::MetalPipeline;
-use crate::residency::Residency;
-use crate::sync::lock;
-use crate::timeline::MetalTimeline;
-use crate::transfer::Transfers;
-use crate::{NAME, Object, nothing, refused};
+use super::adapter::Adapter;
+use super::capture::Capture;
+use super::command_queue::CommandQueues;
+use super::options::Options;
+use super::pipeline::MetalPipeline;
+use super::residency::Residency;
+use super::sync::lock;
+use super::timeline::MetalTimeline;
+use super::transfer::Transfers;
+use super::{NAME, Object, nothing, refused};
 use objc2::rc::autoreleasepool;
 use objc2_metal::{MTLCommandBuffer, MTLCommandQueue, MTLDevice};
 use std::fmt;

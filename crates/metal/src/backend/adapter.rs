@@ -1,6 +1,6 @@
 //! Which devices there are, and whether they have what is needed.
 
-use crate::Object;
+use super::Object;
 use objc2::rc::autoreleasepool;
 use objc2_metal::{MTLCreateSystemDefaultDevice, MTLDevice, MTLGPUFamily};
 use std::fmt;

@@ -1,14 +1,14 @@
 //! The device: what Metal says about it, and the way to everything else.
 
-use crate::NAME;
-use crate::adapter::Adapter;
-use crate::command_queue;
-use crate::context::Context;
-use crate::memory::{Buffer, MetalMemory};
-use crate::options::Options;
-use crate::pipeline::MetalPipeline;
-use crate::queue::MetalQueue;
-use crate::timeline::{MetalDoorbell, wait_any};
+use super::NAME;
+use super::adapter::Adapter;
+use super::command_queue;
+use super::context::Context;
+use super::memory::{Buffer, MetalMemory};
+use super::options::Options;
+use super::pipeline::MetalPipeline;
+use super::queue::MetalQueue;
+use super::timeline::{MetalDoorbell, wait_any};
 use objc2_metal::MTLDevice;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,8 +5,8 @@
 //! the lists that have pieces of it have run: what there is of rings is at most four times what lists in flight needed at a
 //! time, and [`BYTES`].
 
-use crate::context::Context;
-use crate::memory::Buffer;
+use super::context::Context;
+use super::memory::Buffer;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

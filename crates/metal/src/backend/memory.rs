@@ -2,8 +2,8 @@
 //!
 //! Heaps are untracked: Metal orders nothing that uses them. That is our part, and half of what a submit would cost.
 
-use crate::context::Context;
-use crate::{NAME, Object};
+use super::context::Context;
+use super::{NAME, Object};
 use objc2::rc::autoreleasepool;
 use objc2_metal::{
     MTLBuffer, MTLDevice, MTLHazardTrackingMode, MTLHeap, MTLHeapDescriptor, MTLHeapType, MTLResourceOptions,

@@ -4,12 +4,12 @@
 //! `setBytes`, residency through the device's set, and what the device uses is held by us: an encoder of Metal 4's, which has
 //! none of the conveniences, would be one more file like this.
 
-use crate::context::Context;
-use crate::memory::MetalMemory;
-use crate::pipeline::MetalPipeline;
-use crate::ring::Piece;
-use crate::transfer::Transfer;
-use crate::{Object, nothing};
+use super::context::Context;
+use super::memory::MetalMemory;
+use super::pipeline::MetalPipeline;
+use super::ring::Piece;
+use super::transfer::Transfer;
+use super::{Object, nothing};
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSString;
 use objc2_metal::{
