@@ -169,7 +169,12 @@ impl Pipeline for MetalPipeline {
         &self.source
     }
 
-    fn check(&self, _extent: [u32; 3], _params: &[u8], operand_bytes: &[u64]) -> Result<(), &'static str> {
+    fn check(&self, extent: [u32; 3], params: &[u8], operand_bytes: &[u64]) -> Result<(), &'static str> {
+        // The system names no other limit.
+        let groups = self.groups(extent, params);
+        if groups.iter().zip(self.size).any(|(groups, size)| groups.checked_mul(size).is_none()) {
+            return Err("the extent needs more invocations than the device can count");
+        }
         if operand_bytes.iter().zip(&self.least).any(|(bytes, least)| bytes < least) {
             return Err("an operand is shorter than the type that the kernel declares for it");
         }
