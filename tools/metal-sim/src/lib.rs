@@ -19,11 +19,12 @@
 mod config;
 mod engine;
 pub mod faults;
+mod fiber;
 mod foundation;
 mod metal;
 mod rt;
 pub mod rules;
-mod shader;
+pub mod shader;
 
 use config::config;
 use objc2::ClassType;
