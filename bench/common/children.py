@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from types import TracebackType
 from typing import IO
 
@@ -56,22 +55,21 @@ class Child:
             self.found.put(line)
         self.found.put(None)
 
-    def lines(self, limit: float) -> Iterator[str]:
-        """Its lines, each within `limit` seconds; at the end, `ChildFailed` unless it ended well."""
-        while True:
-            try:
-                line = self.found.get(timeout=limit)
-            except queue.Empty:
-                raise ChildFailed(HUNG, f"nothing came for {limit:.0f} s") from None
-            if line is None:
-                break
-            yield line.decode(errors="replace").rstrip("\n")
+    def line(self, limit: float) -> str | None:
+        """Its next line, within `limit` seconds; at the end nothing, or `ChildFailed` unless it ended well."""
+        try:
+            line = self.found.get(timeout=limit)
+        except queue.Empty:
+            raise ChildFailed(HUNG, f"nothing came for {limit:.0f} s") from None
+        if line is not None:
+            return line.decode(errors="replace").rstrip("\n")
         try:
             code = self.process.wait(limit)
         except subprocess.TimeoutExpired:
             raise ChildFailed(HUNG, f"no end within {limit:.0f} s") from None
         if code != 0:
             raise self._failure(code)
+        return None
 
     def _failure(self, code: int) -> ChildFailed:
         number = -code if code < 0 else code - 128 if code in SHELL_SIGNALS else 0
@@ -108,10 +106,13 @@ class Child:
 def call(command: list[str], limit: float, text: str = "") -> str:
     """Runs a command within `limit` seconds and returns what it printed."""
     end = time.monotonic() + limit
-    printed = []
+    printed: list[str] = []
     with Child(command, text) as child:
-        for line in child.lines(limit):
-            printed.append(line)
-            if time.monotonic() > end:
+        while True:
+            left = end - time.monotonic()
+            if left <= 0:
                 raise ChildFailed(HUNG, f"no end after {limit:.0f} s")
-    return "\n".join(printed)
+            line = child.line(left)
+            if line is None:
+                return "\n".join(printed)
+            printed.append(line)

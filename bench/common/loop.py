@@ -1,4 +1,4 @@
-"""A closed loop: threads that each make one request, wait for its values, and make the next. And a limit on a call's time."""
+"""A closed loop: threads that each make one request, wait for its values, make the next. And a limit on a call's time."""
 
 from __future__ import annotations
 

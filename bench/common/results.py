@@ -21,7 +21,7 @@ class Setting(NamedTuple):
 
 @dataclass
 class Sample:
-    """One measurement of one setting. Times in milliseconds, of one request; `tokenize_ms`: the part of it for tokenisation."""
+    """One measurement of one setting. Times in milliseconds, of one request; `tokenize_ms` is part of it: tokenisation."""
 
     texts_per_s: float
     p50_ms: float
