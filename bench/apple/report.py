@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, Optional
+from typing import Any
 
 from common.results import Results, Setting, rate_cell, ratio_cell, table
 
@@ -15,7 +15,7 @@ def cell(results: Results, setting: Setting) -> str:
     return results.failures.get(setting) or rate_cell(results, setting)
 
 
-def best(results: Results, settings: list[Setting]) -> Optional[Setting]:
+def best(results: Results, settings: list[Setting]) -> Setting | None:
     """The fastest of those that never failed."""
     return results.best([setting for setting in settings if setting not in results.failures])
 
@@ -56,7 +56,7 @@ def best_batches(results: Results) -> list[str]:
     return found
 
 
-def drift(results: Results) -> Optional[str]:
+def drift(results: Results) -> str | None:
     """How the last round was beside the first: a machine that gets hot gets slower."""
     last = results.complete_rounds - 1
     found = [results.rates(setting) for setting in results.samples]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Union
 
 from common.children import CRASHED, FAILED, HUNG, MISSING, Child, ChildFailed, call
 from common.results import Sample
@@ -165,7 +165,7 @@ class PeerSide(Side):
     command: list[str] = field(default_factory=list)
     # Whether it has several ways to compute, and a way to try them.
     chooses: bool = False
-    state: Optional[dict[str, Any]] = None
+    state: dict[str, Any] | None = None
 
     def _request(self, do: str, cells: list[Cell]) -> str:
         common = self.common
@@ -207,7 +207,7 @@ class PeerSide(Side):
 
     def check(self) -> Values:
         """From one thread; each process that measures does it again, from its own number of threads."""
-        found: Optional[Values] = None
+        found: Values | None = None
         with Child(self.command, self._request("measure", [])) as child:
             for document in self._answers(child):
                 found = compare(document.get("embeddings", []), self.common.golden)
