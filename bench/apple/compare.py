@@ -38,6 +38,8 @@ from sides import Cell, Common, PeerSide, Side, ThalwegSide
 START = time.monotonic()
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+# Where docs/apple.md has PyTorch and MLX installed.
+VENV = ROOT / "target/apple-venv/bin/python"
 CANDLE = HERE / "candle/target/release/thalweg-bench-candle"
 
 
@@ -97,7 +99,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--device", choices=["gpu", "cpu"], default="gpu", help="'cpu' tries the script out (gpu)")
     add("--thalweg-device", help="its --device (metal, or cpu with --device cpu)")
     add("--dtypes", type=dtypes, help="f16,f32 (both; f32 with --device cpu)")
-    add("--python", default=sys.executable, help="the Python that has PyTorch and MLX (this one)")
+    python = str(VENV) if VENV.exists() else sys.executable
+    add("--python", default=python, help="the one that has PyTorch and MLX (of target/apple-venv, else this one)")
     add("--candle", metavar="COMMAND", default=str(CANDLE), help="candle's peer, as README.md has it")
     add("--peer", type=named, action="append", default=[], metavar="NAME=COMMAND", help="one more; may be repeated")
     add("--only", help="names of those to measure: thalweg,torch,mlx,candle and those of --peer (all)")
@@ -125,10 +128,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             parser.error(f"{path} is not there; scripts/fetch-model brings the model")
     if options.json and not options.json.resolve().parent.is_dir():
         parser.error(f"--json {options.json}: no such folder")
-    python = [options.python]
     options.commands = {
-        "torch": [*python, str(HERE / "peer_torch.py")],
-        "mlx": [*python, str(HERE / "peer_mlx.py")],
+        "torch": [options.python, str(HERE / "peer_torch.py")],
+        "mlx": [options.python, str(HERE / "peer_mlx.py")],
         "candle": shlex.split(options.candle),
         **dict(options.peer),
     }
@@ -177,6 +179,9 @@ class Run:
             "values": {},
             "power": [power()],
         }
+
+        if options.device == "cpu":
+            self.results.notes.append("on the processor, to try the script out: nobody was set up for it, the figures mean little")
 
     def _side(self, name: str, dtype: str, common: Common) -> Side:
         options = self.options
