@@ -181,7 +181,7 @@ class Run:
         }
 
         if options.device == "cpu":
-            self.results.notes.append("on the processor, to try the script out: nobody was set up for it, the figures mean little")
+            self.results.notes.append("on the processor, to try it out: nobody was set up for it, and figures mean little")
 
     def _side(self, name: str, dtype: str, common: Common) -> Side:
         options = self.options
