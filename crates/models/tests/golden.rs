@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use support::{Random, bits, cpu, seed};
 use thalweg_models::{Embedding, EmbeddingModel, LoadOptions};
 use thalweg_tensor::DType;
-use thalweg_vulkan::{VulkanDevice, testing};
+use thalweg_vulkan::testing;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -48,18 +48,34 @@ fn golden_in_f16() {
 /// software driver, which takes half a second for each, some.
 #[test]
 fn golden_on_vulkan() {
-    let Some((model, every)) = on_vulkan(testing::device(), DType::F32) else { return };
-    check_on_vulkan(&model, every);
+    let Some((model, every)) = on(vulkan(), DType::F32) else { return };
+    check_on(&model, every);
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
+/// The same on Metal: all texts, also where it is simulated.
+#[test]
+fn golden_on_metal() {
+    let Some((model, _)) = on(thalweg_metal::testing::device(), DType::F32) else { return };
+    check_on(&model, 1);
+}
+
+#[test]
+fn golden_in_f16_on_metal() {
+    let Some((model, _)) = on(thalweg_metal::testing::device(), DType::F16) else { return };
+    check_f16_on(&model, 4);
 }
 
 /// The same as on a laptop's discrete GPU, whose memory the host does not see. Half as many texts.
 #[test]
 fn golden_on_a_discrete_device() {
-    let Some((model, every)) = on_vulkan(testing::discrete(), DType::F32) else { return };
-    check_on_vulkan(&model, 2 * every);
+    let discrete = testing::discrete().map(|device| -> Arc<dyn thalweg_hal::Device> { device });
+    let Some((model, every)) = on(discrete, DType::F32) else { return };
+    check_on(&model, 2 * every);
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
-fn check_on_vulkan(model: &EmbeddingModel, every: usize) {
+fn check_on(model: &EmbeddingModel, every: usize) {
     let golden: Vec<_> = GOLDEN.iter().step_by(every).collect();
     let alone = from_eight_threads(model, &golden);
     let mut largest = 0.0f32;
@@ -73,23 +89,30 @@ fn check_on_vulkan(model: &EmbeddingModel, every: usize) {
             assert!((alone - batched).abs() <= 1e-6, "{alone} alone, {batched} in a batch");
         }
     }
-    assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
 #[test]
 fn golden_in_f16_on_vulkan() {
-    let Some((model, every)) = on_vulkan(testing::device(), DType::F16) else { return };
-    let golden: Vec<_> = GOLDEN.iter().step_by(2 * every).collect();
-    for (golden, embedding) in golden.iter().zip(from_eight_threads(&model, &golden)) {
-        check_f16(golden, &embedding);
-    }
+    let Some((model, every)) = on(vulkan(), DType::F16) else { return };
+    check_f16_on(&model, 2 * every);
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
-/// The model on Vulkan, and of how many texts to take one.
-fn on_vulkan(device: Option<Arc<VulkanDevice>>, dtype: DType) -> Option<(EmbeddingModel, usize)> {
+fn check_f16_on(model: &EmbeddingModel, every: usize) {
+    let golden: Vec<_> = GOLDEN.iter().step_by(every).collect();
+    for (golden, embedding) in golden.iter().zip(from_eight_threads(model, &golden)) {
+        check_f16(golden, &embedding);
+    }
+}
+
+fn vulkan() -> Option<Arc<dyn thalweg_hal::Device>> {
+    testing::device().map(|device| -> Arc<dyn thalweg_hal::Device> { device })
+}
+
+/// The model on a GPU, and of how many texts to take one.
+fn on(device: Option<Arc<dyn thalweg_hal::Device>>, dtype: DType) -> Option<(EmbeddingModel, usize)> {
     let device = device?;
-    let software = thalweg_hal::Device::info(&*device).kind == thalweg_hal::DeviceKind::SoftwareGpu;
+    let software = device.info().kind == thalweg_hal::DeviceKind::SoftwareGpu;
     let device = thalweg_runtime::Device::new(device, thalweg_runtime::Config::default()).expect("a device");
     // As on a GPU, where it is the default: single texts are runs of graphs, batches are not.
     let options = LoadOptions::new().dtype(dtype).graphs(256 << 20);

@@ -2,16 +2,17 @@
 
 mod support;
 
+use std::sync::Arc;
 use support::{Random, bits, cpu, seed, written};
 use thalweg_models::testing::{MAX_TOKENS, SmallEncoder};
 use thalweg_models::{EmbeddingModel, LoadOptions, Tokens};
 use thalweg_runtime::{Config, Device};
 
-/// The processor, and Vulkan where there is any.
+/// The processor, and what GPUs there are.
 fn devices() -> Vec<Device> {
-    let vulkan =
-        thalweg_vulkan::testing::device().map(|device| Device::new(device, Config::default()).expect("a device"));
-    std::iter::once(cpu()).chain(vulkan).collect()
+    let vulkan = thalweg_vulkan::testing::device().map(|device| -> Arc<dyn thalweg_hal::Device> { device });
+    let open = |device| Device::new(device, Config::default()).expect("a device");
+    std::iter::once(cpu()).chain(vulkan.into_iter().chain(thalweg_metal::testing::device()).map(open)).collect()
 }
 
 /// Sequences of random lengths from eight threads, through a cache that holds all of their graphs, and one that holds a few.

@@ -1,4 +1,4 @@
-//! Kernels of the user's own, on the processor and on Vulkan.
+//! Kernels of the user's own, on the processor and on GPUs.
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
@@ -11,10 +11,19 @@ use thalweg_hal::HostCall;
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{DType, Error, Kernel, Tensor, f16};
 
-/// The processor, and Vulkan where there is any.
+/// The GPUs that there are, Vulkan's and Metal's.
+fn gpus() -> impl Iterator<Item = Arc<dyn thalweg_hal::Device>> {
+    let vulkan = thalweg_vulkan::testing::device().map(|device| -> Arc<dyn thalweg_hal::Device> { device });
+    vulkan.into_iter().chain(thalweg_metal::testing::device())
+}
+
+fn open(device: Arc<dyn thalweg_hal::Device>) -> Device {
+    Device::new(device, Config::default()).unwrap()
+}
+
+/// The processor, and the GPUs.
 fn devices() -> Vec<Device> {
-    let vulkan = thalweg_vulkan::testing::device().map(|device| Device::new(device, Config::default()).unwrap());
-    std::iter::once(cpu()).chain(vulkan).collect()
+    std::iter::once(cpu()).chain(gpus().map(open)).collect()
 }
 
 /// `out = a * x + y`
@@ -139,13 +148,13 @@ fn an_index_out_of_bounds_touches_no_other_tensor() {
         @compute @workgroup_size(64)
         fn main(@builtin(global_invocation_id) id: vec3<u32>) { out[id.x * 64u] = 0xffffffffu; }";
     let kernel = Kernel::new("wild", 0, 1).wgsl(module, "main");
-    let Some(device) = thalweg_vulkan::testing::device() else { return };
-    let device = Device::new(device, Config::default()).unwrap();
-    let make = |value: u32| Tensor::full(&device, value, &[64]).unwrap();
-    let mut tensors: Vec<_> = (0..32).map(make).collect();
-    kernel.run_in_place([4096, 1, 1], &[0u32; 0], &[], &mut tensors[16]).unwrap();
-    for (value, tensor) in tensors.iter().enumerate().filter(|(value, _)| *value != 16) {
-        assert_eq!(tensor.to_vec::<u32>().unwrap(), [value as u32; 64]);
+    for device in gpus().map(open) {
+        let make = |value: u32| Tensor::full(&device, value, &[64]).unwrap();
+        let mut tensors: Vec<_> = (0..32).map(make).collect();
+        kernel.run_in_place([4096, 1, 1], &[0u32; 0], &[], &mut tensors[16]).unwrap();
+        for (value, tensor) in tensors.iter().enumerate().filter(|(value, _)| *value != 16) {
+            assert_eq!(tensor.to_vec::<u32>().unwrap(), [value as u32; 64]);
+        }
     }
 }
 
@@ -164,15 +173,16 @@ fn a_failure_reaches_who_reads_and_nobody_else() {
             out[id.x] = sqrt(abs(x[id.x]));
         }";
     let kernel = Kernel::new("root", 1, 1).wgsl(module, "main").failures(&["a negative number at"]);
-    let Some(device) = thalweg_vulkan::testing::device() else { return };
-    let device = Device::new(device, Config::default()).unwrap();
-    let good = Tensor::from_slice(&device, &[1.0f32, 4.0, 9.0], &[3]).unwrap();
-    let bad = Tensor::from_slice(&device, &[1.0f32, 4.0, -9.0], &[3]).unwrap();
-    let run = |x: &Tensor| kernel.run(&device, [3, 1, 1], &[0u32; 0], &[x], &[(&[3], DType::F32)]).unwrap().remove(0);
-    let (of_bad, of_good) = (run(&bad), run(&good));
-    let error = of_bad.add(&of_good).unwrap().to_vec::<f32>().unwrap_err().to_string();
-    assert!(error.contains("root`") && error.contains("a negative number at (2)"), "{error}");
-    assert_eq!(of_good.to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0]);
+    for device in gpus().map(open) {
+        let good = Tensor::from_slice(&device, &[1.0f32, 4.0, 9.0], &[3]).unwrap();
+        let bad = Tensor::from_slice(&device, &[1.0f32, 4.0, -9.0], &[3]).unwrap();
+        let run =
+            |x: &Tensor| kernel.run(&device, [3, 1, 1], &[0u32; 0], &[x], &[(&[3], DType::F32)]).unwrap().remove(0);
+        let (of_bad, of_good) = (run(&bad), run(&good));
+        let error = of_bad.add(&of_good).unwrap().to_vec::<f32>().unwrap_err().to_string();
+        assert!(error.contains("root`") && error.contains("a negative number at (2)"), "{error}");
+        assert_eq!(of_good.to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0]);
+    }
 }
 
 #[test]
@@ -253,8 +263,7 @@ fn evicted_kernels_are_compiled_again_and_compute_what_they_say() {
     let kernels = kernels.map(|kernel| kernel());
     let mock: Arc<dyn thalweg_hal::Device> = MockDevice::new(MockConfig::default());
     let cpu: Arc<dyn thalweg_hal::Device> = thalweg_cpu::CpuDevice::open().unwrap();
-    let vulkan = thalweg_vulkan::testing::device().map(|device| -> Arc<dyn thalweg_hal::Device> { device });
-    for hal in [mock, cpu].into_iter().chain(vulkan) {
+    for hal in [mock, cpu].into_iter().chain(gpus()) {
         let device = Device::new(hal, Config::default().pipeline_cache(KEPT)).unwrap();
         let seed = fastrand::u64(..);
         std::thread::scope(|scope| {

@@ -31,6 +31,8 @@ struct Candidate {
 /// Every device, the best first: GPUs, then the processor, then drivers that compute on the processor.
 fn candidates() -> Vec<Candidate> {
     let mut candidates = vec![cpu()];
+    #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_sim)))]
+    candidates.extend(metal());
     #[cfg(feature = "vulkan")]
     candidates.extend(vulkan());
     candidates.sort_by_key(|candidate| match candidate.kind {
@@ -45,6 +47,19 @@ fn candidates() -> Vec<Candidate> {
 fn cpu() -> Candidate {
     let open: Open = Box::new(|| Ok(CpuDevice::open()?));
     Candidate { selector: CPU.to_owned(), backend: CPU, name: CPU.to_owned(), kind: DeviceKind::Cpu, open }
+}
+
+/// The system's device; none in a machine without Metal.
+#[cfg(all(feature = "metal", any(target_vendor = "apple", metal_sim)))]
+fn metal() -> impl Iterator<Item = Candidate> {
+    const BACKEND: &str = "metal";
+    thalweg_metal::adapters().into_iter().map(|adapter| Candidate {
+        selector: BACKEND.to_owned(),
+        backend: BACKEND,
+        name: format!("{BACKEND} ({})", adapter.name()),
+        kind: adapter.kind(),
+        open: Box::new(move || Ok(thalweg_metal::MetalDevice::open(&adapter)?)),
+    })
 }
 
 /// The devices that Vulkan lists; without Vulkan, one that says why it cannot be opened.
@@ -77,10 +92,12 @@ fn vulkan() -> Vec<Candidate> {
 /// |---|---|
 /// | `auto` | the best device: a GPU if there is one, else the processor; never a software driver |
 /// | `cpu` | the processor; always there |
+/// | `metal` | the GPU of an Apple machine |
 /// | `vulkan` | the best device that Vulkan drives: a GPU, or a software driver if there is nothing else ([`DeviceInfo::kind`](thalweg_hal::DeviceInfo) says which) |
 /// | `vulkan:INDEX` | that one of Vulkan's; [`devices`] lists them |
 ///
-/// Vulkan's devices are there with the feature `vulkan`. Each call makes a device of its own, with its own streams and
+/// Metal's device is there with the feature `metal`, which is on by default, and only on Apple's systems; Vulkan's devices
+/// with the feature `vulkan`. Where a GPU can be had through both, Metal's comes first. Each call makes a device of its own, with its own streams and
 /// memory budget, so a program opens one and shares it. The processors' worker threads are shared by all devices of a
 /// process.
 ///

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod discrete;
+mod metal;
 mod mock;
 mod mock_discrete;
 mod vulkan;
@@ -16,7 +17,7 @@ fn main() {
         println!("THALWEG_SEED={seed}");
     }
     let always = [&mock::BACKEND, &mock_discrete::BACKEND, &cpu::BACKEND];
-    let backends = always.into_iter().chain(vulkan::backend()).chain(discrete::backend());
+    let backends = always.into_iter().chain(metal::backend()).chain(vulkan::backend()).chain(discrete::backend());
     let trials = backends.flat_map(|backend| {
         cases::all().into_iter().filter_map(move |case| {
             let name = format!("{}::{}", backend.name(), case.name);

@@ -31,11 +31,13 @@ pub(super) enum Last<'a, T> {
 }
 
 impl Rig {
-    /// None, with a line on standard error, where there is no Vulkan device.
-    pub(super) fn new() -> Option<Self> {
-        let device: Arc<dyn Device> = thalweg_vulkan::testing::device()?;
-        let queue = device.create_queue().unwrap();
-        Some(Self { device, queue, value: 0, pipelines: HashMap::new() })
+    /// One for each GPU that there is: Metal's, and Vulkan's.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let vulkan = thalweg_vulkan::testing::device().map(|device| -> Arc<dyn Device> { device });
+        thalweg_metal::testing::device().into_iter().chain(vulkan).map(|device| {
+            let queue = device.create_queue().unwrap();
+            Self { device, queue, value: 0, pipelines: HashMap::new() }
+        })
     }
 
     /// What the kernel leaves in its last binding.

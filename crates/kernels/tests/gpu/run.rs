@@ -132,17 +132,18 @@ fn linear_agrees<T: Float>(rig: &mut Rig, sources: &[&KernelSource], step: u32, 
 
 #[test]
 fn linear_runs() {
-    let Some(mut rig) = Rig::new() else { return };
     use linear::*;
-    linear_agrees::<f32>(&mut rig, &[&LINEAR, &LINEAR_FEW, &LINEAR_SOME, &with_two_groups(&LINEAR_FEW)], 1, 1);
-    linear_agrees::<f32>(&mut rig, &[&LINEAR_WIDE, &LINEAR_FEW_WIDE, &LINEAR_SOME_WIDE], 4, 2);
-    linear_agrees::<f16>(&mut rig, &[&LINEAR_F16, &LINEAR_FEW_F16, &LINEAR_SOME_F16], 1, 3);
-    linear_agrees::<f16>(
-        &mut rig,
-        &[&LINEAR_WIDE_F16, &LINEAR_FEW_WIDE_F16, &LINEAR_SOME_WIDE_F16, &with_two_groups(&LINEAR_FEW_WIDE_F16)],
-        4,
-        4,
-    );
+    for mut rig in Rig::all() {
+        linear_agrees::<f32>(&mut rig, &[&LINEAR, &LINEAR_FEW, &LINEAR_SOME, &with_two_groups(&LINEAR_FEW)], 1, 1);
+        linear_agrees::<f32>(&mut rig, &[&LINEAR_WIDE, &LINEAR_FEW_WIDE, &LINEAR_SOME_WIDE], 4, 2);
+        linear_agrees::<f16>(&mut rig, &[&LINEAR_F16, &LINEAR_FEW_F16, &LINEAR_SOME_F16], 1, 3);
+        linear_agrees::<f16>(
+            &mut rig,
+            &[&LINEAR_WIDE_F16, &LINEAR_FEW_WIDE_F16, &LINEAR_SOME_WIDE_F16, &with_two_groups(&LINEAR_FEW_WIDE_F16)],
+            4,
+            4,
+        );
+    }
 }
 
 fn attention_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, step: u32, seed: u64) {
@@ -172,11 +173,12 @@ fn attention_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, step: u32, s
 
 #[test]
 fn attention_runs() {
-    let Some(mut rig) = Rig::new() else { return };
-    attention_agrees::<f32>(&mut rig, &attention::ATTENTION, 1, 11);
-    attention_agrees::<f32>(&mut rig, &attention::ATTENTION_WIDE, 4, 12);
-    attention_agrees::<f16>(&mut rig, &attention::ATTENTION_F16, 1, 13);
-    attention_agrees::<f16>(&mut rig, &attention::ATTENTION_WIDE_F16, 4, 14);
+    for mut rig in Rig::all() {
+        attention_agrees::<f32>(&mut rig, &attention::ATTENTION, 1, 11);
+        attention_agrees::<f32>(&mut rig, &attention::ATTENTION_WIDE, 4, 12);
+        attention_agrees::<f16>(&mut rig, &attention::ATTENTION_F16, 1, 13);
+        attention_agrees::<f16>(&mut rig, &attention::ATTENTION_WIDE_F16, 4, 14);
+    }
 }
 
 fn matmul_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, seed: u64) {
@@ -206,9 +208,10 @@ fn matmul_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, seed: u64) {
 
 #[test]
 fn matmul_runs() {
-    let Some(mut rig) = Rig::new() else { return };
-    matmul_agrees::<f32>(&mut rig, &matmul::MATMUL, 21);
-    matmul_agrees::<f16>(&mut rig, &matmul::MATMUL_F16, 22);
+    for mut rig in Rig::all() {
+        matmul_agrees::<f32>(&mut rig, &matmul::MATMUL, 21);
+        matmul_agrees::<f16>(&mut rig, &matmul::MATMUL_F16, 22);
+    }
 }
 
 /// Rows with a NaN or an infinity here and there, if `odd`.
@@ -286,25 +289,26 @@ fn rows_agree<T: Float>(rig: &mut Rig, kernels: &ByRows, seed: u64) {
 
 #[test]
 fn kernels_by_rows_run() {
-    let Some(mut rig) = Rig::new() else { return };
-    let kernels = ByRows {
-        softmax: &softmax::SOFTMAX,
-        reduce: &reduce::REDUCE,
-        normalize: &pool::NORMALIZE,
-        layer_norm: &norm::LAYER_NORM,
-        add_layer_norm: &norm::ADD_LAYER_NORM,
-        pool: &pool::POOL,
-    };
-    rows_agree::<f32>(&mut rig, &kernels, 31);
-    let kernels = ByRows {
-        softmax: &softmax::SOFTMAX_F16,
-        reduce: &reduce::REDUCE_F16,
-        normalize: &pool::NORMALIZE_F16,
-        layer_norm: &norm::LAYER_NORM_F16,
-        add_layer_norm: &norm::ADD_LAYER_NORM_F16,
-        pool: &pool::POOL_F16,
-    };
-    rows_agree::<f16>(&mut rig, &kernels, 32);
+    for mut rig in Rig::all() {
+        let kernels = ByRows {
+            softmax: &softmax::SOFTMAX,
+            reduce: &reduce::REDUCE,
+            normalize: &pool::NORMALIZE,
+            layer_norm: &norm::LAYER_NORM,
+            add_layer_norm: &norm::ADD_LAYER_NORM,
+            pool: &pool::POOL,
+        };
+        rows_agree::<f32>(&mut rig, &kernels, 31);
+        let kernels = ByRows {
+            softmax: &softmax::SOFTMAX_F16,
+            reduce: &reduce::REDUCE_F16,
+            normalize: &pool::NORMALIZE_F16,
+            layer_norm: &norm::LAYER_NORM_F16,
+            add_layer_norm: &norm::ADD_LAYER_NORM_F16,
+            pool: &pool::POOL_F16,
+        };
+        rows_agree::<f16>(&mut rig, &kernels, 32);
+    }
 }
 
 fn embedding_agrees<T: Float>(rig: &mut Rig, one: &KernelSource, sum: &KernelSource, seed: u64) {
@@ -330,7 +334,8 @@ fn embedding_agrees<T: Float>(rig: &mut Rig, one: &KernelSource, sum: &KernelSou
 
 #[test]
 fn embedding_runs() {
-    let Some(mut rig) = Rig::new() else { return };
-    embedding_agrees::<f32>(&mut rig, &embedding::EMBEDDING, &embedding::EMBED_SUM, 41);
-    embedding_agrees::<f16>(&mut rig, &embedding::EMBEDDING_F16, &embedding::EMBED_SUM_F16, 42);
+    for mut rig in Rig::all() {
+        embedding_agrees::<f32>(&mut rig, &embedding::EMBEDDING, &embedding::EMBED_SUM, 41);
+        embedding_agrees::<f16>(&mut rig, &embedding::EMBEDDING_F16, &embedding::EMBED_SUM_F16, 42);
+    }
 }

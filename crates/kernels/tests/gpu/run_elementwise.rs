@@ -73,10 +73,11 @@ fn elementwise_agrees<T: Float>(rig: &mut Rig, [binary, binary_in_place, unary, 
 
 #[test]
 fn elementwise_runs() {
-    let Some(mut rig) = Rig::new() else { return };
     use elementwise::*;
-    elementwise_agrees::<f32>(&mut rig, [&BINARY_F32, &BINARY_F32_IN_PLACE, &UNARY, &UNARY_IN_PLACE]);
-    elementwise_agrees::<f16>(&mut rig, [&BINARY_F16, &BINARY_F16_IN_PLACE, &UNARY_F16, &UNARY_IN_PLACE_F16]);
+    for mut rig in Rig::all() {
+        elementwise_agrees::<f32>(&mut rig, [&BINARY_F32, &BINARY_F32_IN_PLACE, &UNARY, &UNARY_IN_PLACE]);
+        elementwise_agrees::<f16>(&mut rig, [&BINARY_F16, &BINARY_F16_IN_PLACE, &UNARY_F16, &UNARY_IN_PLACE_F16]);
+    }
 }
 
 fn integers_agree<T: Pod + Eq + std::fmt::Debug>(rig: &mut Rig, kernels: [&KernelSource; 2], of: impl Fn(u32) -> T) {
@@ -106,37 +107,39 @@ fn integers_agree<T: Pod + Eq + std::fmt::Debug>(rig: &mut Rig, kernels: [&Kerne
 
 #[test]
 fn integers_run() {
-    let Some(mut rig) = Rig::new() else { return };
     use elementwise::*;
-    integers_agree::<i32>(&mut rig, [&BINARY_I32, &BINARY_I32_IN_PLACE], |value| value as i32);
-    integers_agree::<u32>(&mut rig, [&BINARY_U32, &BINARY_U32_IN_PLACE], |value| value);
+    for mut rig in Rig::all() {
+        integers_agree::<i32>(&mut rig, [&BINARY_I32, &BINARY_I32_IN_PLACE], |value| value as i32);
+        integers_agree::<u32>(&mut rig, [&BINARY_U32, &BINARY_U32_IN_PLACE], |value| value);
+    }
 }
 
 #[test]
 fn copies_run() {
-    let Some(mut rig) = Rig::new() else { return };
-    let mut random = Random::new(53);
-    for _ in 0..40 {
-        let shape = shape(&mut random);
-        let (from, len) = view(&mut random, shape);
-        let len = elements(&mut random, len);
-        let (params, count) = (CopyParams { shape, from }, shape.iter().product::<u32>());
-        let last = count as usize;
-        let words: Vec<u32> = (0..len).map(|_| random.bits() as u32).collect();
-        if let Some([device, host]) =
-            rig.both(&elementwise::COPY, &params, &[raw(&words)], &Last::<u32>::Out(last), count)
-        {
-            assert_eq!(device, host);
+    for mut rig in Rig::all() {
+        let mut random = Random::new(53);
+        for _ in 0..40 {
+            let shape = shape(&mut random);
+            let (from, len) = view(&mut random, shape);
+            let len = elements(&mut random, len);
+            let (params, count) = (CopyParams { shape, from }, shape.iter().product::<u32>());
+            let last = count as usize;
+            let words: Vec<u32> = (0..len).map(|_| random.bits() as u32).collect();
+            if let Some([device, host]) =
+                rig.both(&elementwise::COPY, &params, &[raw(&words)], &Last::<u32>::Out(last), count)
+            {
+                assert_eq!(device, host);
+            }
+            let halves: Vec<u16> = words.iter().map(|word| *word as u16).collect();
+            if let Some([device, host]) =
+                rig.both(&elementwise::COPY_F16, &params, &[raw(&halves)], &Last::<u16>::Out(last), count)
+            {
+                assert_eq!(device, host);
+            }
+            let wide = random.units(len);
+            agree(&mut rig, &elementwise::CAST_TO_F16, &params, &[raw(&wide)], Last::<f16>::Out(last), count);
+            let narrow = floats::<f16>(&wide);
+            agree(&mut rig, &elementwise::CAST_TO_F32, &params, &[raw(&narrow)], Last::<f32>::Out(last), count);
         }
-        let halves: Vec<u16> = words.iter().map(|word| *word as u16).collect();
-        if let Some([device, host]) =
-            rig.both(&elementwise::COPY_F16, &params, &[raw(&halves)], &Last::<u16>::Out(last), count)
-        {
-            assert_eq!(device, host);
-        }
-        let wide = random.units(len);
-        agree(&mut rig, &elementwise::CAST_TO_F16, &params, &[raw(&wide)], Last::<f16>::Out(last), count);
-        let narrow = floats::<f16>(&wide);
-        agree(&mut rig, &elementwise::CAST_TO_F32, &params, &[raw(&narrow)], Last::<f32>::Out(last), count);
     }
 }

@@ -80,6 +80,14 @@ fn stress_replays_on_vulkan() {
 }
 
 #[test]
+fn stress_replays_on_metal() {
+    let Some(device) = thalweg_metal::testing::device() else { return };
+    let seed = fresh_seed();
+    println!("seed {seed}");
+    assert_eq!(replays(&Device::new(device, Config::default().pool_streams(4)).unwrap(), seed, 15), 0);
+}
+
+#[test]
 fn stress_replays_on_a_discrete_device() {
     let Some(device) = thalweg_vulkan::testing::discrete() else { return };
     let seed = fresh_seed();

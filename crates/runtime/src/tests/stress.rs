@@ -498,6 +498,19 @@ fn stress_mix_on_a_discrete_device() {
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
+/// Command queues that overlap, and completion handlers on threads of Metal's.
+#[test]
+fn stress_mix_on_metal() {
+    let Some(device) = thalweg_metal::testing::device() else { return };
+    mix(&[8, 40], |_| Arc::clone(&device));
+}
+
+#[test]
+fn stress_sharing_on_metal_under_the_validator() {
+    let Some(device) = thalweg_metal::testing::device() else { return };
+    sharing(|_| Arc::clone(&device), 1);
+}
+
 /// One driver queue for all streams, or one for each, as the machine has it. 8 threads where the processor is the device.
 #[test]
 fn stress_mix_on_vulkan() {
@@ -627,6 +640,26 @@ fn falsify_waits_on_vulkan() {
         doubles.round(Mix { threads: 40, ..mix }).wrong > 0
     });
     assert!(noticed, "seed {}: every value right without the waits", plan.seed);
+}
+
+#[test]
+fn falsify_waits_on_metal() {
+    falsify_on_metal(Plan { waits: Strike::Always, ..seeded() });
+}
+
+#[test]
+fn falsify_barriers_on_metal() {
+    falsify_on_metal(Plan { barriers: Strike::Share(0.5), ..seeded() });
+}
+
+fn falsify_on_metal(plan: Plan) {
+    let Some(device) = thalweg_metal::testing::device() else { return };
+    println!("seed {}", plan.seed);
+    let noticed = noticed_within_ten(&plan, |mix, plan| {
+        let doubles = Doubles::new(Arc::clone(&device), plan, config(32));
+        doubles.round(Mix { threads: 40, ..mix }).wrong > 0
+    });
+    assert!(noticed, "seed {}: every value right without the protection", plan.seed);
 }
 
 #[test]

@@ -50,10 +50,16 @@ fn main() {
         return;
     }
     let arguments = Arguments::from_args();
-    let has_vulkan = thalweg_vulkan::testing::discrete().is_some();
+    let (has_vulkan, has_metal) =
+        (thalweg_vulkan::testing::discrete().is_some(), thalweg_metal::testing::device().is_some());
+    let is_there = |double: &Double| match double {
+        Double::VulkanDiscrete => has_vulkan,
+        Double::Metal => has_metal,
+        Double::Cpu | Double::Mock | Double::MockDiscrete => true,
+    };
     let mut trials = Vec::new();
     for case in cases() {
-        for &double in case.on.iter().filter(|double| has_vulkan || **double != Double::VulkanDiscrete) {
+        for &double in case.on.iter().filter(|double| is_there(double)) {
             let name = format!("exit_{}_{}", case.name, double.name());
             trials.push(Trial::test(name, move || parent::run(case.name, double)));
         }

@@ -93,11 +93,13 @@ pub enum Double {
     MockDiscrete,
     /// The best Vulkan device as a discrete GPU, where there is one.
     VulkanDiscrete,
+    /// The system's Metal device, or the simulator's, where there is one.
+    Metal,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Cpu, Self::Mock, Self::MockDiscrete, Self::VulkanDiscrete];
+    pub const ALL: &[Self] = &[Self::Cpu, Self::Mock, Self::MockDiscrete, Self::VulkanDiscrete, Self::Metal];
     /// Those that run kernels on the host.
     pub const HOST: &[Self] = &[Self::Cpu, Self::Mock, Self::MockDiscrete];
 
@@ -108,6 +110,7 @@ impl Double {
             Self::Mock => "mock",
             Self::MockDiscrete => "mock_discrete",
             Self::VulkanDiscrete => "vulkan_discrete",
+            Self::Metal => "metal",
         }
     }
 
@@ -142,6 +145,7 @@ impl Program {
                 WARM.call_once(Self::warm_up);
                 thalweg_vulkan::testing::discrete().unwrap()
             }
+            Double::Metal => thalweg_metal::testing::device().unwrap(),
         }
     }
 
