@@ -1,6 +1,6 @@
 # Every target is one script or one line of cargo; read them for what they do.
 
-.PHONY: help demo test lint bench bench-gpu loom stress sanitize check-mac
+.PHONY: help demo test lint bench bench-gpu loom metal stress sanitize check-mac
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ bench-gpu: ## Thalweg beside PyTorch on one NVIDIA GPU, with what is already bui
 
 loom: ## The loom models of the runtime's protocols
 	scripts/loom
+
+metal: ## The Metal backend's tests: on a Mac on its GPU, elsewhere on a simulator of Metal (part of `make test`)
+	scripts/metal
 
 stress: ## The stress tests' long form: a million operations for each number of threads, on the CPU, the mock and Vulkan
 	THALWEG_STRESS_OPERATIONS=$${THALWEG_STRESS_OPERATIONS:-1000000} cargo test --workspace --release stress_ -- --nocapture --test-threads 1

@@ -12,7 +12,6 @@ mod pipeline;
 mod queue;
 mod residency;
 mod ring;
-mod sync;
 mod timeline;
 mod transfer;
 

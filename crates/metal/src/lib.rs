@@ -52,6 +52,13 @@
 
 #[cfg(any(target_vendor = "apple", metal_sim))]
 mod backend;
+// The protocols between threads, which have models: pure, so these are tested anywhere.
+#[cfg(any(target_vendor = "apple", metal_sim, test))]
+mod bell;
+#[cfg(any(target_vendor = "apple", metal_sim, test))]
+mod ledger;
+#[cfg(any(target_vendor = "apple", metal_sim, test))]
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -1,8 +1,8 @@
 //! What Xcode can look at: the first lists of a device, recorded to a file.
 
 use super::options::Options;
-use super::sync::lock;
 use super::{NAME, refused};
+use crate::sync::lock;
 use objc2::runtime::{AnyObject, ProtocolObject};
 use objc2_foundation::{NSString, NSURL};
 use objc2_metal::{MTLCaptureDescriptor, MTLCaptureDestination, MTLCaptureManager, MTLDevice};

@@ -1,8 +1,8 @@
 //! Command queues: one for each queue of ours, up to a number; then they are shared.
 
 use super::context::Context;
-use super::sync::lock;
 use super::{NAME, Object, nothing};
+use crate::sync::lock;
 use objc2_metal::{MTLCommandBuffer, MTLCommandQueue, MTLDevice};
 use std::sync::{Arc, Mutex};
 use thalweg_hal::{Error, Result};

@@ -6,16 +6,16 @@ use super::command_queue::CommandQueues;
 use super::options::Options;
 use super::pipeline::MetalPipeline;
 use super::residency::Residency;
-use super::sync::lock;
 use super::timeline::MetalTimeline;
 use super::transfer::Transfers;
 use super::{NAME, Object, nothing, refused};
+use crate::bell::Bell;
+use crate::sync::lock;
 use objc2::rc::autoreleasepool;
 use objc2_metal::{MTLCommandBuffer, MTLCommandQueue, MTLDevice};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, Weak};
 use thalweg_hal::failures::FailureWords;
 use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
@@ -36,6 +36,7 @@ pub struct Context {
     /// Whether command buffers and dispatches have names.
     pub signposts: bool,
     pub capture: Capture,
+    /// Wakes whoever waits for one of several timelines, or for a doorbell.
     pub bell: Bell,
     /// Those that are told of a lost device.
     timelines: Mutex<Vec<Weak<MetalTimeline>>>,
@@ -116,38 +117,6 @@ fn wake(device: &Object<dyn MTLDevice>) -> Result<()> {
     match commands.error() {
         Some(error) => Err(refused("the first command buffer", &error)),
         None => Ok(()),
-    }
-}
-
-/// Wakes whoever waits for one of several timelines, or for a doorbell.
-#[derive(Default)]
-pub struct Bell {
-    /// Taken for a moment by whoever has changed what is looked at: a look that did not see the change has then begun to
-    /// wait.
-    looking: Mutex<()>,
-    changed: Condvar,
-}
-
-impl Bell {
-    /// Something has changed that may be waited for.
-    pub fn ring(&self) {
-        drop(lock(&self.looking));
-        self.changed.notify_all();
-    }
-
-    /// Waits until what is looked at is so, or the time is over.
-    pub fn wait_until(&self, deadline: Option<Instant>, is_so: impl Fn() -> bool) {
-        let mut looking = lock(&self.looking);
-        while !is_so() {
-            looking = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => self.changed.wait(looking).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => return,
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(looking, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
     }
 }
 

@@ -83,7 +83,7 @@ impl Queue for MetalQueue {
             if context.signposts {
                 commands.setLabel(Some(&NSString::from_str(&format!("timeline {} to {value}", timeline.id()))));
             }
-            timeline.enter(Running { value, list: Arc::clone(list), piece, _waits: waited, outcome: None });
+            timeline.enter(value, Running { list: Arc::clone(list), piece, _waits: waited });
             // The handler holds the timeline, and so the event that is signalled; the timeline holds the list. The fence is held
             // too: the queue may be gone by then.
             let (timeline, fence) = (Arc::clone(timeline), fence.clone());
@@ -124,8 +124,8 @@ fn completed(timeline: &MetalTimeline, value: u64, commands: &ProtocolObject<dyn
         // SAFETY: both methods take nothing and give seconds as a double. (The bindings have them with Core Foundation only.)
         let times = || unsafe { (msg_send![commands, GPUStartTime], msg_send![commands, GPUEndTime]) };
         timeline.has_run(value, |running| match &error {
-            None => reports(context, running, times),
-            Some(error) => failures(running, &stopped(error.as_deref())),
+            None => reports(context, running, value, times),
+            Some(error) => failures(running, value, &stopped(error.as_deref())),
         });
     });
 }
@@ -146,11 +146,11 @@ fn stopped(error: Option<&NSError>) -> Error {
 }
 
 /// What there is to say of a list that has run.
-fn reports(context: &Context, running: &Running, times: impl FnOnce() -> (f64, f64)) -> Vec<Report> {
-    let Running { value, list, piece, .. } = running;
+fn reports(context: &Context, running: &Running, value: u64, times: impl FnOnce() -> (f64, f64)) -> Vec<Report> {
+    let Running { list, piece, .. } = running;
     // SAFETY: the list has run, the words lie at the piece's start (`room`), and the strides are multiples of 8.
     let read = |offset| unsafe { piece.read(offset) };
-    let mut reports: Vec<Report> = context.failure_words.reports(list, *value, read).collect();
+    let mut reports: Vec<Report> = context.failure_words.reports(list, value, read).collect();
     let is_time = |(_, command): &(usize, &Command)| matches!(command, Command::Timestamp);
     let mut stamps = list.commands.iter().enumerate().filter(is_time).map(|(at, _)| at).peekable();
     if stamps.peek().is_some() {
@@ -160,17 +160,17 @@ fn reports(context: &Context, running: &Running, times: impl FnOnce() -> (f64, f
             let is_first =
                 list.commands[..at].iter().all(|command| matches!(command, Command::Barrier | Command::Timestamp));
             let what = Reported::Time(time(if is_first { start } else { end }));
-            reports.push(Report { value: *value, command: at as u32, what });
+            reports.push(Report { value, command: at as u32, what });
         }
     }
     reports
 }
 
 /// The same of a list that the device stopped: nothing of it can be used.
-fn failures(running: &Running, error: &Error) -> Vec<Report> {
+fn failures(running: &Running, value: u64, error: &Error) -> Vec<Report> {
     let does_something = |command: &Command| !matches!(command, Command::Barrier | Command::Timestamp);
     let commands = (0..).zip(&running.list.commands).filter(|(_, command)| does_something(command));
-    let report = |(command, _)| Report { value: running.value, command, what: Reported::Failed(error.clone()) };
+    let report = |(command, _)| Report { value, command, what: Reported::Failed(error.clone()) };
     commands.map(report).collect()
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Where there are no such sets (before macOS 15) each encoder names the heaps that its list uses.
 
-use super::sync::lock;
 use super::{Object, refused};
+use crate::sync::lock;
 use objc2::runtime::{NSObjectProtocol, ProtocolObject};
 use objc2::sel;
 use objc2_metal::{MTLCommandQueue, MTLDevice, MTLHeap, MTLResidencySet, MTLResidencySetDescriptor};

@@ -2,20 +2,19 @@
 //!
 //! A timeline is two counters. The shared event is the device's: command buffers signal it and wait for it. The value that the
 //! host sees is ours, raised by the completion handler of a list's command buffer once it has read what the list reports and let
-//! go of what it held. Handlers may be called in any order, and by several threads; the value is raised in the order of the lists.
+//! go of what it held ([`ledger`](crate::ledger)).
 
 use super::command_queue::Seat;
-use super::context::{Bell, Context};
+use super::context::Context;
 use super::ring::Piece;
-use super::sync::lock;
 use super::{NAME, Object, nothing};
+use crate::ledger::Ledger;
 use objc2_metal::{MTLDevice, MTLSharedEvent};
 use smallvec::SmallVec;
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use thalweg_hal::{Doorbell, Error, List, Listener, Report, Result, Timeline, TimelinePoint, unique_id};
 
@@ -24,36 +23,18 @@ pub struct MetalTimeline {
     id: u64,
     event: Object<dyn MTLSharedEvent>,
     context: Arc<Context>,
-    /// The value that the host sees. Raised by [`publish`](Self::publish) alone; Release, pairs with the Acquire in
-    /// `completed`.
-    reached: AtomicU64,
     interrupted: AtomicBool,
-    state: Mutex<State>,
-    /// Wakes whoever waits for this timeline alone.
-    bell: Bell,
+    lists: Ledger<Running, Report>,
     /// Held for as long as lists are in flight.
     _seat: Seat,
 }
 
-#[derive(Default)]
-struct State {
-    /// Lists that have not been published, by rising value.
-    running: VecDeque<Running>,
-    /// Somebody is publishing, and will look again.
-    publishing: bool,
-    /// Reports not yet taken.
-    reports: Vec<Report>,
-}
-
 /// A list that was submitted, or is about to be: what the device uses until it has run.
 pub struct Running {
-    pub value: u64,
     pub list: Arc<List>,
     pub piece: Piece,
     /// What it waits for. Not the timelines, which may hold each other's lists.
     pub _waits: SmallVec<[Object<dyn MTLSharedEvent>; 4]>,
-    /// What there is to say of it, once it has run.
-    pub outcome: Option<Vec<Report>>,
 }
 
 impl MetalTimeline {
@@ -65,10 +46,8 @@ impl MetalTimeline {
             id: unique_id(),
             event,
             context: Arc::clone(context),
-            reached: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
-            state: Mutex::default(),
-            bell: Bell::default(),
+            lists: Ledger::new(),
             _seat: seat,
         });
         context.tell(&timeline);
@@ -99,50 +78,19 @@ impl MetalTimeline {
         &self._seat
     }
 
-    /// Enters a list, before it is submitted: it may have run before the call returns.
-    pub fn enter(&self, running: Running) {
-        lock(&self.state).running.push_back(running);
+    /// Enters a list, before it is submitted.
+    pub fn enter(&self, value: u64, running: Running) {
+        self.lists.enter(value, running);
     }
 
-    /// A list has run. Says what its words and times are, as `reports` finds them, and raises the value, if every list before
-    /// it has run.
+    /// A list has run; `reports` is what there is to say of it.
     pub fn has_run(&self, value: u64, reports: impl FnOnce(&Running) -> Vec<Report>) {
-        let mut state = lock(&self.state);
-        // Entered in order, and taken out by `publish` alone, once they have an outcome.
-        let Ok(at) = state.running.binary_search_by_key(&value, |running| running.value) else { return };
-        let running = &mut state.running[at];
-        running.outcome = Some(reports(running));
-        if !std::mem::replace(&mut state.publishing, true) {
-            drop(state);
-            self.publish();
-        }
-    }
-
-    /// Lets go of the lists that have run, in order, then raises the value. By one thread at a time.
-    fn publish(&self) {
-        loop {
-            let mut state = lock(&self.state);
-            let mut done = SmallVec::<[Running; 4]>::new();
-            while state.running.front().is_some_and(|running| running.outcome.is_some()) {
-                let Some(mut running) = state.running.pop_front() else { break };
-                state.reports.extend(running.outcome.take().unwrap_or_default());
-                done.push(running);
-            }
-            let Some(value) = done.last().map(|running| running.value) else {
-                state.publishing = false;
-                return;
-            };
-            drop(state);
-            done.into_iter().for_each(Running::finish);
-            self.reached.store(value, Ordering::Release);
-            self.wake();
-            self.context.bell.ring();
-        }
+        self.lists.has_run(value, reports, Running::finish, || self.context.bell.ring());
     }
 
     /// Has whoever waits for this timeline look.
     pub fn wake(&self) {
-        self.bell.ring();
+        self.lists.wake();
     }
 }
 
@@ -161,16 +109,14 @@ impl Timeline for MetalTimeline {
     }
 
     fn completed(&self) -> u64 {
-        self.reached.load(Ordering::Acquire)
+        self.lists.reached()
     }
 
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let is_over = || {
-            // Acquire: pairs with the Release in `interrupt`.
-            self.completed() >= value || self.interrupted.load(Ordering::Acquire) || self.context.is_lost()
-        };
-        self.bell.wait_until(deadline, is_over);
+        // Acquire: pairs with the Release in `interrupt`.
+        let is_over = || self.interrupted.load(Ordering::Acquire) || self.context.is_lost();
+        self.lists.wait(value, deadline, is_over);
         if self.completed() >= value {
             return Ok(true);
         }
@@ -184,7 +130,7 @@ impl Timeline for MetalTimeline {
     }
 
     fn take_reports(&self) -> Vec<Report> {
-        std::mem::take(&mut lock(&self.state).reports)
+        self.lists.take()
     }
 
     fn as_any(&self) -> &dyn Any {

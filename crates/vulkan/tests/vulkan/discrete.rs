@@ -1,7 +1,6 @@
 //! What makes a discrete GPU: a device that is opened as one is one in every respect that it has.
 
-use crate::Test;
-use std::sync::Arc;
+use thalweg_doubles::suite::{Gpu, Test, words, zeroed};
 use thalweg_hal::{Device, Error, HostAccess, MemoryKind, Violation};
 use thalweg_vulkan::{Options, VulkanDevice, adapters, best};
 
@@ -11,7 +10,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("it_takes_as_many_allocations_as_it_says_and_no_more", it_takes_as_many_allocations_as_it_says_and_no_more),
 ];
 
-fn it_says_that_it_is_one(device: &Arc<VulkanDevice>) {
+fn it_says_that_it_is_one(gpu: &Gpu) {
+    let device = &*gpu.device;
     let info = device.info();
     assert_eq!((info.parallelism, info.limits.max_allocations), (1, 3072));
     assert_eq!((info.host_access, info.zeroed), (HostAccess::None, false));
@@ -20,7 +20,8 @@ fn it_says_that_it_is_one(device: &Arc<VulkanDevice>) {
     assert_eq!(detail("as a discrete GPU"), Some("yes"));
 }
 
-fn memory_that_the_host_does_not_see_says_so(device: &Arc<VulkanDevice>) {
+fn memory_that_the_host_does_not_see_says_so(gpu: &Gpu) {
+    let device = &*gpu.device;
     let memory = device.allocate(MemoryKind::Device, 256).unwrap();
     // SAFETY: nothing else uses the memory.
     let read = unsafe { device.read(&memory, 0, &mut [0; 4]) };
@@ -34,11 +35,11 @@ fn memory_that_the_host_does_not_see_says_so(device: &Arc<VulkanDevice>) {
         assert!(text.contains("which it does not see") && text.contains("by a command"), "{text}");
     }
     // That is no fault of the device, which goes on.
-    assert_eq!(crate::rig::words(device, &crate::rig::zeroed(device, 256), 0, 64), [0; 64]);
+    assert_eq!(words(device, &zeroed(device, 256), 0, 64), [0; 64]);
 }
 
 /// On a device of its own: the limit is the device's.
-fn it_takes_as_many_allocations_as_it_says_and_no_more(_: &Arc<VulkanDevice>) {
+fn it_takes_as_many_allocations_as_it_says_and_no_more(_: &Gpu) {
     let adapters = adapters().unwrap();
     let device = VulkanDevice::open_with(&adapters[best(&adapters).unwrap()], Options::DISCRETE).unwrap();
     let allocate = || device.allocate(MemoryKind::Device, 256);

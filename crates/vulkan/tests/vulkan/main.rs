@@ -5,18 +5,13 @@
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 mod discrete;
-mod failures;
-mod kernels;
-mod order;
-mod rig;
 
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
 use std::sync::Arc;
+use thalweg_doubles::suite::{self, Gpu, Test};
+use thalweg_hal::Device;
 use thalweg_vulkan::{VulkanDevice, testing, validation_messages};
-
-/// A test on a device.
-type Test = fn(&Arc<VulkanDevice>);
 
 fn main() -> ExitCode {
     let layers = layers_are_installed();
@@ -31,11 +26,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let Some(device) = testing::device() else { return ExitCode::SUCCESS };
     let Some(discrete) = testing::discrete() else { return ExitCode::SUCCESS };
-    let tests = [kernels::TESTS, order::TESTS, failures::TESTS].concat();
-    let trial = |prefix: &str, device: &Arc<VulkanDevice>, (name, test): (&'static str, Test)| {
-        let device = Arc::clone(device);
+    let tests = suite::tests();
+    let gpu = |device, open| Gpu { device, open };
+    let (device, discrete) =
+        (gpu(device, || another(testing::device())), gpu(discrete, || another(testing::discrete())));
+    let trial = |prefix: &str, gpu: &Gpu, (name, test): (&'static str, Test)| {
+        let gpu = gpu.clone();
         Trial::test(format!("{prefix}{name}"), move || {
-            test(&device);
+            test(&gpu);
             Ok(())
         })
     };
@@ -49,6 +47,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
+}
+
+fn another(device: Option<Arc<VulkanDevice>>) -> Arc<dyn Device> {
+    device.expect("there was one a moment ago")
 }
 
 /// Whether the layers can be turned on, asked in a process of its own: this one's answer would be for good.

@@ -7,7 +7,6 @@ use thalweg_hal::{
     Access, BINDING_ALIGNMENT, Binding, Command, Device, Features, Groups, HostAccess, KernelSource, List, Memory,
     MemoryKind, Pipeline, Queue, Result, Span, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
 };
-use thalweg_vulkan::VulkanDevice;
 
 /// Long enough for any list here on any machine.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -130,7 +129,7 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn new(device: &VulkanDevice) -> Self {
+    pub fn new(device: &dyn Device) -> Self {
         let queue = device.create_queue().unwrap();
         Self { timeline: Arc::clone(queue.timeline()), queue, value: 0 }
     }
@@ -161,19 +160,19 @@ pub fn wait(wait: &TimelinePoint) {
 }
 
 /// Memory of zeros. What is in new memory is undefined.
-pub fn zeroed(device: &VulkanDevice, bytes: u64) -> Arc<dyn Memory> {
+pub fn zeroed(device: &dyn Device, bytes: u64) -> Arc<dyn Memory> {
     let memory = device.allocate(MemoryKind::Device, bytes).unwrap();
     Line::new(device).run(&Builder::default().fill((&memory, 0, bytes), 0).build());
     memory
 }
 
 /// Whether the host sees a memory.
-fn is_seen(device: &VulkanDevice, memory: &Arc<dyn Memory>) -> bool {
+fn is_seen(device: &dyn Device, memory: &Arc<dyn Memory>) -> bool {
     memory.kind() == MemoryKind::Host || device.info().host_access != HostAccess::None
 }
 
 /// The words of a range that nothing writes any more.
-pub fn words(device: &VulkanDevice, memory: &Arc<dyn Memory>, offset: u64, count: usize) -> Vec<u32> {
+pub fn words(device: &dyn Device, memory: &Arc<dyn Memory>, offset: u64, count: usize) -> Vec<u32> {
     if !is_seen(device, memory) {
         // Commands copy from multiples of this.
         let start = offset / BINDING_ALIGNMENT * BINDING_ALIGNMENT;
@@ -190,7 +189,7 @@ pub fn words(device: &VulkanDevice, memory: &Arc<dyn Memory>, offset: u64, count
 }
 
 /// Writes words that nothing uses. A list that uses them starts with a barrier: a command may have written them.
-pub fn write(device: &VulkanDevice, memory: &Arc<dyn Memory>, offset: u64, words: &[u32]) {
+pub fn write(device: &dyn Device, memory: &Arc<dyn Memory>, offset: u64, words: &[u32]) {
     if !is_seen(device, memory) {
         let bytes = 4 * words.len() as u64;
         let copy = device.allocate(MemoryKind::Host, bytes).unwrap();

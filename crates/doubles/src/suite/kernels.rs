@@ -1,10 +1,8 @@
 //! What kernels, copies and fills do, and what is refused at compile time.
 
-use crate::Test;
-use crate::rig::{Builder, Line, advance, advanced, kernel, random, words, write, zeroed};
-use std::sync::Arc;
+use super::rig::{Builder, Line, advance, advanced, kernel, random, words, write, zeroed};
+use super::{Gpu, Test};
 use thalweg_hal::{Access, Device, Error, Features, HostAccess, KernelSource, MemoryKind, Wgsl, WgslModule};
-use thalweg_vulkan::VulkanDevice;
 
 pub const TESTS: &[(&str, Test)] = &[
     ("what_the_host_writes_it_reads", what_the_host_writes_it_reads),
@@ -21,7 +19,8 @@ pub const TESTS: &[(&str, Test)] = &[
 ];
 
 /// Memory of each kind that it sees, at any byte.
-fn what_the_host_writes_it_reads(device: &Arc<VulkanDevice>) {
+fn what_the_host_writes_it_reads(gpu: &Gpu) {
+    let device = &*gpu.device;
     let mut random = random();
     let seen = device.info().host_access != HostAccess::None;
     for kind in [MemoryKind::Host].into_iter().chain(seen.then_some(MemoryKind::Device)) {
@@ -47,7 +46,8 @@ fn what_the_host_writes_it_reads(device: &Arc<VulkanDevice>) {
     }
 }
 
-fn commands_copy_between_the_kinds(device: &Arc<VulkanDevice>) {
+fn commands_copy_between_the_kinds(gpu: &Gpu) {
+    let device = &*gpu.device;
     let mut random = random();
     let bytes = 1 << 20;
     let [to, from] = [(); 2].map(|()| device.allocate(MemoryKind::Host, bytes).unwrap());
@@ -69,11 +69,12 @@ fn commands_copy_between_the_kinds(device: &Arc<VulkanDevice>) {
         line.run(&list.copy((&b, second, 4 * words), (&from, end, 4 * words)).build());
         let words = words as usize;
         expected[at(3)..at(3) + words].copy_from_slice(&data[at(0)..at(0) + words]);
-        assert!(crate::rig::words(device, &from, 0, expected.len()) == expected, "{words} words by {places:?}");
+        assert!(super::rig::words(device, &from, 0, expected.len()) == expected, "{words} words by {places:?}");
     }
 }
 
-fn a_chain_of_commands_is_computed_in_order(device: &Arc<VulkanDevice>) {
+fn a_chain_of_commands_is_computed_in_order(gpu: &Gpu) {
+    let device = &*gpu.device;
     let mut random = random();
     let pipeline = device.create_pipeline(&advance()).unwrap();
     let count = random.usize(1..5000);
@@ -98,7 +99,8 @@ fn a_chain_of_commands_is_computed_in_order(device: &Arc<VulkanDevice>) {
     }
 }
 
-fn an_index_out_of_bounds_stays_in_its_operand(device: &Arc<VulkanDevice>) {
+fn an_index_out_of_bounds_stays_in_its_operand(gpu: &Gpu) {
+    let device = &*gpu.device;
     let source = kernel(
         "scatter",
         &[Access::Read, Access::ReadWrite],
@@ -134,7 +136,8 @@ fn an_index_out_of_bounds_stays_in_its_operand(device: &Arc<VulkanDevice>) {
     }
 }
 
-fn f16_is_stored_and_computed(device: &Arc<VulkanDevice>) {
+fn f16_is_stored_and_computed(gpu: &Gpu) {
+    let device = &*gpu.device;
     let source = kernel(
         "halve",
         &[Access::Read, Access::Write],
@@ -164,14 +167,15 @@ fn f16_is_stored_and_computed(device: &Arc<VulkanDevice>) {
     assert_eq!(words(device, &memory, 256, 4)[3] >> 16, 0, "past the end");
 }
 
-fn refusal(device: &VulkanDevice, source: &KernelSource) -> String {
+fn refusal(device: &dyn Device, source: &KernelSource) -> String {
     match device.create_pipeline(source) {
         Err(error @ Error::Compile { .. }) => error.to_string(),
         other => panic!("{other:?}"),
     }
 }
 
-fn a_wrong_kernel_says_where_and_why(device: &Arc<VulkanDevice>) {
+fn a_wrong_kernel_says_where_and_why(gpu: &Gpu) {
+    let device = &*gpu.device;
     let text = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @compute @workgroup_size(1)
 fn main() {
@@ -190,7 +194,8 @@ fn main() { x[0] = 1u; }";
     }
 }
 
-fn a_kernel_that_declares_something_else_is_refused(device: &Arc<VulkanDevice>) {
+fn a_kernel_that_declares_something_else_is_refused(gpu: &Gpu) {
+    let device = &*gpu.device;
     let one = "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
         @compute @workgroup_size(1) fn main() { x[0] = 1u; }";
     for (bindings, params_bytes, said) in [
@@ -213,7 +218,8 @@ fn a_kernel_that_declares_something_else_is_refused(device: &Arc<VulkanDevice>) 
     assert!(refusal(device, &kernel("uniform", &[], 0, uniform)).contains("`x` is in Uniform"));
 }
 
-fn a_kernel_that_asks_for_too_much_is_refused(device: &Arc<VulkanDevice>) {
+fn a_kernel_that_asks_for_too_much_is_refused(gpu: &Gpu) {
+    let device = &*gpu.device;
     let wide = "@compute @workgroup_size(64, 64) fn main() {}";
     let one = "@compute @workgroup_size(1) fn main() {}";
     assert!(refusal(device, &kernel("wide", &[], 0, wide)).contains("invocations"));
@@ -239,7 +245,8 @@ fn a_kernel_that_asks_for_too_much_is_refused(device: &Arc<VulkanDevice>) {
 }
 
 /// What an index is compared with is the declared length, where there is one: so an operand has to be as long.
-fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
+fn an_operand_shorter_than_its_type_is_refused(gpu: &Gpu) {
+    let device = &*gpu.device;
     let memory = device.allocate(MemoryKind::Device, 1 << 16).unwrap();
     let mut line = Line::new(device);
     for (declared, store, short, enough) in [
@@ -267,7 +274,8 @@ fn an_operand_shorter_than_its_type_is_refused(device: &Arc<VulkanDevice>) {
 }
 
 /// Some of the compiler's recursions are as deep as an expression is long. None of them may end the process.
-fn a_deep_or_long_module_is_an_error_at_most(device: &Arc<VulkanDevice>) {
+fn a_deep_or_long_module_is_an_error_at_most(gpu: &Gpu) {
+    let device = &*gpu.device;
     let module = |expression: &str| {
         format!(
             "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
@@ -292,7 +300,8 @@ fn a_deep_or_long_module_is_an_error_at_most(device: &Arc<VulkanDevice>) {
     assert!(refused.contains("bytes; at most"), "{refused}");
 }
 
-fn a_kernel_for_the_host_alone_is_refused(device: &Arc<VulkanDevice>) {
+fn a_kernel_for_the_host_alone_is_refused(gpu: &Gpu) {
+    let device = &*gpu.device;
     let source = KernelSource { wgsl: None, host: Some(|_| Ok(())), ..advance() };
     assert!(matches!(device.create_pipeline(&source), Err(Error::NoForm { form: "WGSL", .. })));
 }

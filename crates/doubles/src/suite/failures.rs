@@ -1,10 +1,9 @@
 //! Kernels that fail.
 
-use crate::Test;
-use crate::rig::{Builder, Line, kernel, wait, write, zeroed};
+use super::rig::{Builder, Line, kernel, wait, write, zeroed};
+use super::{Gpu, Test};
 use std::sync::Arc;
-use thalweg_hal::{Access, Device, Error, KernelSource, MemoryKind, Reported, Timestamps};
-use thalweg_vulkan::VulkanDevice;
+use thalweg_hal::{Access, Error, KernelSource, MemoryKind, Reported, Timestamps};
 
 pub const TESTS: &[(&str, Test)] = &[
     ("exactly_the_kernels_that_fail_are_reported", exactly_the_kernels_that_fail_are_reported),
@@ -36,7 +35,8 @@ fn picky() -> KernelSource {
     )
 }
 
-fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
+fn exactly_the_kernels_that_fail_are_reported(gpu: &Gpu) {
+    let device = &*gpu.device;
     let pipeline = device.create_pipeline(&picky()).unwrap();
     let memory = device.allocate(MemoryKind::Device, 1 << 16).unwrap();
     let mut line = Line::new(device);
@@ -66,10 +66,11 @@ fn exactly_the_kernels_that_fail_are_reported(device: &Arc<VulkanDevice>) {
 }
 
 /// Also when it runs again before the last time is over, on several queues, by itself and in other lists.
-fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
+fn a_prepared_list_reports_each_time(gpu: &Gpu) {
+    let device = &*gpu.device;
     let pipeline = device.create_pipeline(&picky()).unwrap();
     let (memory, counter) = (zeroed(device, 256), zeroed(device, 256));
-    let advance = device.create_pipeline(&crate::rig::advance()).unwrap();
+    let advance = device.create_pipeline(&super::rig::advance()).unwrap();
     write(device, &memory, 0, &[3]);
     let list = Builder::default()
         .barrier()
@@ -108,8 +109,8 @@ fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
             assert_eq!(reports.len(), failed.len() + 20);
         }
     }
-    let expected = (0..runs).fold(0u32, |x, _| crate::rig::advanced(x, 1));
-    assert_eq!(crate::rig::words(device, &counter, 0, 64), [expected; 64]);
+    let expected = (0..runs).fold(0u32, |x, _| super::rig::advanced(x, 1));
+    assert_eq!(super::rig::words(device, &counter, 0, 64), [expected; 64]);
     // It is gone with the lists.
     drop((list, twice));
     assert_eq!((Arc::strong_count(&memory), Arc::strong_count(&counter)), (1, 1));
@@ -117,7 +118,8 @@ fn a_prepared_list_reports_each_time(device: &Arc<VulkanDevice>) {
 
 /// Whoever records has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
-fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build(device: &Arc<VulkanDevice>) {
+fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build(gpu: &Gpu) {
+    let device = &*gpu.device;
     let memory = device.allocate(MemoryKind::Device, 256).unwrap();
     let mut line = Line::new(device);
     let outside = Builder::default().fill((&memory, 0, 512), 1).build();
@@ -133,7 +135,8 @@ fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build(device: &Arc<Vulkan
     line.run(&Builder::default().build());
 }
 
-fn an_allocation_larger_than_the_device_is_refused(device: &Arc<VulkanDevice>) {
+fn an_allocation_larger_than_the_device_is_refused(gpu: &Gpu) {
+    let device = &*gpu.device;
     for bytes in [device.info().limits.memory_bytes + (1 << 30), u64::MAX / 2, u64::MAX] {
         let refused = device.allocate(MemoryKind::Device, bytes);
         assert!(matches!(refused, Err(Error::OutOfMemory { bytes: said, .. }) if said == bytes), "{refused:?}");

@@ -1,11 +1,10 @@
 //! Queues, timelines and the lives of what they use.
 
-use crate::Test;
-use crate::rig::{Builder, Line, advance, advanced, random, wait, words, write, zeroed};
+use super::rig::{Builder, Line, advance, advanced, random, wait, words, write, zeroed};
+use super::{Gpu, Test};
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Device, Error, Listener, MemoryKind, Reported, TimelinePoint, Timestamps};
-use thalweg_vulkan::{VulkanDevice, adapters, best};
+use thalweg_hal::{Error, Listener, MemoryKind, Reported, TimelinePoint, Timestamps};
 
 pub const TESTS: &[(&str, Test)] = &[
     ("lists_of_more_queues_than_the_device_has_wait_for_each_other", lists_wait_for_each_other),
@@ -18,7 +17,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("stress_many_threads_and_queues", stress_many_threads_and_queues),
 ];
 
-fn lists_wait_for_each_other(device: &Arc<VulkanDevice>) {
+fn lists_wait_for_each_other(gpu: &Gpu) {
+    let device = &*gpu.device;
     let pipeline = device.create_pipeline(&advance()).unwrap();
     let memory = zeroed(device, 4096);
     let mut random = random();
@@ -36,7 +36,8 @@ fn lists_wait_for_each_other(device: &Arc<VulkanDevice>) {
     assert!(words(device, &memory, 0, 1024).iter().all(|word| *word == expected));
 }
 
-fn a_doorbell_wakes_who_waits(device: &Arc<VulkanDevice>) {
+fn a_doorbell_wakes_who_waits(gpu: &Gpu) {
+    let device = &*gpu.device;
     let bell = device.create_doorbell().unwrap();
     let mut line = Line::new(device);
     line.run(&Builder::default().build());
@@ -60,7 +61,8 @@ fn a_doorbell_wakes_who_waits(device: &Arc<VulkanDevice>) {
     }
 }
 
-fn an_interrupt_ends_waits(device: &Arc<VulkanDevice>) {
+fn an_interrupt_ends_waits(gpu: &Gpu) {
+    let device = &*gpu.device;
     let mut line = Line::new(device);
     let timeline = Arc::clone(&line.timeline);
     std::thread::scope(|scope| {
@@ -77,7 +79,8 @@ fn an_interrupt_ends_waits(device: &Arc<VulkanDevice>) {
     assert!(timeline.wait(1, None).unwrap());
 }
 
-fn timestamps_rise(device: &Arc<VulkanDevice>) {
+fn timestamps_rise(gpu: &Gpu) {
+    let device = &*gpu.device;
     let memory = device.allocate(MemoryKind::Device, 1 << 20).unwrap();
     let mut line = Line::new(device);
     let mut last = Duration::ZERO;
@@ -98,7 +101,8 @@ fn timestamps_rise(device: &Arc<VulkanDevice>) {
     }
 }
 
-fn command_buffers_are_used_again(device: &Arc<VulkanDevice>) {
+fn command_buffers_are_used_again(gpu: &Gpu) {
+    let device = &*gpu.device;
     let memory = device.allocate(MemoryKind::Device, 256).unwrap();
     let mut line = Line::new(device);
     for pattern in 0..2000 {
@@ -113,9 +117,9 @@ fn command_buffers_are_used_again(device: &Arc<VulkanDevice>) {
     assert_eq!(Arc::strong_count(&memory), 1);
 }
 
-fn objects_of_another_device_are_refused(device: &Arc<VulkanDevice>) {
-    let adapters = adapters().unwrap();
-    let other = VulkanDevice::open(&adapters[best(&adapters).unwrap()]).unwrap();
+fn objects_of_another_device_are_refused(gpu: &Gpu) {
+    let device = &*gpu.device;
+    let other = (gpu.open)();
     let foreign = |result| matches!(result, Err(Error::ForeignObject { .. }));
     let memory = other.allocate(MemoryKind::Device, 256).unwrap();
     // SAFETY: nothing uses the memory.
@@ -136,7 +140,8 @@ fn objects_of_another_device_are_refused(device: &Arc<VulkanDevice>) {
     line.run(&Builder::default().fill((&own, 0, 256), 1).build());
 }
 
-fn what_is_dropped_while_it_runs_runs_to_its_end(device: &Arc<VulkanDevice>) {
+fn what_is_dropped_while_it_runs_runs_to_its_end(gpu: &Gpu) {
+    let device = &*gpu.device;
     let pipeline = device.create_pipeline(&advance()).unwrap();
     for _ in 0..20 {
         let memory = device.allocate(MemoryKind::Device, 1 << 22).unwrap();
@@ -151,28 +156,28 @@ fn what_is_dropped_while_it_runs_runs_to_its_end(device: &Arc<VulkanDevice>) {
         drop((memory, line));
     }
     // A device as a whole, too. It is gone or stays open; neither may end the process.
-    let adapters = adapters().unwrap();
-    let other = VulkanDevice::open(&adapters[best(&adapters).unwrap()]).unwrap();
+    let other = (gpu.open)();
     let memory = other.allocate(MemoryKind::Device, 1 << 22).unwrap();
-    let mut line = Line::new(&other);
+    let mut line = Line::new(&*other);
     line.submit(&Builder::default().fill((&memory, 0, 1 << 22), 1).build(), &[]);
     drop((other, memory, line));
 }
 
 /// Each thread has a queue and a memory of its own, reads, writes, and waits for its neighbour.
-fn stress_many_threads_and_queues(device: &Arc<VulkanDevice>) {
+fn stress_many_threads_and_queues(gpu: &Gpu) {
+    let device = &*gpu.device;
     let pipeline = device.create_pipeline(&advance()).unwrap();
     let threads = 12u32;
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (device, pipeline) = (Arc::clone(device), Arc::clone(&pipeline));
+            let (device, pipeline) = (Arc::clone(&gpu.device), Arc::clone(&pipeline));
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(u64::from(thread));
-                let mut line = Line::new(&device);
+                let mut line = Line::new(&*device);
                 for _ in 0..30 {
                     let memory = device.allocate(MemoryKind::Device, 1 << 14).unwrap();
                     let start = random.u32(..);
-                    write(&device, &memory, 0, &[start; 1 << 12]);
+                    write(&*device, &memory, 0, &[start; 1 << 12]);
                     let salts: Vec<u32> = (0..5).map(|_| random.u32(..)).collect();
                     let mut waits = Vec::new();
                     for salt in &salts {
@@ -183,7 +188,7 @@ fn stress_many_threads_and_queues(device: &Arc<VulkanDevice>) {
                     }
                     wait(&waits[0]);
                     let expected = salts.iter().fold(start, |x, salt| advanced(x, *salt));
-                    assert!(words(&device, &memory, 0, 1 << 12).iter().all(|word| *word == expected));
+                    assert!(words(&*device, &memory, 0, 1 << 12).iter().all(|word| *word == expected));
                 }
             });
         }

@@ -1,0 +1,206 @@
+//! Which lists of a queue have run, told in the order in which they were submitted.
+//!
+//! Completion handlers come in any order and from several threads. For whoever looks at the value it is a promise: every list up
+//! to it has run, what there is to say of them can be taken, and what they held has been let go of. So a handler only notes what
+//! came of its list; then one of the handlers, and no other meanwhile, takes out those at the front that have an outcome, lets
+//! go of them with nothing locked, and raises the value. It looks again before it stops, so that a handler which comes while it
+//! is at it can leave.
+
+use crate::bell::Bell;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// The lists of a queue; `T` is what one holds while it runs, `R` what is said of one.
+pub struct Ledger<T, R> {
+    /// Every list up to this value has run. Raised by [`publish`](Self::publish) alone; Release, pairs with the Acquire in
+    /// [`reached`](Self::reached).
+    reached: AtomicU64,
+    state: Mutex<State<T, R>>,
+    bell: Bell,
+}
+
+struct State<T, R> {
+    /// Those that have not been published, by rising value.
+    entries: VecDeque<Entry<T, R>>,
+    /// Somebody is publishing, and will look again.
+    publishing: bool,
+    /// What has been said of published ones, and not yet taken.
+    said: Vec<R>,
+}
+
+struct Entry<T, R> {
+    value: u64,
+    held: T,
+    /// Once it has run.
+    outcome: Option<Vec<R>>,
+}
+
+impl<T, R> Ledger<T, R> {
+    pub fn new() -> Self {
+        let state = State { entries: VecDeque::new(), publishing: false, said: Vec::new() };
+        Self { reached: AtomicU64::new(0), state: Mutex::new(state), bell: Bell::default() }
+    }
+
+    /// Enters a list, before it is submitted: it may have run before that call returns. Values rise.
+    pub fn enter(&self, value: u64, held: T) {
+        lock(&self.state).entries.push_back(Entry { value, held, outcome: None });
+    }
+
+    /// The value up to which lists have run.
+    pub fn reached(&self) -> u64 {
+        self.reached.load(Ordering::Acquire)
+    }
+
+    /// A list has run. `outcome` says what there is to say of it; `finish` lets go of one that is published, in order, before
+    /// its value can be seen, and by one thread at a time; then `raised` is called.
+    pub fn has_run(&self, value: u64, outcome: impl FnOnce(&T) -> Vec<R>, finish: impl Fn(T), raised: impl Fn()) {
+        let mut state = lock(&self.state);
+        // It is there: entered before it was submitted, and taken out once it has an outcome.
+        let Ok(at) = state.entries.binary_search_by_key(&value, |entry| entry.value) else { return };
+        let entry = &mut state.entries[at];
+        entry.outcome = Some(outcome(&entry.held));
+        if std::mem::replace(&mut state.publishing, true) {
+            return;
+        }
+        drop(state);
+        self.publish(finish, raised);
+    }
+
+    fn publish(&self, finish: impl Fn(T), raised: impl Fn()) {
+        loop {
+            let mut state = lock(&self.state);
+            let mut done = Vec::new();
+            while let Some(entry) = state.entries.pop_front_if(|entry| entry.outcome.is_some()) {
+                state.said.extend(entry.outcome.into_iter().flatten());
+                done.push((entry.value, entry.held));
+            }
+            let Some((value, _)) = done.last() else {
+                state.publishing = false;
+                return;
+            };
+            let value = *value;
+            drop(state);
+            done.into_iter().for_each(|(_, held)| finish(held));
+            self.reached.store(value, Ordering::Release);
+            self.bell.ring();
+            raised();
+        }
+    }
+
+    /// Has whoever waits look again.
+    pub fn wake(&self) {
+        self.bell.ring();
+    }
+
+    /// Waits until the value is reached, or something else is over, or the time.
+    pub fn wait(&self, value: u64, deadline: Option<Instant>, is_over: impl Fn() -> bool) {
+        self.bell.wait_until(deadline, || self.reached() >= value || is_over());
+    }
+
+    /// Takes what has been said, by rising value.
+    pub fn take(&self) -> Vec<R> {
+        std::mem::take(&mut lock(&self.state).said)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex as StdMutex;
+
+    #[test]
+    fn lists_that_end_in_any_order_are_told_in_theirs() {
+        let mut random = fastrand::Rng::new();
+        println!("seed {}", random.get_seed());
+        for _ in 0..200 {
+            let ledger = Ledger::new();
+            let finished = StdMutex::new(Vec::new());
+            let mut ends: Vec<u64> = (1..=20).collect();
+            ends.iter().for_each(|value| ledger.enter(*value, 100 + value));
+            random.shuffle(&mut ends);
+            let mut ended = Vec::new();
+            for value in ends {
+                let finish = |held| {
+                    assert!(ledger.reached() < held - 100, "let go of before the value can be seen");
+                    finished.lock().unwrap().push(held);
+                };
+                ledger.has_run(value, |held| vec![*held, value], finish, || ());
+                ended.push(value);
+                let front = (1..).find(|value| !ended.contains(value)).unwrap() - 1;
+                assert_eq!(ledger.reached(), front);
+                let expected: Vec<u64> = (1..=front).map(|value| 100 + value).collect();
+                assert_eq!(*finished.lock().unwrap(), expected);
+            }
+            let expected: Vec<u64> = (1..=20).flat_map(|value| [100 + value, value]).collect();
+            assert_eq!((ledger.take(), ledger.take()), (expected, Vec::new()));
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::thread;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering as Std};
+
+    /// What is let go of counts itself.
+    struct Held(Arc<AtomicUsize>);
+
+    /// Handlers of two or three lists come at once, in any order, beside one who waits for the last: whatever value is seen,
+    /// every list up to it has been told of and let go of, and the wait ends.
+    fn told_before_seen(lists: u64) {
+        let mut model = loom::model::Builder::new();
+        // Without a bound it takes minutes.
+        model.preemption_bound = Some(if lists > 2 { 2 } else { 3 });
+        model.check(move || {
+            let ledger = Arc::new(Ledger::new());
+            let gone = Arc::new(AtomicUsize::new(0));
+            (1..=lists).for_each(|value| ledger.enter(value, Held(Arc::clone(&gone))));
+            let handlers: Vec<_> = (1..=lists)
+                .map(|value| {
+                    let ledger = Arc::clone(&ledger);
+                    let finish = |Held(gone): Held| drop(gone.fetch_add(1, Std::SeqCst));
+                    thread::spawn(move || ledger.has_run(value, |_| vec![value], finish, || ()))
+                })
+                .collect();
+            let reached = ledger.reached();
+            assert!(gone.load(Std::SeqCst) as u64 >= reached);
+            let mut said = ledger.take();
+            assert!(said.len() as u64 >= reached);
+            ledger.wait(lists, None, || false);
+            assert_eq!((ledger.reached(), gone.load(Std::SeqCst) as u64), (lists, lists));
+            said.extend(ledger.take());
+            assert_eq!(said, (1..=lists).collect::<Vec<_>>());
+            handlers.into_iter().for_each(|handler| handler.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn loom_two_handlers_at_once() {
+        told_before_seen(2);
+    }
+
+    #[test]
+    fn loom_three_handlers_at_once() {
+        told_before_seen(3);
+    }
+
+    /// Whoever waits for something else hears of it.
+    #[test]
+    fn loom_a_wait_that_is_interrupted_ends() {
+        loom::model(|| {
+            let ledger = Arc::new(Ledger::<(), ()>::new());
+            let interrupted = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+            let waiter = {
+                let (ledger, interrupted) = (Arc::clone(&ledger), Arc::clone(&interrupted));
+                thread::spawn(move || ledger.wait(1, None, || interrupted.load(Ordering::Acquire)))
+            };
+            interrupted.store(true, Ordering::Release);
+            ledger.wake();
+            waiter.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! A dispatch: its groups one after the other, on the calling thread.
+
+use super::Function;
+use crate::fiber;
+use crate::rules::broken;
+use std::ffi::c_void;
+
+/// Bytes that a buffer argument is bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Where they start.
+    pub start: *mut u8,
+    /// How many there are, to the buffer's end.
+    pub bytes: usize,
+}
+
+/// What a dispatch has bound, and how large it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// By buffer index; `None` where nothing is bound.
+    pub buffers: &'a [Option<Span>],
+    /// Bytes set for each threadgroup argument.
+    pub threadgroup: &'a [usize],
+    /// Groups along each axis.
+    pub grid: [u32; 3],
+    /// Threads of a group along each axis.
+    pub size: [u32; 3],
+}
+
+/// What a kernel's caller reads, `sim::call` in the shim.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Call {
+    buffers: *const *mut c_void,
+    threadgroups: *const *mut c_void,
+    grid: [u32; 3],
+    pub(crate) size: [u32; 3],
+}
+
+/// Where a thread is, `sim::at` in the shim.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct At {
+    pub(crate) group: [u32; 3],
+    pub(crate) in_group: [u32; 3],
+    pub(crate) index: u32,
+}
+
+/// What threadgroup memory holds before anybody has written it: NaN in floats, and an index that is past any end.
+const POISON: u8 = 0xff;
+
+/// The buffers that Metal has room for.
+const BUFFERS: usize = 31;
+
+impl Function {
+    /// Runs a dispatch on this thread, to its end.
+    ///
+    /// # Safety
+    /// - Each span is valid for reads, and for writes where the kernel writes, until this returns.
+    /// - Nobody else uses these bytes in a way that races with the kernel.
+    /// - The kernel stays inside of what is bound: nothing here checks an index.
+    pub unsafe fn run(&self, launch: &Launch<'_>) {
+        let threads = launch.size.iter().map(|axis| u64::from(*axis)).product::<u64>();
+        if threads > u64::from(self.max_threads) {
+            broken("threads of a threadgroup", format_args!("{}: {threads}, at most {}", self.name, self.max_threads));
+        }
+        let mut buffers = [std::ptr::null_mut::<c_void>(); BUFFERS];
+        for argument in &self.buffers {
+            let index = argument.index as usize;
+            match launch.buffers.get(index).copied().flatten() {
+                Some(span) if span.bytes >= argument.bytes as usize => buffers[index] = span.start.cast(),
+                span => broken(
+                    "buffer argument",
+                    format_args!("{}: buffer {index} needs {} bytes; bound is {span:?}", self.name, argument.bytes),
+                ),
+            }
+        }
+        let mut memory: Vec<Vec<u128>> = Vec::new();
+        for (index, least) in self.threadgroup.iter().enumerate() {
+            match launch.threadgroup.get(index) {
+                Some(bytes) if *bytes >= *least as usize => memory.push(vec![0; bytes.div_ceil(size_of::<u128>())]),
+                bytes => broken(
+                    "threadgroup memory",
+                    format_args!("{}: argument {index} needs {least} bytes; set are {bytes:?}", self.name),
+                ),
+            }
+        }
+        let pointers: Vec<*mut c_void> = memory.iter_mut().map(|bytes| bytes.as_mut_ptr().cast()).collect();
+        let (grid, size) = (launch.grid, launch.size);
+        let call = Call { buffers: buffers.as_ptr(), threadgroups: pointers.as_ptr(), grid, size };
+        if threads == 0 {
+            return;
+        }
+        for z in 0..grid[2] {
+            for y in 0..grid[1] {
+                for x in 0..grid[0] {
+                    for (pointer, bytes) in pointers.iter().zip(&memory) {
+                        // SAFETY: the memory is ours, and no kernel runs.
+                        unsafe { pointer.cast::<u8>().write_bytes(POISON, size_of_val(&**bytes)) };
+                    }
+                    let at = At { group: [x, y, z], ..At::default() };
+                    if self.meets {
+                        // SAFETY: by the caller's promise, the call has all that the kernel takes.
+                        unsafe { fiber::run(self.code, &call, at, &self.name, false) };
+                    } else {
+                        // SAFETY: as above.
+                        unsafe { (self.code)(&raw const call, &raw const at) };
+                    }
+                }
+            }
+        }
+        if self.meets {
+            fiber::check_stacks(&self.name);
+        }
+    }
+}
