@@ -93,15 +93,3 @@ unsafe extern "C-unwind" fn objc_retainAutoreleasedReturnValue(object: Id) -> Id
     // SAFETY: as promised by the caller.
     unsafe { objc_retain(object) }
 }
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_retainAutoreleaseReturnValue(object: Id) -> Id {
-    // SAFETY: as promised by the caller.
-    unsafe { objc_autorelease(objc_retain(object)) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_retainAutorelease(object: Id) -> Id {
-    // SAFETY: as promised by the caller.
-    unsafe { objc_autorelease(objc_retain(object)) }
-}
