@@ -30,4 +30,4 @@ pub fn tests() -> Vec<(&'static str, Test)> {
     [kernels::TESTS, order::TESTS, failures::TESTS].concat()
 }
 
-pub use rig::{Builder, LONG, Line, advance, advanced, wait, words, write, zeroed};
+pub use rig::{Builder, LONG, Line, advance, advanced, kernel, wait, words, write, zeroed};

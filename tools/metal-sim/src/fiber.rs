@@ -18,10 +18,11 @@
 mod stacks;
 mod switch;
 
-use crate::rules::broken;
+use crate::rules;
 use crate::shader::{At, Call};
 use stacks::Stacks;
 use std::cell::{Cell, RefCell};
+use std::fmt::Arguments;
 
 pub(crate) use stacks::STACK_BYTES;
 
@@ -160,7 +161,7 @@ pub(crate) unsafe fn run(
 pub(crate) fn check_stacks(name: &str) {
     KEPT.with_borrow(|(stacks, ..)| {
         if !stacks.are_whole() {
-            broken("stack of a thread", format_args!("{name}: a thread needs more than {STACK_BYTES} bytes"));
+            broken(rules::STACK, format_args!("{name}: a thread needs more than {STACK_BYTES} bytes"));
         }
     });
 }
@@ -230,7 +231,7 @@ impl Group {
     fn turn_ends(&mut self) -> Option<usize> {
         let lanes = self.turn.first.abs_diff(self.turn.last) + 1;
         if self.turn.met != 0 && self.turn.met != lanes {
-            self.diverged("divergent simdgroup operation", self.lanes());
+            self.diverged(rules::DIVERGENT_SIMDGROUP, self.lanes());
         }
         if self.matrices {
             self.compare_matrices();
@@ -246,7 +247,7 @@ impl Group {
             return None;
         }
         if self.arrived != self.threads {
-            self.diverged("divergent barrier", 0..self.threads);
+            self.diverged(rules::DIVERGENT_BARRIER, 0..self.threads);
         }
         self.arrived = 0;
         Some(self.give_turn(self.first_simdgroup()))
@@ -267,11 +268,11 @@ impl Group {
         let sum = self.fibers[lanes.start].matrices;
         if self.fibers[lanes.clone()].iter().any(|fiber| fiber.matrices != sum) {
             let what = "threads of a simdgroup have passed different operations on matrices, or with other arguments";
-            broken("divergent simdgroup operation", format_args!("{}: {what}", self.name()));
+            broken(rules::DIVERGENT_SIMDGROUP, format_args!("{}: {what}", self.name()));
         }
         if sum != 0 && lanes.len() < LANES {
             let what = "a matrix in a simdgroup with fewer threads than 32";
-            broken("divergent simdgroup operation", format_args!("{}: {what}", self.name()));
+            broken(rules::DIVERGENT_SIMDGROUP, format_args!("{}: {what}", self.name()));
         }
     }
 
@@ -311,6 +312,14 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "line {}", self.0 & 0xf_ffff)
     }
+}
+
+/// As [`rules::broken`], which needs more stack than a fiber has: on a thread of that name.
+fn broken(rule: &'static str, what: Arguments<'_>) -> ! {
+    let (what, name) = (what.to_string(), std::thread::current().name().unwrap_or("without a name").to_owned());
+    let said = std::thread::Builder::new().name(name).spawn(move || rules::broken(rule, format_args!("{what}")));
+    let _ = said.map(std::thread::JoinHandle::join);
+    std::process::abort()
 }
 
 /// The running group.
@@ -362,7 +371,7 @@ unsafe extern "C" fn barrier(place: u32) {
         group.barrier = place;
     } else if group.barrier != place {
         broken(
-            "divergent barrier",
+            rules::DIVERGENT_BARRIER,
             format_args!(
                 "{}: threads are at the barriers of {} and {}",
                 group.name(),
@@ -388,7 +397,7 @@ unsafe extern "C" fn meet(place: u32, value: *const u8, bytes: u32, result: *mut
     if turn.met == 0 {
         group.turn.bytes = bytes;
     } else if group.fibers[turn.first].wait != Wait::Meeting(place) || turn.bytes != bytes {
-        group.diverged("divergent simdgroup operation", turn.first.min(thread)..turn.first.max(thread) + 1);
+        group.diverged(rules::DIVERGENT_SIMDGROUP, turn.first.min(thread)..turn.first.max(thread) + 1);
     }
     group.turn.met += 1;
     let values = &mut group.brought[turn.simdgroup].0[turn.side];

@@ -42,6 +42,12 @@ rules! {
     THREADGROUP_MEMORY = "threadgroup memory";
     /// The grid and the threadgroup are not empty, and no larger than the pipeline allows.
     DISPATCH_SIZE = "dispatch size";
+    /// All threads of a threadgroup come to the same barrier, or none.
+    DIVERGENT_BARRIER = "divergent barrier";
+    /// All threads of a simdgroup come to its operations together, and pass the same of those on its matrices.
+    DIVERGENT_SIMDGROUP = "divergent simdgroup operation";
+    /// A thread of a kernel needs no more stack than there is here.
+    STACK = "stack of a thread";
     /// A buffer lies within its heap, aligned, and is of the heap's storage mode.
     PLACEMENT = "placement";
     /// A library is compiled without fast math.

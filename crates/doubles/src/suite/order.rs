@@ -91,7 +91,12 @@ fn timestamps_rise(gpu: &Gpu) {
         }
         line.run(&builder.timestamp().build());
         let reports = line.timeline.take_reports();
-        assert_eq!(reports.len(), if device.info().timestamps != Timestamps::None { 7 } else { 0 });
+        let expected = match device.info().timestamps {
+            Timestamps::None => 0,
+            Timestamps::ByList => 2,
+            Timestamps::ByCommand => 7,
+        };
+        assert_eq!(reports.len(), expected);
         for report in &reports {
             let Reported::Time(time) = report.what else { panic!("{report:?}") };
             assert!(time >= last && report.value == line.value, "{report:?} after {last:?}");

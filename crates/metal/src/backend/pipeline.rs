@@ -4,8 +4,8 @@
 //! the next.
 
 use super::context::Context;
+use super::pool::pooled;
 use super::{NAME, Object, refused};
-use objc2::rc::autoreleasepool;
 use objc2::runtime::{NSObjectProtocol, ProtocolObject};
 use objc2::sel;
 use objc2_foundation::{NSError, NSString};
@@ -49,7 +49,7 @@ pub fn state(
     entry: &str,
 ) -> Result<Object<dyn MTLComputePipelineState>, Failed> {
     let said = |error: &NSError| Failed::Text(error.localizedDescription().to_string());
-    autoreleasepool(|_| {
+    pooled(|| {
         let options = MTLCompileOptions::new();
         options.setLanguageVersion(MTLLanguageVersion::Version2_4);
         // Kernels look for NaN, and results are compared with those of other devices: what a text says is what is computed.
@@ -93,7 +93,9 @@ impl MetalPipeline {
         let size = shader.workgroup_size();
         let most = context.device.maxThreadsPerThreadgroup();
         let most = [most.width, most.height, most.depth];
-        if (0..3).any(|axis| size[axis] as usize > most[axis]) {
+        let all = size.iter().map(|n| *n as usize).product::<usize>();
+        // The first is also the most in all.
+        if (0..3).any(|axis| size[axis] as usize > most[axis]) || all > most[0] {
             return Err(refused(format!("a workgroup of {size:?} invocations; the device has at most {most:?}")));
         }
         let msl = shader.msl()?;
@@ -102,10 +104,9 @@ impl MetalPipeline {
             Failed::Call(error) => error,
         })?;
         // What the device has depends on how many registers the compiled kernel takes.
-        let (needed, most) =
-            (size.iter().map(|n| *n as usize).product::<usize>(), state.maxTotalThreadsPerThreadgroup());
-        if needed > most {
-            return Err(refused(format!("a workgroup of {needed} invocations; the device has {most} for this kernel")));
+        let most = state.maxTotalThreadsPerThreadgroup();
+        if all > most {
+            return Err(refused(format!("a workgroup of {all} invocations; the device has {most} for this kernel")));
         }
         Ok(Self {
             source: source.clone(),

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 
 mod discrete;
+mod limits;
 
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let Some(device) = testing::device() else { return ExitCode::SUCCESS };
     let Some(discrete) = testing::discrete() else { return ExitCode::SUCCESS };
-    let tests = suite::tests();
+    let tests = [&suite::tests(), limits::TESTS].concat();
     let gpu = |device, open| Gpu { device, open };
     let (device, discrete) =
         (gpu(device, || another(testing::device())), gpu(discrete, || another(testing::discrete())));

@@ -16,13 +16,14 @@ struct Pools {
 }
 
 thread_local! {
-    /// Never dropped: threads that end, and the process's exit, still use pools. Without a pool there is nothing to drop.
+    /// Never dropped, so that what runs at the exit may use it after the thread's other locals have gone.
     static POOLS: ManuallyDrop<RefCell<Pools>> =
         const { ManuallyDrop::new(RefCell::new(Pools { objects: Vec::new(), marks: Vec::new() })) };
 }
 
-fn with<R>(f: impl FnOnce(&mut Pools) -> R) -> R {
-    POOLS.with(|pools| f(&mut pools.borrow_mut()))
+/// This thread's.
+fn pools<T>(look: impl FnOnce(&mut Pools) -> T) -> T {
+    POOLS.with(|pools| look(&mut pools.borrow_mut()))
 }
 
 static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -36,30 +37,31 @@ pub fn autoreleased_without_pool() -> u64 {
 extern "C-unwind" fn objc_autoreleasePoolPush() -> *mut c_void {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    with(|pools| pools.marks.push((number, pools.objects.len())));
+    pools(|pools| pools.marks.push((number, pools.objects.len())));
     number as *mut c_void
 }
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn objc_autoreleasePoolPop(pool: *mut c_void) {
     let number = pool as usize;
-    let place = with(|pools| pools.marks.iter().rposition(|(it, _)| *it == number));
+    let place = pools(|pools| pools.marks.iter().rposition(|(it, _)| *it == number));
     let Some(place) = place else {
         broken(POOL, format_args!("a pool is popped twice, or on another thread"));
     };
     // The pools above it go too. A release may autorelease more.
-    let start = with(|pools| pools.marks[place].1);
+    let start = pools(|pools| pools.marks[place].1);
     loop {
-        let object = with(|pools| if pools.objects.len() > start { pools.objects.pop() } else { None });
+        let object = pools(|pools| if pools.objects.len() > start { pools.objects.pop() } else { None });
         match object {
             // SAFETY: the pool owns a count of it.
             Some(object) => unsafe { objc_release(object as Id) },
             None => break,
         }
     }
-    with(|pools| {
+    pools(|pools| {
         pools.marks.truncate(place);
         if place == 0 {
+            // The thread may end here, and nothing would free them then.
             *pools = Pools { objects: Vec::new(), marks: Vec::new() };
         }
     });
@@ -72,7 +74,7 @@ unsafe extern "C-unwind" fn objc_autorelease(object: Id) -> Id {
     }
     // SAFETY: an object.
     unsafe { assert_alive(object, || c"autorelease") };
-    let kept = with(|pools| {
+    let kept = pools(|pools| {
         let any = !pools.marks.is_empty();
         if any {
             pools.objects.push(object as usize);
@@ -100,4 +102,16 @@ unsafe extern "C-unwind" fn objc_autoreleaseReturnValue(object: Id) -> Id {
 unsafe extern "C-unwind" fn objc_retainAutoreleasedReturnValue(object: Id) -> Id {
     // SAFETY: as promised by the caller.
     unsafe { objc_retain(object) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn objc_retainAutoreleaseReturnValue(object: Id) -> Id {
+    // SAFETY: as promised by the caller.
+    unsafe { objc_autorelease(objc_retain(object)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn objc_retainAutorelease(object: Id) -> Id {
+    // SAFETY: as promised by the caller.
+    unsafe { objc_autorelease(objc_retain(object)) }
 }

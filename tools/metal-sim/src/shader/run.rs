@@ -2,7 +2,7 @@
 
 use super::Function;
 use crate::fiber;
-use crate::rules::broken;
+use crate::rules::{self, broken};
 use std::ffi::c_void;
 
 /// Bytes that a buffer argument is bound to.
@@ -62,7 +62,7 @@ impl Function {
     pub unsafe fn run(&self, launch: &Launch<'_>) {
         let threads = launch.size.iter().map(|axis| u64::from(*axis)).product::<u64>();
         if threads > u64::from(self.max_threads) {
-            broken("threads of a threadgroup", format_args!("{}: {threads}, at most {}", self.name, self.max_threads));
+            broken(rules::DISPATCH_SIZE, format_args!("{}: {threads}, at most {}", self.name, self.max_threads));
         }
         let mut buffers = [std::ptr::null_mut::<c_void>(); BUFFERS];
         for argument in &self.buffers {
@@ -70,7 +70,7 @@ impl Function {
             match launch.buffers.get(index).copied().flatten() {
                 Some(span) if span.bytes >= argument.bytes as usize => buffers[index] = span.start.cast(),
                 span => broken(
-                    "buffer argument",
+                    rules::SHORT_ARGUMENT,
                     format_args!("{}: buffer {index} needs {} bytes; bound is {span:?}", self.name, argument.bytes),
                 ),
             }
@@ -80,7 +80,7 @@ impl Function {
             match launch.threadgroup.get(index) {
                 Some(bytes) if *bytes >= *least as usize => memory.push(vec![0; bytes.div_ceil(size_of::<u128>())]),
                 bytes => broken(
-                    "threadgroup memory",
+                    rules::THREADGROUP_MEMORY,
                     format_args!("{}: argument {index} needs {least} bytes; set are {bytes:?}", self.name),
                 ),
             }

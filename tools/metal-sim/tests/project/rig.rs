@@ -44,10 +44,9 @@ fn words(bytes: &[u8]) -> Vec<u128> {
 }
 
 impl Rig {
-    /// As the rig on a device, of which there may be none.
-    #[expect(clippy::unnecessary_wraps, reason = "the same as on a device")]
-    pub(super) fn new() -> Option<Self> {
-        Some(Self::default())
+    /// The one simulator, where the rig on devices has one for each.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::default())
     }
 
     fn compiled(&mut self, source: &KernelSource) -> Arc<Compiled> {
