@@ -33,7 +33,18 @@ pub fn start(queue: &Arc<QueueState>) {
 }
 
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().name(name).spawn(work);
+    /// A panic that no one catches, a test's in a handler say, would leave everybody waiting.
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
+    }
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let abort = Abort;
+        work();
+        std::mem::forget(abort);
+    });
     assert!(thread.is_ok(), "no thread for a queue");
 }
 

@@ -26,6 +26,10 @@ const MEMORY: usize = 8 << 30;
 const MOST_BUFFER_BYTES: usize = 4 << 30;
 /// Command buffers of a queue, if its maker does not say.
 const COMMAND_BUFFERS: usize = 64;
+/// Threads of a threadgroup.
+const MOST_THREADS: u32 = 1024;
+/// What a pipeline's error has for a code.
+const COMPILER_ERROR: isize = 2;
 /// `MTLLibraryErrorCompileFailure`.
 const COMPILE_FAILURE: isize = 3;
 
@@ -76,7 +80,8 @@ define_class!(
 
         #[unsafe(method(maxThreadsPerThreadgroup))]
         fn max_threads_per_threadgroup(&self) -> MTLSize {
-            MTLSize { width: 1024, height: 1024, depth: 1024 }
+            let most = MOST_THREADS as usize;
+            MTLSize { width: most, height: most, depth: most }
         }
 
         #[unsafe(method(supportsFamily:))]
@@ -101,7 +106,7 @@ define_class!(
         #[unsafe(method_id(newBufferWithLength:options:))]
         fn new_buffer(&self, length: usize, options: MTLResourceOptions) -> Option<Retained<SimBuffer>> {
             let fits = length <= MOST_BUFFER_BYTES && allocated() + length <= MEMORY;
-            let bytes = if fits { Bytes::new(length) } else { None };
+            let bytes = if fits { Bytes::zeros(length) } else { None };
             bytes.map(|bytes| SimBuffer::own(bytes, options))
         }
 
@@ -155,9 +160,17 @@ define_class!(
         fn new_compute_pipeline_state(
             &self,
             function: &ProtocolObject<dyn MTLFunction>,
-            _out: ErrorOut,
+            out: ErrorOut,
         ) -> Option<Retained<SimPipeline>> {
-            Some(SimPipeline::new(super::ours::<SimFunction>(function.as_ref()).ivars().clone()))
+            let function = super::ours::<SimFunction>(function.as_ref()).ivars();
+            if function.max_threads > MOST_THREADS {
+                let text = format!("{} asks for {} threads of {MOST_THREADS}", function.name, function.max_threads);
+                // SAFETY: the caller's place for an error.
+                unsafe { put_error(out, error("CompilerError", COMPILER_ERROR, &text)) };
+                None
+            } else {
+                Some(SimPipeline::new(function.clone()))
+            }
         }
 
         #[unsafe(method_id(newResidencySetWithDescriptor:error:))]

@@ -180,7 +180,7 @@ impl SimHeap {
     /// `None` if there is no memory.
     pub fn new(descriptor: &SimHeapDescriptor) -> Option<Retained<Self>> {
         let wanted = descriptor.ivars().get();
-        let bytes = Bytes::new(wanted.size);
+        let bytes = Bytes::poison(wanted.size);
         bytes.map(|bytes| object!(SimHeap, Ivars { bytes, wanted, id: allocation_id(), life: Alive::new("MTLHeap") }))
     }
 

@@ -1,5 +1,6 @@
 //! Blocks: copied from the stack once, then counted in their flags.
 
+use super::quarantine::bury;
 use crate::rules::{USE_AFTER_RELEASE, broken};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -79,7 +80,7 @@ unsafe extern "C-unwind" fn _Block_release(block: *mut Block) {
     if flags & GLOBAL != 0 || flags & ON_HEAP == 0 {
         return;
     }
-    let before = it.flags.fetch_sub(ONE, Ordering::AcqRel) & COUNT;
+    let before = if flags & COUNT == 0 { 0 } else { it.flags.fetch_sub(ONE, Ordering::AcqRel) & COUNT };
     if before == 0 {
         broken(USE_AFTER_RELEASE, format_args!("release of a dead block"));
     }
@@ -89,7 +90,7 @@ unsafe extern "C-unwind" fn _Block_release(block: *mut Block) {
             if let Some(helper) = (*it.descriptor).dispose.filter(|_| flags & HAS_HELPERS != 0) {
                 helper(block);
             }
-            libc::free(block.cast());
+            bury(block.cast(), (*it.descriptor).size);
         }
         LIVE.fetch_sub(1, Ordering::Relaxed);
     }

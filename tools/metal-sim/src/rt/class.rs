@@ -252,11 +252,6 @@ extern "C" fn class_isMetaClass(class: &Class) -> bool {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn class_getInstanceSize(class: &Class) -> usize {
-    class.size.load(Ordering::Relaxed)
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C" fn class_getInstanceMethod(it: *const Class, sel: Sel) -> *const Method {
     // SAFETY: a class, or null.
     pointer(unsafe { class(it) }.and_then(|class| class.find(sel)))
@@ -270,12 +265,6 @@ unsafe extern "C" fn class_getClassMethod(it: *const Class, sel: Sel) -> *const 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn class_respondsToSelector(it: *const Class, sel: Sel) -> bool {
-    // SAFETY: a class, or null.
-    unsafe { class(it) }.is_some_and(|class| class.find(sel).is_some())
-}
-
-#[unsafe(no_mangle)]
 extern "C" fn method_getName(method: &Method) -> Sel {
     method.sel as Sel
 }
@@ -283,11 +272,6 @@ extern "C" fn method_getName(method: &Method) -> Sel {
 #[unsafe(no_mangle)]
 extern "C" fn method_getTypeEncoding(method: &Method) -> *const c_char {
     method.types.as_ptr()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn method_getImplementation(method: &Method) -> Imp {
-    method.imp
 }
 
 // Protocols: none exist at run time, so nothing is checked against them.

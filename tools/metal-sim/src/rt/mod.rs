@@ -9,4 +9,5 @@ pub mod class;
 pub mod message;
 pub mod object;
 pub mod pool;
+mod quarantine;
 mod static_classes;

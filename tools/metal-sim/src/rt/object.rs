@@ -1,15 +1,15 @@
 //! Objects: their header, their counts, their end.
 //!
-//! A dead object keeps its header and its class for a while, in a quarantine of bounded bytes, so that a message, retain or
-//! release after the last release names the class.
+//! A dead object keeps its header and its class for a while, so that a message, retain or release after the last release names
+//! the class.
 
-use super::class::{Class, Imp, class_addMethod, lock};
+use super::class::{Class, Imp, class_addMethod};
 use super::message::{Sel, name_of, objc_msg_lookup, sel};
+use super::quarantine::bury;
 use crate::rules::{DEALLOC, USE_AFTER_RELEASE, broken};
-use std::collections::VecDeque;
 use std::ffi::{CStr, c_void};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 /// An object or a class.
 #[repr(C)]
@@ -108,7 +108,7 @@ pub unsafe extern "C-unwind" fn objc_release(object: Id) {
             if header(object).state.load(Ordering::Relaxed) != DEAD {
                 broken(DEALLOC, format_args!("{}", class_of(object).name.to_string_lossy()));
             }
-            quarantine(object);
+            bury(object.cast::<Header>().sub(1).cast(), header(object).bytes as usize);
         }
     }
 }
@@ -120,24 +120,6 @@ pub unsafe extern "C-unwind" fn objc_release(object: Id) {
 pub unsafe fn uncount(object: Id) {
     // SAFETY: promised by the caller.
     unsafe { class_of(object) }.live.fetch_sub(1, Ordering::Relaxed);
-}
-
-/// # Safety
-/// A dead object, once.
-unsafe fn quarantine(object: Id) {
-    const BYTES: usize = 64 << 20;
-    static DEAD: Mutex<(VecDeque<(usize, u32)>, usize)> = Mutex::new((VecDeque::new(), 0));
-    // SAFETY: promised by the caller.
-    let bytes = unsafe { header(object) }.bytes;
-    let mut dead = lock(&DEAD);
-    dead.0.push_back((object.cast::<Header>().wrapping_sub(1) as usize, bytes));
-    dead.1 += bytes as usize;
-    while dead.1 > BYTES {
-        let Some((oldest, bytes)) = dead.0.pop_front() else { break };
-        dead.1 -= bytes as usize;
-        // SAFETY: what `class_createInstance` allocated; whoever still uses it has had its chance to be told.
-        unsafe { libc::free(oldest as *mut c_void) };
-    }
 }
 
 // The methods of `NSObject`.

@@ -58,7 +58,13 @@ extern "C-unwind" fn objc_autoreleasePoolPop(pool: *mut c_void) {
             None => break,
         }
     }
-    pools(|pools| pools.marks.truncate(place));
+    pools(|pools| {
+        pools.marks.truncate(place);
+        if place == 0 {
+            // The thread may end here, and nothing would free them then.
+            *pools = Pools { objects: Vec::new(), marks: Vec::new() };
+        }
+    });
 }
 
 #[unsafe(no_mangle)]

@@ -196,6 +196,18 @@ pub const PROGRAMS: &[Program] = &[
         drop((first, second, all, heap));
         assert_eq!(device.currentAllocatedSize(), before);
     }),
+    Program::ends("a_heap_is_poisoned_and_a_buffer_is_zeros", || {
+        let device = device();
+        let bytes = (5 << 20) + 256;
+        let heap = device.newHeapWithDescriptor(&heap_descriptor(bytes)).expect("a heap");
+        // SAFETY: the heap's only buffer.
+        let whole = unsafe { heap.newBufferWithLength_options_offset(bytes, SHARED, 0) }.expect("a buffer");
+        assert!(read(&whole).iter().all(|number| *number == u32::MAX));
+        write(&whole, &[1]);
+        let other = device.newBufferWithLength_options(bytes, SHARED).expect("a buffer");
+        assert!(read(&other).iter().all(|number| *number == 0));
+        assert!(read(&whole)[1..].iter().all(|number| *number == u32::MAX));
+    }),
     Program::ends("there_is_no_endless_memory", || {
         let device = device();
         assert!(device.newHeapWithDescriptor(&heap_descriptor(9 << 30)).is_none());

@@ -2,6 +2,7 @@
 
 use crate::program::Program;
 use crate::rig::{Rig, as_event, device, encoder, on_completion, read, safe_options, size};
+use block2::RcBlock;
 use metal_sim::rules::*;
 use objc2::rc::{Retained, autoreleasepool};
 use objc2::runtime::{AnyClass, AnyObject, ClassBuilder, NSObject, Sel};
@@ -35,6 +36,19 @@ pub const PROGRAMS: &[Program] = &[
             // SAFETY: none; it is the mistake that is to be found.
             unsafe { ffi::objc_release(address.cast()) };
         });
+    }),
+    Program::breaks(USE_AFTER_RELEASE, "a_block_is_released_twice", || {
+        unsafe extern "C-unwind" {
+            fn _Block_release(block: *mut std::ffi::c_void);
+        }
+        let held = std::sync::Arc::new(());
+        let block = RcBlock::new(move || drop(held.clone()));
+        let address = RcBlock::into_raw(block).cast();
+        // SAFETY: the second time is the mistake that is to be found.
+        unsafe {
+            _Block_release(address);
+            _Block_release(address);
+        }
     }),
     Program::breaks(DEALLOC, "a_dealloc_without_super", || {
         let mut builder = ClassBuilder::new(c"Keeper", NSObject::class()).expect("a new class");

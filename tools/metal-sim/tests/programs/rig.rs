@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 pub type Object<T> = Retained<ProtocolObject<T>>;
 
 /// `data[i] = data[i] * a + b`: what several of these give tells in which order they ran.
-const AFFINE: &str = "#include <metal_stdlib>
+pub const AFFINE: &str = "#include <metal_stdlib>
 #include <simd/simd.h>
 using metal::uint;
 typedef uint type_1[1];

@@ -1,7 +1,7 @@
 //! Older systems, other devices, limits.
 
 use crate::program::Program;
-use crate::rig::{Rig, device, encoder, read, run};
+use crate::rig::{Rig, device, encoder, read, run, safe_options};
 use objc2::runtime::{AnyObject, NSObjectProtocol};
 use objc2::sel;
 use objc2_foundation::{NSString, NSURL};
@@ -50,6 +50,14 @@ pub const PROGRAMS: &[Program] = &[
         let rig = Rig::new();
         assert_eq!((rig.turn.maxTotalThreadsPerThreadgroup(), rig.turn.threadExecutionWidth()), (64, 32));
         assert_eq!(rig.turn.staticThreadgroupMemoryLength(), 0);
+    }),
+    Program::ends("a_function_that_asks_for_too_many_threads_has_no_pipeline", || {
+        let rig = Rig::new();
+        let text = crate::rig::AFFINE.replace("threadgroup(64)", "threadgroup(2048)");
+        let library = rig.device.newLibraryWithSource_options_error(&NSString::from_str(&text), Some(&safe_options()));
+        let function =
+            library.expect("a library").newFunctionWithName(&NSString::from_str("affine")).expect("a function");
+        assert!(rig.device.newComputePipelineStateWithFunction_error(&function).is_err());
     }),
     Program::ends("some_hundreds_of_queues_are_too_many", || {
         let device = device();

@@ -1,0 +1,32 @@
+//! Where dead objects and blocks lie for a while: their memory is intact, so that whoever still uses one is told.
+
+use super::class::lock;
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::sync::Mutex;
+
+/// What lies here at most; then the oldest is freed.
+const BYTES: usize = 64 << 20;
+
+#[derive(Default)]
+struct Dead {
+    memory: VecDeque<(usize, usize)>,
+    bytes: usize,
+}
+
+/// Takes memory of `malloc`'s whose owner is dead.
+///
+/// # Safety
+/// The memory is as long, and nobody frees it.
+pub unsafe fn bury(memory: *mut c_void, bytes: usize) {
+    static DEAD: Mutex<Dead> = Mutex::new(Dead { memory: VecDeque::new(), bytes: 0 });
+    let mut dead = lock(&DEAD);
+    dead.memory.push_back((memory as usize, bytes));
+    dead.bytes += bytes;
+    while dead.bytes > BYTES {
+        let Some((oldest, bytes)) = dead.memory.pop_front() else { break };
+        dead.bytes -= bytes;
+        // SAFETY: promised when it was buried; whoever still uses it has had its chance to be told.
+        unsafe { libc::free(oldest as *mut c_void) };
+    }
+}
