@@ -53,7 +53,7 @@ pub(crate) struct At {
 const POISON: u8 = 0xff;
 
 /// The buffers that Metal has room for.
-const BUFFERS: usize = 31;
+pub(super) const BUFFERS: usize = 31;
 
 /// The memory of a threadgroup argument. Behind it are words that nobody writes.
 struct Shared {

@@ -201,6 +201,3 @@ fn declares(text: &str, name: &str) -> bool {
         words(&text[open..close]).any(|(at, word)| word == name && !text[..open + at].ends_with('.'))
     })
 }
-
-#[cfg(test)]
-mod tests;

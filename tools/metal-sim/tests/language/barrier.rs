@@ -61,26 +61,19 @@ fn neighbours_exchange_values_for_many_rounds() {
 #[test]
 fn every_thread_knows_where_it_is() {
     let positions = |barrier: &str| {
-        let body = format!(
+        text(&format!(
             "kernel void f(device uint* out [[buffer(0)]], constant uint& width [[buffer(1)]],
             uint3 in_grid [[thread_position_in_grid]], ushort3 in_group [[thread_position_in_threadgroup]],
             uint3 group [[threadgroup_position_in_grid]], uint3 groups [[threadgroups_per_grid]],
-            uint3 size [[threads_per_threadgroup]], uint3 all [[threads_per_grid]], uint t [[thread_index_in_threadgroup]],
+            uint3 size [[threads_per_threadgroup]], uint3 grid [[threads_per_grid]], uint t [[thread_index_in_threadgroup]],
             uint2 plane [[thread_position_in_grid]]) {{
             {barrier}
-            uint i = in_grid.x + all.x * (in_grid.y + all.y * in_grid.z);
-            bool right = all(in_grid == group * size + uint3(in_group)) && all(all == groups * size)
+            uint i = in_grid.x + grid.x * (in_grid.y + grid.y * in_grid.z);
+            bool right = all(in_grid == group * size + uint3(in_group)) && all(grid == groups * size)
                 && t == in_group.x + size.x * (in_group.y + size.y * in_group.z) && all(plane == in_grid.xy);
             out[i] += right ? width : 1000;
         }}"
-        );
-        // `all` is a name here, not the function.
-        text(
-            &body
-                .replace("&& all(all ==", "&& metal::all(all ==")
-                .replace("= all(", "= metal::all(")
-                .replace("&& all(plane", "&& metal::all(plane"),
-        )
+        ))
     };
     for barrier in ["", "threadgroup_barrier(mem_flags::mem_none);"] {
         let mut out = vec![0u32; 3 * 2 * 4 * 5 * 7 * 2];

@@ -17,9 +17,9 @@ fn a_text_has_several_kernels_with_their_own_arguments() {
         struct P { float4 a; uint n; };
         float twice(float x) { return 2 * x; } /* kernel void another() */
         [[max_total_threads_per_threadgroup(96)]] kernel void first(
-            constant P& p [[buffer(5)]], device const half* x [[buffer(0)]], device float4 (&out)[2] [[buffer(2)]],
-            uint t [[thread_position_in_grid]]) { out[0] = p.a * twice(x[t]); }
-        [[kernel]] [[max_total_threads_per_threadgroup(4)]] kernel void second(
+            constant P& p [[buffer(5)]], device const half* x [[buffer(0)]], device float4x2& out [[buffer(2)]],
+            uint t [[thread_position_in_grid]]) { out[0].x = p.a.x * twice(x[t]); }
+        [[max_total_threads_per_threadgroup(4)]] kernel void second(
             threadgroup float* b [[threadgroup(1)]], device atomic_uint& x [[buffer(1)]], threadgroup uint4& a [[threadgroup(0)]],
             constant uint* in [[buffer(3)]]) {}
         kernel void third(device ulong* x [[buffer(30)]], device packed_float3& y [[buffer(29)]]) {}",
@@ -72,6 +72,7 @@ fn what_is_wrong_is_said_with_its_line() {
         ("float f(float x) { return x; }", "there is no kernel"),
         ("kernel void f(device float* x) { x[0] = 1.0; }", "has no attribute"),
         ("kernel void f(uint x [[vertex_id]]) {}", "`vertex_id`"),
+        ("kernel void f(device float* x [[buffer(31)]]) {}", "there are 31 buffers"),
         ("kernel void f(device float* x [[buffer(0)]]) { threadgroup float s[4]; s[0] = 1.0; x[0] = s[0]; }", "has to be an argument"),
         ("struct S { float xy; }; kernel void f(device S* s [[buffer(0)]]) { s->xy = 1.0; s[1].xy = 2.0; }", "swizzle"),
         ("kernel void f(device float2* x [[buffer(0)]]) { x[0] = x[1].xyz.xy; }", "elements that the vector has"),
