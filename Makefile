@@ -1,6 +1,6 @@
 # Every target is one script or one line of cargo; read them for what they do.
 
-.PHONY: help demo test lint bench bench-gpu loom metal stress sanitize check-mac
+.PHONY: help demo test lint bench bench-gpu bench-apple loom metal stress sanitize check-mac
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ bench: ## All measurements on this machine: the model, one operation, threads, t
 
 bench-gpu: ## Thalweg beside PyTorch on one NVIDIA GPU, with what is already built (8 minutes; needs PyTorch)
 	python3 bench/gpu/compare.py
+
+bench-apple: ## Thalweg beside PyTorch, MLX and candle on a Mac, with what is already built (25 minutes; docs/apple.md)
+	python3 bench/apple/compare.py --json target/apple.json
 
 loom: ## The loom models of the runtime's protocols
 	scripts/loom

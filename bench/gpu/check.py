@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bert import PlainBert, TransformersBert
-from thalweg_side import Thalweg
+from common.bert import PlainBert, TransformersBert
+from common.thalweg import Thalweg
 
 TEXTS = [
     "The river finds the deepest line of its valley.",

@@ -14,7 +14,6 @@ import argparse
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -24,6 +23,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+# What the comparisons share is beside this folder.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.children import ChildFailed
+from common.machine import asked, commit_of, processor
+from common.results import Results, Setting, reason
+from common.thalweg import Thalweg
 from measured import (
     BATCH_WAYS,
     COMPILED,
@@ -32,12 +38,8 @@ from measured import (
     REDUCED,
     THALWEG,
     THREAD_WAYS,
-    Results,
-    Setting,
-    reason,
     report,
 )
-from thalweg_side import ChildFailed, Thalweg
 
 if TYPE_CHECKING:
     from torch_side import TorchSide
@@ -115,36 +117,14 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def asked(command: list[str]) -> str:
-    """The first line of a command's answer, or nothing."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip().partition("\n")[0]
-
-
-def processor() -> str:
-    """The processor's name and how many of its threads this process may use."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{count} of {name}"
-
-
 def machine(commit: str | None) -> dict[str, str]:
     """What the numbers depend on, as far as it is known before PyTorch is there."""
-    here = str(Path(__file__).parent)
     gpu = asked(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
     return {
         "GPU": gpu or "unknown",
         "CPUs": processor(),
         "system": f"{platform.system()} {platform.release()}",
-        "commit": commit or asked(["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"]) or "unknown",
+        "commit": commit or commit_of(Path(__file__).parent),
         "Python": platform.python_version(),
     }
 

@@ -244,6 +244,8 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     fn id(&self) -> u64;
 
     /// The value reached so far. Acquire: what the completed lists wrote can be read afterwards.
+    ///
+    /// Each timeline for itself: of two lists, one of which waited for the other, the host may see the later end first.
     fn completed(&self) -> u64;
 
     /// Blocks until the value is reached (`true`), or the timeout is over or the timeline interrupted (`false`).

@@ -9,6 +9,7 @@ mod encoder;
 mod memory;
 mod options;
 mod pipeline;
+mod pool;
 mod queue;
 mod residency;
 mod ring;

@@ -3,7 +3,7 @@
 use std::env::var;
 use std::ffi::CStr;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the environment says.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Config {
     pub unified: bool,
     /// METAL_SIM_POOLS: whether an autorelease without a pool ends the process.
     pub judges_pools: bool,
+    /// METAL_SIM_PATIENCE: milliseconds after which a queue that is full, or waits for an event, is taken for stuck.
+    pub patience: Option<Duration>,
 }
 
 /// Methods that came with macOS 15.
@@ -46,6 +48,7 @@ pub fn config() -> &'static Config {
             seed: seed.unwrap_or(clock ^ u64::from(std::process::id()) << 32),
             macos: var("METAL_SIM_MACOS").ok().and_then(|text| text.parse().ok()).unwrap_or(15),
             unified: var("METAL_SIM_UNIFIED").map_or(true, |text| text != "0"),
+            patience: var("METAL_SIM_PATIENCE").ok().and_then(|text| text.parse().ok()).map(Duration::from_millis),
             judges_pools: var("METAL_SIM_POOLS").is_ok_and(|text| text != "0"),
         }
     })

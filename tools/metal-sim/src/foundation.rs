@@ -145,5 +145,5 @@ pub unsafe fn put_error(out: ErrorOut, error: Retained<NSError>) {
 /// Whether a file URL has a path.
 pub fn has_path(url: &NSURL) -> bool {
     let url: &AnyObject = url;
-    url.downcast_ref::<SimUrl>().is_some_and(|url| url.ivars().len() > 0)
+    url.downcast_ref::<SimUrl>().is_some_and(|url| !url.ivars().is_empty())
 }

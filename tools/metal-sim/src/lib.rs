@@ -14,6 +14,7 @@
 //! | `METAL_SIM_UNIFIED` | `0`: device and host share no memory |
 //! | `METAL_SIM_CACHE` | the folder of compiled shaders; if not said, one of the user's below the system's for temporary files |
 //! | `METAL_SIM_CXX` | the compiler of shaders, `clang++-19` if not said |
+//! | `METAL_SIM_PATIENCE` | milliseconds after which a queue that is full or waits for an event is taken for stuck; 10 and 60 s if not said |
 //! | `METAL_SIM_POOLS` | `1`: an autorelease without a pool is a broken rule |
 
 #![cfg(metal_sim)]
@@ -32,6 +33,7 @@ use config::config;
 use objc2::ClassType;
 pub use rt::pool::autoreleased_without_pool;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Classes that the bindings know as symbols exist before `main`, as they do where the system loads them.
 #[used]
@@ -65,4 +67,21 @@ pub fn live() -> Vec<(String, usize)> {
 /// The seed of this process.
 pub fn seed() -> u64 {
     config().seed
+}
+
+/// How many objects and blocks live.
+pub fn leaks() -> u64 {
+    live().iter().map(|(_, n)| *n as u64).sum()
+}
+
+/// Ends the process, by the rule [`rules::LEAK`], if an object or block still lives. Threads of queues that are gone let go of the
+/// last ones in their own time, for which this waits.
+pub fn check_leaks() {
+    let start = Instant::now();
+    while leaks() > 0 {
+        if start.elapsed() > Duration::from_secs(5) {
+            rules::broken(rules::LEAK, format_args!("{:?}", live()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

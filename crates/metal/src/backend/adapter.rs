@@ -1,7 +1,7 @@
 //! Which devices there are, and whether they have what is needed.
 
 use super::Object;
-use objc2::rc::autoreleasepool;
+use super::pool::pooled;
 use objc2_metal::{MTLCreateSystemDefaultDevice, MTLDevice, MTLGPUFamily};
 use std::fmt;
 use thalweg_hal::{DeviceKind, Features, KernelSupport};
@@ -19,7 +19,7 @@ pub struct Adapter {
 
 /// The system's devices: its preferred one, which on Apple's processors is the only one; none where there is no Metal.
 pub fn adapters() -> Vec<Adapter> {
-    autoreleasepool(|_| MTLCreateSystemDefaultDevice().map(Adapter::new)).into_iter().collect()
+    pooled(|| MTLCreateSystemDefaultDevice().map(Adapter::new)).into_iter().collect()
 }
 
 impl Adapter {

@@ -5,13 +5,13 @@ use super::capture::Capture;
 use super::command_queue::CommandQueues;
 use super::options::Options;
 use super::pipeline::MetalPipeline;
+use super::pool::pooled;
 use super::residency::Residency;
 use super::timeline::MetalTimeline;
 use super::transfer::Transfers;
 use super::{NAME, Object, nothing, refused};
 use crate::bell::Bell;
 use crate::sync::lock;
-use objc2::rc::autoreleasepool;
 use objc2_metal::{MTLCommandBuffer, MTLCommandQueue, MTLDevice};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +56,7 @@ impl Context {
                 message: missing.to_owned(),
             });
         }
-        autoreleasepool(|_| {
+        pooled(|| {
             let device = adapter.raw.clone();
             wake(&device)?;
             Ok(Self {

@@ -3,8 +3,8 @@
 //! Heaps are untracked: Metal orders nothing that uses them. That is our part, and half of what a submit would cost.
 
 use super::context::Context;
+use super::pool::pooled;
 use super::{NAME, Object};
-use objc2::rc::autoreleasepool;
 use objc2_metal::{
     MTLBuffer, MTLDevice, MTLHazardTrackingMode, MTLHeap, MTLHeapDescriptor, MTLHeapType, MTLResourceOptions,
     MTLStorageMode,
@@ -48,7 +48,7 @@ impl Buffer {
         if length > device.maxBufferLength() {
             return Err(out_of_memory());
         }
-        autoreleasepool(|_| {
+        pooled(|| {
             let needs = device.heapBufferSizeAndAlignWithLength_options(length, OPTIONS);
             let place = MTLHeapDescriptor::new();
             place.setType(MTLHeapType::Placement);
@@ -87,7 +87,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // Whoever gives the device work keeps the buffer until it is done, so nothing uses it.
-        autoreleasepool(|_| self.context.residency.leave(&self.heap));
+        pooled(|| self.context.residency.leave(&self.heap));
     }
 }
 

@@ -4,8 +4,8 @@
 //! the next.
 
 use super::context::Context;
+use super::pool::pooled;
 use super::{NAME, Object, refused};
-use objc2::rc::autoreleasepool;
 use objc2::runtime::{NSObjectProtocol, ProtocolObject};
 use objc2::sel;
 use objc2_foundation::{NSError, NSString};
@@ -49,7 +49,7 @@ pub fn state(
     entry: &str,
 ) -> Result<Object<dyn MTLComputePipelineState>, Failed> {
     let said = |error: &NSError| Failed::Text(error.localizedDescription().to_string());
-    autoreleasepool(|_| {
+    pooled(|| {
         let options = MTLCompileOptions::new();
         options.setLanguageVersion(MTLLanguageVersion::Version2_4);
         // Kernels look for NaN, and results are compared with those of other devices: what a text says is what is computed.

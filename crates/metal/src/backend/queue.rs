@@ -3,12 +3,12 @@
 use super::context::Context;
 use super::encoder::{Encoder, room};
 use super::pipeline::MetalPipeline;
+use super::pool::pooled;
 use super::ring::Ring;
 use super::timeline::{MetalTimeline, Running};
 use super::{NAME, Object, nothing};
 use block2::RcBlock;
 use objc2::msg_send;
-use objc2::rc::autoreleasepool;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::{NSError, NSString};
 use objc2_metal::{
@@ -38,7 +38,7 @@ impl MetalQueue {
     /// What Metal says.
     pub fn new(context: &Arc<Context>, limits: Limits) -> Result<Self> {
         context.check()?;
-        autoreleasepool(|_| {
+        pooled(|| {
             let seat = context.command_queues.seat(context)?;
             let fence = context.device.newFence().ok_or_else(|| nothing("newFence"))?;
             let timeline = MetalTimeline::new(context, seat)?;
@@ -62,7 +62,7 @@ impl Queue for MetalQueue {
         for wait in waits {
             waited.push(MetalTimeline::of(&wait.timeline, context)?.event().clone());
         }
-        autoreleasepool(|_| {
+        pooled(|| {
             let piece = ring.cut(context, room(context, list)?)?;
             let encoded = timeline.seat().command_buffer().and_then(|commands| {
                 for (event, wait) in waited.iter().zip(waits) {
@@ -105,7 +105,7 @@ impl Queue for MetalQueue {
 
 /// A list's command buffer is done with, one way or another: the completion handler.
 fn completed(timeline: &MetalTimeline, value: u64, commands: &ProtocolObject<dyn MTLCommandBuffer>) {
-    autoreleasepool(|_| {
+    pooled(|| {
         let context = timeline.context();
         let error = match commands.status() {
             MTLCommandBufferStatus::Error => Some(commands.error()),

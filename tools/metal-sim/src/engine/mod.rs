@@ -67,7 +67,8 @@ impl QueueState {
 
     /// Takes a place for a command buffer, and blocks while there is none.
     pub fn enter(&self) {
-        let wait = self.left.wait_timeout_while(lock(&self.places), FULL_FOR, |places| *places >= self.most);
+        let patience = crate::config().patience.unwrap_or(FULL_FOR);
+        let wait = self.left.wait_timeout_while(lock(&self.places), patience, |places| *places >= self.most);
         let (mut places, _) = wait.unwrap_or_else(PoisonError::into_inner);
         if *places >= self.most {
             broken(QUEUE_FULL, format_args!("{} command buffers, none of which ends", *places));

@@ -99,6 +99,9 @@ impl Engine {
     fn complete(&mut self) {
         while self.running.front().is_some_and(|it| it.left == 0) {
             let Some(mut it) = self.running.pop_front() else { return };
+            if let Some((code, _)) = it.kill {
+                it.die(code); // after all of its work
+            }
             it.outcome.end = now();
             // The thread of the handlers ends after this one.
             let _ = self.sender.send((it.commands, it.outcome));
@@ -108,6 +111,7 @@ impl Engine {
     /// Nothing can be done: waits for a commit or an event. False once the queue is gone and all is done.
     fn wait(&mut self) -> bool {
         let (queue, idle, start) = (self.queue.clone(), self.running.is_empty(), Instant::now());
+        let patience = crate::config().patience.unwrap_or(HANG_AFTER);
         let mut inbox = lock(&queue.inbox);
         loop {
             if !inbox.committed.is_empty() || inbox.poked {
@@ -116,10 +120,10 @@ impl Engine {
             if inbox.closed && idle {
                 return false;
             }
-            if !idle && start.elapsed() >= HANG_AFTER {
+            if !idle && start.elapsed() >= patience {
                 broken(HANG, format_args!("queue {} {:?} waits for an event", queue.id, lock(&queue.label)));
             }
-            let left = if idle { Duration::MAX } else { HANG_AFTER.saturating_sub(start.elapsed()) };
+            let left = if idle { Duration::MAX } else { patience.saturating_sub(start.elapsed()) };
             inbox = queue.changed.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -140,8 +144,9 @@ impl Engine {
                             break 'all;
                         }
                         work.finish(item);
-                        if let Some((_, steps)) = &mut work.kill {
-                            *steps = steps.saturating_sub(1);
+                        if work.is_killed_by_a_step() {
+                            self.ready.push(Step::Kill(at));
+                            break 'all;
                         }
                     }
                     Item::Signal(..) => {
@@ -215,10 +220,7 @@ impl Engine {
             burst -= 1;
             let Item::Encoder(encoder) = &mut work.items[item] else { return };
             let more = encoder.step(&mut self.rng);
-            let killed = work.kill.as_mut().is_some_and(|(_, steps)| {
-                *steps = steps.saturating_sub(1);
-                *steps == 0
-            });
+            let killed = work.is_killed_by_a_step();
             if !more {
                 return work.finish(item);
             }

@@ -138,7 +138,7 @@ impl Encoder {
 pub enum Item {
     Wait(Arc<EventState>, u64),
     Signal(Arc<EventState>, u64),
-    Encoder(Encoder),
+    Encoder(Box<Encoder>),
     /// There is nothing left of it.
     Nothing,
 }
@@ -199,6 +199,14 @@ impl Running {
         if let Item::Encoder(encoder) = &self.items[item] {
             encoder.check_residency(sets, &self.sets, "when it ran");
         }
+    }
+
+    /// A step was done. Whether it was the last that the device does.
+    pub fn is_killed_by_a_step(&mut self) -> bool {
+        self.kill.as_mut().is_some_and(|(_, steps)| {
+            *steps = steps.saturating_sub(1);
+            *steps == 0
+        })
     }
 
     pub fn finish(&mut self, item: usize) {

@@ -295,7 +295,7 @@ impl SimCommandBuffer {
     /// The encoder has ended.
     pub fn end(&self, encoder: crate::engine::Encoder) {
         let mut it = self.encoding("endEncoding");
-        it.items.push(Item::Encoder(encoder));
+        it.items.push(Item::Encoder(Box::new(encoder)));
         it.open = false;
     }
 

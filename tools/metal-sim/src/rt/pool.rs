@@ -6,9 +6,9 @@ use super::object::{Id, assert_alive, class_of, objc_release, objc_retain};
 use crate::rules::{POOL, WITHOUT_POOL, broken};
 use std::cell::RefCell;
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-#[derive(Default)]
 struct Pools {
     objects: Vec<usize>,
     /// Of each pool: its number, and how many objects there were before it.
@@ -16,7 +16,14 @@ struct Pools {
 }
 
 thread_local! {
-    static POOLS: RefCell<Pools> = RefCell::default();
+    /// Never dropped, so that what runs at the exit may use it after the thread's other locals have gone.
+    static POOLS: ManuallyDrop<RefCell<Pools>> =
+        const { ManuallyDrop::new(RefCell::new(Pools { objects: Vec::new(), marks: Vec::new() })) };
+}
+
+/// This thread's.
+fn pools<T>(look: impl FnOnce(&mut Pools) -> T) -> T {
+    POOLS.with(|pools| look(&mut pools.borrow_mut()))
 }
 
 static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -30,29 +37,28 @@ pub fn autoreleased_without_pool() -> u64 {
 extern "C-unwind" fn objc_autoreleasePoolPush() -> *mut c_void {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    POOLS.with_borrow_mut(|pools| pools.marks.push((number, pools.objects.len())));
+    pools(|pools| pools.marks.push((number, pools.objects.len())));
     number as *mut c_void
 }
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn objc_autoreleasePoolPop(pool: *mut c_void) {
     let number = pool as usize;
-    let place = POOLS.with_borrow(|pools| pools.marks.iter().rposition(|(it, _)| *it == number));
+    let place = pools(|pools| pools.marks.iter().rposition(|(it, _)| *it == number));
     let Some(place) = place else {
         broken(POOL, format_args!("a pool is popped twice, or on another thread"));
     };
     // The pools above it go too. A release may autorelease more.
-    let start = POOLS.with_borrow(|pools| pools.marks[place].1);
+    let start = pools(|pools| pools.marks[place].1);
     loop {
-        let object =
-            POOLS.with_borrow_mut(|pools| if pools.objects.len() > start { pools.objects.pop() } else { None });
+        let object = pools(|pools| if pools.objects.len() > start { pools.objects.pop() } else { None });
         match object {
             // SAFETY: the pool owns a count of it.
             Some(object) => unsafe { objc_release(object as Id) },
             None => break,
         }
     }
-    POOLS.with_borrow_mut(|pools| pools.marks.truncate(place));
+    pools(|pools| pools.marks.truncate(place));
 }
 
 #[unsafe(no_mangle)]
@@ -62,16 +68,14 @@ unsafe extern "C-unwind" fn objc_autorelease(object: Id) -> Id {
     }
     // SAFETY: an object.
     unsafe { assert_alive(object, || c"autorelease") };
-    // A thread that is ending has no pools any more.
-    let kept = POOLS.try_with(|pools| {
-        let mut pools = pools.borrow_mut();
+    let kept = pools(|pools| {
         let any = !pools.marks.is_empty();
         if any {
             pools.objects.push(object as usize);
         }
         any
     });
-    if !kept.unwrap_or(false) {
+    if !kept {
         LEAKED.fetch_add(1, Ordering::Relaxed);
         if crate::config().judges_pools {
             // SAFETY: an object.

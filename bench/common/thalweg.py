@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measured import Sample
-
-
-class ChildFailed(RuntimeError):
-    """The command did not do what it was asked for; says its last words."""
+from common.children import FAILED, ChildFailed, call
+from common.results import Sample
 
 
 @dataclass
@@ -48,7 +44,7 @@ class Thalweg:
         document = json.loads(call(self.bench_command(tokens, batch, threads), limit))
         runs = document["runs"][1:]
         if [run["threads"] for run in runs] != threads:
-            raise ChildFailed(f"asked for {threads} threads, got {[run['threads'] for run in runs]}")
+            raise ChildFailed(FAILED, f"asked for {threads} threads, got {[run['threads'] for run in runs]}")
         return document, [
             Sample(run["requests_per_s"] * batch, run["p50_ms"], run["p99_ms"], run["tokenize_ms"]) for run in runs
         ]
@@ -58,19 +54,3 @@ class Thalweg:
         command = [*self.common("embed"), "--threads", "4", "--batch", "2", "--progress", "never"]
         lines = call(command, 120, "\n".join(texts) + "\n").splitlines()
         return [json.loads(line)["embedding"] for line in lines]
-
-
-def call(command: list[str], limit: float, text: str = "") -> str:
-    """Runs a command within `limit` seconds and returns what it printed."""
-    try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise ChildFailed(f"no end after {limit:.0f} s") from error
-    except OSError as error:
-        raise ChildFailed(f"{command[0]}: {error.strerror}") from error
-    if done.returncode != 0:
-        words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        # The line that says so, or the last.
-        faults = [line for line in words if "error" in line.lower()]
-        raise ChildFailed(f"exit {done.returncode}: {(faults or words or ['no message'])[-1]}")
-    return done.stdout

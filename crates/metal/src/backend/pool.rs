@@ -1,0 +1,23 @@
+//! Autorelease pools: what Metal's methods hand out goes when the call of ours is over.
+
+use objc2::ffi::{objc_autoreleasePoolPop, objc_autoreleasePoolPush};
+use std::ffi::c_void;
+
+/// Calls a function with a pool of its own around it.
+///
+/// As `objc2::rc::autoreleasepool`, which keeps a thread local in debug builds: that is gone when the process ends, while lists
+/// are still submitted and waited for.
+pub fn pooled<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: popped by the guard, on this thread, after every pool that the body pushes.
+    let _pool = Pool(unsafe { objc_autoreleasePoolPush() });
+    body()
+}
+
+struct Pool(*mut c_void);
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: pushed by this thread, the innermost that is left; a `Pool` does not leave `pooled`.
+        unsafe { objc_autoreleasePoolPop(self.0) };
+    }
+}
