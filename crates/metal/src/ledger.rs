@@ -72,7 +72,8 @@ impl<T, R> Ledger<T, R> {
         loop {
             let mut state = lock(&self.state);
             let mut done = Vec::new();
-            while let Some(entry) = state.entries.pop_front_if(|entry| entry.outcome.is_some()) {
+            while state.entries.front().is_some_and(|entry| entry.outcome.is_some()) {
+                let Some(entry) = state.entries.pop_front() else { break };
                 state.said.extend(entry.outcome.into_iter().flatten());
                 done.push((entry.value, entry.held));
             }

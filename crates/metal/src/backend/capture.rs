@@ -1,6 +1,7 @@
 //! What Xcode can look at: the first lists of a device, recorded to a file.
 
 use super::options::Options;
+use super::pool::pooled;
 use super::{NAME, refused};
 use crate::sync::lock;
 use objc2::runtime::{AnyObject, ProtocolObject};
@@ -64,5 +65,5 @@ impl Drop for Capture {
 /// Ends the recording, and writes the file.
 fn stop() {
     // SAFETY: the one that the process has.
-    unsafe { MTLCaptureManager::sharedCaptureManager() }.stopCapture();
+    pooled(|| unsafe { MTLCaptureManager::sharedCaptureManager() }.stopCapture());
 }

@@ -1,0 +1,286 @@
+//! What only the simulator can bring about: a device that stops lists, memory that is not there, other systems. Each case is a
+//! process of its own, this program again, since the simulator's settings are a process's.
+
+use libtest_mimic::{Failed, Trial};
+use metal_sim::faults;
+use objc2::rc::autoreleasepool;
+use objc2_metal::MTLCaptureManager;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thalweg_doubles::suite::{self, Builder, Gpu, LONG, Line, advance, kernel, wait, words, zeroed};
+use thalweg_hal::{
+    Device, DeviceKind, Error, KernelSource, Listener, Memory, MemoryKind, Reported, Result, TimelinePoint,
+};
+use thalweg_metal::{MetalDevice, Options, adapters, testing};
+
+/// Names the case to the process that is to run it.
+const CASE: &str = "THALWEG_METAL_CASE";
+
+struct Case {
+    name: &'static str,
+    /// What the simulator is told.
+    environment: &'static [(&'static str, &'static str)],
+    run: fn(),
+}
+
+const fn case(name: &'static str, run: fn()) -> Case {
+    Case { name, environment: &[], run }
+}
+
+const CASES: &[Case] = &[
+    case("a_list_that_the_device_stops_fails_alone", a_list_that_the_device_stops_fails_alone),
+    case("a_device_that_takes_nothing_any_more_is_lost", a_device_that_takes_nothing_any_more_is_lost),
+    case("memory_that_is_not_there_is_an_error", memory_that_is_not_there_is_an_error),
+    case("a_text_that_metal_refuses_is_an_error", a_text_that_metal_refuses_is_an_error),
+    case("command_queues_are_shared_and_given_back", command_queues_are_shared_and_given_back),
+    case("nothing_is_left_behind", nothing_is_left_behind),
+    case("the_first_lists_are_captured", the_first_lists_are_captured),
+    Case {
+        name: "before_macos_15_encoders_name_what_they_use",
+        environment: &[("METAL_SIM_MACOS", "14")],
+        run: before_macos_15_encoders_name_what_they_use,
+    },
+    Case {
+        name: "a_device_with_memory_of_its_own_is_refused",
+        environment: &[("METAL_SIM_UNIFIED", "0")],
+        run: a_device_with_memory_of_its_own_is_refused,
+    },
+];
+
+/// Runs the case, if this process is to run one.
+pub fn is_case() -> bool {
+    let Ok(name) = std::env::var(CASE) else { return false };
+    let case = CASES.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("unknown case {name}"));
+    (case.run)();
+    true
+}
+
+pub fn trials() -> impl Iterator<Item = Trial> {
+    CASES.iter().map(|case| {
+        Trial::test(case.name, || {
+            let mut child = Command::new(std::env::current_exe()?);
+            child.env(CASE, case.name).env("METAL_SIM_POOLS", "1").envs(case.environment.iter().copied());
+            let ended = child.output()?;
+            if ended.status.success() {
+                return Ok(());
+            }
+            Err(Failed::from(format!("{}\n{}", ended.status, String::from_utf8_lossy(&ended.stderr))))
+        })
+    })
+}
+
+fn device() -> Arc<dyn Device> {
+    testing::device().unwrap()
+}
+
+fn filled(memory: &Arc<dyn Memory>, pattern: u32) -> Builder {
+    Builder::default().barrier().fill((memory, 0, 256), pattern)
+}
+
+/// Which commands failed, and the text of the last one's error.
+fn failed(line: &Line) -> (Vec<(u64, u32)>, String) {
+    let mut text = String::new();
+    let reports = line.timeline.take_reports();
+    let commands = reports.iter().map(|report| {
+        let Reported::Failed(error) = &report.what else { panic!("{report:?}") };
+        text = error.to_string();
+        (report.value, report.command)
+    });
+    (commands.collect(), text)
+}
+
+/// Its commands fail, those of others do not; whoever waits for it, on the host or on the device, goes on.
+fn a_list_that_the_device_stops_fails_alone() {
+    let device = device();
+    let (memory, other) = (zeroed(&*device, 256), zeroed(&*device, 256));
+    let (mut line, mut dependent) = (Line::new(&*device), Line::new(&*device));
+    line.run(&filled(&memory, 1).build());
+    for (round, code) in [faults::TIMEOUT, faults::PAGE_FAULT, faults::OUT_OF_MEMORY].into_iter().enumerate() {
+        faults::kill_command_buffers(code, 1);
+        let stopped = line.submit(&filled(&memory, 2).fill((&memory, 0, 256), 3).build(), &[]);
+        let after = dependent.submit(&filled(&other, 4 + round as u32).build(), &[stopped.clone()]);
+        let next = line.submit(&filled(&memory, 7).build(), &[]);
+        [&stopped, &after, &next].into_iter().for_each(wait);
+        let (commands, text) = failed(&line);
+        assert_eq!(commands, [(stopped.value, 1), (stopped.value, 3)]);
+        assert!(text.contains("running a list") && text.contains(&format!("(code {code})")), "{text}");
+        assert_eq!(failed(&dependent).0, []);
+        assert_eq!(words(&*device, &other, 0, 64), [4 + round as u32; 64]);
+        assert_eq!(words(&*device, &memory, 0, 64), [7; 64]);
+    }
+}
+
+fn a_device_that_takes_nothing_any_more_is_lost() {
+    let device = device();
+    let memory = zeroed(&*device, 256);
+    let lost = |result: Result<()>| matches!(result, Err(Error::DeviceLost { .. }));
+    let idle = Line::new(&*device);
+    let bell = device.create_doorbell().unwrap();
+    std::thread::scope(|scope| {
+        // Whoever waits for something else, which would never come.
+        let waits = [
+            scope.spawn(|| idle.timeline.wait(1, None).map(drop)),
+            scope.spawn(|| device.wait_any(&[], Some(&Listener::new(&bell)), None)),
+        ];
+        faults::ignore_submissions();
+        let mut line = Line::new(&*device);
+        let list = filled(&memory, 1).build();
+        let signal = line.submit(&list, &[]);
+        // It ends, one way or the other: its value may be seen.
+        let _ = signal.timeline.wait(signal.value, Some(LONG));
+        let point = TimelinePoint { timeline: Arc::clone(&idle.timeline), value: 1 };
+        for wait in waits {
+            assert!(lost(wait.join().unwrap()));
+        }
+        assert!(lost(line.try_submit(&list, &[])));
+        assert!(lost(device.wait_any(&[point], None, Some(Duration::from_millis(1)))));
+        assert!(lost(device.create_queue().map(drop)) && lost(device.create_doorbell().map(drop)));
+        assert!(lost(device.allocate(MemoryKind::Device, 256).map(drop)));
+        assert!(lost(device.create_pipeline(&advance()).map(drop)));
+        // What failed says so.
+        assert_eq!(failed(&line).0, [(1, 1)]);
+    });
+}
+
+fn memory_that_is_not_there_is_an_error() {
+    let device = device();
+    let memory = zeroed(&*device, 256);
+    faults::fail_allocations(1);
+    let refused = device.allocate(MemoryKind::Device, 1 << 20).unwrap_err();
+    assert!(matches!(refused, Error::OutOfMemory { bytes: 0x10_0000, .. }), "{refused}");
+    assert!(device.allocate(MemoryKind::Device, 1 << 20).is_ok());
+    // A queue's ring: the list is refused, and the queue is as it was.
+    let mut line = Line::new(&*device);
+    faults::fail_allocations(1);
+    let list = filled(&memory, 5).build();
+    assert!(matches!(line.try_submit(&list, &[]), Err(Error::OutOfMemory { .. })));
+    line.run(&list);
+    assert_eq!(words(&*device, &memory, 0, 64), [5; 64]);
+    // A longer one, while lists have pieces of the first.
+    let many =
+        |count: u32| (0..count).fold(Builder::default().barrier(), |list, at| list.fill((&memory, 0, 256), at)).build();
+    let (few, long) = (many(10), many(9_000));
+    let before = line.submit(&few, &[]);
+    faults::fail_allocations(1);
+    assert!(matches!(line.try_submit(&long, &[]), Err(Error::OutOfMemory { .. })));
+    let after = line.submit(&long, &[]);
+    [&before, &after].into_iter().for_each(wait);
+    assert_eq!(words(&*device, &memory, 0, 64), [8_999; 64]);
+}
+
+fn a_text_that_metal_refuses_is_an_error() {
+    let device = device();
+    faults::fail_compilations(1);
+    let error = device.create_pipeline(&advance()).unwrap_err();
+    assert!(matches!(&error, Error::Compile { kernel, .. } if kernel == "advance"), "{error}");
+    assert!(device.create_pipeline(&advance()).is_ok());
+}
+
+fn command_queues_are_shared_and_given_back() {
+    let device = device();
+    let memory = device.allocate(MemoryKind::Device, 256).unwrap();
+    let mut lines: Vec<Line> = (0..32 * 64).map(|_| Line::new(&*device)).collect();
+    let refused = device.create_queue().unwrap_err().to_string();
+    assert!(refused.contains("all 2048 queues are in use"), "{refused}");
+    // Those that share a command queue have the room that each was promised.
+    for line in lines.iter_mut().take(96) {
+        for _ in 0..8 {
+            line.submit(&filled(&memory, 1).build(), &[]);
+        }
+    }
+    for line in &lines {
+        wait(&TimelinePoint { timeline: Arc::clone(&line.timeline), value: line.value });
+    }
+    drop(lines);
+    // The last handlers may be about to return.
+    let end = Instant::now() + LONG;
+    while device.create_queue().is_err() {
+        assert!(Instant::now() < end, "no queue was given back");
+        std::thread::yield_now();
+    }
+}
+
+/// Every object of Metal's that was made is gone again, once everything of ours is.
+fn nothing_is_left_behind() {
+    let work = || {
+        let device = device();
+        let pipeline = device.create_pipeline(&advance()).unwrap();
+        let broken: KernelSource = kernel("broken", &[], 0, "fn main() { wrong }");
+        assert!(device.create_pipeline(&broken).is_err());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let memory = zeroed(&*device, 4096);
+                    let mut line = Line::new(&*device);
+                    for salt in 0..20u32 {
+                        let list = Builder::default().barrier().dispatch(
+                            &pipeline,
+                            &salt.to_ne_bytes(),
+                            [64, 1, 1],
+                            &[(&memory, 0, 4096)],
+                        );
+                        line.submit(&list.build(), &[]);
+                    }
+                    // Dropped with lists in flight.
+                });
+            }
+        });
+    };
+    // What the process has for good is there after the first time.
+    work();
+    let settled = || {
+        // A handler returns a moment after the host has seen its value.
+        let end = Instant::now() + LONG;
+        let mut last = metal_sim::live();
+        while last.iter().any(|(class, _)| class == "SimCommandBuffer") && Instant::now() < end {
+            std::thread::yield_now();
+            last = metal_sim::live();
+        }
+        last
+    };
+    let before = settled();
+    (0..3).for_each(|_| work());
+    assert_eq!(settled(), before);
+    let kept = ["SimBuffer", "SimHeap", "SimCommandBuffer", "SimSharedEvent", "SimFence", "block"];
+    assert!(before.iter().all(|(class, _)| !kept.contains(&class.as_str())), "{before:?}");
+    assert_eq!(metal_sim::autoreleased_without_pool(), 0);
+}
+
+fn is_capturing() -> bool {
+    // SAFETY: the one that the process has.
+    autoreleasepool(|_| unsafe { MTLCaptureManager::sharedCaptureManager() }.isCapturing())
+}
+
+fn the_first_lists_are_captured() {
+    let path = std::env::temp_dir().join("thalweg.gputrace");
+    let mut options = Options::default();
+    (options.capture, options.signposts) = (Some(path), true);
+    let adapter = &adapters()[0];
+    let device = MetalDevice::open_with(adapter, &options).unwrap();
+    assert!(is_capturing());
+    let (memory, mut line) = (device.allocate(MemoryKind::Device, 256).unwrap(), Line::new(&*device));
+    for _ in 0..70 {
+        line.run(&filled(&memory, 1).build());
+    }
+    assert!(!is_capturing());
+    // One that ends before as many lists ends its capture.
+    drop(MetalDevice::open_with(adapter, &options).unwrap());
+    assert!(!is_capturing());
+}
+
+fn before_macos_15_encoders_name_what_they_use() {
+    let gpu = Gpu { device: device(), open: device };
+    let details = &gpu.device.info().details;
+    assert!(details.contains(&("residency set", "no".to_owned())), "{details:?}");
+    for (_, test) in suite::tests() {
+        test(&gpu);
+    }
+}
+
+fn a_device_with_memory_of_its_own_is_refused() {
+    let adapter = &adapters()[0];
+    assert_eq!(adapter.kind(), DeviceKind::Gpu);
+    let error = MetalDevice::open_with(adapter, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("opening the device") && error.contains("memory of its own"), "{error}");
+}
