@@ -6,6 +6,7 @@ mod bench;
 mod embed;
 mod faults;
 mod interrupt;
+mod metal;
 mod process;
 mod trace;
 mod usage;

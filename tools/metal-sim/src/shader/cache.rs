@@ -2,7 +2,8 @@
 //! system's for temporary files.
 //!
 //! A file is written under another name and then renamed, so it is there whole or not at all, whoever else writes the
-//! same. Behind the shared object it has its sum; a file that does not match is made again.
+//! same. Behind the shared object it has its sum; a file that does not match is made again. Old files go when there are
+//! many.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{DirBuilder, File};
@@ -11,6 +12,7 @@ use std::io::{Error, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// 128 bits of everything that a shared object is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +50,28 @@ pub(super) fn find_or_make(key: Key, make: impl FnOnce(&Path) -> Result<(), Stri
         std::fs::rename(&own.0, &path)
     };
     finish().map_err(|error| said(&path, &error))?;
+    drop_old(&folder);
     Ok(path)
+}
+
+/// The most files that are kept whatever their age.
+const MOST_FILES: usize = 2000;
+/// What is as old as this may go when there are more: nobody is just about to load it.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Makes room where there are many files. Whoever misses one compiles it again.
+fn drop_old(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let files: Vec<_> = entries.flatten().collect();
+    if files.len() <= MOST_FILES {
+        return;
+    }
+    for file in files {
+        let age = file.metadata().and_then(|data| data.modified()).ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > OLD) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
 }
 
 /// A file that goes unless it was renamed.

@@ -1,8 +1,11 @@
 //! A dispatch: its groups one after the other, on the calling thread.
 
+mod order;
+
 use super::Function;
 use crate::fiber;
 use crate::rules::{self, broken};
+use order::Order;
 use std::ffi::c_void;
 
 /// Bytes that a buffer argument is bound to.
@@ -50,7 +53,36 @@ pub(crate) struct At {
 const POISON: u8 = 0xff;
 
 /// The buffers that Metal has room for.
-const BUFFERS: usize = 31;
+pub(super) const BUFFERS: usize = 31;
+
+/// The memory of a threadgroup argument. Behind it are words that nobody writes.
+struct Shared {
+    words: Vec<u128>,
+}
+
+impl Shared {
+    /// Words behind the argument.
+    const BEHIND: usize = 4;
+
+    fn new(bytes: usize) -> Self {
+        let mut shared = Self { words: vec![0; bytes.div_ceil(size_of::<u128>()) + Self::BEHIND] };
+        shared.poison();
+        shared
+    }
+
+    fn start(&mut self) -> *mut c_void {
+        self.words.as_mut_ptr().cast()
+    }
+
+    fn poison(&mut self) {
+        self.words.fill(u128::from_ne_bytes([POISON; 16]));
+    }
+
+    fn is_whole(&self) -> bool {
+        let behind = &self.words[self.words.len() - Self::BEHIND..];
+        behind.iter().all(|word| *word == u128::from_ne_bytes([POISON; 16]))
+    }
+}
 
 impl Function {
     /// Runs a dispatch on this thread, to its end.
@@ -75,38 +107,40 @@ impl Function {
                 ),
             }
         }
-        let mut memory: Vec<Vec<u128>> = Vec::new();
+        let mut memory: Vec<Shared> = Vec::new();
         for (index, least) in self.threadgroup.iter().enumerate() {
             match launch.threadgroup.get(index) {
-                Some(bytes) if *bytes >= *least as usize => memory.push(vec![0; bytes.div_ceil(size_of::<u128>())]),
+                Some(bytes) if *bytes >= *least as usize => memory.push(Shared::new(*bytes)),
                 bytes => broken(
                     rules::THREADGROUP_MEMORY,
                     format_args!("{}: argument {index} needs {least} bytes; set are {bytes:?}", self.name),
                 ),
             }
         }
-        let pointers: Vec<*mut c_void> = memory.iter_mut().map(|bytes| bytes.as_mut_ptr().cast()).collect();
+        let pointers: Vec<*mut c_void> = memory.iter_mut().map(Shared::start).collect();
         let (grid, size) = (launch.grid, launch.size);
         let call = Call { buffers: buffers.as_ptr(), threadgroups: pointers.as_ptr(), grid, size };
         if threads == 0 {
             return;
         }
-        for z in 0..grid[2] {
-            for y in 0..grid[1] {
-                for x in 0..grid[0] {
-                    for (pointer, bytes) in pointers.iter().zip(&memory) {
-                        // SAFETY: the memory is ours, and no kernel runs.
-                        unsafe { pointer.cast::<u8>().write_bytes(POISON, size_of_val(&**bytes)) };
-                    }
-                    let at = At { group: [x, y, z], ..At::default() };
-                    if self.meets {
-                        // SAFETY: by the caller's promise, the call has all that the kernel takes.
-                        unsafe { fiber::run(self.code, &call, at, &self.name, false) };
-                    } else {
-                        // SAFETY: as above.
-                        unsafe { (self.code)(&raw const call, &raw const at) };
-                    }
-                }
+        let order = Order::next_of(grid.iter().map(|axis| u64::from(*axis)).product(), crate::config().seed);
+        let (x, y) = (u64::from(grid[0]), u64::from(grid[1]));
+        for group in order {
+            memory.iter_mut().for_each(Shared::poison);
+            let group = [(group % x) as u32, (group / x % y) as u32, (group / x / y) as u32];
+            let at = At { group, ..At::default() };
+            if self.meets {
+                // SAFETY: by the caller's promise, the call has all that the kernel takes.
+                unsafe { fiber::run(self.code, &call, at, &self.name, order.backwards) };
+            } else {
+                // SAFETY: as above.
+                unsafe { (self.code)(&raw const call, &raw const at) };
+            }
+            if let Some(index) = memory.iter().position(|memory| !memory.is_whole()) {
+                broken(
+                    rules::THREADGROUP_MEMORY,
+                    format_args!("{}: threadgroup {group:?} wrote past the end of argument {index}", self.name),
+                );
             }
         }
         if self.meets {

@@ -13,6 +13,10 @@ mod scan;
 
 use scan::{blank, matching, words};
 
+macro_rules! library {
+    ($($file:ident),+ $(,)?) => { [$((stringify!($file), include_str!(concat!("../../shim/", stringify!($file))))),+] };
+}
+
 /// A text in C++, with the library in front, and what is in it.
 pub(super) struct Text {
     pub(super) cpp: String,
@@ -25,11 +29,29 @@ pub(super) struct Text {
 pub(super) struct Kernel {
     pub(super) name: String,
     pub(super) max_threads: u32,
-    /// Its parameters, without the parentheses.
+    /// Its parameters, without the parentheses, and where they are.
     parameters: String,
+    parameters_at: usize,
 }
 
-const LIBRARY: &str = include_str!("../../shim/metal_stdlib");
+/// The library's files, in their order.
+const LIBRARY: &[(&str, &str)] = &library![
+    metal_stdlib,
+    sim_host,
+    metal_types,
+    metal_operators,
+    metal_relational,
+    metal_math,
+    metal_integer,
+    metal_geometric,
+    metal_matrix,
+    metal_pack,
+    metal_atomic,
+    metal_simdgroup,
+    metal_simdgroup_matrix,
+    metal_names,
+    sim_caller,
+];
 
 /// The most threads of a group, where a kernel does not say.
 const MOST_THREADS: u32 = 1024;
@@ -42,10 +64,18 @@ pub(super) fn translate(source: &str) -> Result<Text, String> {
         }
     }
     drop_duplicates(&mut text);
+    refuse_local_threadgroup(&text)?;
     let kernels = kernels(&text)?;
+    // `[[threadgroup(0)]]` has a word that is a macro.
+    for kernel in &kernels {
+        drop_attributes(&mut text, kernel.parameters_at);
+    }
     let meets = meets(&text);
     let text = swizzles(&text)?;
-    let mut cpp = format!("#line 1 \"metal_stdlib\"\n{LIBRARY}\n#line 1 \"program_source\"\n{text}\n");
+    let mut cpp = String::new();
+    for (name, text) in LIBRARY.iter().chain([&("program_source", &*text)]) {
+        cpp += &format!("#line 1 \"{name}\"\n{text}\n");
+    }
     cpp += "#line 1 \"callers\"\nextern \"C\" {\n";
     cpp += "__attribute__((visibility(\"default\"))) const sim::host* sim_host;\n";
     for (index, kernel) in kernels.iter().enumerate() {
@@ -75,6 +105,18 @@ fn drop_duplicates(text: &mut String) {
     }
 }
 
+/// A variable of a kernel in threadgroup memory would be each thread's own here.
+fn refuse_local_threadgroup(text: &str) -> Result<(), String> {
+    for (at, _) in words(text).filter(|(_, word)| *word == "threadgroup") {
+        let declared = text[at..].find([';', '=', '[', '(', ',', ')']).map_or("", |end| &text[at..at + end]);
+        if text[..at].trim_end().ends_with(['{', '}', ';']) && !declared.contains(['*', '&']) {
+            let line = line_at(text, at);
+            return Err(format!("program_source: threadgroup memory has to be an argument of the kernel here: {line}"));
+        }
+    }
+    Ok(())
+}
+
 fn kernels(text: &str) -> Result<Vec<Kernel>, String> {
     let mut found = Vec::new();
     for (at, word) in words(text) {
@@ -94,9 +136,18 @@ fn kernels(text: &str) -> Result<Vec<Kernel>, String> {
             Some((number, _)) => number.trim().parse().map_err(|_| what())?,
             None => MOST_THREADS,
         };
-        found.push(Kernel { name, max_threads, parameters: text[open + 1..close].to_owned() });
+        found.push(Kernel { name, max_threads, parameters: text[open + 1..close].to_owned(), parameters_at: open + 1 });
     }
     if found.is_empty() { Err("program_source: there is no kernel".to_owned()) } else { Ok(found) }
+}
+
+fn drop_attributes(text: &mut String, parameters: usize) {
+    let mut at = parameters;
+    let end = matching(text, parameters - 1).unwrap_or(text.len());
+    while let Some(start) = text[at..end].find("[[").map(|start| at + start) {
+        at = text[start..end].find("]]").map_or(end, |close| start + close + 2);
+        blank(text, start..at);
+    }
 }
 
 fn line_at(text: &str, at: usize) -> &str {
@@ -150,6 +201,3 @@ fn declares(text: &str, name: &str) -> bool {
         words(&text[open..close]).any(|(at, word)| word == name && !text[..open + at].ends_with('.'))
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -59,7 +59,7 @@ impl Rig {
     }
 
     /// What the kernel leaves in its last binding; none if it fails.
-    fn run<P: Pod, T: Pod>(
+    pub(super) fn run<P: Pod, T: Pod>(
         &mut self,
         source: &KernelSource,
         params: &P,

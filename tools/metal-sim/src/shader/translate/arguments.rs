@@ -1,6 +1,7 @@
 //! What a kernel takes, read from its parameters, and the function that calls it with that.
 
 use super::{Kernel, scan};
+use crate::shader::run::BUFFERS;
 use std::fmt::Write;
 
 /// A parameter of a kernel: its type, and what its attribute says.
@@ -110,7 +111,11 @@ fn parse(list: &str) -> Result<Vec<Parameter<'_>>, String> {
             };
             let wrong = |_| format!("`{text}` has no number");
             let place = if let Some(at) = number("buffer") {
-                Place::Buffer(at.map_err(wrong)?)
+                let at = at.map_err(wrong)?;
+                if at as usize >= BUFFERS {
+                    return Err(format!("`{text}`: there are {BUFFERS} buffers"));
+                }
+                Place::Buffer(at)
             } else if let Some(at) = number("threadgroup") {
                 Place::Threadgroup(at.map_err(wrong)?)
             } else if let Some(name) = attribute {
