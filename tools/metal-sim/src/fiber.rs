@@ -80,8 +80,9 @@ struct Turn {
     last: usize,
     /// Of `Brought`.
     side: usize,
-    /// How many of its threads wait at the operation.
+    /// How many of its threads wait at the operation, and where that is.
     met: usize,
+    place: u32,
     /// The bytes that each brings to it.
     bytes: u32,
 }
@@ -136,7 +137,7 @@ pub(crate) unsafe fn run(
             brought: std::mem::take(brought),
             threads,
             current: 0,
-            turn: Turn { simdgroup: 0, first: 0, last: 0, side: 0, met: 0, bytes: 0 },
+            turn: Turn { simdgroup: 0, first: 0, last: 0, side: 0, met: 0, place: 0, bytes: 0 },
             arrived: 0,
             barrier: 0,
             ended: 0,
@@ -196,7 +197,7 @@ impl Group {
         let (low, high) = (simdgroup * LANES, (simdgroup * LANES + LANES).min(self.threads) - 1);
         let (first, last) = if self.backwards { (high, low) } else { (low, high) };
         // Every operation before this turn is over, so its sides begin anew.
-        self.turn = Turn { simdgroup, first, last, side: 0, met: 0, bytes: 0 };
+        self.turn = Turn { simdgroup, first, last, side: 0, met: 0, place: 0, bytes: 0 };
         first
     }
 
@@ -395,8 +396,8 @@ unsafe extern "C" fn meet(place: u32, value: *const u8, bytes: u32, result: *mut
     group.fibers[thread].wait = Wait::Meeting(place);
     let (turn, lane) = (group.turn, thread - lanes.start);
     if turn.met == 0 {
-        group.turn.bytes = bytes;
-    } else if group.fibers[turn.first].wait != Wait::Meeting(place) || turn.bytes != bytes {
+        (group.turn.place, group.turn.bytes) = (place, bytes);
+    } else if (turn.place, turn.bytes) != (place, bytes) {
         group.diverged(rules::DIVERGENT_SIMDGROUP, turn.first.min(thread)..turn.first.max(thread) + 1);
     }
     group.turn.met += 1;

@@ -5,9 +5,9 @@
 //! | `translate` | a text of Metal's to C++: finds the kernels and their arguments, writes a function that calls each |
 //! | `compile` | C++ to a shared object by clang, which is loaded and stays so |
 //! | `cache` | keeps the shared objects in a folder, whole or not at all |
-//! | `run` | the groups of a dispatch, one after the other, each with poisoned threadgroup memory |
+//! | `run` | the groups of a dispatch, one after the other in any order, each with poisoned threadgroup memory |
 //!
-//! The library that stands in for Metal's is `shim/metal_stdlib`; a group whose threads wait for each other is a set of
+//! The library that stands in for Metal's is in `shim/`; a group whose threads wait for each other is a set of
 //! [fibers](crate::fiber).
 
 mod cache;

@@ -37,7 +37,10 @@ fn run_module(msl: &Msl, groups: u32, threads: u32, bindings: [&mut [u8]; 4]) {
     run(&function(&msl.text, &msl.entry), groups, threads, &mut [a, b, c, d, &mut [], raw(&mut lengths)]);
 }
 
-const FLOATS: &[(&str, fn(f64, f64) -> f64)] = &[
+/// An expression of `x` and `y`, and what it is.
+type Case<T> = (&'static str, fn(T, T) -> T);
+
+const FLOATS: &[Case<f64>] = &[
     ("abs(x)", |x, _| x.abs()),
     ("acos(x)", |x, _| x.acos()),
     ("acosh(abs(x) + 1.0)", |x, _| (x.abs() + 1.0).acosh()),
@@ -96,7 +99,7 @@ const FLOATS: &[(&str, fn(f64, f64) -> f64)] = &[
     ("vec4f(x, y, 1.0, 2.0).wzyx.z", |_, y| y),
 ];
 
-const INTEGERS: &[(&str, fn(i32, i32) -> i32)] = &[
+const INTEGERS: &[Case<i32>] = &[
     ("x / y", |x, y| if y == 0 { x } else { x.wrapping_div(y) }),
     ("x % y", |x, y| if y == 0 { 0 } else { x.wrapping_rem(y) }),
     ("vec2i(7, x / 3).y * y", |x, y| (x / 3).wrapping_mul(y)),
@@ -203,7 +206,9 @@ fn built_in_functions_compute_what_wgsl_says() {
 
 #[test]
 fn subgroups_compute_what_wgsl_says() {
-    const CASES: &[(&str, fn(&[u32], usize) -> u32)] = &[
+    /// An expression of `x`, and what it is by what the subgroup has and the invocation's place in it.
+    type Case = (&'static str, fn(&[u32], usize) -> u32);
+    const CASES: &[Case] = &[
         ("subgroupAdd(x)", |x, _| x.iter().sum()),
         ("subgroupMul(x)", |x, _| x.iter().fold(1, |a, b| a.wrapping_mul(*b))),
         ("subgroupMin(x)", |x, _| *x.iter().min().unwrap()),
