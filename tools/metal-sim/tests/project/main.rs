@@ -11,7 +11,6 @@ mod rig;
 mod run;
 #[path = "../../../../crates/kernels/tests/gpu/run_elementwise.rs"]
 mod run_elementwise;
-mod speed;
 
 use metal_sim::shader::{Library, Options};
 use thalweg_hal::Access;
