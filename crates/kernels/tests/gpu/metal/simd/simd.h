@@ -1,1 +1,0 @@
-// Included by translated kernels; what they need of it is in metal_stdlib.
