@@ -8,7 +8,7 @@
 //! | `run` | the groups of a dispatch, one after the other in any order, each with poisoned threadgroup memory |
 //!
 //! The library that stands in for Metal's is in `shim/`; a group whose threads wait for each other is a set of
-//! [fibers](crate::fiber).
+//! fibers.
 
 mod cache;
 mod compile;

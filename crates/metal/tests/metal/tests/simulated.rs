@@ -6,6 +6,7 @@ use metal_sim::faults;
 use objc2::rc::autoreleasepool;
 use objc2_metal::MTLCaptureManager;
 use std::process::Command;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_doubles::suite::{self, Builder, Gpu, LONG, Line, advance, kernel, wait, words, zeroed};
@@ -99,7 +100,7 @@ fn a_list_that_the_device_stops_fails_alone() {
     for (round, code) in [faults::TIMEOUT, faults::PAGE_FAULT, faults::OUT_OF_MEMORY].into_iter().enumerate() {
         faults::kill_command_buffers(code, 1);
         let stopped = line.submit(&filled(&memory, 2).fill((&memory, 0, 256), 3).build(), &[]);
-        let after = dependent.submit(&filled(&other, 4 + round as u32).build(), &[stopped.clone()]);
+        let after = dependent.submit(&filled(&other, 4 + round as u32).build(), slice::from_ref(&stopped));
         // Nothing that comes later raises what it waits for.
         [&stopped, &after].into_iter().for_each(wait);
         line.run(&filled(&memory, 7).build());
