@@ -110,6 +110,7 @@ impl<T, R> Ledger<T, R> {
 mod tests {
     use super::*;
     use std::sync::Mutex as StdMutex;
+    use std::sync::atomic::AtomicU64 as StdAtomic;
 
     #[test]
     fn lists_that_end_in_any_order_are_told_in_theirs() {
@@ -138,6 +139,40 @@ mod tests {
             assert_eq!((ledger.take(), ledger.take()), (expected, Vec::new()));
         }
     }
+
+    /// More handlers than processors, and somebody who waits for each value.
+    #[test]
+    fn whoever_waits_sees_what_was_said_and_let_go_of() {
+        const LISTS: u64 = 400;
+        let (ledger, gone) = (Ledger::new(), StdAtomic::new(0));
+        (1..=LISTS).for_each(|value| ledger.enter(value, ()));
+        std::thread::scope(|scope| {
+            for handler in 0..8 {
+                let (ledger, gone) = (&ledger, &gone);
+                scope.spawn(move || {
+                    for value in (1..=LISTS).filter(|value| value % 8 == handler) {
+                        let finish = |()| {
+                            gone.fetch_add(1, Ordering::SeqCst);
+                        };
+                        ledger.has_run(value, |()| vec![value], finish, || ());
+                    }
+                });
+            }
+            for value in (1..=LISTS).step_by(7) {
+                ledger.wait(value, None, || false);
+                assert!(gone.load(Ordering::SeqCst) >= value);
+            }
+        });
+        assert_eq!(ledger.take(), (1..=LISTS).collect::<Vec<_>>());
+        // What else may end a wait is looked at when somebody says so; and the time ends it.
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| ledger.wait(LISTS + 1, None, || over.load(Ordering::SeqCst)));
+            over.store(true, Ordering::SeqCst);
+            ledger.wake();
+        });
+        ledger.wait(LISTS + 1, Some(Instant::now()), || false);
+    }
 }
 
 #[cfg(all(test, loom))]
@@ -163,7 +198,9 @@ mod models {
             let handlers: Vec<_> = (1..=lists)
                 .map(|value| {
                     let ledger = Arc::clone(&ledger);
-                    let finish = |Held(gone): Held| drop(gone.fetch_add(1, Std::SeqCst));
+                    let finish = |Held(gone): Held| {
+                        gone.fetch_add(1, Std::SeqCst);
+                    };
                     thread::spawn(move || ledger.has_run(value, |_| vec![value], finish, || ()))
                 })
                 .collect();

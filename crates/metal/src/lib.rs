@@ -43,8 +43,8 @@
 //!
 //! # Environment
 //!
-//! `THALWEG_METAL_CAPTURE=FILE.gputrace` records the first lists for Xcode ([`Options::capture`]);
-//! `THALWEG_METAL_SIGNPOSTS=1` gives command buffers and dispatches names there ([`Options::signposts`]).
+//! `THALWEG_METAL_CAPTURE=FILE.gputrace` records the first lists for Xcode (`Options::capture`);
+//! `THALWEG_METAL_SIGNPOSTS=1` gives command buffers and dispatches names there (`Options::signposts`).
 //!
 //! # Where it is
 //!
