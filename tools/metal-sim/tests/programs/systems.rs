@@ -76,7 +76,7 @@ pub const PROGRAMS: &[Program] = &[
         // SAFETY: a device is one of the things that can be captured.
         unsafe { capture.setCaptureObject(Some(object)) };
         capture.setDestination(MTLCaptureDestination::GPUTraceDocument);
-        capture.setOutputURL(Some(&NSURL::fileURLWithPath(&NSString::from_str("/tmp/none.gputrace"))));
+        capture.setOutputURL(Some(&NSURL::fileURLWithPath(&NSString::from_str("none.gputrace"))));
         assert!(!manager.isCapturing());
         manager.startCaptureWithDescriptor_error(&capture).expect("a capture");
         assert!(manager.isCapturing() && manager.startCaptureWithDescriptor_error(&capture).is_err());
