@@ -206,6 +206,7 @@ pub struct Failure {
 
 /// Who holds the memory when there is no more, and what was tried.
 #[derive(Clone, Debug, thiserror::Error)]
+#[cfg_attr(test, derive(Default))]
 #[non_exhaustive]
 pub struct OutOfMemory {
     /// Bytes that were asked for, as the allocator rounds them.

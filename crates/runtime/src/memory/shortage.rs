@@ -15,32 +15,36 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
     under_way: AtomicU64,
-    /// How many of them had staging, and have given it back.
+    /// How many have given back what they had, whatever came of them.
     ended: AtomicU64,
 }
 
-/// One of them.
+/// One of them. Dropped when it has given back what it had.
 #[derive(Debug)]
-pub(super) struct UnderWay<'a>(&'a Transfers);
+pub(super) struct UnderWay<'a> {
+    transfers: &'a Transfers,
+    gives_back: bool,
+}
 
 impl Transfers {
     pub(super) fn begin(&self) -> UnderWay<'_> {
         // SeqCst, here and below: a thread that sees nobody under way any more sees that somebody has ended.
         self.under_way.fetch_add(1, Ordering::SeqCst);
-        UnderWay(self)
+        UnderWay { transfers: self, gives_back: true }
     }
 }
 
 impl UnderWay<'_> {
-    /// It had staging, and has given it back.
-    pub(super) fn end(self) {
-        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    /// It gives nothing back: it had nothing, or somebody keeps what it has.
+    pub(super) fn leave(mut self) {
+        self.gives_back = false;
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.transfers.ended.fetch_add(u64::from(self.gives_back), Ordering::SeqCst);
+        self.transfers.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -71,7 +75,7 @@ impl<'a> Shortage<'a> {
         if !matches!(error, Error::OutOfMemory(_)) {
             return Err(error);
         }
-        // In this order: one that is not under way any more has ended, or had nothing.
+        // In this order: one that is not under way any more has given back what it had, or had nothing to give.
         let others = self.transfers.under_way.load(Ordering::SeqCst);
         if self.transfers.ended.load(Ordering::SeqCst) != self.ended {
             self.since = None;
@@ -79,5 +83,70 @@ impl<'a> Shortage<'a> {
         }
         let since = *self.since.get_or_insert_with(Instant::now);
         if others == 0 || since.elapsed() >= LINGER { Err(error) } else { Ok(()) }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::yield_now;
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// Staging of one piece.
+    #[derive(Default)]
+    struct Room(AtomicU64);
+
+    impl Room {
+        fn take(&self) -> Result<()> {
+            let taken = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| (used < 1).then_some(used + 1));
+            taken.map(drop).map_err(|_| Error::OutOfMemory(Box::default()))
+        }
+
+        fn give_back(&self, pieces: u64) {
+            self.0.fetch_sub(pieces, Ordering::SeqCst);
+        }
+    }
+
+    /// A transfer of two pieces at once, or of one after the other where there is no room for both.
+    fn transfer(transfers: &Transfers, room: &Room) -> Result<()> {
+        let mut shortage = Shortage::new(transfers);
+        let (mut most, mut left) = (2, 2);
+        while left > 0 {
+            shortage.try_again();
+            let under_way = transfers.begin();
+            let (mut had, mut answer) = (0, Ok(()));
+            while had < most.min(left) && answer.is_ok() {
+                answer = room.take();
+                had += u64::from(answer.is_ok());
+            }
+            room.give_back(had);
+            match answer {
+                Ok(()) => left -= had,
+                Err(_) if most > 1 => most = 1,
+                Err(error) => {
+                    under_way.leave();
+                    shortage.passes(error)?;
+                    yield_now();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever finds no room finds it later: others give back what they have, also those who fail.
+    #[test]
+    fn loom_transfers_short_of_room_all_end() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let (transfers, room) = (Arc::new(Transfers::default()), Arc::new(Room::default()));
+            let other = {
+                let (transfers, room) = (Arc::clone(&transfers), Arc::clone(&room));
+                thread::spawn(move || transfer(&transfers, &room))
+            };
+            assert!(transfer(&transfers, &room).is_ok());
+            assert!(other.join().unwrap().is_ok());
+        });
     }
 }

@@ -177,15 +177,14 @@ impl Storage {
             let under_way = core.memory.transfers.begin();
             match Download::record(&stream.lease, self, range, Patience::Forever) {
                 Err(error) => {
-                    drop(under_way);
-                    parts.short_of_room(error)?;
+                    parts.short_of_room(error, under_way)?;
                     yield_now();
                 }
                 Ok(download) => {
                     download.wait(Patience::Forever)?;
                     download.copy_to(&mut into[part])?;
                     drop(download);
-                    under_way.end();
+                    drop(under_way);
                 }
             }
         }
@@ -223,8 +222,7 @@ impl Storage {
                     self.lease.device.finished().await?;
                 }
                 Err(error) => {
-                    drop(under_way);
-                    parts.short_of_room(error)?;
+                    parts.short_of_room(error, under_way)?;
                     transfer::yield_task().await;
                 }
                 Ok(download) => {
@@ -234,7 +232,7 @@ impl Storage {
                     life::check_fork()?;
                     download.copy_to(&mut into[part])?;
                     drop(download);
-                    under_way.end();
+                    drop(under_way);
                 }
             }
         }
@@ -256,7 +254,9 @@ impl Storage {
         if stream.capture().is_some() {
             return Err(stream.refuse("a download"));
         }
+        let under_way = self.lease.device.core.memory.transfers.begin();
         let download = Download::record(&stream.lease, self, offset..offset + bytes as u64, stream.patience())?;
+        under_way.leave();
         Ok(Pending::new(download.events(), move || {
             let mut into = vec![0; bytes];
             download.copy_to(&mut into)?;

@@ -149,7 +149,8 @@ fn copy_in(lease: &Arc<Lease>, storage: &Storage, data: &[u8], end: u64, patienc
     let mut copies = Vec::new();
     for start in (0..end).step_by(piece as usize) {
         let bytes = piece.min(end - start);
-        let (staging, under_way) = staging_for_upload(lease, bytes, patience)?;
+        // Dropped the other way around: what it has is given back before it is said to be.
+        let (_under_way, staging) = staging_for_upload(lease, bytes, patience)?;
         let first = data.len().min(start as usize);
         let part = &data[first..data.len().min((start + bytes) as usize)];
         // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
@@ -157,23 +158,21 @@ fn copy_in(lease: &Arc<Lease>, storage: &Storage, data: &[u8], end: u64, patienc
         let to = Operand { access: Access::Write, ..Operand::read(storage, start, bytes) };
         let operands = [Operand::read(&staging, 0, bytes), to];
         copies.push(record::transfer(core, core.stream(lease.index), UPLOAD, &operands, patience)?);
-        drop(staging);
-        under_way.end();
     }
     Ok(copies)
 }
 
 /// A block that nothing uses. Waits for other transfers to give back what they have, if that is all that is missing.
-fn staging_for_upload(lease: &Arc<Lease>, bytes: u64, patience: Patience) -> Result<(Storage, UnderWay<'_>)> {
+fn staging_for_upload(lease: &Arc<Lease>, bytes: u64, patience: Patience) -> Result<(UnderWay<'_>, Storage)> {
     let transfers = &lease.device.core.memory.transfers;
     let mut shortage = Shortage::new(transfers);
     loop {
         shortage.try_again();
         let under_way = transfers.begin();
         match allocate(lease, MemoryKind::Host, bytes, Purpose::HostWrite, patience) {
-            Ok(staging) => return Ok((staging, under_way)),
+            Ok(staging) => return Ok((under_way, staging)),
             Err(error) => {
-                drop(under_way);
+                under_way.leave();
                 shortage.passes(error)?;
                 if patience.left() == Some(Duration::ZERO) {
                     return Err(patience.over());
@@ -259,7 +258,10 @@ impl<'a> Parts<'a> {
     /// The next part of the storage, and where it goes on the host.
     pub(super) fn next(&mut self) -> Option<(Range<u64>, Range<usize>)> {
         self.shortage.try_again();
-        let part = self.next..self.range.end.min(self.next + self.most);
+        // As many pieces as that, which start at multiples of an alignment: one piece is one block, and whoever is content with
+        // one has nothing while it waits.
+        let start = self.next / BINDING_ALIGNMENT * BINDING_ALIGNMENT;
+        let part = self.next..self.range.end.min(start + self.most);
         (self.last, self.next) = (part.start, part.end);
         let at = |byte: u64| (byte - self.range.start) as usize;
         (!part.is_empty()).then(|| (part.clone(), at(part.start)..at(part.end)))
@@ -275,12 +277,18 @@ impl<'a> Parts<'a> {
     ///
     /// # Errors
     /// As for [`Shortage::passes`].
-    pub(super) fn short_of_room(&mut self, error: Error) -> Result<()> {
+    pub(super) fn short_of_room(&mut self, error: Error, under_way: UnderWay<'_>) -> Result<()> {
         self.again();
-        if matches!(error, Error::OutOfMemory(_)) && self.most > self.store.piece() {
+        if !matches!(error, Error::OutOfMemory(_)) {
+            return Err(error);
+        }
+        if self.most > self.store.piece() {
             self.most = self.store.piece();
+            // Some of the pieces it may have had.
+            drop(under_way);
             return Ok(());
         }
+        under_way.leave();
         self.shortage.passes(error)
     }
 }
