@@ -10,6 +10,7 @@ use crate::bell::Bell;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use std::collections::VecDeque;
+use std::collections::vec_deque::IterMut;
 use std::time::Instant;
 
 /// The lists of a queue; `T` is what one holds while it runs, `R` what is said of one.
@@ -35,7 +36,14 @@ struct Entry<T, R> {
     held: T,
     /// Once it has run.
     outcome: Option<Vec<R>>,
+    /// It was stopped, and may have let those behind it overtake those before it.
+    spoils: bool,
+    /// One before it does, so it has failed whatever came of it.
+    spoilt: bool,
 }
+
+/// The lists behind one.
+type Behind<'a, T, R> = IterMut<'a, Entry<T, R>>;
 
 impl<T, R> Ledger<T, R> {
     pub fn new() -> Self {
@@ -45,7 +53,9 @@ impl<T, R> Ledger<T, R> {
 
     /// Enters a list, before it is submitted: it may have run before that call returns. Values rise.
     pub fn enter(&self, value: u64, held: T) {
-        lock(&self.state).entries.push_back(Entry { value, held, outcome: None });
+        let mut state = lock(&self.state);
+        let spoilt = state.entries.iter().any(|entry| entry.spoils);
+        state.entries.push_back(Entry { value, held, outcome: None, spoils: false, spoilt });
     }
 
     /// The value up to which lists have run.
@@ -53,14 +63,61 @@ impl<T, R> Ledger<T, R> {
         self.reached.load(Ordering::Acquire)
     }
 
-    /// A list has run. `outcome` says what there is to say of it; `finish` lets go of one that is published, in order, before
-    /// its value can be seen, and by one thread at a time; then `raised` is called.
-    pub fn has_run(&self, value: u64, outcome: impl FnOnce(&T) -> Vec<R>, finish: impl Fn(T), raised: impl Fn()) {
+    /// A list has run. `outcome` says what there is to say of it; `failed` says that it failed, if one before it spoils it.
+    /// `finish` lets go of one that is published, in order, before its value can be seen, and by one thread at a time; then
+    /// `raised` is called with the value.
+    pub fn has_run(
+        &self,
+        value: u64,
+        outcome: impl FnOnce(&T) -> Vec<R>,
+        failed: impl Fn(&T, u64) -> Vec<R>,
+        finish: impl Fn(T),
+        raised: impl Fn(u64),
+    ) {
+        let note = |entry: &mut Entry<T, R>, _: Behind<'_, T, R>| {
+            entry.outcome = Some(if entry.spoilt { failed(&entry.held, value) } else { outcome(&entry.held) });
+        };
+        self.note(value, note, finish, raised);
+    }
+
+    /// The same of a list that was stopped, of which `outcome` says so. If it `spoils` them, those behind it have failed as well,
+    /// of which `failed` says so, and those that come before it is published.
+    pub fn was_stopped(
+        &self,
+        value: u64,
+        spoils: bool,
+        outcome: impl FnOnce(&T) -> Vec<R>,
+        failed: impl Fn(&T, u64) -> Vec<R>,
+        finish: impl Fn(T),
+        raised: impl Fn(u64),
+    ) {
+        let note = |entry: &mut Entry<T, R>, behind: Behind<'_, T, R>| {
+            entry.outcome = Some(outcome(&entry.held));
+            entry.spoils = spoils;
+            for entry in behind.filter(|_| spoils) {
+                entry.spoilt = true;
+                if entry.outcome.is_some() {
+                    entry.outcome = Some(failed(&entry.held, entry.value));
+                }
+            }
+        };
+        self.note(value, note, finish, raised);
+    }
+
+    /// Notes what came of a list, with those behind it at hand.
+    fn note(
+        &self,
+        value: u64,
+        note: impl FnOnce(&mut Entry<T, R>, Behind<'_, T, R>),
+        finish: impl Fn(T),
+        raised: impl Fn(u64),
+    ) {
         let mut state = lock(&self.state);
         // It is there: entered before it was submitted, and taken out once it has an outcome.
         let Ok(at) = state.entries.binary_search_by_key(&value, |entry| entry.value) else { return };
-        let entry = &mut state.entries[at];
-        entry.outcome = Some(outcome(&entry.held));
+        let mut behind = state.entries.range_mut(at..);
+        let Some(entry) = behind.next() else { return };
+        note(entry, behind);
         if std::mem::replace(&mut state.publishing, true) {
             return;
         }
@@ -68,7 +125,7 @@ impl<T, R> Ledger<T, R> {
         self.publish(finish, raised);
     }
 
-    fn publish(&self, finish: impl Fn(T), raised: impl Fn()) {
+    fn publish(&self, finish: impl Fn(T), raised: impl Fn(u64)) {
         loop {
             let mut state = lock(&self.state);
             let mut done = Vec::new();
@@ -86,7 +143,7 @@ impl<T, R> Ledger<T, R> {
             done.into_iter().for_each(|(_, held)| finish(held));
             self.reached.store(value, Ordering::Release);
             self.bell.ring();
-            raised();
+            raised(value);
         }
     }
 
@@ -128,7 +185,7 @@ mod tests {
                     assert!(ledger.reached() < held - 100, "let go of before the value can be seen");
                     finished.lock().unwrap().push(held);
                 };
-                ledger.has_run(value, |held| vec![*held, value], finish, || ());
+                ledger.has_run(value, |held| vec![*held, value], |_, _| vec![], finish, |_| ());
                 ended.push(value);
                 let front = (1..).find(|value| !ended.contains(value)).unwrap() - 1;
                 assert_eq!(ledger.reached(), front);
@@ -137,6 +194,29 @@ mod tests {
             }
             let expected: Vec<u64> = (1..=20).flat_map(|value| [100 + value, value]).collect();
             assert_eq!((ledger.take(), ledger.take()), (expected, Vec::new()));
+        }
+    }
+
+    /// What may have overtaken something has failed, whether it ended before that is known, after, or was not even there.
+    #[test]
+    fn those_behind_a_stopped_list_have_failed_until_it_is_told() {
+        for spoils in [true, false] {
+            let ledger = Ledger::new();
+            (1..=4).for_each(|value| ledger.enter(value, ()));
+            let failed = |(): &(), value: u64| vec![(value, "spoilt")];
+            let runs = |value: u64| ledger.has_run(value, |()| vec![(value, "right")], failed, |()| (), |_| ());
+            runs(3);
+            ledger.was_stopped(2, spoils, |()| vec![(2, "stopped")], failed, |()| (), |_| ());
+            ledger.enter(5, ());
+            assert_eq!(ledger.reached(), 0);
+            runs(1);
+            assert_eq!(ledger.reached(), 3);
+            // By now everything before it has ended.
+            ledger.enter(6, ());
+            (4..=6).for_each(runs);
+            let behind = if spoils { "spoilt" } else { "right" };
+            let expected = [(1, "right"), (2, "stopped"), (3, behind), (4, behind), (5, behind), (6, "right")];
+            assert_eq!(ledger.take(), expected);
         }
     }
 
@@ -154,7 +234,7 @@ mod tests {
                         let finish = |()| {
                             gone.fetch_add(1, Ordering::SeqCst);
                         };
-                        ledger.has_run(value, |()| vec![value], finish, || ());
+                        ledger.has_run(value, |()| vec![value], |(), _| vec![], finish, |_| ());
                     }
                 });
             }
@@ -201,7 +281,7 @@ mod models {
                     let finish = |Held(gone): Held| {
                         gone.fetch_add(1, Std::SeqCst);
                     };
-                    thread::spawn(move || ledger.has_run(value, |_| vec![value], finish, || ()))
+                    thread::spawn(move || ledger.has_run(value, |_| vec![value], |_, _| vec![], finish, |_| ()))
                 })
                 .collect();
             let reached = ledger.reached();

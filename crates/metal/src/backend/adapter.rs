@@ -47,10 +47,13 @@ impl Adapter {
 
     /// Why the device cannot be opened, if it lacks something that is needed.
     pub fn missing(&self) -> Option<&str> {
-        // Such devices (AMD's, in Macs with Intel's processors) also give wrong values where dispatches run at once.
-        let message =
-            "it has memory of its own; only GPUs that share the host's memory are supported, which are Apple's";
-        (!self.raw.hasUnifiedMemory()).then_some(message)
+        if !self.raw.hasUnifiedMemory() {
+            // AMD's, in Macs with Intel's processors; they also give wrong values where dispatches run at once.
+            return Some("it has memory of its own; only Apple's GPUs are supported, which share the host's");
+        }
+        // Intel's share it too, and have neither heaps that the host sees nor arguments at any multiple of 16. This family is
+        // what a virtual Mac has.
+        (!self.raw.supportsFamily(MTLGPUFamily::Apple5)).then_some("it is none of Apple's GPUs, or older than the A12")
     }
 
     /// The newest of Apple's families that it belongs to, for people.

@@ -43,8 +43,9 @@ impl Buffer {
         context.check()?;
         let out_of_memory = || Error::OutOfMemory { device: NAME.to_owned(), bytes };
         let device = &context.device;
-        // Metal has no empty buffer.
-        let length = usize::try_from(bytes.max(4)).map_err(|_| out_of_memory())?;
+        // Whole vectors, of which a copy's kernel is bound to one at least; and Metal has no empty buffer.
+        let length = bytes.max(1).checked_next_multiple_of(16).and_then(|length| usize::try_from(length).ok());
+        let length = length.ok_or_else(out_of_memory)?;
         if length > device.maxBufferLength() {
             return Err(out_of_memory());
         }

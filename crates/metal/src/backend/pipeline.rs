@@ -99,6 +99,14 @@ impl MetalPipeline {
             return Err(refused(format!("a workgroup of {size:?} invocations; the device has at most {most:?}")));
         }
         let msl = shader.msl()?;
+        // As Metal takes them, which is more than the text declares.
+        let workgroup_bytes: Vec<_> = msl.workgroup_bytes.iter().map(|bytes| bytes.next_multiple_of(16)).collect();
+        let (taken, most) = (workgroup_bytes.iter().sum::<u32>(), context.support.workgroup_bytes);
+        if taken > most {
+            let message =
+                format!("{taken} bytes of workgroup memory, each variable's rounded up to 16; the device has {most}");
+            return Err(refused(message));
+        }
         let state = state(&context.device, &msl.text, &msl.entry).map_err(|failed| match failed {
             Failed::Text(message) => refused(message),
             Failed::Call(error) => error,
@@ -116,7 +124,7 @@ impl MetalPipeline {
             least: shader.least_bytes().to_vec(),
             fails: shader.fails(),
             lengths: msl.lengths,
-            workgroup_bytes: msl.workgroup_bytes.iter().map(|bytes| bytes.next_multiple_of(16) as usize).collect(),
+            workgroup_bytes: workgroup_bytes.into_iter().map(|bytes| bytes as usize).collect(),
             text_bytes: msl.text.len() as u64,
         })
     }

@@ -1,5 +1,6 @@
 //! Queues: a list becomes a command buffer.
 
+use super::command_queue::Seat;
 use super::context::Context;
 use super::encoder::{Encoder, room};
 use super::pipeline::MetalPipeline;
@@ -23,6 +24,8 @@ use thalweg_hal::{Command, Error, Limits, Queue, Report, Reported, Result, Submi
 
 /// A queue, with the timeline that its lists raise.
 pub struct MetalQueue {
+    /// Where its command buffers come from.
+    seat: Arc<Seat>,
     timeline: Arc<MetalTimeline>,
     /// The same.
     handle: Arc<dyn Timeline>,
@@ -39,11 +42,11 @@ impl MetalQueue {
     pub fn new(context: &Arc<Context>, limits: Limits) -> Result<Self> {
         context.check()?;
         pooled(|| {
-            let seat = context.command_queues.seat(context)?;
+            let seat = Arc::new(context.command_queues.seat(context)?);
             let fence = context.device.newFence().ok_or_else(|| nothing("newFence"))?;
-            let timeline = MetalTimeline::new(context, seat)?;
+            let timeline = MetalTimeline::new(context)?;
             let handle = Arc::<MetalTimeline>::clone(&timeline);
-            Ok(Self { timeline, handle, context: Arc::clone(context), fence, limits, ring: Ring::default() })
+            Ok(Self { seat, timeline, handle, context: Arc::clone(context), fence, limits, ring: Ring::default() })
         })
     }
 }
@@ -55,7 +58,7 @@ impl Queue for MetalQueue {
 
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let Submission { list, waits, value } = submission;
-        let Self { timeline, context, fence, limits, ring, .. } = self;
+        let Self { seat, timeline, context, fence, limits, ring, .. } = self;
         context.check()?;
         debug_assert_eq!(list.check(limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Object<dyn MTLSharedEvent>; 4]>::new();
@@ -64,7 +67,7 @@ impl Queue for MetalQueue {
         }
         pooled(|| {
             let piece = ring.cut(context, room(context, list)?)?;
-            let encoded = timeline.seat().command_buffer().and_then(|commands| {
+            let encoded = seat.command_buffer().and_then(|commands| {
                 for (event, wait) in waited.iter().zip(waits) {
                     commands.encodeWaitForEvent_value(ProtocolObject::from_ref(&**event), wait.value);
                 }
@@ -84,11 +87,11 @@ impl Queue for MetalQueue {
                 commands.setLabel(Some(&NSString::from_str(&format!("timeline {} to {value}", timeline.id()))));
             }
             timeline.enter(value, Running { list: Arc::clone(list), piece, _waits: waited });
-            // The handler holds the timeline, and so the event that is signalled; the timeline holds the list. The fence is held
-            // too: the queue may be gone by then.
-            let (timeline, fence) = (Arc::clone(timeline), fence.clone());
+            // The handler holds the timeline, and so the event that is signalled; the timeline holds the list. The fence and the
+            // place on the command queue are held too: the queue may be gone by then.
+            let (timeline, fence, seat) = (Arc::clone(timeline), fence.clone(), Arc::clone(seat));
             let handler = RcBlock::new(move |commands: NonNull<ProtocolObject<dyn MTLCommandBuffer>>| {
-                let _fence = &fence;
+                let _held = (&fence, &seat);
                 // SAFETY: Metal hands over the command buffer, for as long as the handler runs.
                 completed(&timeline, value, unsafe { commands.as_ref() });
             });
@@ -111,22 +114,19 @@ fn completed(timeline: &MetalTimeline, value: u64, commands: &ProtocolObject<dyn
             MTLCommandBufferStatus::Error => Some(commands.error()),
             _ => None,
         };
-        if let Some(error) = &error {
-            if error.as_deref().is_some_and(is_lost) {
-                // Before the value is raised, so that nobody takes what was not computed.
-                context.lose();
-            }
-            // The device did not come to it, and lists of other queues may wait for it.
-            if timeline.event().signaledValue() < value {
-                timeline.event().setSignaledValue(value);
-            }
+        if error.as_ref().is_some_and(|error| error.as_deref().is_some_and(is_lost)) {
+            // Before the value is raised, so that nobody takes what was not computed.
+            context.lose();
         }
         // SAFETY: both methods take nothing and give seconds as a double. (The bindings have them with Core Foundation only.)
         let times = || unsafe { (msg_send![commands, GPUStartTime], msg_send![commands, GPUEndTime]) };
-        timeline.has_run(value, |running| match &error {
-            None => reports(context, running, value, times),
-            Some(error) => failures(running, value, &stopped(error.as_deref())),
-        });
+        match &error {
+            None => timeline.has_run(value, |running| reports(context, running, value, times)),
+            Some(error) => {
+                let spoils = !error.as_deref().is_some_and(has_begun);
+                timeline.was_stopped(value, spoils, &stopped(error.as_deref()));
+            }
+        }
     });
 }
 
@@ -135,6 +135,14 @@ fn completed(timeline: &MetalTimeline, value: u64, commands: &ProtocolObject<dyn
 fn is_lost(error: &NSError) -> bool {
     let code = MTLCommandBufferError(usize::try_from(error.code()).unwrap_or_default());
     matches!(code, MTLCommandBufferError::AccessRevoked | MTLCommandBufferError::DeviceRemoved)
+}
+
+/// Whether it is certain that the list had begun, and so that those before it had ended. Of one that never began the fence may
+/// count as raised, and then those behind it have not waited for those before it.
+fn has_begun(error: &NSError) -> bool {
+    let code = MTLCommandBufferError(usize::try_from(error.code()).unwrap_or_default());
+    use MTLCommandBufferError as Code;
+    matches!(code, Code::Timeout | Code::PageFault | Code::StackOverflow)
 }
 
 fn stopped(error: Option<&NSError>) -> Error {
@@ -164,14 +172,6 @@ fn reports(context: &Context, running: &Running, value: u64, times: impl FnOnce(
         }
     }
     reports
-}
-
-/// The same of a list that the device stopped: nothing of it can be used.
-fn failures(running: &Running, value: u64, error: &Error) -> Vec<Report> {
-    let does_something = |command: &Command| !matches!(command, Command::Barrier | Command::Timestamp);
-    let commands = (0..).zip(&running.list.commands).filter(|(_, command)| does_something(command));
-    let report = |(command, _)| Report { value, command, what: Reported::Failed(error.clone()) };
-    commands.map(report).collect()
 }
 
 impl fmt::Debug for MetalQueue {

@@ -4,7 +4,6 @@
 //! host sees is ours, raised by the completion handler of a list's command buffer once it has read what the list reports and let
 //! go of what it held ([`ledger`](crate::ledger)).
 
-use super::command_queue::Seat;
 use super::context::Context;
 use super::ring::Piece;
 use super::{NAME, Object, nothing};
@@ -16,7 +15,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use thalweg_hal::{Doorbell, Error, List, Listener, Report, Result, Timeline, TimelinePoint, unique_id};
+use thalweg_hal::{
+    Command, Doorbell, Error, List, Listener, Report, Reported, Result, Timeline, TimelinePoint, unique_id,
+};
 
 /// A queue's timeline.
 pub struct MetalTimeline {
@@ -25,8 +26,6 @@ pub struct MetalTimeline {
     context: Arc<Context>,
     interrupted: AtomicBool,
     lists: Ledger<Running, Report>,
-    /// Held for as long as lists are in flight.
-    _seat: Seat,
 }
 
 /// A list that was submitted, or is about to be: what the device uses until it has run.
@@ -40,7 +39,7 @@ pub struct Running {
 impl MetalTimeline {
     /// # Errors
     /// What Metal says.
-    pub fn new(context: &Arc<Context>, seat: Seat) -> Result<Arc<Self>> {
+    pub fn new(context: &Arc<Context>) -> Result<Arc<Self>> {
         let event = context.device.newSharedEvent().ok_or_else(|| nothing("newSharedEvent"))?;
         let timeline = Arc::new(Self {
             id: unique_id(),
@@ -48,7 +47,6 @@ impl MetalTimeline {
             context: Arc::clone(context),
             interrupted: AtomicBool::new(false),
             lists: Ledger::new(),
-            _seat: seat,
         });
         context.tell(&timeline);
         Ok(timeline)
@@ -73,11 +71,6 @@ impl MetalTimeline {
         &self.context
     }
 
-    /// Where the timeline's lists have their command buffers.
-    pub fn seat(&self) -> &Seat {
-        &self._seat
-    }
-
     /// Enters a list, before it is submitted.
     pub fn enter(&self, value: u64, running: Running) {
         self.lists.enter(value, running);
@@ -85,7 +78,24 @@ impl MetalTimeline {
 
     /// A list has run; `reports` is what there is to say of it.
     pub fn has_run(&self, value: u64, reports: impl FnOnce(&Running) -> Vec<Report>) {
-        self.lists.has_run(value, reports, Running::finish, || self.context.bell.ring());
+        self.lists.has_run(value, reports, Running::overtook, Running::finish, |value| self.raised(value));
+    }
+
+    /// The same of a list that the device stopped; `spoils` says whether those behind it may have overtaken those before it.
+    pub fn was_stopped(&self, value: u64, spoils: bool, error: &Error) {
+        let failed = |running: &Running| running.failed(value, error);
+        let raised = |value| self.raised(value);
+        self.lists.was_stopped(value, spoils, failed, Running::overtook, Running::finish, raised);
+    }
+
+    /// Every list up to the value has run. In order, and by one thread at a time.
+    fn raised(&self, value: u64) {
+        // A stopped list raises nothing on the device, and lists of other queues may wait for it. Not before those in front of
+        // it have run; and if the device should raise it between the look and this, the next list puts it right.
+        if self.event.signaledValue() < value {
+            self.event.setSignaledValue(value);
+        }
+        self.context.bell.ring();
     }
 
     /// Has whoever waits for this timeline look.
@@ -95,6 +105,19 @@ impl MetalTimeline {
 }
 
 impl Running {
+    /// That nothing of it can be used.
+    fn failed(&self, value: u64, error: &Error) -> Vec<Report> {
+        let does_something = |command: &Command| !matches!(command, Command::Barrier | Command::Timestamp);
+        let commands = (0..).zip(&self.list.commands).filter(|(_, command)| does_something(command));
+        let report = |(command, _)| Report { value, command, what: Reported::Failed(error.clone()) };
+        commands.map(report).collect()
+    }
+
+    fn overtook(&self, value: u64) -> Vec<Report> {
+        let message = "a list before it was stopped, and it may have overtaken others".to_owned();
+        self.failed(value, &Error::Driver { device: NAME.to_owned(), call: "running a list", message })
+    }
+
     /// The device is done with the list.
     fn finish(self) {
         let Self { list, piece, .. } = self;

@@ -2,6 +2,7 @@
 
 use super::work::{Item, Outcome, Running};
 use super::{Inbox, QueueState};
+use crate::faults;
 use crate::metal::command_buffer::SimCommandBuffer;
 use crate::rt::class::lock;
 use crate::rules::{HANG, broken};
@@ -99,8 +100,10 @@ impl Engine {
         inbox.poked = false;
         for mut work in inbox.committed.drain(..) {
             work.outcome.start = now();
-            if let Some((_, steps)) = &mut work.kill {
-                *steps = self.rng.usize(..=*steps);
+            if let Some((code, steps)) = &mut work.kill {
+                // What is stopped for what it does has begun.
+                let least = usize::from([faults::TIMEOUT, faults::PAGE_FAULT].contains(code));
+                *steps = self.rng.usize(least..=(*steps).max(least));
             }
             self.running.push_back(work);
         }

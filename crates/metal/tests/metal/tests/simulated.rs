@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_doubles::suite::{self, Builder, Gpu, LONG, Line, advance, kernel, wait, words, zeroed};
 use thalweg_hal::{
-    Device, DeviceKind, Error, KernelSource, Listener, Memory, MemoryKind, Reported, Result, TimelinePoint,
+    Access, Device, DeviceKind, Error, KernelSource, Listener, Memory, MemoryKind, Reported, Result, TimelinePoint,
 };
 use thalweg_metal::{MetalDevice, Options, adapters, testing};
 
@@ -36,6 +36,10 @@ const CASES: &[Case] = &[
     case("a_text_that_metal_refuses_is_an_error", a_text_that_metal_refuses_is_an_error),
     case("command_queues_are_shared_and_given_back", command_queues_are_shared_and_given_back),
     case("nothing_is_left_behind", nothing_is_left_behind),
+    case("a_copy_may_end_where_its_memory_does", a_copy_may_end_where_its_memory_does),
+    case("workgroup_memory_counts_as_metal_takes_it", workgroup_memory_counts_as_metal_takes_it),
+    case("a_queue_that_is_gone_leaves_its_place", a_queue_that_is_gone_leaves_its_place),
+    case("a_stopped_list_lets_no_later_one_overtake", a_stopped_list_lets_no_later_one_overtake),
     case("the_first_lists_are_captured", the_first_lists_are_captured),
     Case {
         name: "before_macos_15_encoders_name_what_they_use",
@@ -288,4 +292,74 @@ fn a_device_with_memory_of_its_own_is_refused() {
     assert_eq!(adapter.kind(), DeviceKind::Gpu);
     let error = MetalDevice::open_with(adapter, &Options::default()).unwrap_err().to_string();
     assert!(error.contains("opening the device") && error.contains("memory of its own"), "{error}");
+}
+
+/// Metal's validation counts the bytes from the offset on, and an argument has at least those of its type.
+fn a_copy_may_end_where_its_memory_does() {
+    let device = device();
+    let [from, to] = [260, 4].map(|bytes| device.allocate(MemoryKind::Device, bytes).unwrap());
+    let mut line = Line::new(&*device);
+    line.run(&Builder::default().barrier().fill((&from, 256, 4), 7).copy((&from, 256, 4), (&to, 0, 4)).build());
+    assert_eq!(words(&*device, &to, 0, 1), [7]);
+}
+
+/// 32,768 bytes as they are declared, and 16 more once each variable is rounded up.
+fn workgroup_memory_counts_as_metal_takes_it() {
+    let device = device();
+    let text = "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+        var<workgroup> a: array<u32, 8191>;
+        var<workgroup> b: u32;
+        @compute @workgroup_size(64)
+        fn main(@builtin(local_invocation_index) i: u32) {
+            a[i] = i;
+            if i == 0u { b = 3u; }
+            workgroupBarrier();
+            x[i] = a[63u - i] + b;
+        }";
+    let wide = |text: String| device.create_pipeline(&kernel("wide", &[Access::ReadWrite], 0, text));
+    let refused = wide(text.to_owned()).unwrap_err().to_string();
+    assert!(
+        refused.contains("32784 bytes of workgroup memory") && refused.contains("the device has 32768"),
+        "{refused}"
+    );
+    let pipeline = wide(text.replace("8191", "8188")).unwrap();
+    let (memory, mut line) = (zeroed(&*device, 256), Line::new(&*device));
+    line.run(&Builder::default().barrier().dispatch(&pipeline, &[], [64, 1, 1], &[(&memory, 0, 256)]).build());
+    assert_eq!(words(&*device, &memory, 0, 1), [66]);
+}
+
+/// Also if somebody keeps its timeline, as whoever may have to wait for what it wrote does.
+fn a_queue_that_is_gone_leaves_its_place() {
+    let device = device();
+    let timelines = (0..32 * 64 + 1).map(|_| device.create_queue().map(|queue| Arc::clone(queue.timeline())));
+    let timelines: Result<Vec<_>> = timelines.collect();
+    assert!(timelines.is_ok(), "{}", timelines.unwrap_err());
+}
+
+/// The third is ordered after the first, whatever became of the second, which has nothing to do with either; or it has failed.
+fn a_stopped_list_lets_no_later_one_overtake() {
+    let device = device();
+    let pipeline = device.create_pipeline(&advance()).unwrap();
+    let [memory, other, to] = [(); 3].map(|()| zeroed(&*device, 256));
+    let mut line = Line::new(&*device);
+    let first = (0..400).fold(Builder::default().barrier(), |list, _| {
+        list.dispatch(&pipeline, &1u32.to_ne_bytes(), [64, 1, 1], &[(&memory, 0, 256)])
+    });
+    let (first, copy) = (first.build(), Builder::default().barrier().copy((&memory, 0, 256), (&to, 0, 256)).build());
+    let mut expected = 0;
+    for round in 0..100 {
+        line.submit(&first, &[]);
+        // The one was running, so everything before it had ended; the other may never have begun.
+        faults::kill_command_buffers(if round % 2 == 0 { faults::TIMEOUT } else { faults::OUT_OF_MEMORY }, 1);
+        let stopped = line.submit(&filled(&other, 2).build(), &[]);
+        line.run(&copy);
+        expected = (0..400).fold(expected, |x, _| suite::advanced(x, 1));
+        let (failed, text) = failed(&line);
+        if failed == [(stopped.value, 1)] {
+            assert_eq!(words(&*device, &to, 0, 64), [expected; 64], "round {round}");
+        } else {
+            assert_eq!(failed, [(stopped.value, 1), (stopped.value + 1, 1)], "round {round}");
+            assert!(round % 2 == 1 && text.contains("may have overtaken"), "round {round}: {text}");
+        }
+    }
 }
