@@ -79,7 +79,7 @@ pub struct EmbedArgs {
     /// How many texts each call passes (1 to 4096)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
     pub batch: u16,
-    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal, vulkan, vulkan:INDEX; `thalweg devices`
+    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan, vulkan:INDEX; `thalweg devices`
     /// lists them
     #[arg(long, default_value = "auto")]
     pub device: String,
@@ -129,7 +129,7 @@ pub struct BenchArgs {
     /// How long to measure each thread count, in seconds (1 to 3600)
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=MAX_SECONDS))]
     pub seconds: u16,
-    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal, vulkan, vulkan:INDEX; `thalweg devices`
+    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan, vulkan:INDEX; `thalweg devices`
     /// lists them
     #[arg(long, default_value = "auto")]
     pub device: String,

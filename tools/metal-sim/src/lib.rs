@@ -16,6 +16,8 @@
 //! | `METAL_SIM_CXX` | the compiler of shaders, `clang++-19` if not said |
 //! | `METAL_SIM_PATIENCE` | milliseconds after which a queue that is full or waits for an event is taken for stuck; 10 and 60 s if not said |
 //! | `METAL_SIM_POOLS` | `1`: an autorelease without a pool is a broken rule |
+//!
+//! Captures are only counted: no file is written.
 
 #![cfg(metal_sim)]
 

@@ -68,7 +68,9 @@ impl KernelTable {
 impl fmt::Display for KernelTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.kernels.is_empty() {
-            return f.write_str("no kernel times: they take a profile with full detail, of a device with a clock");
+            return f.write_str(
+                "no kernel times: they take a profile with full detail, of a device that times each kernel",
+            );
         }
         let longest = self.kernels.iter().map(|kernel| kernel.name.chars().count()).max().unwrap_or(0);
         let width = longest.max("kernel".len());
