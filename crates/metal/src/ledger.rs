@@ -306,6 +306,24 @@ mod models {
         told_before_seen(3);
     }
 
+    /// Whoever waits for one of several, or for a doorbell, looks at what is raised before it is woken.
+    #[test]
+    fn loom_whoever_waits_for_any_is_woken() {
+        loom::model(|| {
+            let (ledger, bell) = (Arc::new(Ledger::<(), u64>::new()), Arc::new(Bell::default()));
+            ledger.enter(1, ());
+            let handler = {
+                let (ledger, bell) = (Arc::clone(&ledger), Arc::clone(&bell));
+                thread::spawn(move || {
+                    ledger.has_run(1, |()| vec![1], |(), _| vec![], |()| (), |_| bell.ring());
+                })
+            };
+            bell.wait_until(None, || ledger.reached() >= 1);
+            assert_eq!(ledger.take(), [1]);
+            handler.join().unwrap();
+        });
+    }
+
     /// Whoever waits for something else hears of it.
     #[test]
     fn loom_a_wait_that_is_interrupted_ends() {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_doubles::suite::{self, Builder, Gpu, LONG, Line, advance, kernel, wait, words, zeroed};
 use thalweg_hal::{
-    Access, Device, DeviceKind, Error, KernelSource, Listener, Memory, MemoryKind, Reported, Result, TimelinePoint,
+    Access, Device, DeviceKind, Error, KernelSource, List, Listener, Memory, MemoryKind, Reported, Result,
+    TimelinePoint,
 };
 use thalweg_metal::{MetalDevice, Options, adapters, testing};
 
@@ -186,27 +187,57 @@ fn a_text_that_metal_refuses_is_an_error() {
     assert!(device.create_pipeline(&advance()).is_ok());
 }
 
+/// All that may share a command queue have as many lists in flight as each was promised, none of which ends, and none of them has
+/// to wait for room.
 fn command_queues_are_shared_and_given_back() {
     let device = device();
     let memory = device.allocate(MemoryKind::Device, 256).unwrap();
-    let mut lines: Vec<Line> = (0..32 * 64).map(|_| Line::new(&*device)).collect();
+    let gate = Gate::new(&*device);
+    let mut holder = Line::new(&*device);
+    let held = holder.submit(&gate.list, &[]);
+    let mut lines: Vec<Line> = (1..32 * 64).map(|_| Line::new(&*device)).collect();
     let refused = device.create_queue().unwrap_err().to_string();
     assert!(refused.contains("all 2048 queues are in use"), "{refused}");
-    // Those that share a command queue have the room that each was promised.
-    for line in lines.iter_mut().take(96) {
-        for _ in 0..8 {
-            line.submit(&filled(&memory, 1).build(), &[]);
+    // With the holder's there are 32 command queues; those that share the second one's.
+    let sharers = (0..64).map(|at| 32 * at);
+    let list = filled(&memory, 1).build();
+    for line in sharers.clone() {
+        for _ in 0..64 {
+            lines[line].submit(&list, slice::from_ref(&held));
         }
     }
-    for line in &lines {
-        wait(&TimelinePoint { timeline: Arc::clone(&line.timeline), value: line.value });
-    }
-    drop(lines);
+    assert_eq!(holder.timeline.completed(), 0, "somebody has waited for the gate");
+    gate.open(&*device);
+    sharers.for_each(|line| wait(&TimelinePoint { timeline: Arc::clone(&lines[line].timeline), value: 64 }));
+    drop((lines, holder));
     // The last handlers may be about to return.
     let end = Instant::now() + LONG;
     while device.create_queue().is_err() {
         assert!(Instant::now() < end, "no queue was given back");
         std::thread::yield_now();
+    }
+}
+
+/// A list that runs until the host says otherwise.
+struct Gate {
+    list: Arc<List>,
+    flag: Arc<dyn Memory>,
+}
+
+impl Gate {
+    fn new(device: &dyn Device) -> Self {
+        let text = "@group(0) @binding(0) var<storage, read_write> flag: array<atomic<u32>>;
+            @compute @workgroup_size(1) fn main() { loop { if atomicLoad(&flag[0]) != 0u { break; } } }";
+        let pipeline = device.create_pipeline(&kernel("gate", &[Access::ReadWrite], 0, text)).unwrap();
+        let flag = zeroed(device, 256);
+        let list = Builder::default().barrier().dispatch(&pipeline, &[], [1, 1, 1], &[(&flag, 0, 256)]).build();
+        Self { list, flag }
+    }
+
+    fn open(&self, device: &dyn Device) {
+        // SAFETY: no other than the gate's kernel uses the word. It reads it by itself, again and again, and does not mind when
+        // it changes: so W1 is broken, and nothing comes of it.
+        unsafe { device.write(&self.flag, 0, &1u32.to_ne_bytes()).unwrap() };
     }
 }
 
