@@ -121,7 +121,14 @@ class Driver(Folder):
     def test_ctrl_c_ends_the_children_and_prints_what_there_is(self) -> None:
         command = self.command("--only", "thalweg,hang", *self.peer("hang"), "--rounds", "1", "--limit", "60")
         driver = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            start_new_session=True,
+            # A program that was started in the background, as these tests may have been, is deaf to it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         assert driver.stderr is not None
         # The last line before the batch that hangs.
@@ -129,7 +136,7 @@ class Driver(Folder):
             self.assertIsNone(driver.poll())
         child = self.child_of(driver.pid)
         driver.send_signal(signal.SIGINT)
-        printed, _ = driver.communicate(timeout=20)
+        printed, _ = driver.communicate(timeout=120)
         self.assertEqual(driver.returncode, 1)
         self.assertIn("stopped by hand", printed)
         self.assertIn("| 1 | 100 | 50.0 |", printed)

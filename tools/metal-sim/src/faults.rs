@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static COMMAND_BUFFERS: Mutex<VecDeque<(isize, u64)>> = Mutex::new(VecDeque::new());
+static REJECTIONS: AtomicU64 = AtomicU64::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static COMPILATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -24,6 +25,12 @@ pub const OUT_OF_MEMORY: isize = 8;
 /// is `Error` and the error has this code. Calls add up, in order. `u64::MAX` is for ever.
 pub fn kill_command_buffers(code: isize, count: u64) {
     lock(&COMMAND_BUFFERS).push_back((code, count));
+}
+
+/// So many of the next command buffers that are committed are refused for want of memory: nothing of them begins, and their handlers
+/// are called at once, whatever of their queue still runs.
+pub fn reject_command_buffers(count: u64) {
+    REJECTIONS.store(count, Ordering::SeqCst);
 }
 
 /// From now on, the system ignores what this process submits.
@@ -44,6 +51,7 @@ pub fn fail_compilations(count: u64) {
 /// Nothing goes wrong any more.
 pub fn clear() {
     lock(&COMMAND_BUFFERS).clear();
+    reject_command_buffers(0);
     fail_allocations(0);
     fail_compilations(0);
 }
@@ -61,6 +69,10 @@ pub(crate) fn command_buffer_fails() -> Option<isize> {
 
 fn take(count: &AtomicU64) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1)).is_ok()
+}
+
+pub(crate) fn command_buffer_is_rejected() -> bool {
+    take(&REJECTIONS)
 }
 
 pub(crate) fn allocation_fails() -> bool {

@@ -88,6 +88,10 @@ impl QueueState {
         let mut inbox = lock(&self.inbox);
         // Fences are about the order of commits, which is the order under this lock.
         work.order(self.id);
+        if work.rejected {
+            drop(inbox);
+            return thread::reject(work);
+        }
         inbox.committed.push(work);
         if !std::mem::replace(&mut inbox.started, true) {
             thread::start(self);

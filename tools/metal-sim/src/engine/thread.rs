@@ -33,6 +33,20 @@ pub fn start(queue: &Arc<QueueState>) {
     spawn(format!("metal-handlers-{id}"), move || call_handlers(&receiver, Rng::with_seed(!seed)));
 }
 
+/// Calls the handlers of what never begins, whatever else its queue does.
+pub fn reject(mut work: Running) {
+    work.outcome.start = now();
+    work.die(faults::OUT_OF_MEMORY);
+    work.outcome.end = now();
+    spawn("metal-rejected".to_owned(), move || {
+        let Running { commands, outcome, .. } = work;
+        autoreleasepool(|_| {
+            commands.complete(&outcome);
+            drop(commands);
+        });
+    });
+}
+
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) {
     /// A panic that no one catches, a test's in a handler say, would leave everybody waiting.
     struct Abort;

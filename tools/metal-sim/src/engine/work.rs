@@ -160,6 +160,8 @@ pub struct Running {
     sets: Sets,
     /// The code of the error that it is to have, and after how many steps.
     pub kill: Option<(isize, usize)>,
+    /// It never begins.
+    pub rejected: bool,
     pub outcome: Outcome,
 }
 
@@ -173,7 +175,8 @@ impl Running {
             Item::Wait(..) | Item::Nothing => Some(1),
         });
         let kill = crate::faults::command_buffer_fails().map(|code| (code, steps.sum()));
-        Self { commands, items, left, sets, kill, outcome: Outcome { killed: None, start: 0.0, end: 0.0 } }
+        let rejected = crate::faults::command_buffer_is_rejected();
+        Self { commands, items, left, sets, kill, rejected, outcome: Outcome { killed: None, start: 0.0, end: 0.0 } }
     }
 
     /// Its place among what is committed is known: whom its encoders wait for, and who will wait for them.

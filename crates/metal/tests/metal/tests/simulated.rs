@@ -32,6 +32,10 @@ const fn case(name: &'static str, run: fn()) -> Case {
 
 const CASES: &[Case] = &[
     case("a_list_that_the_device_stops_fails_alone", a_list_that_the_device_stops_fails_alone),
+    case(
+        "a_list_that_is_refused_ends_no_wait_for_those_before_it",
+        a_list_that_is_refused_ends_no_wait_for_those_before_it,
+    ),
     case("a_device_that_takes_nothing_any_more_is_lost", a_device_that_takes_nothing_any_more_is_lost),
     case("memory_that_is_not_there_is_an_error", memory_that_is_not_there_is_an_error),
     case("a_text_that_metal_refuses_is_an_error", a_text_that_metal_refuses_is_an_error),
@@ -116,6 +120,27 @@ fn a_list_that_the_device_stops_fails_alone() {
         assert_eq!(words(&*device, &other, 0, 64), [4 + round as u32; 64]);
         assert_eq!(words(&*device, &memory, 0, 64), [7; 64]);
     }
+}
+
+/// The handler of a list that never began comes while those before it run. Nobody goes on for that who waits for them.
+fn a_list_that_is_refused_ends_no_wait_for_those_before_it() {
+    let device = device();
+    let (gate, memory) = (Gate::new(&*device), zeroed(&*device, 256));
+    let [mut line, mut dependent, mut other] = [(); 3].map(|()| Line::new(&*device));
+    let before = line.submit(&gate.list, &[]);
+    let in_flight = || metal_sim::live().iter().find(|(class, _)| class == "SimCommandBuffer").map_or(0, |it| it.1);
+    faults::reject_command_buffers(1);
+    let refused = line.submit(&filled(&memory, 1).build(), &[]);
+    while in_flight() > 1 {
+        std::thread::yield_now(); // until its handler has returned
+    }
+    let waits = dependent.submit(&filled(&memory, 2).build(), slice::from_ref(&before));
+    (0..20).for_each(|_| other.run(&filled(&memory, 3).build()));
+    assert_eq!((line.timeline.completed(), dependent.timeline.completed()), (0, 0));
+    gate.open(&*device);
+    [&before, &refused, &waits].into_iter().for_each(wait);
+    assert_eq!(failed(&line).0, [(refused.value, 1)]);
+    assert_eq!(words(&*device, &memory, 0, 64), [2; 64]);
 }
 
 fn a_device_that_takes_nothing_any_more_is_lost() {
