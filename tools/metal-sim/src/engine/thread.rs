@@ -116,8 +116,8 @@ impl Engine {
             work.outcome.start = now();
             if let Some((code, steps)) = &mut work.kill {
                 // What is stopped for what it does has begun.
-                let least = usize::from([faults::TIMEOUT, faults::PAGE_FAULT].contains(code));
-                *steps = self.rng.usize(least..=(*steps).max(least));
+                let least = usize::from([faults::TIMEOUT, faults::PAGE_FAULT].contains(code)).min(*steps);
+                *steps = self.rng.usize(least..=*steps);
             }
             self.running.push_back(work);
         }
