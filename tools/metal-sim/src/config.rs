@@ -2,6 +2,7 @@
 
 use std::env::var;
 use std::ffi::CStr;
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,13 +44,33 @@ pub fn config() -> &'static Config {
     static CONFIG: OnceLock<Config> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let seed = var("METAL_SIM_SEED").ok().and_then(|text| text.parse().ok());
         Config {
-            seed: seed.unwrap_or(clock ^ u64::from(std::process::id()) << 32),
-            macos: var("METAL_SIM_MACOS").ok().and_then(|text| text.parse().ok()).unwrap_or(15),
-            unified: var("METAL_SIM_UNIFIED").map_or(true, |text| text != "0"),
-            patience: var("METAL_SIM_PATIENCE").ok().and_then(|text| text.parse().ok()).map(Duration::from_millis),
-            judges_pools: var("METAL_SIM_POOLS").is_ok_and(|text| text != "0"),
+            seed: number("METAL_SIM_SEED").unwrap_or(clock ^ u64::from(std::process::id()) << 32),
+            macos: number("METAL_SIM_MACOS").unwrap_or(15),
+            unified: switch("METAL_SIM_UNIFIED").unwrap_or(true),
+            patience: number("METAL_SIM_PATIENCE").map(Duration::from_millis),
+            judges_pools: switch("METAL_SIM_POOLS").unwrap_or(false),
         }
     })
+}
+
+/// A variable that is a number, if it is there.
+fn number<T: FromStr>(name: &str) -> Option<T> {
+    let text = var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| wrong(name, &text, "a number")))
+}
+
+/// A variable that is a switch, if it is there.
+fn switch(name: &str) -> Option<bool> {
+    match var(name).ok().filter(|text| !text.is_empty())?.as_str() {
+        "0" => Some(false),
+        "1" => Some(true),
+        text => wrong(name, text, "0 or 1"),
+    }
+}
+
+/// What is meant is not known, and a default would show something else.
+fn wrong(name: &str, text: &str, expected: &str) -> ! {
+    eprintln!("metal-sim: {name} is {text:?}; expected {expected}");
+    std::process::exit(2)
 }
