@@ -36,8 +36,7 @@
 //! | bell | whoever waits for several timelines | nothing |
 //! | timelines | those that are told of a lost device | nothing |
 //! | residency set | Metal's set, which takes one call at a time | nothing |
-//! | command queues | which there are | sharers of one, residency set |
-//! | sharers | how many share a command queue | nothing |
+//! | command queues | how many seats of each are taken | nothing |
 //! | capture | how many lists it still takes | nothing |
 //!
 //! No drop of a list, and no wait for the device, happens under any of them.

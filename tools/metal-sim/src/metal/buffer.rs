@@ -53,6 +53,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimBuffer {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLAllocation for SimBuffer {
         #[unsafe(method(allocatedSize))]
         fn allocated_size(&self) -> usize {
@@ -60,6 +61,7 @@ define_class!(
         }
     }
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLResource for SimBuffer {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, label: Option<&NSString>) {
@@ -82,6 +84,7 @@ define_class!(
         }
     }
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLBuffer for SimBuffer {
         #[unsafe(method(length))]
         fn length(&self) -> usize {

@@ -136,6 +136,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimCommandBuffer {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLCommandBuffer for SimCommandBuffer {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, _label: Option<&NSString>) {}

@@ -82,6 +82,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimComputeEncoder {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLCommandEncoder for SimComputeEncoder {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, _label: Option<&NSString>) {}
@@ -111,6 +112,7 @@ define_class!(
         }
     }
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLComputeCommandEncoder for SimComputeEncoder {
         #[unsafe(method(dispatchType))]
         fn dispatch_type(&self) -> MTLDispatchType {

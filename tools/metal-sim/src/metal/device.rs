@@ -42,6 +42,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimDevice {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLDevice for SimDevice {
         #[unsafe(method_id(name))]
         fn name(&self) -> Retained<NSString> {

@@ -75,6 +75,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimEvent {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLEvent for SimEvent {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, label: Option<&NSString>) {
@@ -82,6 +83,7 @@ define_class!(
         }
     }
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLSharedEvent for SimEvent {
         #[unsafe(method(signaledValue))]
         fn signaled_value(&self) -> u64 {

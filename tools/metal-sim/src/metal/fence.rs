@@ -60,6 +60,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimFence {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLFence for SimFence {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, label: Option<&NSString>) {

@@ -103,6 +103,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimHeap {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLAllocation for SimHeap {
         #[unsafe(method(allocatedSize))]
         fn allocated_size(&self) -> usize {
@@ -110,6 +111,7 @@ define_class!(
         }
     }
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLHeap for SimHeap {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, label: Option<&NSString>) {

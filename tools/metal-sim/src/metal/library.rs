@@ -82,6 +82,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimLibrary {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLLibrary for SimLibrary {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, _label: Option<&NSString>) {}
@@ -108,6 +109,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimFunction {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLFunction for SimFunction {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, _label: Option<&NSString>) {}

@@ -24,8 +24,10 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimPipeline {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLAllocation for SimPipeline {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLComputePipelineState for SimPipeline {
         #[unsafe(method(maxTotalThreadsPerThreadgroup))]
         fn max_total_threads_per_threadgroup(&self) -> usize {

@@ -39,6 +39,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimQueue {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLCommandQueue for SimQueue {
         #[unsafe(method(setLabel:))]
         fn set_label(&self, label: Option<&NSString>) {

@@ -97,6 +97,7 @@ define_class!(
 
     unsafe impl NSObjectProtocol for SimResidencySet {}
 
+    // SAFETY: each method has the protocol's types, which debug builds compare with the bindings'.
     unsafe impl MTLResidencySet for SimResidencySet {
         #[unsafe(method(addAllocation:))]
         fn add_allocation(&self, allocation: &ProtocolObject<dyn MTLAllocation>) {
