@@ -52,6 +52,16 @@ pub enum Error {
         /// What is wrong, and where: line and column, if it is in the source.
         message: std::sync::Arc<str>,
     },
+    /// A variable of the environment asks for what there is not.
+    #[error("{variable} is {given:?}; expected {expected}")]
+    Setting {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        given: String,
+        /// What it may be.
+        expected: Cow<'static, str>,
+    },
     /// The driver refused a call for a reason of its own.
     #[error("{device}: {call} failed: {message}")]
     Driver {

@@ -45,6 +45,7 @@ mod command;
 mod device;
 #[cfg(any(feature = "spirv", feature = "msl"))]
 pub mod disk;
+pub mod environment;
 mod error;
 pub mod failures;
 pub mod host;

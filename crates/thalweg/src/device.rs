@@ -141,16 +141,11 @@ fn choose<'a>(
         match (candidate.open)() {
             Ok(device) => return Some(Ok(device)),
             // What somebody has asked for and cannot have is not passed over.
-            Err(error) if is_of_the_user(&error) => return Some(Err(error)),
+            Err(error @ thalweg_hal::Error::Setting { .. }) => return Some(Err(error)),
             Err(error) => refusal = refusal.or(Some(Err(error))),
         }
     }
     refusal
-}
-
-/// Whether a device is refused for what the environment says of it.
-fn is_of_the_user(error: &thalweg_hal::Error) -> bool {
-    matches!(error, thalweg_hal::Error::Driver { call: "reading the environment" | "capturing", .. })
 }
 
 /// Everything that [`open`] takes.

@@ -2,13 +2,13 @@
 //! unloading one while they run ends the process.
 
 use crate::driver_error;
-use crate::options::switch;
 use ash::{Entry, ext, khr, vk};
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_void};
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use thalweg_hal::environment::switch;
 use thalweg_hal::{Error, Result};
 
 /// The variable that turns the validation layers on.

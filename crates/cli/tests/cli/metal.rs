@@ -36,3 +36,13 @@ fn on_metal_the_values_are_the_processors() {
         }
     }
 }
+
+/// Also where nobody has named the device: another is not taken in its place.
+#[test]
+fn a_metal_setting_that_is_wrong_is_an_error() {
+    if cfg!(any(target_vendor = "apple", metal_sim)) {
+        let place = Place::new();
+        let ended = place.embed().flag("--device", "auto").variable("THALWEG_METAL_SIGNPOSTS", "maybe").run();
+        ended.assert_fails(1, &["THALWEG_METAL_SIGNPOSTS is \"maybe\"; expected 0 or 1"]);
+    }
+}

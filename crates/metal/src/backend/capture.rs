@@ -1,12 +1,12 @@
 //! What Xcode can look at: the first lists of a device, recorded to a file.
 
-use super::options::Options;
+use super::options::{CAPTURE, Options};
 use super::pool::pooled;
-use super::{NAME, refused};
 use crate::sync::lock;
 use objc2::runtime::{AnyObject, ProtocolObject};
 use objc2_foundation::{NSString, NSURL};
 use objc2_metal::{MTLCaptureDescriptor, MTLCaptureDestination, MTLCaptureManager, MTLDevice};
+use std::borrow::Cow;
 use std::sync::Mutex;
 use thalweg_hal::{Error, Result};
 
@@ -23,12 +23,15 @@ impl Capture {
     /// If the path is no text, or the system does not allow it.
     pub fn start(device: &ProtocolObject<dyn MTLDevice>, options: &Options) -> Result<Self> {
         let Some(path) = &options.capture else { return Ok(Self(Mutex::new(0))) };
-        let failed = |message: String| Error::Driver { device: NAME.to_owned(), call: "capturing", message };
-        let text = path.to_str().ok_or_else(|| failed(format!("{path:?} is not a path that Metal takes")))?;
+        let wrong = |expected: Cow<'static, str>| {
+            let given = path.to_string_lossy().into_owned();
+            Error::Setting { variable: CAPTURE, given, expected }
+        };
+        let text = path.to_str().ok_or_else(|| wrong("a path in UTF-8".into()))?;
         // SAFETY: the one that the process has.
         let manager = unsafe { MTLCaptureManager::sharedCaptureManager() };
         if !manager.supportsDestination(MTLCaptureDestination::GPUTraceDocument) {
-            return Err(failed("the system does not allow it; run the program with MTL_CAPTURE_ENABLED=1".to_owned()));
+            return Err(wrong("to be set for programs that run with MTL_CAPTURE_ENABLED=1".into()));
         }
         let capture = MTLCaptureDescriptor::new();
         let object: &AnyObject = device.as_ref();
@@ -37,7 +40,7 @@ impl Capture {
         capture.setDestination(MTLCaptureDestination::GPUTraceDocument);
         capture.setOutputURL(Some(&NSURL::fileURLWithPath(&NSString::from_str(text))));
         let started = manager.startCaptureWithDescriptor_error(&capture);
-        started.map_err(|error| refused("startCaptureWithDescriptor:error:", &error))?;
+        started.map_err(|error| wrong(format!("a path that Metal takes: {}", error.localizedDescription()).into()))?;
         Ok(Self(Mutex::new(LISTS)))
     }
 
