@@ -79,8 +79,8 @@ pub struct EmbedArgs {
     /// How many texts each call passes (1 to 4096)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
     pub batch: u16,
-    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan, vulkan:INDEX; `thalweg devices`
-    /// lists them
+    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan,
+    /// vulkan:INDEX; `thalweg devices` lists them
     #[arg(long, default_value = "auto")]
     pub device: String,
     /// What the device computes in; f16 is for GPUs
@@ -129,8 +129,8 @@ pub struct BenchArgs {
     /// How long to measure each thread count, in seconds (1 to 3600)
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=MAX_SECONDS))]
     pub seconds: u16,
-    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan, vulkan:INDEX; `thalweg devices`
-    /// lists them
+    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan,
+    /// vulkan:INDEX; `thalweg devices` lists them
     #[arg(long, default_value = "auto")]
     pub device: String,
     /// What the device computes in; f16 is for GPUs
@@ -153,8 +153,8 @@ pub struct TraceArgs {
     /// Write a trace to this file: what each thread called and what the device ran, when. It opens in ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// What the trace has; coarse: lists, waits and compiles; full: every operation and kernel too. For embed it is full
-    /// unless this says otherwise, for bench coarse
+    /// What the trace has; coarse: lists, waits and compiles; full: every operation and kernel too. For embed it is
+    /// full unless this says otherwise, for bench coarse
     #[arg(long, value_enum, requires = "trace")]
     pub trace_detail: Option<TraceDetail>,
 }

@@ -28,7 +28,8 @@ impl Backend {
         Self { name, open, shared: Some(OnceLock::new()) }
     }
 
-    /// Every round has a device of its own, which its seed decides, and the validator sees everything that is submitted.
+    /// Every round has a device of its own, which its seed decides, and the validator sees everything that is
+    /// submitted.
     pub const fn of_its_own(
         name: &'static str,
         open: fn(seed: u64) -> thalweg_hal::Result<Arc<dyn thalweg_hal::Device>>,

@@ -6,9 +6,9 @@ use thalweg_doubles::testing::Random;
 use thalweg_runtime::{Device, Stream};
 use thalweg_tensor::{Element, Result, Tensor};
 
-/// A tensor of these values: plain, frozen, behind others at an offset that a binding may have or may not have, inside of a
-/// larger tensor, with its axes stored in another order, or several of these, as the seed decides. It is made on this
-/// thread's stream or another.
+/// A tensor of these values: plain, frozen, behind others at an offset that a binding may have or may not have, inside
+/// of a larger tensor, with its axes stored in another order, or several of these, as the seed decides. It is made on
+/// this thread's stream or another.
 ///
 /// # Errors
 /// If there is no memory.

@@ -12,8 +12,8 @@
 //! | late answer | [`Plan::delays`] | the call is held up until [`Faulty::release`], [`Faulty::lose`] or [`Faulty::set`] |
 //! | lost device | [`Faulty::lose`] | every call answers [`Error::DeviceLost`]; who is waiting wakes with it |
 //!
-//! All are off at first. What strikes is decided by counting, or by numbers drawn from [`Plan::seed`], so the same calls
-//! in the same order meet the same faults. [`Faulty::counts`] says what has struck.
+//! All are off at first. What strikes is decided by counting, or by numbers drawn from [`Plan::seed`], so the same
+//! calls in the same order meet the same faults. [`Faulty::counts`] says what has struck.
 //!
 //! Queues, timelines and doorbells are wrapped, memories and pipelines are the inner device's own. Signals are withheld
 //! from the *host* only: the inner device goes on, and lists that wait for the values run. Reports name commands by
@@ -125,8 +125,8 @@ impl Faulty {
         self.shared.let_go.notify_all();
     }
 
-    /// Loses the device, for ever. Values that the host has not seen by now are not reached any more; calls that are held
-    /// up are answered with the loss.
+    /// Loses the device, for ever. Values that the host has not seen by now are not reached any more; calls that are
+    /// held up are answered with the loss.
     pub fn lose(&self) {
         self.shared.injector().lose();
         self.shared.bell.ring();
@@ -262,7 +262,8 @@ fn work_of(list: &List) -> Vec<u32> {
     commands.filter(|(_, command)| **command != Command::Barrier).map(|(index, _)| index).collect()
 }
 
-/// The list; or a copy without the barriers that are struck, also in lists that it runs, with the index in the list of each command that is left.
+/// The list; or a copy without the barriers that are struck, also in lists that it runs, with the index in the list of
+/// each command that is left.
 fn without_barriers(list: &Arc<List>, injector: &mut Injector) -> (Arc<List>, Option<Vec<u32>>) {
     if !injector.strikes_barriers() {
         return (list.clone(), None);

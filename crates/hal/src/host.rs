@@ -23,8 +23,8 @@ pub struct HostMemory {
     bytes: usize,
 }
 
-/// What the system's allocator aligns to by itself. Asked for more, the standard library allocates and then writes zeros,
-/// which would touch every page; up to this it leaves zeroing to the system, page by page on first use.
+/// What the system's allocator aligns to by itself. Asked for more, the standard library allocates and then writes
+/// zeros, which would touch every page; up to this it leaves zeroing to the system, page by page on first use.
 const NATURAL_ALIGNMENT: usize = 16;
 
 // SAFETY: the bytes are plain data without thread affinity, and every access to them is in an `unsafe fn` whose
@@ -69,7 +69,8 @@ impl HostMemory {
     /// - Nothing writes the range while the slice lives.
     pub unsafe fn slice(&self, offset: u64, bytes: u64) -> Result<&[u8], Violation> {
         let range = self.check(offset, bytes)?;
-        // SAFETY: the range is inside the allocation, which is initialised (zeroed); no writer, by the caller's promise.
+        // SAFETY: the range is inside the allocation, which is initialised (zeroed); no writer, by the caller's
+        // promise.
         Ok(unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(range.start), range.len()) })
     }
 

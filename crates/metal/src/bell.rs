@@ -7,8 +7,8 @@ use std::time::Instant;
 /// Wakes whoever waits for something that is looked at without a lock.
 #[derive(Default)]
 pub struct Bell {
-    /// Held by whoever looks before it sleeps; taken for a moment by whoever has changed what is looked at. So a look that did
-    /// not see the change has begun to sleep, and is woken.
+    /// Held by whoever looks before it sleeps; taken for a moment by whoever has changed what is looked at. So a look
+    /// that did not see the change has begun to sleep, and is woken.
     looking: Mutex<()>,
     changed: Condvar,
 }

@@ -1,10 +1,10 @@
 //! Which lists of a queue have run, told in the order in which they were submitted.
 //!
-//! Completion handlers come in any order and from several threads. For whoever looks at the value it is a promise: every list up
-//! to it has run, what there is to say of them can be taken, and what they held has been let go of. So a handler only notes what
-//! came of its list; then one of the handlers, and no other meanwhile, takes out those at the front that have an outcome, lets
-//! go of them with nothing locked, and raises the value. It looks again before it stops, so that a handler which comes while it
-//! is at it can leave.
+//! Completion handlers come in any order and from several threads. For whoever looks at the value it is a promise:
+//! every list up to it has run, what there is to say of them can be taken, and what they held has been let go of. So a
+//! handler only notes what came of its list; then one of the handlers, and no other meanwhile, takes out those at the
+//! front that have an outcome, lets go of them with nothing locked, and raises the value. It looks again before it
+//! stops, so that a handler which comes while it is at it can leave.
 
 use crate::bell::Bell;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +15,8 @@ use std::time::Instant;
 
 /// The lists of a queue; `T` is what one holds while it runs, `R` what is said of one.
 pub struct Ledger<T, R> {
-    /// Every list up to this value has run. Raised by [`publish`](Self::publish) alone; Release, pairs with the Acquire in
-    /// [`reached`](Self::reached).
+    /// Every list up to this value has run. Raised by [`publish`](Self::publish) alone; Release, pairs with the Acquire
+    /// in [`reached`](Self::reached).
     reached: AtomicU64,
     state: Mutex<State<T, R>>,
     bell: Bell,
@@ -63,9 +63,9 @@ impl<T, R> Ledger<T, R> {
         self.reached.load(Ordering::Acquire)
     }
 
-    /// A list has run. `outcome` says what there is to say of it; `failed` says that it failed, if one before it spoils it.
-    /// `finish` lets go of one that is published, in order, before its value can be seen, and by one thread at a time; then
-    /// `raised` is called with the value.
+    /// A list has run. `outcome` says what there is to say of it; `failed` says that it failed, if one before it spoils
+    /// it. `finish` lets go of one that is published, in order, before its value can be seen, and by one thread at a
+    /// time; then `raised` is called with the value.
     pub fn has_run(
         &self,
         value: u64,
@@ -80,8 +80,8 @@ impl<T, R> Ledger<T, R> {
         self.note(value, note, finish, raised);
     }
 
-    /// The same of a list that was stopped, of which `outcome` says so. If it `spoils` them, those behind it have failed as well,
-    /// of which `failed` says so, and those that come before it is published.
+    /// The same of a list that was stopped, of which `outcome` says so. If it `spoils` them, those behind it have
+    /// failed as well, of which `failed` says so, and those that come before it is published.
     pub fn was_stopped(
         &self,
         value: u64,
@@ -197,7 +197,8 @@ mod tests {
         }
     }
 
-    /// What may have overtaken something has failed, whether it ended before that is known, after, or was not even there.
+    /// What may have overtaken something has failed, whether it ended before that is known, after, or was not even
+    /// there.
     #[test]
     fn those_behind_a_stopped_list_have_failed_until_it_is_told() {
         for spoils in [true, false] {
@@ -265,8 +266,8 @@ mod models {
     /// What is let go of counts itself.
     struct Held(Arc<AtomicUsize>);
 
-    /// Handlers of two or three lists come at once, in any order, beside one who waits for the last: whatever value is seen,
-    /// every list up to it has been told of and let go of, and the wait ends.
+    /// Handlers of two or three lists come at once, in any order, beside one who waits for the last: whatever value is
+    /// seen, every list up to it has been told of and let go of, and the wait ends.
     fn told_before_seen(lists: u64) {
         let mut model = loom::model::Builder::new();
         // Without a bound it takes minutes.

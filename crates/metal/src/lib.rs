@@ -1,13 +1,14 @@
 //! The Metal backend: the GPUs of Apple's machines, which share the host's memory.
 //!
-//! It is tested on a simulator of Metal that runs on Linux (`tools/metal-sim`), and has not been run on Apple's hardware.
+//! It is tested on a simulator of Metal that runs on Linux (`tools/metal-sim`), and has not been run on Apple's
+//! hardware.
 //!
 //! # What it does
 //!
 //! A queue of the HAL's has a `MTLCommandQueue` of its own as long as there are few, and shares one after that. A list
-//! becomes a command buffer with one compute encoder, whose dispatches run at once but for the list's barriers; copies and
-//! fills are kernels in it. Memory is untracked, so nothing but what we say orders anything: `memoryBarrier` inside a list, a
-//! fence between the lists of a queue, shared events between queues.
+//! becomes a command buffer with one compute encoder, whose dispatches run at once but for the list's barriers; copies
+//! and fills are kernels in it. Memory is untracked, so nothing but what we say orders anything: `memoryBarrier` inside
+//! a list, a fence between the lists of a queue, shared events between queues.
 //!
 //! ```text
 //!  submit ──► ring: parameters, words ──► command buffer ──► device ──► shared event (other lists' waits)
@@ -17,15 +18,15 @@
 //!                                                    then the value that the host sees
 //! ```
 //!
-//! The host's value of a timeline is a counter of ours, which the completion handler raises when it has read what failed. It
-//! is never read from the shared event: that one rises before the status of the command buffer is known, and not at all if the
-//! device stopped it.
+//! The host's value of a timeline is a counter of ours, which the completion handler raises when it has read what
+//! failed. It is never read from the shared event: that one rises before the status of the command buffer is known, and
+//! not at all if the device stopped it.
 //!
 //! # What it cannot do
 //!
 //! - Take times inside a list: Apple's GPUs count where encoders begin and end, so times are by list.
-//! - Wait on the device for long: such a wait counts towards the time after which the system stops the command buffer. Whoever
-//!   submits waits on the host first (`DeviceInfo::waits_are_dear`).
+//! - Wait on the device for long: such a wait counts towards the time after which the system stops the command buffer.
+//!   Whoever submits waits on the host first (`DeviceInfo::waits_are_dear`).
 //! - Use a GPU with memory of its own: it is refused.
 //!
 //! # Locks
@@ -48,7 +49,8 @@
 //!
 //! # Where it is
 //!
-//! On Apple's systems, and in programs built for the simulator (`--cfg metal_sim`); elsewhere this crate has nothing in it.
+//! On Apple's systems, and in programs built for the simulator (`--cfg metal_sim`); elsewhere this crate has nothing in
+//! it.
 
 #[cfg(any(target_vendor = "apple", metal_sim))]
 mod backend;

@@ -1,5 +1,5 @@
-//! Locks that a panic elsewhere does not poison: nothing behind them is left half-changed. `--cfg loom` swaps what is behind
-//! them, and behind the atomics that protocols are made of.
+//! Locks that a panic elsewhere does not poison: nothing behind them is left half-changed. `--cfg loom` swaps what is
+//! behind them, and behind the atomics that protocols are made of.
 
 #[cfg(loom)]
 pub use loom::sync::{Condvar, Mutex, MutexGuard, atomic};

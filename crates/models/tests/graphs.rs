@@ -15,7 +15,8 @@ fn devices() -> Vec<Device> {
     std::iter::once(cpu()).chain(vulkan.into_iter().chain(thalweg_metal::testing::device()).map(open)).collect()
 }
 
-/// Sequences of random lengths from eight threads, through a cache that holds all of their graphs, and one that holds a few.
+/// Sequences of random lengths from eight threads, through a cache that holds all of their graphs, and one that holds a
+/// few.
 #[test]
 fn stress_embeddings_by_graphs_have_the_bits_of_those_without() {
     let seed = seed();

@@ -1,5 +1,6 @@
-//! A data race, on purpose: one stream reads what another writes, on the CPU, with every wait taken out. `scripts/sanitize`
-//! runs it to show that the sanitizer would see one. Without a sanitizer it ends quietly, having shown nothing.
+//! A data race, on purpose: one stream reads what another writes, on the CPU, with every wait taken out.
+//! `scripts/sanitize` runs it to show that the sanitizer would see one. Without a sanitizer it ends quietly, having
+//! shown nothing.
 
 use std::borrow::Cow;
 use thalweg_cpu::CpuDevice;

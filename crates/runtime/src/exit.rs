@@ -1,13 +1,13 @@
 //! The end of the process: what is on a device is waited for before its driver goes.
 //!
-//! A driver's own handlers for the exit were registered when it was loaded, before any device was opened, and so before ours;
-//! handlers run the last first. (A driver that is loaded later has handlers that run earlier; so there is one of ours for each
-//! device that has a driver.) So our threads have left the driver when it is torn down. That goes for devices that are gone,
-//! too: dropping the last handle of one waits neither for what it runs nor for its thread.
+//! A driver's own handlers for the exit were registered when it was loaded, before any device was opened, and so before
+//! ours; handlers run the last first. (A driver that is loaded later has handlers that run earlier; so there is one of
+//! ours for each device that has a driver.) So our threads have left the driver when it is torn down. That goes for
+//! devices that are gone, too: dropping the last handle of one waits neither for what it runs nor for its thread.
 //!
-//! What a driver registers after that, nothing of ours can come before. Mesa's that computes on the processor compiles a
-//! kernel when it first runs, on a thread of its own, and its compiler may then register its destructors: a process that
-//! ends during such a run may crash in there. Closing the device before the exit helps
+//! What a driver registers after that, nothing of ours can come before. Mesa's that computes on the processor compiles
+//! a kernel when it first runs, on a thread of its own, and its compiler may then register its destructors: a process
+//! that ends during such a run may crash in there. Closing the device before the exit helps
 //! ([`Device::close`](crate::Device::close)).
 
 use crate::device::DeviceCore;
@@ -19,8 +19,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use thalweg_hal::{DeviceKind, TimelinePoint};
 
-/// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody would
-/// watch a program that hangs.
+/// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody
+/// would watch a program that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The devices that the exit has to do with. (Not through `sync`: it is no part of the protocols, and a `static`.)
@@ -61,8 +61,8 @@ impl Left {
     }
 }
 
-/// Has the devices closed at the exit. Called when the driver has been loaded: for each device that has one, since it may have
-/// been loaded just now, after another device was opened. The processor has none, and is watched once.
+/// Has the devices closed at the exit. Called when the driver has been loaded: for each device that has one, since it
+/// may have been loaded just now, after another device was opened. The processor has none, and is watched once.
 pub(crate) fn watch(kind: DeviceKind) {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     thalweg_hal::process::watch_forks();
@@ -80,8 +80,8 @@ pub(crate) fn enter(core: &Arc<DeviceCore>) {
     devices().open.push(Arc::downgrade(core));
 }
 
-/// Enters what a device leaves that is being dropped. Forgets what others have left that is over by now, so that there are no
-/// more of them than there are devices that have not come to their end.
+/// Enters what a device leaves that is being dropped. Forgets what others have left that is over by now, so that there
+/// are no more of them than there are devices that have not come to their end.
 pub(crate) fn leave(core: &DeviceCore, lists: Vec<TimelinePoint>, reaper: Option<Reaper>) {
     let mut devices = devices();
     devices.open.retain(|device| !std::ptr::eq(device.as_ptr(), core));

@@ -27,8 +27,9 @@ const TICK: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     bell: Arc<dyn thalweg_hal::Doorbell>,
-    /// Rung since the reaper last listened, or nobody listens any more. Held while the bell is rung and while the reaper
-    /// listens: otherwise a ring that came between the two would be counted as heard, and keep the next from ringing.
+    /// Rung since the reaper last listened, or nobody listens any more. Held while the bell is rung and while the
+    /// reaper listens: otherwise a ring that came between the two would be counted as heard, and keep the next from
+    /// ringing.
     rung: Mutex<bool>,
     /// The reaper looks again soon without being rung for. Written by the reaper.
     ticking: AtomicBool,
@@ -84,8 +85,8 @@ impl Doorbell {
         }
     }
 
-    /// Rings no more: the reaper ends, and after it the driver may. Handles are dropped at any time, also by what runs at
-    /// the exit after the driver has been torn down.
+    /// Rings no more: the reaper ends, and after it the driver may. Handles are dropped at any time, also by what runs
+    /// at the exit after the driver has been torn down.
     fn mute(&self) {
         *self.rung.lock() = true;
     }

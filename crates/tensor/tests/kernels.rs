@@ -251,8 +251,8 @@ fn affine<const K: u32>() -> Kernel {
     })
 }
 
-/// More kernels than the device keeps, of one name, from more threads than it keeps kernels: whatever is evicted, compiled
-/// again, and found again meanwhile, each run computes what its kernel says.
+/// More kernels than the device keeps, of one name, from more threads than it keeps kernels: whatever is evicted,
+/// compiled again, and found again meanwhile, each run computes what its kernel says.
 #[test]
 fn evicted_kernels_are_compiled_again_and_compute_what_they_say() {
     const KEPT: usize = 3;

@@ -96,10 +96,10 @@ fn vulkan() -> Vec<Candidate> {
 /// | `vulkan` | the best device that Vulkan drives: a GPU, or a software driver if there is nothing else ([`DeviceInfo::kind`](thalweg_hal::DeviceInfo) says which) |
 /// | `vulkan:INDEX` | that one of Vulkan's; [`devices`] lists them |
 ///
-/// Metal's device is there with the feature `metal`, which is on by default, and only on Apple's systems; Vulkan's devices
-/// with the feature `vulkan`. Where a GPU can be had through both, Metal's comes first. Each call makes a device of its own, with its own streams and
-/// memory budget, so a program opens one and shares it. The processors' worker threads are shared by all devices of a
-/// process.
+/// Metal's device is there with the feature `metal`, which is on by default, and only on Apple's systems; Vulkan's
+/// devices with the feature `vulkan`. Where a GPU can be had through both, Metal's comes first. Each call makes a
+/// device of its own, with its own streams and memory budget, so a program opens one and shares it. The processors'
+/// worker threads are shared by all devices of a process.
 ///
 /// If the environment variable `THALWEG_VALIDATE` is `1`, every submission to the device is checked for missing waits
 /// and barriers, and refused if one is missing. That costs about a microsecond an operation.

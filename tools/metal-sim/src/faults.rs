@@ -1,4 +1,5 @@
-//! What goes wrong on purpose: command buffers that the device kills, memory that is not there, texts that do not compile.
+//! What goes wrong on purpose: command buffers that the device kills, memory that is not there, texts that do not
+//! compile.
 //!
 //! Everything is set by a call, with a count, for the whole process; nothing is by the environment.
 
@@ -21,14 +22,14 @@ pub const SUBMISSIONS_IGNORED: isize = 4;
 /// `MTLCommandBufferErrorOutOfMemory`.
 pub const OUT_OF_MEMORY: isize = 8;
 
-/// So many of the next command buffers that are committed are killed: some of the work is done, the signals never happen, the status
-/// is `Error` and the error has this code. Calls add up, in order. `u64::MAX` is for ever.
+/// So many of the next command buffers that are committed are killed: some of the work is done, the signals never
+/// happen, the status is `Error` and the error has this code. Calls add up, in order. `u64::MAX` is for ever.
 pub fn kill_command_buffers(code: isize, count: u64) {
     lock(&COMMAND_BUFFERS).push_back((code, count));
 }
 
-/// So many of the next command buffers that are committed are refused for want of memory: nothing of them begins, and their handlers
-/// are called at once, whatever of their queue still runs.
+/// So many of the next command buffers that are committed are refused for want of memory: nothing of them begins, and
+/// their handlers are called at once, whatever of their queue still runs.
 pub fn reject_command_buffers(count: u64) {
     REJECTIONS.store(count, Ordering::SeqCst);
 }

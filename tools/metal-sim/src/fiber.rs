@@ -67,8 +67,8 @@ struct Fiber {
     matrices: u64,
 }
 
-/// What the threads of a simdgroup have brought to an operation. Two sides: while one thread still reads the one, another
-/// may already bring something to the next operation.
+/// What the threads of a simdgroup have brought to an operation. Two sides: while one thread still reads the one,
+/// another may already bring something to the next operation.
 #[repr(C, align(32))]
 struct Brought([[u8; LANES * BROUGHT]; 2]);
 

@@ -1,9 +1,9 @@
 //! A Metal that runs on Linux, behind the real bindings: for tests, and stricter than Metal's own validation.
 //!
-//! `objc2-metal` and its kin link against a small Objective-C runtime (`rt`) whose classes (`metal`) are written with objc2's own
-//! `define_class!`, so that debug builds check each message against the bindings' encodings. Shaders are compiled for the host
-//! (`shader`). Queues are threads that take every liberty that Metal documents (`engine`); a program that breaks a rule of
-//! Metal (`rules`) is ended with the rule's name.
+//! `objc2-metal` and its kin link against a small Objective-C runtime (`rt`) whose classes (`metal`) are written with
+//! objc2's own `define_class!`, so that debug builds check each message against the bindings' encodings. Shaders are
+//! compiled for the host (`shader`). Queues are threads that take every liberty that Metal documents (`engine`); a
+//! program that breaks a rule of Metal (`rules`) is ended with the rule's name.
 //!
 //! A test binary has to name this crate, if only by `use metal_sim as _;`, so that it is linked.
 //!
@@ -76,8 +76,8 @@ pub fn leaks() -> u64 {
     live().iter().map(|(_, n)| *n as u64).sum()
 }
 
-/// Ends the process, by the rule [`rules::LEAK`], if an object or block still lives. Threads of queues that are gone let go of the
-/// last ones in their own time, for which this waits.
+/// Ends the process, by the rule [`rules::LEAK`], if an object or block still lives. Threads of queues that are gone
+/// let go of the last ones in their own time, for which this waits.
 pub fn check_leaks() {
     let start = Instant::now();
     while leaks() > 0 {

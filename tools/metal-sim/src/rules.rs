@@ -1,4 +1,5 @@
-//! The rules of Metal that are looked at, by name, and how a broken one is said: on stderr, with the seed, and the process ends.
+//! The rules of Metal that are looked at, by name, and how a broken one is said: on stderr, with the seed, and the
+//! process ends.
 
 use std::fmt::Arguments;
 use std::io::Write as _;
@@ -39,7 +40,8 @@ rules! {
     MISALIGNED = "misaligned argument";
     /// Each buffer argument has at least the bytes of its type.
     SHORT_ARGUMENT = "argument too short";
-    /// Lengths of threadgroup memory: multiples of 16, one for each argument, no less than its type, no more than 32 KiB in sum.
+    /// Lengths of threadgroup memory: multiples of 16, one for each argument, no less than its type, no more than 32
+    /// KiB in sum.
     THREADGROUP_MEMORY = "threadgroup memory";
     /// The grid and the threadgroup are not empty, and no larger than the pipeline allows.
     DISPATCH_SIZE = "dispatch size";
@@ -77,7 +79,8 @@ rules! {
     UNRECOGNIZED = "unrecognized selector";
     /// A pool is popped once, on its own thread.
     POOL = "autorelease pool";
-    /// An object is autoreleased where there is a pool; judged if the environment's METAL_SIM_POOLS is set, else counted.
+    /// An object is autoreleased where there is a pool; judged if the environment's METAL_SIM_POOLS is set, else
+    /// counted.
     WITHOUT_POOL = "autoreleased without a pool";
     /// Nothing lives any more where a test says so.
     LEAK = "leak";
@@ -99,7 +102,8 @@ pub fn broken(rule: &'static str, what: Arguments<'_>) -> ! {
     std::process::abort()
 }
 
-/// A line on standard error itself: what `eprintln!` writes is kept from it in a test that has not ended, and this one never will.
+/// A line on standard error itself: what `eprintln!` writes is kept from it in a test that has not ended, and this one
+/// never will.
 fn say(line: Arguments<'_>) {
     // There is nobody to tell that there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "{line}");

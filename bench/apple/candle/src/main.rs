@@ -1,7 +1,7 @@
 //! candle as a peer of `compare.py`: one request on standard input, an answer on each line of standard output.
 //!
-//! `../README.md` has the protocol, and `../peer.py` answers it in Python, with the same texts and the same closed loop.
-//! The model is the one of `candle-transformers`, shared by all threads.
+//! `../README.md` has the protocol, and `../peer.py` answers it in Python, with the same texts and the same closed
+//! loop. The model is the one of `candle-transformers`, shared by all threads.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! A thousand lengths: shapes travel in the parameters, so no length that is new compiles anything, once each form is in use.
+//! A thousand lengths: shapes travel in the parameters, so no length that is new compiles anything, once each form is
+//! in use.
 
 use super::case;
 use crate::outcome::ensure;

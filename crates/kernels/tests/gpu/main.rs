@@ -1,4 +1,5 @@
-//! Every kernel's form for GPUs: it translates, its parameters lie where Rust puts them, and it computes what its host form does.
+//! Every kernel's form for GPUs: it translates, its parameters lie where Rust puts them, and it computes what its host
+//! form does.
 
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 

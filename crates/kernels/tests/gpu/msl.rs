@@ -1,5 +1,5 @@
-//! The Metal text of each kernel: what the backend is told of it is so. (That it compiles and runs is shown where there is a
-//! Metal, or the simulator of it.)
+//! The Metal text of each kernel: what the backend is told of it is so. (That it compiles and runs is shown where there
+//! is a Metal, or the simulator of it.)
 
 use super::{ALL, layout};
 use thalweg_hal::shader::{Msl, compile as shader};

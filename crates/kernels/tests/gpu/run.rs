@@ -1,5 +1,5 @@
-//! The forms for GPUs on a real device, or on a driver that computes on the processor: random shapes and values, against
-//! the host forms, which other tests hold to the f64 references.
+//! The forms for GPUs on a real device, or on a driver that computes on the processor: random shapes and values,
+//! against the host forms, which other tests hold to the f64 references.
 
 use super::rig::{Last, Rig};
 use bytemuck::Pod;
@@ -120,7 +120,8 @@ fn linear_agrees<T: Float>(rig: &mut Rig, sources: &[&KernelSource], step: u32, 
         let bias = units::<T>(&mut random, outputs as usize);
         let activation = Activation::ALL[case % 6] as u32;
         let params = linear::Params { inputs, outputs, activation };
-        // The host's sum has one accumulator: a longer one is further from the exact sum than the device's shorter ones.
+        // The host's sum has one accumulator: a longer one is further from the exact sum than the device's shorter
+        // ones.
         let tolerance = 2.0 * T::TOLERANCE + 2e-8 * f64::from(inputs);
         for source in sources {
             let operands = [raw(&x), raw(&weight), raw(&bias)];

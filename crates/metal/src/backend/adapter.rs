@@ -51,8 +51,8 @@ impl Adapter {
             // AMD's, in Macs with Intel's processors; they also give wrong values where dispatches run at once.
             return Some("it has memory of its own; only Apple's GPUs are supported, which share the host's");
         }
-        // Intel's share it too, and have neither heaps that the host sees nor arguments at any multiple of 16. This family is
-        // what a virtual Mac has.
+        // Intel's share it too, and have neither heaps that the host sees nor arguments at any multiple of 16. This
+        // family is what a virtual Mac has.
         (!self.raw.supportsFamily(MTLGPUFamily::Apple5)).then_some("it is none of Apple's GPUs, or older than the A12")
     }
 

@@ -77,8 +77,8 @@ fn make(context: &Context) -> Result<Object<dyn MTLCommandQueue>> {
 }
 
 impl Seat {
-    /// A command buffer, which retains nothing: what the device uses is held until it has run. It counts from now, so it
-    /// is made when there is something to put into it.
+    /// A command buffer, which retains nothing: what the device uses is held until it has run. It counts from now, so
+    /// it is made when there is something to put into it.
     ///
     /// # Errors
     /// If Metal makes none.

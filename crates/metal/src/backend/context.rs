@@ -78,7 +78,8 @@ impl Context {
 
     /// The device is lost: nothing that is submitted from now on runs. Everybody who waits looks.
     pub fn lose(&self) {
-        // Release: pairs with the Acquire in `is_lost`. Whoever waits looks under its lock, which is taken below to wake it.
+        // Release: pairs with the Acquire in `is_lost`. Whoever waits looks under its lock, which is taken below to
+        // wake it.
         self.lost.store(true, Ordering::Release);
         let timelines: Vec<_> = lock(&self.timelines).iter().filter_map(Weak::upgrade).collect();
         timelines.iter().for_each(|timeline| timeline.wake());

@@ -30,7 +30,8 @@ pub struct MetalDevice {
 }
 
 impl MetalDevice {
-    /// Opens a device, as the environment says ([`Options::from_environment`]). [`adapters`](crate::adapters) lists them.
+    /// Opens a device, as the environment says ([`Options::from_environment`]). [`adapters`](crate::adapters) lists
+    /// them.
     ///
     /// # Errors
     /// As for [`open_with`](Self::open_with); if the environment is wrong.

@@ -1,8 +1,8 @@
 //! How a list is said to Metal: one compute encoder.
 //!
-//! Everything that is particular to `MTLComputeCommandEncoder` is here. Parameters go through the queue's ring and not through
-//! `setBytes`, residency through the device's set, and what the device uses is held by us: an encoder of Metal 4's, which has
-//! none of the conveniences, would be one more file like this.
+//! Everything that is particular to `MTLComputeCommandEncoder` is here. Parameters go through the queue's ring and not
+//! through `setBytes`, residency through the device's set, and what the device uses is held by us: an encoder of Metal
+//! 4's, which has none of the conveniences, would be one more file like this.
 
 use super::context::Context;
 use super::memory::MetalMemory;

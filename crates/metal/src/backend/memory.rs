@@ -28,8 +28,8 @@ pub struct Buffer {
     context: Arc<Context>,
 }
 
-// SAFETY: Metal's memory may be used from any thread, and every access to the bytes is in an `unsafe fn` that takes a promise
-// that conflicting accesses are ordered (R1, R2, W1, W2).
+// SAFETY: Metal's memory may be used from any thread, and every access to the bytes is in an `unsafe fn` that takes a
+// promise that conflicting accesses are ordered (R1, R2, W1, W2).
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}

@@ -12,10 +12,11 @@ const SIGNPOSTS: &str = "THALWEG_METAL_SIGNPOSTS";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Where the first lists that are submitted are recorded, for Xcode: a new file that ends in `.gputrace`. The system allows
-    /// it to programs that run with `MTL_CAPTURE_ENABLED=1`.
+    /// Where the first lists that are submitted are recorded, for Xcode: a new file that ends in `.gputrace`. The
+    /// system allows it to programs that run with `MTL_CAPTURE_ENABLED=1`.
     pub capture: Option<PathBuf>,
-    /// Whether command buffers and dispatches are given names, for Xcode and Instruments. Costs about a microsecond a dispatch.
+    /// Whether command buffers and dispatches are given names, for Xcode and Instruments. Costs about a microsecond a
+    /// dispatch.
     pub signposts: bool,
 }
 

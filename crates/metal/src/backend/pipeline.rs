@@ -1,7 +1,7 @@
 //! Pipelines: a kernel's WGSL in Metal's language, compiled.
 //!
-//! The runtime keeps pipelines by their source, and the system what its compiler made, by the text, from one run of a program to
-//! the next.
+//! The runtime keeps pipelines by their source, and the system what its compiler made, by the text, from one run of a
+//! program to the next.
 
 use super::context::Context;
 use super::pool::pooled;
@@ -52,7 +52,8 @@ pub fn state(
     pooled(|| {
         let options = MTLCompileOptions::new();
         options.setLanguageVersion(MTLLanguageVersion::Version2_4);
-        // Kernels look for NaN, and results are compared with those of other devices: what a text says is what is computed.
+        // Kernels look for NaN, and results are compared with those of other devices: what a text says is what is
+        // computed.
         if options.respondsToSelector(sel!(setMathMode:)) {
             options.setMathMode(MTLMathMode::Safe);
         } else {

@@ -5,8 +5,8 @@ use std::ffi::c_void;
 
 /// Calls a function with a pool of its own around it.
 ///
-/// As `objc2::rc::autoreleasepool`, which keeps a thread local in debug builds: that is gone when the process ends, while lists
-/// are still submitted and waited for.
+/// As `objc2::rc::autoreleasepool`, which keeps a thread local in debug builds: that is gone when the process ends,
+/// while lists are still submitted and waited for.
 pub fn pooled<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: popped by the guard, on this thread, after every pool that the body pushes.
     let _pool = Pool(unsafe { objc_autoreleasePoolPush() });

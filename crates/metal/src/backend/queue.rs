@@ -87,17 +87,18 @@ impl Queue for MetalQueue {
                 commands.setLabel(Some(&NSString::from_str(&format!("timeline {} to {value}", timeline.id()))));
             }
             timeline.enter(value, Running { list: Arc::clone(list), piece, _waits: waited });
-            // The handler holds the timeline, and so the event that is signalled; the timeline holds the list. The fence and the
-            // place on the command queue are held too: the queue may be gone by then.
+            // The handler holds the timeline, and so the event that is signalled; the timeline holds the list. The
+            // fence and the place on the command queue are held too: the queue may be gone by then.
             let (timeline, fence, seat) = (Arc::clone(timeline), fence.clone(), Arc::clone(seat));
             let handler = RcBlock::new(move |commands: NonNull<ProtocolObject<dyn MTLCommandBuffer>>| {
                 let _held = (&fence, &seat);
                 // SAFETY: Metal hands over the command buffer, for as long as the handler runs.
                 completed(&timeline, value, unsafe { commands.as_ref() });
             });
-            // SAFETY: the block is `Send` in all that it holds, and Metal copies it. The command buffer's accesses and those of
-            // other lists are ordered (Q1); what it waits for is submitted, so that nothing on this command queue is stuck behind
-            // it (Q2); the value rises (Q4). What it uses is held until the handler has been called.
+            // SAFETY: the block is `Send` in all that it holds, and Metal copies it. The command buffer's accesses and
+            // those of other lists are ordered (Q1); what it waits for is submitted, so that nothing on this command
+            // queue is stuck behind it (Q2); the value rises (Q4). What it uses is held until the handler has been
+            // called.
             unsafe { commands.addCompletedHandler(RcBlock::as_ptr(&handler)) };
             commands.commit();
             context.capture.submitted();
@@ -118,7 +119,8 @@ fn completed(timeline: &MetalTimeline, value: u64, commands: &ProtocolObject<dyn
             // Before the value is raised, so that nobody takes what was not computed.
             context.lose();
         }
-        // SAFETY: both methods take nothing and give seconds as a double. (The bindings have them with Core Foundation only.)
+        // SAFETY: both methods take nothing and give seconds as a double. (The bindings have them with Core Foundation
+        // only.)
         let times = || unsafe { (msg_send![commands, GPUStartTime], msg_send![commands, GPUEndTime]) };
         match &error {
             None => timeline.has_run(value, |running| reports(context, running, value, times)),
@@ -130,15 +132,15 @@ fn completed(timeline: &MetalTimeline, value: u64, commands: &ProtocolObject<dyn
     });
 }
 
-/// Whether nothing that is submitted afterwards will run either: the system ignores what a process submits that has caused too
-/// many errors, and may take the device away.
+/// Whether nothing that is submitted afterwards will run either: the system ignores what a process submits that has
+/// caused too many errors, and may take the device away.
 fn is_lost(error: &NSError) -> bool {
     let code = MTLCommandBufferError(usize::try_from(error.code()).unwrap_or_default());
     matches!(code, MTLCommandBufferError::AccessRevoked | MTLCommandBufferError::DeviceRemoved)
 }
 
-/// Whether it is certain that the list had begun, and so that those before it had ended. Of one that never began the fence may
-/// count as raised, and then those behind it have not waited for those before it.
+/// Whether it is certain that the list had begun, and so that those before it had ended. Of one that never began the
+/// fence may count as raised, and then those behind it have not waited for those before it.
 fn has_begun(error: &NSError) -> bool {
     let code = MTLCommandBufferError(usize::try_from(error.code()).unwrap_or_default());
     use MTLCommandBufferError as Code;

@@ -1,9 +1,9 @@
 //! What lists bring along for the device: words for failures, parameters, lengths. A ring of bytes for each queue.
 //!
-//! Each list that is in flight has a piece. Lists of a queue end in the order in which they began, so the pieces are given back
-//! at one end while new ones are cut off at the other. A ring that is too short is replaced by a longer one, and lives on until
-//! the lists that have pieces of it have run: what there is of rings is at most four times what lists in flight needed at a
-//! time, and [`BYTES`].
+//! Each list that is in flight has a piece. Lists of a queue end in the order in which they began, so the pieces are
+//! given back at one end while new ones are cut off at the other. A ring that is too short is replaced by a longer one,
+//! and lives on until the lists that have pieces of it have run: what there is of rings is at most four times what
+//! lists in flight needed at a time, and [`BYTES`].
 
 use super::context::Context;
 use super::memory::Buffer;
@@ -120,8 +120,8 @@ impl Piece {
     /// # Safety
     /// - The offset is a multiple of 8, the words lie inside the piece, and its list has run.
     pub unsafe fn read(&self, offset: u64) -> [u32; 2] {
-        // SAFETY: inside the piece and aligned, since buffers and pieces start at multiples of 64; written by the host, and by
-        // the device if at all before the list had run.
+        // SAFETY: inside the piece and aligned, since buffers and pieces start at multiples of 64; written by the host,
+        // and by the device if at all before the list had run.
         unsafe { self.start(offset, 8).cast::<[u32; 2]>().read_volatile() }
     }
 

@@ -1,8 +1,8 @@
 //! Timelines, and the lists that are to raise them. Doorbells.
 //!
-//! A timeline is two counters. The shared event is the device's: command buffers signal it and wait for it. The value that the
-//! host sees is ours, raised by the completion handler of a list's command buffer once it has read what the list reports and let
-//! go of what it held ([`ledger`](crate::ledger)).
+//! A timeline is two counters. The shared event is the device's: command buffers signal it and wait for it. The value
+//! that the host sees is ours, raised by the completion handler of a list's command buffer once it has read what the
+//! list reports and let go of what it held ([`ledger`](crate::ledger)).
 
 use super::context::Context;
 use super::ring::Piece;
@@ -81,7 +81,8 @@ impl MetalTimeline {
         self.lists.has_run(value, reports, Running::overtook, Running::finish, |value| self.raised(value));
     }
 
-    /// The same of a list that the device stopped; `spoils` says whether those behind it may have overtaken those before it.
+    /// The same of a list that the device stopped; `spoils` says whether those behind it may have overtaken those
+    /// before it.
     pub fn was_stopped(&self, value: u64, spoils: bool, error: &Error) {
         let failed = |running: &Running| running.failed(value, error);
         let raised = |value| self.raised(value);
@@ -90,8 +91,9 @@ impl MetalTimeline {
 
     /// Every list up to the value has run. In order, and by one thread at a time.
     fn raised(&self, value: u64) {
-        // A stopped list raises nothing on the device, and lists of other queues may wait for it. Not before those in front of
-        // it have run; and if the device should raise it between the look and this, the next list puts it right.
+        // A stopped list raises nothing on the device, and lists of other queues may wait for it. Not before those in
+        // front of it have run; and if the device should raise it between the look and this, the next list puts it
+        // right.
         if self.event.signaledValue() < value {
             self.event.setSignaledValue(value);
         }

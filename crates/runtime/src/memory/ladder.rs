@@ -1,17 +1,17 @@
 //! What happens on a miss, step by step, with no lock held.
 //!
-//! 1. Look: among one's own blocks, then for a free span of the arena. Above the soft limit everything that nobody uses is
-//!    gathered into the arena first.
-//! 2. Grow. One thread at a time; whoever waited for the turn looks again first. The bytes are reserved before the driver is
-//!    called. A segment is larger than what is asked for, in proportion to what is reserved already, so that there are few;
-//!    if the device or the budget refuses that, just what is asked for.
+//! 1. Look: among one's own blocks, then for a free span of the arena. Above the soft limit everything that nobody uses
+//!    is gathered into the arena first.
+//! 2. Grow. One thread at a time; whoever waited for the turn looks again first. The bytes are reserved before the
+//!    driver is called. A segment is larger than what is asked for, in proportion to what is reserved already, so that
+//!    there are few; if the device or the budget refuses that, just what is asked for.
 //! 3. Gather: settle what has completed, empty limbo, take every stream's complete spans. Look again.
 //! 4. Give the device back what is wholly free, and grow again.
-//! 5. Submit what has been recorded, wait until any list of it has run, and go on with 3. Others go on meanwhile, and what
-//!    they record later is not waited for.
-//! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too, and then
-//!    say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on its way
-//!    back to the device.
+//! 5. Submit what has been recorded, wait until any list of it has run, and go on with 3. Others go on meanwhile, and
+//!    what they record later is not waited for.
+//! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too, and
+//!    then say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on
+//!    its way back to the device.
 
 use super::arena::{BLOCKS, HOST, PoolId, Want};
 use super::budget::Share;
@@ -191,7 +191,8 @@ fn grow(
     };
     let ahead = match kind {
         MemoryKind::Device => match segment_bytes(budget.reserved(), budget.limits(), bytes) {
-            // What lives long, and would fill most of a segment, gets one of its length: the rest might be of use to nobody.
+            // What lives long, and would fill most of a segment, gets one of its length: the rest might be of use to
+            // nobody.
             ahead if pool != BLOCKS && bytes >= ahead / 4 => bytes,
             ahead => ahead,
         },

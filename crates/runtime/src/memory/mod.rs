@@ -9,14 +9,14 @@
 //! A hit in a stream's own free lists touches nothing shared. A free, from any thread, is one push on the owner's list.
 //!
 //! A freed block keeps its uses (I5). Its own stream may take it again at once: the next operation on it is ordered
-//! after them like any other. Blocks are neither split nor merged; a [`MutableStorage`] divides the uses of its block, and
-//! unites them when it is freed. A span goes back to the arena when all its blocks are free and settled.
+//! after them like any other. Blocks are neither split nor merged; a [`MutableStorage`] divides the uses of its block,
+//! and unites them when it is freed. A span goes back to the arena when all its blocks are free and settled.
 //!
-//! A miss runs with no lock held: see `ladder.rs`. Frozen storage has no stamps, and its spans rest in limbo when they are
-//! dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
+//! A miss runs with no lock held: see `ladder.rs`. Frozen storage has no stamps, and its spans rest in limbo when they
+//! are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
 //!
-//! Lock order: recorders (by index) -> returns -> arena; the turn to grow comes before all of them, and nobody who has it
-//! waits for the device.
+//! Lock order: recorders (by index) -> returns -> arena; the turn to grow comes before all of them, and nobody who has
+//! it waits for the device.
 
 mod allocate;
 pub(crate) mod arena;

@@ -1,8 +1,8 @@
 //! Transfers that find no room in staging because others have it.
 //!
-//! An allocation waits for the device, never for another thread to drop something. A transfer that is under way has staging
-//! for as long as it takes to record its copy, or for that to run, and gives it back by itself: it may be waited for.
-//! Downloads that somebody keeps may not.
+//! An allocation waits for the device, never for another thread to drop something. A transfer that is under way has
+//! staging for as long as it takes to record its copy, or for that to run, and gives it back by itself: it may be
+//! waited for. Downloads that somebody keeps may not.
 
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +67,8 @@ impl<'a> Shortage<'a> {
         self.ended = self.transfers.ended.load(Ordering::SeqCst);
     }
 
-    /// It found none, and has nothing now. Whether another try is of use: others have staging, or have just given some back.
+    /// It found none, and has nothing now. Whether another try is of use: others have staging, or have just given some
+    /// back.
     ///
     /// # Errors
     /// That error, if it is another, or nobody else is under way, or none has ended for a while.

@@ -51,8 +51,9 @@ pub struct Storage {
 enum Kind {
     /// Always `Some`, until `drop` takes it.
     Pooled(Option<Box<Block>>),
-    /// Written before anyone could name it and never after. Carries no stamps: its span is not used again before every list
-    /// has settled that was recorded before it was dropped, and what keeps its commands for longer, a graph, holds it too.
+    /// Written before anyone could name it and never after. Carries no stamps: its span is not used again before every
+    /// list has settled that was recorded before it was dropped, and what keeps its commands for longer, a graph, holds
+    /// it too.
     Frozen(Arc<PoolSpan>),
     /// A buffer of a graph that is being captured: a number, without memory.
     Captured { capture: Arc<Capture>, buffer: u32 },
@@ -162,8 +163,8 @@ impl Storage {
     /// After the device was closed, only what the host sees can be read; elsewhere, what was downloaded before.
     ///
     /// # Errors
-    /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage; where it goes
-    /// through staging, [`Error::OutOfMemory`] if that has no room.
+    /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage; where it
+    /// goes through staging, [`Error::OutOfMemory`] if that has no room.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
         self.check_readable(offset, into.len())?;
         life::check_fork()?;
@@ -311,7 +312,8 @@ impl Storage {
         }
     }
 
-    /// The memory that the bytes are in. Whoever asks has made sure that the storage is not a captured one, which has none.
+    /// The memory that the bytes are in. Whoever asks has made sure that the storage is not a captured one, which has
+    /// none.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.kind {
             Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").span.memory,
@@ -353,8 +355,8 @@ impl Drop for Storage {
 
 /// A part of a storage as an operand of an operation.
 ///
-/// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written. The one
-/// exception is [`MutableStorage`](super::MutableStorage).
+/// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written. The
+/// one exception is [`MutableStorage`](super::MutableStorage).
 ///
 /// ```
 /// # use thalweg_runtime::{Operand, Result, Storage, Stream, Work};

@@ -79,8 +79,8 @@ impl Store {
         self.decayed.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether segments are on their way back to the device, for whoever has the turn to grow: bytes are reserved and in no
-    /// segment. And how many have ever left.
+    /// Whether segments are on their way back to the device, for whoever has the turn to grow: bytes are reserved and
+    /// in no segment. And how many have ever left.
     pub(super) fn leaving(&self) -> (bool, u64) {
         let arena = self.arena.lock();
         (self.budget.reserved() > arena.usage().segments, arena.removed())

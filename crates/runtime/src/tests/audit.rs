@@ -1,4 +1,5 @@
-//! Defects that runtimes of this kind have had, one test each, where no other test would see them. `docs/audit.md` says which.
+//! Defects that runtimes of this kind have had, one test each, where no other test would see them. `docs/audit.md` says
+//! which.
 
 use super::world::{ADVANCE, BYTES, COMBINE, Known, faulty, fresh_seed, mock, streams};
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};

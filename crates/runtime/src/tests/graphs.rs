@@ -32,7 +32,8 @@ fn replays(device: &Device, seed: u64, rounds: usize) -> usize {
     wrong
 }
 
-/// Runs of one graph after each other, some of them on the outputs of earlier ones; how many values are not what they must be.
+/// Runs of one graph after each other, some of them on the outputs of earlier ones; how many values are not what they
+/// must be.
 fn wrong_values(device: &Device, graph: &KnownGraph, shared: &[Known], seed: u64) -> usize {
     let mut random = Rng::with_seed(seed);
     let mut made: Vec<Known> = Vec::new();
@@ -365,7 +366,8 @@ fn a_failing_run_fails_its_own_outputs_alone() {
     stream.synchronize().unwrap();
 }
 
-/// While a run is outstanding the next gets a memory of its own; at the limit they take turns; when there is no room too.
+/// While a run is outstanding the next gets a memory of its own; at the limit they take turns; when there is no room
+/// too.
 #[test]
 fn instances_are_as_many_as_runs_overlap_and_no_more() {
     let (device, faulty) = faulty(Config::default(), Plan::default());

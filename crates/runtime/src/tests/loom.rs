@@ -1,8 +1,8 @@
 //! Models of the protocol: the shipped code, in every interleaving that loom finds.
 //!
-//! The device only takes note of what it is given, and completes it when somebody waits. It sits behind the validator, which
-//! knows nothing of the recorder and says of each submission whether everything before it was ordered. loom itself finds
-//! deadlocks.
+//! The device only takes note of what it is given, and completes it when somebody waits. It sits behind the validator,
+//! which knows nothing of the recorder and says of each submission whether everything before it was ordered. loom
+//! itself finds deadlocks.
 
 mod memory;
 mod transfers;
@@ -333,8 +333,8 @@ fn loom_deferred_flush() {
     });
 }
 
-/// What the reaper could not submit for want of a credit, it submits or comes back to, also if the credit comes while it looks
-/// and nothing else is in flight then.
+/// What the reaper could not submit for want of a credit, it submits or comes back to, also if the credit comes while
+/// it looks and nothing else is in flight then.
 #[test]
 fn loom_deferred_flush_without_credit() {
     model(|| {
@@ -391,8 +391,8 @@ fn loom_two_readers_and_a_writer() {
     });
 }
 
-/// Of two threads that share their streams with others, one alone moves to the stream that becomes free; and all places are
-/// given back.
+/// Of two threads that share their streams with others, one alone moves to the stream that becomes free; and all places
+/// are given back.
 #[test]
 fn loom_assign_move_and_release() {
     model(|| {
@@ -490,8 +490,8 @@ impl std::task::Wake for Woken {
     }
 }
 
-/// A task that waits for a list, against the device that completes it and the reaper that looks then: the task is woken, or
-/// has seen by itself that it is done. If it gives up instead, nothing of it stays behind.
+/// A task that waits for a list, against the device that completes it and the reaper that looks then: the task is
+/// woken, or has seen by itself that it is done. If it gives up instead, nothing of it stays behind.
 fn task_against_reaper(gives_up: bool) {
     let world = World::new(1, 100);
     world.streams[0].flush().unwrap();
@@ -548,8 +548,8 @@ fn loom_submit_against_rest() {
     });
 }
 
-/// A device that is closed has run what was recorded, and records nothing more: against a thread that records, and the reaper
-/// that submits what that thread left behind.
+/// A device that is closed has run what was recorded, and records nothing more: against a thread that records, and the
+/// reaper that submits what that thread left behind.
 #[test]
 fn loom_deferred_flush_against_close() {
     bounded(PREEMPTIONS_OF_THREE, || {

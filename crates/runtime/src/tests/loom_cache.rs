@@ -147,8 +147,8 @@ fn loom_eviction_against_look_up() {
     });
 }
 
-/// The same of pipelines, which threads remember without the cache: a share that is made while its kernel is being evicted
-/// keeps nothing alive once nobody has it.
+/// The same of pipelines, which threads remember without the cache: a share that is made while its kernel is being
+/// evicted keeps nothing alive once nobody has it.
 #[test]
 fn loom_eviction_against_what_threads_remember() {
     static OTHER: KernelSource = KernelSource {

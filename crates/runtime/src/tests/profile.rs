@@ -161,8 +161,8 @@ fn coarse_has_lists_and_no_operations() {
     }
 }
 
-/// A program of one thread on two streams, on a device that sees every missing order. Gives what it read, and what the streams
-/// did.
+/// A program of one thread on two streams, on a device that sees every missing order. Gives what it read, and what the
+/// streams did.
 fn program(seed: u64, options: Option<ProfileOptions>) -> (Vec<Vec<u8>>, u64, u64) {
     let validated = Validated::new(MockDevice::new(MockConfig { seed, ..MockConfig::default() }));
     // So short that how busy the device is says nothing.

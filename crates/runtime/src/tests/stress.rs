@@ -1,8 +1,8 @@
-//! Many threads, few streams, shared tensors, operations and submissions that fail, every value checked: exactly what depends
-//! on a failure has failed, with that failure. And the same with a protection taken out.
+//! Many threads, few streams, shared tensors, operations and submissions that fail, every value checked: exactly what
+//! depends on a failure has failed, with that failure. And the same with a protection taken out.
 //!
-//! Operations run in rounds. What a round read is judged when it is over, because only then is it known which submissions the
-//! device refused. The threads of a round share nothing of the test's but channels.
+//! Operations run in rounds. What a round read is judged when it is over, because only then is it known which
+//! submissions the device refused. The threads of a round share nothing of the test's but channels.
 
 mod tally;
 
@@ -79,8 +79,8 @@ struct Player<'a> {
     random: Rng,
     inbox: Receiver<Message>,
     others: Vec<SyncSender<Message>>,
-    /// Threads that still operate, and tasks of all threads that have not ended. Nobody leaves before, since a task may be
-    /// sent to anybody.
+    /// Threads that still operate, and tasks of all threads that have not ended. Nobody leaves before, since a task may
+    /// be sent to anybody.
     tasks: &'a AtomicU64,
     /// Nobody else names these, so they may be changed in place.
     own: Vec<Known>,
@@ -171,7 +171,8 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// A run of a graph; or a large allocation, which there may be no memory for, and which others then have to make room for.
+    /// A run of a graph; or a large allocation, which there may be no memory for, and which others then have to make
+    /// room for.
     fn replay_or_crowd(&mut self, salt: u32, stream: &Stream) -> Result<()> {
         if self.graphs.is_empty() || self.random.u8(..8) == 0 {
             let mut large = stream.allocate(self.random.u64(1..MOST_LARGE))?;
@@ -285,7 +286,8 @@ impl Player<'_> {
     }
 }
 
-/// The body of a task: operations on the stream that it is attached to, whatever thread it is on, and waits between them.
+/// The body of a task: operations on the stream that it is attached to, whatever thread it is on, and waits between
+/// them.
 async fn chain(device: &Device, home: &Stream, shared: &Known, salt: u32) -> Result<Vec<Looked>> {
     let mut known = shared.copy(&Stream::current(device)?)?;
     for step in 0..3 {
@@ -484,7 +486,8 @@ fn stress_mix_on_the_mock() {
     mix(&THREADS, |seed| mock(seed));
 }
 
-/// As on a laptop's discrete GPU: the host does not see the memory, new memory is undefined, all streams share one queue.
+/// As on a laptop's discrete GPU: the host does not see the memory, new memory is undefined, all streams share one
+/// queue.
 #[test]
 fn stress_mix_on_a_discrete_mock() {
     mix(&[8, 40], |seed| MockDevice::new(MockConfig::discrete(seed)));
@@ -511,7 +514,8 @@ fn stress_sharing_on_metal_under_the_validator() {
     sharing(|_| Arc::clone(&device), 1);
 }
 
-/// One driver queue for all streams, or one for each, as the machine has it. 8 threads where the processor is the device.
+/// One driver queue for all streams, or one for each, as the machine has it. 8 threads where the processor is the
+/// device.
 #[test]
 fn stress_mix_on_vulkan() {
     let Some(device) = thalweg_vulkan::testing::device() else { return };
@@ -573,8 +577,8 @@ fn stress_sharing_on_the_cpu_under_the_validator() {
     sharing(|_| thalweg_cpu::CpuDevice::with_workers(3).unwrap(), 2);
 }
 
-/// Runs rounds with a protection taken out until somebody notices. Whether one round shows it depends on how the threads
-/// fall; ten without it mean that nobody needs the protection, or that nothing tests it.
+/// Runs rounds with a protection taken out until somebody notices. Whether one round shows it depends on how the
+/// threads fall; ten without it mean that nobody needs the protection, or that nothing tests it.
 fn noticed_within_ten(plan: &Plan, run: impl Fn(Mix, Plan) -> bool) -> bool {
     (0..10).map(|round| plan.seed.wrapping_add(round)).any(|seed| {
         let mix = Mix { threads: 16, seed };
@@ -753,8 +757,8 @@ fn a_slow_submit_holds_up_its_own_stream_alone() {
     pause_between_seal_and_commit(mock(fresh_seed()));
 }
 
-/// The same where all streams share one queue of the driver's, on the software driver: whoever submitted a wait for the list
-/// that is held would stop the queue for good.
+/// The same where all streams share one queue of the driver's, on the software driver: whoever submitted a wait for the
+/// list that is held would stop the queue for good.
 #[test]
 fn a_slow_submit_holds_up_its_own_stream_alone_on_vulkan() {
     if let Some(device) = thalweg_vulkan::testing::device() {

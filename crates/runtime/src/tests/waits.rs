@@ -28,8 +28,8 @@ fn where_waits_are_dear_no_list_has_any() {
     for dear in [false, true] {
         let mock = mock(dear);
         let device = Device::new(Arc::<MockDevice>::clone(&mock), Config::default()).unwrap();
-        // Kept to the end: a stream that is given back is flushed by the reaper, which leaves the waits of its next owner, if
-        // there is one already, to the device.
+        // Kept to the end: a stream that is given back is flushed by the reaper, which leaves the waits of its next
+        // owner, if there is one already, to the device.
         let pairs: [[Stream; 2]; 5] = std::array::from_fn(|_| streams(&device));
         cross(&pairs[0], 50);
         std::thread::scope(|scope| pairs[1..].iter().for_each(|pair| drop(scope.spawn(|| cross(pair, 20)))));

@@ -97,8 +97,8 @@ pub(crate) struct Known {
 /// A list, by its stream and the value that it signals.
 pub(crate) type ListId = (u32, u64);
 
-/// Where a tensor comes from: what must have failed if it did. Which submissions the device refuses is only known when all is
-/// over, so that is asked last.
+/// Where a tensor comes from: what must have failed if it did. Which submissions the device refuses is only known when
+/// all is over, so that is asked last.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
     /// The list that wrote it; none if the host did.
@@ -110,7 +110,8 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The lists in which something failed first that this tensor depends on. `refused` says which lists were not taken.
+    /// The lists in which something failed first that this tensor depends on. `refused` says which lists were not
+    /// taken.
     pub(crate) fn failures(&self, refused: &HashSet<ListId>) -> &[ListId] {
         // Oldest first, with a stack of our own: chains of operations are long.
         let mut stack: Vec<(&Self, bool)> = vec![(self, false)];

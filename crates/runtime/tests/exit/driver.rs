@@ -1,8 +1,8 @@
 //! A driver that minds how it is left.
 //!
-//! Like a real one it registers a handler for the exit when it is loaded, and after that it must not be in use: no list may be
-//! unfinished, and no thread of the runtime inside a call. In a forked child it must not be called at all, and nothing of it
-//! be freed. It complains on stderr, which fails the case.
+//! Like a real one it registers a handler for the exit when it is loaded, and after that it must not be in use: no list
+//! may be unfinished, and no thread of the runtime inside a call. In a forked child it must not be called at all, and
+//! nothing of it be freed. It complains on stderr, which fails the case.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};

@@ -35,8 +35,9 @@ fn busy(program: &Program) -> (Device, Vec<(Stream, Known)>) {
         let known = Known::upload(&device, &mut random).unwrap();
         streams.push((stream, known));
     }
-    // A driver that is still computing when its own handlers for the exit run crashes, and ours wait for two seconds. A driver
-    // that computes on the processor is done by then with so many, on a machine that is busy with other things too.
+    // A driver that is still computing when its own handlers for the exit run crashes, and ours wait for two seconds. A
+    // driver that computes on the processor is done by then with so many, on a machine that is busy with other things
+    // too.
     let operations = if program.double == Double::VulkanDiscrete { 300 } else { 5_000 };
     for _ in 0..operations {
         let (stream, known) = &mut streams[random.usize(0..4)];
@@ -55,7 +56,8 @@ fn work_in_flight(program: &Program) {
     program.done();
 }
 
-/// The driver's handlers for the exit are then registered after those of the runtime for the first device, and run before them.
+/// The driver's handlers for the exit are then registered after those of the runtime for the first device, and run
+/// before them.
 fn driver_loaded_after_another_device(program: &Program) {
     let processor = Device::new(thalweg_cpu::CpuDevice::open().unwrap(), thalweg_runtime::Config::default()).unwrap();
     let (device, streams) = busy(program);

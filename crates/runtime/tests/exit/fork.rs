@@ -1,7 +1,7 @@
 //! Forks. A child has the parent's memory, and of its threads the one that forked: any lock may be held for ever.
 //!
-//! Here a thread of the parent may hold any of the runtime's locks when it forks: some compute, some take the locks that are
-//! held for a moment only, again and again. Where a lock can be made to be held for certain, it is.
+//! Here a thread of the parent may hold any of the runtime's locks when it forks: some compute, some take the locks
+//! that are held for a moment only, again and again. Where a lock can be made to be held for certain, it is.
 
 use crate::Case;
 use crate::parent::{self, MARK};
@@ -33,13 +33,14 @@ pub const CASES: [Case; 5] = [
 
 /// Calls `body` in a child, which then calls `exit`. Gives the child's id.
 fn fork(body: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: what the child calls is what is under test: of the system's own locks it needs the allocator's alone, which the
-    // C library makes usable in a child.
+    // SAFETY: what the child calls is what is under test: of the system's own locks it needs the allocator's alone,
+    // which the C library makes usable in a child.
     match unsafe { libc::fork() } {
         0 => {
             let ended = catch_unwind(AssertUnwindSafe(body));
-            // SAFETY: no other thread of this process is there to exit too. The system's own `exit`, with all handlers and
-            // thread locals: that of the standard library first takes a lock that any thread holds while it starts or ends.
+            // SAFETY: no other thread of this process is there to exit too. The system's own `exit`, with all handlers
+            // and thread locals: that of the standard library first takes a lock that any thread holds while it starts
+            // or ends.
             unsafe { libc::exit(i32::from(ended.is_err())) }
         }
         child => {

@@ -1,9 +1,10 @@
-//! The ends that programs come to: of the process, of a device, of a thread, of a future, in whatever state the work is.
+//! The ends that programs come to: of the process, of a device, of a thread, of a future, in whatever state the work
+//! is.
 //!
-//! Each case is a process of its own, this program again: it opens a device, gets into the state in question, and ends in the
-//! way in question, through its own `main` or through `exit`, so that the handlers and the destructors of thread locals run
-//! as they do for anybody. It has passed if it ended by itself, with code 0, came to its last line, and wrote nothing to
-//! stderr: no panic of any thread, and no complaint of the [`driver`].
+//! Each case is a process of its own, this program again: it opens a device, gets into the state in question, and ends
+//! in the way in question, through its own `main` or through `exit`, so that the handlers and the destructors of thread
+//! locals run as they do for anybody. It has passed if it ended by itself, with code 0, came to its last line, and
+//! wrote nothing to stderr: no panic of any thread, and no complaint of the [`driver`].
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 

@@ -149,9 +149,9 @@ impl Program {
         }
     }
 
-    /// Runs each kernel once, on a device that is then closed. A driver that computes on the processor compiles a kernel
-    /// when it first runs, on a thread of its own, and what its compiler registers for the exit then runs before what
-    /// the runtime has registered (its `exit` says so): here it has been registered before.
+    /// Runs each kernel once, on a device that is then closed. A driver that computes on the processor compiles a
+    /// kernel when it first runs, on a thread of its own, and what its compiler registers for the exit then runs before
+    /// what the runtime has registered (its `exit` says so): here it has been registered before.
     fn warm_up() {
         let device = Self::device(thalweg_vulkan::testing::discrete().unwrap());
         let stream = Stream::new(&device).unwrap();
@@ -302,8 +302,8 @@ impl Known {
     }
 }
 
-/// What a thread of a busy program does: records, waits in every way there is, reads and compares, until a call answers with
-/// an error or `go_on` says no. Gives what it has worked on, which must hold everything that was recorded.
+/// What a thread of a busy program does: records, waits in every way there is, reads and compares, until a call answers
+/// with an error or `go_on` says no. Gives what it has worked on, which must hold everything that was recorded.
 pub fn work(device: &Device, mut random: fastrand::Rng, mut go_on: impl FnMut(u64) -> bool) -> (Known, Result<()>) {
     let start = (Known::upload(device, &mut random), Known::frozen(device, &mut random));
     let (Ok(mut known), Ok(weights)) = start else { panic!("the device was closed too soon: {start:?}") };
@@ -345,8 +345,8 @@ pub fn step(device: &Device, random: &mut fastrand::Rng, known: &mut Known, weig
     }
 }
 
-/// Threads that do nothing but move data, now and then in several pieces, until a call answers with an error. Each gives
-/// what it had downloaded last, and what that must be. Returns once they are at it.
+/// Threads that do nothing but move data, now and then in several pieces, until a call answers with an error. Each
+/// gives what it had downloaded last, and what that must be. Returns once they are at it.
 pub fn start_transfers(program: &Program, device: &Device) -> Vec<JoinHandle<(Transfer, Error)>> {
     let (ready, is_ready) = mpsc::channel();
     let start = |thread| {

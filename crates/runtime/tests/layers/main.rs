@@ -1,9 +1,10 @@
 //! Khronos' validation layers over the recorder's barriers: one stream, on a Vulkan device, in processes of their own,
 //! because the layers read their settings once.
 //!
-//! The layers see hazards inside a list: there they have to be silent, and to speak when barriers are taken out. Across lists
-//! they look only with their queue-submit setting, which in version 1.3.239 said nothing with the barriers at the lists' starts taken
-//! out, on timeline semaphores; so what it is silent about proves nothing. The mock and the validator watch that.
+//! The layers see hazards inside a list: there they have to be silent, and to speak when barriers are taken out. Across
+//! lists they look only with their queue-submit setting, which in version 1.3.239 said nothing with the barriers at the
+//! lists' starts taken out, on timeline semaphores; so what it is silent about proves nothing. The mock and the
+//! validator watch that.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::borrow::Cow;

@@ -1,6 +1,7 @@
 //! The backend on a real driver, under Khronos' validation layers where they are installed: not one message is allowed.
 //!
-//! Where there is no Vulkan at all, one line on standard error says so, and the tests that need a device are not listed.
+//! Where there is no Vulkan at all, one line on standard error says so, and the tests that need a device are not
+//! listed.
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 

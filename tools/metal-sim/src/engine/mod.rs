@@ -1,16 +1,17 @@
 //! Queues: a thread each that does the work, and one that calls the handlers.
 //!
-//! The engine is an adversary. Whatever Metal does not order, it orders by its seed, one dispatch at a time, so a missing barrier or
-//! fence gives wrong values without a race in the simulator itself:
+//! The engine is an adversary. Whatever Metal does not order, it orders by its seed, one dispatch at a time, so a
+//! missing barrier or fence gives wrong values without a race in the simulator itself:
 //!
 //! - between two barriers of a concurrent encoder, dispatches run in any order; a serial encoder keeps its order;
-//! - encoders of one queue run one after the other, the other way round, or interleaved, unless a fence, a wait for an event, or
-//!   a buffer whose hazards Metal tracks comes between them;
-//! - a wait for an event holds back what was committed to the queue after it; a signal comes after all that was committed before;
+//! - encoders of one queue run one after the other, the other way round, or interleaved, unless a fence, a wait for an
+//!   event, or a buffer whose hazards Metal tracks comes between them;
+//! - a wait for an event holds back what was committed to the queue after it; a signal comes after all that was
+//!   committed before;
 //! - command buffers complete in order, late by a little, and their handlers are called by a thread of their own.
 //!
-//! Queues run in parallel. No thread is ever joined: a process may end with work in flight. Lock order: a queue's inbox before a
-//! fence; nothing else is held while another lock is taken.
+//! Queues run in parallel. No thread is ever joined: a process may end with work in flight. Lock order: a queue's inbox
+//! before a fence; nothing else is held while another lock is taken.
 
 mod thread;
 mod work;

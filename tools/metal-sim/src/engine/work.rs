@@ -28,8 +28,8 @@ impl Dispatch {
     pub fn run(&self) {
         let (grid, size) = (self.grid, self.size);
         let launch = Launch { buffers: &self.buffers, threadgroup: &self.threadgroup, grid, size };
-        // SAFETY: the encoder keeps what the spans point to; that nobody else uses it in a way that races is the program's promise to
-        // Metal, made with barriers, fences and events.
+        // SAFETY: the encoder keeps what the spans point to; that nobody else uses it in a way that races is the
+        // program's promise to Metal, made with barriers, fences and events.
         unsafe { self.function.run(&launch) };
     }
 }

@@ -65,8 +65,8 @@ pub(super) unsafe extern "C" fn switch(save: *mut *mut u8, to: *mut u8) {
     )
 }
 
-/// Words that [`switch`] takes from a stack, where the address to go on at lies among them, and the words that lie above
-/// so that the stack is aligned as it is in a function that was called.
+/// Words that [`switch`] takes from a stack, where the address to go on at lies among them, and the words that lie
+/// above so that the stack is aligned as it is in a function that was called.
 #[cfg(target_arch = "x86_64")]
 const FRAME: (usize, usize, usize) = (7, 6, 1);
 #[cfg(target_arch = "aarch64")]

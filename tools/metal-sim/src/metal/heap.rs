@@ -186,7 +186,8 @@ impl SimHeap {
         bytes.map(|bytes| object!(SimHeap, Ivars { bytes, wanted, id: allocation_id(), life: Alive::new("MTLHeap") }))
     }
 
-    /// Whether Metal orders what uses a resource of the heap: a heap's are untracked unless the heap was asked to track them.
+    /// Whether Metal orders what uses a resource of the heap: a heap's are untracked unless the heap was asked to track
+    /// them.
     fn tracked(&self, asked: MTLHazardTrackingMode) -> bool {
         self.ivars().wanted.tracking == MTLHazardTrackingMode::Tracked && asked != MTLHazardTrackingMode::Untracked
     }

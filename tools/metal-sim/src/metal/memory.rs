@@ -55,8 +55,8 @@ impl Bytes {
         Self::new(length)
     }
 
-    /// What lies in a heap before anybody has written it: NaN in floats, and an index that is past any end. `None` if there is no
-    /// memory.
+    /// What lies in a heap before anybody has written it: NaN in floats, and an index that is past any end. `None` if
+    /// there is no memory.
     pub fn poison(length: usize) -> Option<Arc<Self>> {
         let bytes = Self::new(length)?;
         for offset in (0..length).step_by(POISON_BYTES) {

@@ -1,7 +1,8 @@
 //! Classes, their methods and instance variables.
 //!
-//! A class is built by one thread, then registered, then never changed: `methods` is set by the registration. What the system of
-//! the configured version does not have yet is left out there, so that `respondsToSelector:` and messages agree.
+//! A class is built by one thread, then registered, then never changed: `methods` is set by the registration. What the
+//! system of the configured version does not have yet is left out there, so that `respondsToSelector:` and messages
+//! agree.
 
 use super::message::{Sel, name_of};
 use super::static_classes::static_class;

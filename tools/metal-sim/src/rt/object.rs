@@ -1,7 +1,7 @@
 //! Objects: their header, their counts, their end.
 //!
-//! A dead object keeps its header and its class for a while, so that a message, retain or release after the last release names
-//! the class.
+//! A dead object keeps its header and its class for a while, so that a message, retain or release after the last
+//! release names the class.
 
 use super::class::{Class, Imp, class_addMethod};
 use super::message::{Sel, name_of, objc_msg_lookup, sel};

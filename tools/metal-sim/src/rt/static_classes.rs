@@ -1,4 +1,5 @@
-//! Classes that the bindings name as symbols of the linker: the symbol is the class itself, and `objc_allocateClassPair` fills it.
+//! Classes that the bindings name as symbols of the linker: the symbol is the class itself, and
+//! `objc_allocateClassPair` fills it.
 
 use super::class::Class;
 use std::ffi::CStr;

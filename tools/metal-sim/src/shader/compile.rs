@@ -152,8 +152,8 @@ impl Image {
         }
         let image = Self { handle };
         let host = image.symbol(c"sim_host")?.cast::<*const Host>();
-        // SAFETY: the text defines it as a pointer to what `Host` describes, and no kernel of it has run yet: this image
-        // is not known to anybody.
+        // SAFETY: the text defines it as a pointer to what `Host` describes, and no kernel of it has run yet: this
+        // image is not known to anybody.
         unsafe { host.write(&raw const HOST) };
         Ok(Box::leak(Box::new(image)))
     }
@@ -187,7 +187,8 @@ impl Image {
 }
 
 fn loader_error() -> String {
-    // SAFETY: called after a call of the loader that failed, on the same thread; the text is copied before another call.
+    // SAFETY: called after a call of the loader that failed, on the same thread; the text is copied before another
+    // call.
     let message = unsafe { libc::dlerror() };
     if message.is_null() {
         return "the dynamic loader failed".to_owned();

@@ -1,5 +1,5 @@
-//! Small programs, each run in a process of its own: one that breaks a rule has to be ended with that rule's name, and one that
-//! breaks none has to end well.
+//! Small programs, each run in a process of its own: one that breaks a rule has to be ended with that rule's name, and
+//! one that breaks none has to end well.
 
 #[cfg(metal_sim)]
 mod arguments;

@@ -197,7 +197,8 @@ fn times(commands: &ProtocolObject<dyn MTLCommandBuffer>) -> (f64, f64) {
     unsafe { (objc2::msg_send![commands, GPUStartTime], objc2::msg_send![commands, GPUEndTime]) }
 }
 
-/// Each thread has a queue and an event; each command buffer waits for the one before it, which another thread has committed.
+/// Each thread has a queue and an event; each command buffer waits for the one before it, which another thread has
+/// committed.
 fn chained(threads: usize, rounds: u64) {
     struct Shared(Rig, Object<dyn MTLBuffer>, Object<dyn MTLSharedEvent>);
     // SAFETY: a device, a queue and an event may be used from any thread; the buffer and the heap are only named.

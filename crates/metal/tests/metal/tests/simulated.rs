@@ -1,5 +1,5 @@
-//! What only the simulator can bring about: a device that stops lists, memory that is not there, other systems. Each case is a
-//! process of its own, this program again, since the simulator's settings are a process's.
+//! What only the simulator can bring about: a device that stops lists, memory that is not there, other systems. Each
+//! case is a process of its own, this program again, since the simulator's settings are a process's.
 
 use libtest_mimic::{Failed, Trial};
 use metal_sim::faults;
@@ -212,8 +212,8 @@ fn a_text_that_metal_refuses_is_an_error() {
     assert!(device.create_pipeline(&advance()).is_ok());
 }
 
-/// All that may share a command queue have as many lists in flight as each was promised, none of which ends, and none of them has
-/// to wait for room.
+/// All that may share a command queue have as many lists in flight as each was promised, none of which ends, and none
+/// of them has to wait for room.
 fn command_queues_are_shared_and_given_back() {
     let device = device();
     let memory = device.allocate(MemoryKind::Device, 256).unwrap();
@@ -260,8 +260,8 @@ impl Gate {
     }
 
     fn open(&self, device: &dyn Device) {
-        // SAFETY: no other than the gate's kernel uses the word. It reads it by itself, again and again, and does not mind when
-        // it changes: so W1 is broken, and nothing comes of it.
+        // SAFETY: no other than the gate's kernel uses the word. It reads it by itself, again and again, and does not
+        // mind when it changes: so W1 is broken, and nothing comes of it.
         unsafe { device.write(&self.flag, 0, &1u32.to_ne_bytes()).unwrap() };
     }
 }
@@ -392,7 +392,8 @@ fn a_queue_that_is_gone_leaves_its_place() {
     assert!(timelines.is_ok(), "{}", timelines.unwrap_err());
 }
 
-/// The third is ordered after the first, whatever became of the second, which has nothing to do with either; or it has failed.
+/// The third is ordered after the first, whatever became of the second, which has nothing to do with either; or it has
+/// failed.
 fn a_stopped_list_lets_no_later_one_overtake() {
     let device = device();
     let pipeline = device.create_pipeline(&advance()).unwrap();

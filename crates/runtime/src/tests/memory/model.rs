@@ -1,7 +1,7 @@
 //! The memory against a model of it: random programs, on a device that completes late and refuses allocations.
 //!
-//! The model knows what is live, where, and what it must hold. What the memory says of itself is compared with that, and with
-//! what the device has counted. Where it says that there is no memory, the model looks for some itself.
+//! The model knows what is live, where, and what it must hold. What the memory says of itself is compared with that,
+//! and with what the device has counted. Where it says that there is no memory, the model looks for some itself.
 
 use super::{balanced, report};
 use crate::memory::PoolSpan;
@@ -253,8 +253,8 @@ fn class(bytes: u64) -> u64 {
     bytes.div_ceil(step) * step
 }
 
-/// Whether so many bytes could be had although everything has been tried: a piece of that length that is free once complete
-/// spans are, or a new segment once those are gone that are wholly free.
+/// Whether so many bytes could be had although everything has been tried: a piece of that length that is free once
+/// complete spans are, or a new segment once those are gone that are wholly free.
 fn has_room(snapshot: &MemorySnapshot, bytes: u64) -> bool {
     let (mut whole, mut segments, mut longest) = (0, 0, 0);
     for segment in &snapshot.segments {

@@ -25,8 +25,8 @@ pub(super) struct Tally {
     pub(super) undelivered: u64,
     /// How many had to have failed.
     pub(super) broken: u64,
-    /// Other words, words where there should have been a failure, a failure where there should have been words, or the failure
-    /// of something that it does not depend on.
+    /// Other words, words where there should have been a failure, a failure where there should have been words, or the
+    /// failure of something that it does not depend on.
     pub(super) wrong: u64,
     /// Errors that were not to be expected.
     pub(super) errors: u64,

@@ -1,4 +1,5 @@
-//! The order of a dispatch's groups. Metal promises none, so it follows from the process's seed and the dispatch's number.
+//! The order of a dispatch's groups. Metal promises none, so it follows from the process's seed and the dispatch's
+//! number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
