@@ -4,11 +4,11 @@ use crate::sync::{Condvar, Mutex, lock};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-/// Wakes whoever waits for something that is looked at without a lock.
+/// Wakes threads that wait for something which they look at without a lock.
 #[derive(Default)]
 pub struct Bell {
-    /// Held by whoever looks before it sleeps; taken for a moment by whoever has changed what is looked at. So a look
-    /// that did not see the change has begun to sleep, and is woken.
+    /// A thread holds it while it looks, before it sleeps; a thread that has changed something takes it for a moment. A
+    /// look that did not see the change has begun to sleep, and is woken.
     looking: Mutex<()>,
     changed: Condvar,
 }

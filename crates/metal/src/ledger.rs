@@ -1,6 +1,6 @@
 //! Which lists of a queue have run, told in the order in which they were submitted.
 //!
-//! Completion handlers come in any order and from several threads. For whoever looks at the value it is a promise:
+//! Completion handlers come in any order and from several threads. The value is a promise to its readers:
 //! every list up to it has run, what there is to say of them can be taken, and what they held has been let go of. So a
 //! handler only notes what came of its list; then one of the handlers, and no other meanwhile, takes out those at the
 //! front that have an outcome, lets go of them with nothing locked, and raises the value. It looks again before it
@@ -147,7 +147,7 @@ impl<T, R> Ledger<T, R> {
         }
     }
 
-    /// Has whoever waits look again.
+    /// Wakes the threads that wait, to look again.
     pub fn wake(&self) {
         self.bell.ring();
     }
@@ -307,7 +307,7 @@ mod models {
         told_before_seen(3);
     }
 
-    /// Whoever waits for one of several, or for a doorbell, looks at what is raised before it is woken.
+    /// A thread that waits for one of several timelines wakes once the value is raised, and sees what it stands for.
     #[test]
     fn loom_whoever_waits_for_any_is_woken() {
         loom::model(|| {
@@ -325,7 +325,7 @@ mod models {
         });
     }
 
-    /// Whoever waits for something else hears of it.
+    /// A wait that is interrupted ends.
     #[test]
     fn loom_a_wait_that_is_interrupted_ends() {
         loom::model(|| {

@@ -26,15 +26,15 @@
 //!
 //! - Take times inside a list: Apple's GPUs count where encoders begin and end, so times are by list.
 //! - Wait on the device for long: such a wait counts towards the time after which the system stops the command buffer.
-//!   Whoever submits waits on the host first (`DeviceInfo::waits_are_dear`).
+//!   The runtime waits on the host first (`DeviceInfo::waits_are_dear`).
 //! - Use a GPU with memory of its own: it is refused.
 //!
 //! # Locks
 //!
 //! | lock | guards | may be held while taking |
 //! |---|---|---|
-//! | timeline | lists in flight, reports; whoever waits for the value | nothing |
-//! | bell | whoever waits for several timelines | nothing |
+//! | timeline | lists in flight, reports; the waits for its value | nothing |
+//! | bell | the waits for several timelines | nothing |
 //! | timelines | those that are told of a lost device | nothing |
 //! | residency set | Metal's set, which takes one call at a time | nothing |
 //! | command queues | how many seats of each are taken | nothing |

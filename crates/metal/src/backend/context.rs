@@ -36,7 +36,7 @@ pub struct Context {
     /// Whether command buffers and dispatches have names.
     pub signposts: bool,
     pub capture: Capture,
-    /// Wakes whoever waits for one of several timelines, or for a doorbell.
+    /// Wakes the threads that wait for one of several timelines, or for a doorbell.
     pub bell: Bell,
     /// Those that are told of a lost device.
     timelines: Mutex<Vec<Weak<MetalTimeline>>>,
@@ -78,7 +78,7 @@ impl Context {
 
     /// The device is lost: nothing that is submitted from now on runs. Everybody who waits looks.
     pub fn lose(&self) {
-        // Release: pairs with the Acquire in `is_lost`. Whoever waits looks under its lock, which is taken below to
+        // Release: pairs with the Acquire in `is_lost`. A waiting thread looks under its lock, which is taken below to
         // wake it.
         self.lost.store(true, Ordering::Release);
         let timelines: Vec<_> = lock(&self.timelines).iter().filter_map(Weak::upgrade).collect();

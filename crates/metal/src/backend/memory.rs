@@ -87,7 +87,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // Whoever gives the device work keeps the buffer until it is done, so nothing uses it.
+        // Every list in flight keeps the buffers that it uses, so nothing uses this one.
         pooled(|| self.context.residency.leave(&self.heap));
     }
 }

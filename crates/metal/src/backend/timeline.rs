@@ -100,7 +100,7 @@ impl MetalTimeline {
         self.context.bell.ring();
     }
 
-    /// Has whoever waits for this timeline look.
+    /// Wakes the threads that wait for this timeline, to look again.
     pub fn wake(&self) {
         self.lists.wake();
     }

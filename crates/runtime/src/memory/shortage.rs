@@ -135,7 +135,7 @@ mod models {
         Ok(())
     }
 
-    /// Whoever finds no room finds it later: others give back what they have, also those who fail.
+    /// A transfer that finds no room finds it later: others give back what they have, also when they fail.
     #[test]
     fn loom_transfers_short_of_room_all_end() {
         let mut model = loom::model::Builder::new();

@@ -48,7 +48,7 @@ fn lost_by_refusing_everything(program: &Program) {
     let waiting = wait_in_every_way(&device);
     let stream = Stream::new(&device).unwrap();
     faulty.set(Plan { submissions: Strike::Always, ..Plan::default() });
-    // Whoever waits for a download may be refused first.
+    // A wait for a download may be refused first.
     let refused = Known::fill(&stream, 1).and_then(|known| {
         drop(stream.flush());
         known.check()

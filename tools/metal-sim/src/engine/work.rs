@@ -179,7 +179,7 @@ impl Running {
         Self { commands, items, left, sets, kill, rejected, outcome: Outcome { killed: None, start: 0.0, end: 0.0 } }
     }
 
-    /// Its place among what is committed is known: whom its encoders wait for, and who will wait for them.
+    /// Its place among the committed ones is known: which encoders it waits for, and which will wait for it.
     pub fn order(&mut self, queue: u64) {
         for item in &mut self.items {
             if let Item::Encoder(encoder) = item {

@@ -96,7 +96,7 @@ pub unsafe extern "C-unwind" fn objc_release(object: Id) {
     if object.is_null() {
         return;
     }
-    // SAFETY: an object; whoever takes the last count deallocates it.
+    // SAFETY: an object; the thread that takes the last count deallocates it.
     unsafe {
         assert_alive(object, || c"release");
         if header(object).count.fetch_sub(1, Ordering::AcqRel) == 1 {

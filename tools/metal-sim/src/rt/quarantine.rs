@@ -1,4 +1,4 @@
-//! Where dead objects and blocks lie for a while: their memory is intact, so that whoever still uses one is told.
+//! Where dead objects and blocks lie for a while: their memory is intact, so that a later use is noticed.
 
 use super::class::lock;
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ pub unsafe fn bury(memory: *mut c_void, bytes: usize) {
     while dead.bytes > BYTES {
         let Some((oldest, bytes)) = dead.memory.pop_front() else { break };
         dead.bytes -= bytes;
-        // SAFETY: promised when it was buried; whoever still uses it has had its chance to be told.
+        // SAFETY: promised when it was buried; a later use has had its time to be noticed.
         unsafe { libc::free(oldest as *mut c_void) };
     }
 }

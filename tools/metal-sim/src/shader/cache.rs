@@ -1,9 +1,9 @@
 //! Shared objects in a folder, by what they were made from: `METAL_SIM_CACHE`, or a folder of the user's own below the
 //! system's for temporary files.
 //!
-//! A file is written under another name and then renamed, so it is there whole or not at all, whoever else writes the
-//! same. Behind the shared object it has its sum; a file that does not match is made again. Old files go when there are
-//! many.
+//! A file is written under another name and then renamed, so it is there whole or not at all, whatever other process
+//! writes the same. Behind the shared object it has its sum; a file that does not match is made again. Old files go
+//! when there are many.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{DirBuilder, File};
@@ -59,7 +59,7 @@ const MOST_FILES: usize = 2000;
 /// What is as old as this may go when there are more: nobody is just about to load it.
 const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes room where there are many files. Whoever misses one compiles it again.
+/// Makes room where there are many files. A missing one is compiled again.
 fn drop_old(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let files: Vec<_> = entries.flatten().collect();

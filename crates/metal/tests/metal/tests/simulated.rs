@@ -100,7 +100,7 @@ fn failed(line: &Line) -> (Vec<(u64, u32)>, String) {
     (commands.collect(), text)
 }
 
-/// Its commands fail, those of others do not; whoever waits for it, on the host or on the device, goes on.
+/// Its commands fail, those of others do not; what waits for it, on the host or on the device, goes on.
 fn a_list_that_the_device_stops_fails_alone() {
     let device = device();
     let (memory, other) = (zeroed(&*device, 256), zeroed(&*device, 256));
@@ -150,7 +150,7 @@ fn a_device_that_takes_nothing_any_more_is_lost() {
     let idle = Line::new(&*device);
     let bell = device.create_doorbell().unwrap();
     std::thread::scope(|scope| {
-        // Whoever waits for something else, which would never come.
+        // Two threads wait for what would never come.
         let waits = [
             scope.spawn(|| idle.timeline.wait(1, None).map(drop)),
             scope.spawn(|| device.wait_any(&[], Some(&Listener::new(&bell)), None)),
@@ -384,7 +384,7 @@ fn workgroup_memory_counts_as_metal_takes_it() {
     assert_eq!(words(&*device, &memory, 0, 1), [66]);
 }
 
-/// Also if somebody keeps its timeline, as whoever may have to wait for what it wrote does.
+/// Also if somebody keeps its timeline, to wait for what it wrote.
 fn a_queue_that_is_gone_leaves_its_place() {
     let device = device();
     let timelines = (0..32 * 64 + 1).map(|_| device.create_queue().map(|queue| Arc::clone(queue.timeline())));
