@@ -21,6 +21,20 @@ pub fn unique_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// A backend's own object behind a handle (`as_any`).
+///
+/// # Errors
+/// [`Error::ForeignObject`] if it is another backend's, or `is_own` says that it is another device's.
+pub fn own<'a, T: Any>(
+    object: &'a dyn Any,
+    device: &str,
+    what: &'static str,
+    is_own: impl FnOnce(&T) -> bool,
+) -> Result<&'a T> {
+    let own = object.downcast_ref().filter(|object| is_own(object));
+    own.ok_or_else(|| Error::ForeignObject { device: device.to_owned(), what })
+}
+
 /// One device: a GPU, the CPU, or a double of either.
 ///
 /// No method of these traits has a default body: what wraps a device would compile without passing a new one on. What

@@ -64,7 +64,7 @@ pub use command::{Access, Binding, Command, Span};
 pub use device::{
     BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSupport, Limits, Listener,
     MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline,
-    TimelinePoint, Timestamps, unique_id,
+    TimelinePoint, Timestamps, own, unique_id,
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{

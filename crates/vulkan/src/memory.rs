@@ -8,7 +8,7 @@ use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use thalweg_hal::{Error, HostAccess, Memory, MemoryKind, Result, Violation, unique_id};
+use thalweg_hal::{Error, HostAccess, Memory, MemoryKind, Result, Violation, own, unique_id};
 
 /// A buffer, and where the host sees it, if it does.
 #[derive(Debug)]
@@ -219,9 +219,7 @@ impl VulkanMemory {
     /// # Errors
     /// [`Error::ForeignObject`] if it is of another backend or device.
     pub fn of<'a>(memory: &'a dyn Memory, context: &Context) -> Result<&'a Self> {
-        let memory = memory.as_any().downcast_ref::<Self>();
-        let memory = memory.filter(|memory| memory.buffer.context.id == context.id);
-        memory.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "memory" })
+        own(memory.as_any(), NAME, "memory", |it: &Self| it.buffer.context.id == context.id)
     }
 }
 

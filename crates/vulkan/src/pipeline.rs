@@ -8,7 +8,7 @@ use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
 use thalweg_hal::shader::{Shader, compile};
-use thalweg_hal::{Error, KernelSource, Pipeline, Result};
+use thalweg_hal::{Error, KernelSource, Pipeline, Result, own};
 
 /// A compiled kernel.
 pub struct VulkanPipeline {
@@ -116,13 +116,7 @@ impl VulkanPipeline {
     /// # Errors
     /// [`Error::ForeignObject`] if it is of another backend or device.
     pub fn of<'a>(pipeline: &'a dyn Pipeline, context: &Context) -> Result<&'a Self> {
-        let pipeline = Self::known(pipeline).filter(|pipeline| pipeline.context.id == context.id);
-        pipeline.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "pipeline" })
-    }
-
-    /// The pipeline behind a handle, if it is of this backend.
-    pub fn known(pipeline: &dyn Pipeline) -> Option<&Self> {
-        pipeline.as_any().downcast_ref()
+        own(pipeline.as_any(), NAME, "pipeline", |it: &Self| it.context.id == context.id)
     }
 
     pub fn name(&self) -> &str {

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use thalweg_hal::{Doorbell, Error, List, Listener, Report, Result, Timeline, TimelinePoint, unique_id};
+use thalweg_hal::{Doorbell, List, Listener, Report, Result, Timeline, TimelinePoint, own, unique_id};
 
 /// How long a wait stays in the driver before it looks again: whether it was interrupted, for which the driver has no
 /// call, and whether the value is there. NVIDIA's driver, asked by two threads for one semaphore, wakes the second of
@@ -142,11 +142,9 @@ impl VulkanTimeline {
     /// The timeline behind one of this device.
     ///
     /// # Errors
-    /// [`Error::ForeignObject`].
+    /// [`ForeignObject`](thalweg_hal::Error::ForeignObject).
     pub fn of<'a>(timeline: &'a Arc<dyn Timeline>, context: &Context) -> Result<&'a Self> {
-        let timeline = timeline.as_any().downcast_ref::<Self>();
-        let timeline = timeline.filter(|timeline| timeline.context.id == context.id);
-        timeline.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "timeline" })
+        own(timeline.as_any(), NAME, "timeline", |it: &Self| it.context.id == context.id)
     }
 
     /// The semaphore, for a list to wait for or to signal.
@@ -272,11 +270,9 @@ impl VulkanDoorbell {
     /// The doorbell behind one of this device.
     ///
     /// # Errors
-    /// [`Error::ForeignObject`].
+    /// [`ForeignObject`](thalweg_hal::Error::ForeignObject).
     fn of<'a>(doorbell: &'a Arc<dyn Doorbell>, context: &Context) -> Result<&'a Self> {
-        let doorbell = doorbell.as_any().downcast_ref::<Self>();
-        let doorbell = doorbell.filter(|doorbell| doorbell.context.id == context.id);
-        doorbell.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "doorbell" })
+        own(doorbell.as_any(), NAME, "doorbell", |it: &Self| it.context.id == context.id)
     }
 }
 

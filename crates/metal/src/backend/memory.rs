@@ -13,7 +13,7 @@ use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use thalweg_hal::{Error, Memory, MemoryKind, Result, Violation, unique_id};
+use thalweg_hal::{Error, Memory, MemoryKind, Result, Violation, own, unique_id};
 
 /// How buffers lie in their heaps.
 const OPTIONS: MTLResourceOptions =
@@ -146,9 +146,7 @@ impl MetalMemory {
     /// # Errors
     /// [`Error::ForeignObject`] if it is of another backend or device.
     pub fn of<'a>(memory: &'a dyn Memory, context: &Context) -> Result<&'a Self> {
-        let memory = memory.as_any().downcast_ref::<Self>();
-        let memory = memory.filter(|memory| memory.buffer.context.id == context.id);
-        memory.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "memory" })
+        own(memory.as_any(), NAME, "memory", |it: &Self| it.buffer.context.id == context.id)
     }
 }
 

@@ -14,7 +14,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use thalweg_hal::shader::{Shader, compile};
-use thalweg_hal::{Error, KernelSource, Pipeline, Result};
+use thalweg_hal::{Error, KernelSource, Pipeline, Result, own};
 
 /// A compiled kernel.
 pub struct MetalPipeline {
@@ -135,9 +135,7 @@ impl MetalPipeline {
     /// # Errors
     /// [`Error::ForeignObject`] if it is of another backend or device.
     pub fn of<'a>(pipeline: &'a dyn Pipeline, context: &Context) -> Result<&'a Self> {
-        let pipeline = pipeline.as_any().downcast_ref::<Self>();
-        let pipeline = pipeline.filter(|pipeline| pipeline.context.id == context.id);
-        pipeline.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "pipeline" })
+        own(pipeline.as_any(), NAME, "pipeline", |it: &Self| it.context.id == context.id)
     }
 
     pub fn name(&self) -> &str {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use thalweg_hal::{
-    Command, Doorbell, Error, List, Listener, Report, Reported, Result, Timeline, TimelinePoint, unique_id,
+    Command, Doorbell, Error, List, Listener, Report, Reported, Result, Timeline, TimelinePoint, own, unique_id,
 };
 
 /// A queue's timeline.
@@ -57,9 +57,7 @@ impl MetalTimeline {
     /// # Errors
     /// [`Error::ForeignObject`].
     pub fn of<'a>(timeline: &'a Arc<dyn Timeline>, context: &Context) -> Result<&'a Self> {
-        let timeline = timeline.as_any().downcast_ref::<Self>();
-        let timeline = timeline.filter(|timeline| timeline.context.id == context.id);
-        timeline.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "timeline" })
+        own(timeline.as_any(), NAME, "timeline", |it: &Self| it.context.id == context.id)
     }
 
     /// The event, for command buffers to wait for or to signal.
@@ -189,9 +187,7 @@ impl MetalDoorbell {
     /// # Errors
     /// [`Error::ForeignObject`].
     fn of<'a>(doorbell: &'a Arc<dyn Doorbell>, context: &Context) -> Result<&'a Self> {
-        let doorbell = doorbell.as_any().downcast_ref::<Self>();
-        let doorbell = doorbell.filter(|doorbell| doorbell.context.id == context.id);
-        doorbell.ok_or_else(|| Error::ForeignObject { device: NAME.to_owned(), what: "doorbell" })
+        own(doorbell.as_any(), NAME, "doorbell", |it: &Self| it.context.id == context.id)
     }
 }
 
