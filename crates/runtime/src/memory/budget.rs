@@ -100,9 +100,9 @@ impl Budget {
         true
     }
 
-    /// Whether so many bytes more would be above the soft limit.
-    pub(crate) fn is_pressed(&self, bytes: u64) -> bool {
-        self.reserved().saturating_add(bytes) > self.limits.soft
+    /// How much has to go back first if `bytes` more are to stay within the soft limit.
+    pub(crate) fn over_soft(&self, bytes: u64) -> u64 {
+        self.reserved().saturating_add(bytes).saturating_sub(self.limits.soft)
     }
 
     /// Whether `bytes` could be reserved once so much has been given back.
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!((budget.reserved(), budget.allocations()), (61, 2));
         assert!(!budget.reserve(u64::MAX), "no overflow");
         assert_eq!(budget.peak(), 100);
-        assert!(budget.is_pressed(20) && !budget.is_pressed(19) && budget.is_pressed(u64::MAX));
+        assert_eq!([19, 20, u64::MAX].map(|bytes| budget.over_soft(bytes)), [0, 1, u64::MAX - 80]);
         assert!(budget.fits_without(99, (60, 1)) && !budget.fits_without(100, (60, 1)));
         assert!(!budget.fits_without(1, (0, 0)), "a third allocation");
     }
