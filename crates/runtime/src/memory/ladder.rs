@@ -163,11 +163,11 @@ pub(super) fn obtain<T>(
                     return Err(patience.over());
                 }
                 if since.elapsed() >= LINGER {
-                    return Err(out_of_memory(core, request.least, tried, refusal));
+                    return Err(out_of_memory(core, request, tried, refusal));
                 }
                 yield_now();
             }
-            Some(_) => return Err(out_of_memory(core, request.least, tried, refusal)),
+            Some(_) => return Err(out_of_memory(core, request, tried, refusal)),
         }
     }
 }
@@ -286,17 +286,24 @@ fn wait_for_any(core: &DeviceCore, goal: &[Point], patience: Patience) -> Result
 }
 
 /// The report.
-fn out_of_memory(core: &DeviceCore, requested: u64, tried: Tried, device: Option<thalweg_hal::Error>) -> Error {
+fn out_of_memory(core: &DeviceCore, request: Request, tried: Tried, device: Option<thalweg_hal::Error>) -> Error {
     let streams = core.streams().map(StreamCore::memory).filter(|memory| memory.live + memory.cached > 0);
     let streams = streams
         .map(|memory| StreamMemory { stream: memory.stream, live: memory.live, cached: memory.cached })
         .collect();
     let stats = core.memory_stats();
+    // As if nothing but what stays were there.
+    let most = match request.pool {
+        HOST => core.memory.staging_limit,
+        LARGE => stats.limit.saturating_sub(core.memory.kept_for_others()),
+        _ => stats.limit,
+    };
+    let retry_can_help = request.least <= most.saturating_sub(stats.frozen + stats.graphs);
     let arena = core.memory.arena.lock();
     let pools = arena.by_pool().into_iter().map(|(name, reserved, free)| PoolMemory { name, reserved, free }).collect();
     drop(arena);
     Error::OutOfMemory(Box::new(OutOfMemory {
-        requested,
+        requested: request.least,
         limit: stats.limit,
         reserved: stats.reserved,
         frozen: stats.frozen,
@@ -311,10 +318,12 @@ fn out_of_memory(core: &DeviceCore, requested: u64, tried: Tried, device: Option
         gave_back: tried.gave_back,
         refusals: tried.refusals,
         device,
+        retry_can_help,
     }))
 }
 
 /// What no memory is large enough for.
 pub(super) fn absurd(core: &DeviceCore, requested: u64) -> Error {
-    out_of_memory(core, requested, Tried::default(), None)
+    let request = Request { pool: BLOCKS, bytes: requested, least: requested };
+    out_of_memory(core, request, Tried::default(), None)
 }
