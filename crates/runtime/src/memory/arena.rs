@@ -97,6 +97,8 @@ pub(super) struct Segment {
     pub(super) spans: BTreeMap<u64, Span>,
     /// What of the free spans was never written.
     raw: Ranges,
+    /// When a span of it was last given back, in times that any was.
+    given_back: u64,
     /// How often a span was taken.
     takes: u64,
     /// `takes` at the last [`Arena::decay`], if it was wholly free then.
@@ -162,6 +164,8 @@ pub(crate) struct Arena {
     asked: u64,
     /// Segments ever taken out.
     removed: u64,
+    /// How often a span was given back.
+    given_back: u64,
     usage: Usage,
 }
 
@@ -184,6 +188,7 @@ impl Arena {
             next_dropped: 0,
             asked: 0,
             removed: 0,
+            given_back: 0,
             usage: Usage::default(),
         }
     }
@@ -240,7 +245,7 @@ impl Arena {
         self.next_segment += 1;
         let spans = BTreeMap::from([(0, Span { bytes, owner: Owner::Free })]);
         let raw = if raw { Ranges::of(0..bytes) } else { Ranges::default() };
-        self.segments.insert(id, Segment { memory, bytes, pool, spans, raw, takes: 0, seen: None });
+        self.segments.insert(id, Segment { memory, bytes, pool, spans, raw, given_back: 0, takes: 0, seen: None });
         self.free.insert((pool, bytes, id, 0));
         self.usage.segments += bytes;
         self.usage.free += bytes;
@@ -283,7 +288,9 @@ impl Arena {
 
     /// Makes a span free, or a part of one, every byte of which is settled. `raw`: some of it was never written.
     pub(crate) fn give_back(&mut self, id: u64, offset: u64, bytes: u64, raw: bool) {
+        self.given_back += 1;
         let Some(segment) = self.segments.get_mut(&id) else { return };
+        segment.given_back = self.given_back;
         let Some((start, span)) = segment.spans.range_mut(..=offset).next_back() else { return };
         let (start, owner, end) = (*start, span.owner, *start + span.bytes);
         debug_assert!(owner != Owner::Free && offset + bytes <= end, "given back twice, or in two pieces");
@@ -364,11 +371,20 @@ impl Arena {
         free.fold((0, 0), |(bytes, count), segment| (bytes + segment.bytes, count + 1))
     }
 
-    /// Takes out segments that are wholly free, the oldest first, until they have so many bytes; to be dropped with
-    /// nothing locked.
+    /// Takes out segments that are wholly free, those first that have been so for longest, until they have so many bytes;
+    /// to be dropped with nothing locked.
     pub(crate) fn take_whole(&mut self, bytes: u64) -> Vec<Arc<dyn Memory>> {
-        let taken = std::cell::Cell::new(0);
-        self.take_segments(|segment| taken.replace(taken.get() + segment.bytes) < bytes)
+        let mut whole: Vec<_> =
+            self.segments.values().filter(|segment| segment.is_free()).map(|s| (s.given_back, s.bytes)).collect();
+        whole.sort_unstable();
+        let mut taken = 0;
+        let goes = |(_, length): &&(u64, u64)| {
+            let before = taken;
+            taken += length;
+            before < bytes
+        };
+        let Some((last, _)) = whole.iter().take_while(goes).last().copied() else { return Vec::new() };
+        self.take_segments(|segment| segment.given_back <= last)
     }
 
     /// Takes out the segments that are wholly free and were so at the last call, with nothing taken of them since. Gives

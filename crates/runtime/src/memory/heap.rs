@@ -295,7 +295,7 @@ impl Bins {
                     if (last.segment, last.offset + last.bytes, last.raw) == (block.segment, block.offset, block.raw) =>
                 {
                     last.bytes += block.bytes;
-                    let uses = std::mem::take(block.hazard.uses.get_mut());
+                    let uses = std::mem::take(&mut *block.hazard.uses.get_mut());
                     last.hazard.uses.get_mut().unite(uses);
                 }
                 _ => last.replace(block).into_iter().for_each(|last| self.push(last)),

@@ -33,7 +33,7 @@ const LEAST_GROWTH: u64 = 1 << 20;
 /// at most by so much,
 const MOST_GROWTH: u64 = 64 << 20;
 /// and never by more than this part of the limit: what is left over in one is no use for another.
-const LIMIT_PARTS: u64 = 64;
+const LIMIT_PARTS: u64 = 32;
 /// Segments of small blocks are half as long: several fit into what is kept for what is not large.
 const SMALL_PARTS: u64 = 128;
 /// How long one waits for the device before looking at all streams again: whoever closes it does not ring for us.

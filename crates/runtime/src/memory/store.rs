@@ -5,6 +5,7 @@
 //! | `budget` | whoever grows reserves, whoever drops a memory last gives back | atomics of its own |
 //! | `arena` | whoever misses, gathers or drops frozen storage | its lock, a leaf: it is taken under a recorder too |
 //! | `growth` | whoever grows, from the reservation to the entry in the arena | its turn |
+//! | `target` | whoever has gathered | an atomic of its own |
 //! | `waits`, `reclaimed`, `decayed` | whoever does it | nothing: figures |
 
 use super::arena::{Arena, HOST};
@@ -29,6 +30,10 @@ const LEAST_STAGING: u64 = 512 << 10;
 
 /// This part of the limit is kept for blocks that are not large.
 const KEPT_PART: u64 = 32;
+
+/// After everything was gathered, so many times what streams still have may be taken in addition before it is gathered
+/// again: what they keep meanwhile spares them most misses, and gathering costs little for each.
+const SPACIOUS: u64 = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -85,7 +90,7 @@ impl Store {
     /// Everything has just been gathered.
     pub(super) fn set_target(&self) {
         let usage = self.arena.lock().usage();
-        self.target.store(usage.segments - usage.free + usage.streams, Ordering::Relaxed);
+        self.target.store(usage.segments - usage.free + SPACIOUS * usage.streams, Ordering::Relaxed);
     }
 
     /// What of the budget is left for small and common blocks, however much the large ones would like.
