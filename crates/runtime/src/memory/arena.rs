@@ -110,7 +110,8 @@ impl Segment {
     fn set(&mut self, offset: u64, bytes: u64, owner: Owner) {
         let (mut first, mut length) = (offset, bytes);
         if matches!(owner, Owner::Stream(_)) {
-            if let Some((before, span)) = self.spans.range(..offset).next_back().filter(|(_, span)| span.owner == owner) {
+            if let Some((before, span)) = self.spans.range(..offset).next_back().filter(|(_, span)| span.owner == owner)
+            {
                 (first, length) = (*before, span.bytes + bytes);
                 self.spans.remove(&offset);
             }
@@ -305,7 +306,8 @@ impl Arena {
         }
         let (mut first, mut length) = (offset, bytes);
         if start == offset
-            && let Some((before, free)) = segment.spans.range(..offset).next_back().filter(|(_, s)| s.owner == Owner::Free)
+            && let Some((before, free)) =
+                segment.spans.range(..offset).next_back().filter(|(_, s)| s.owner == Owner::Free)
         {
             (first, length) = (*before, free.bytes + bytes);
             segment.spans.remove(&offset);

@@ -60,10 +60,7 @@ pub(crate) struct Scale {
 impl Scale {
     /// For a limit.
     pub(super) fn of(limit: u64) -> Self {
-        Self {
-            least_large: (limit / LARGE_PART).max(4 * MOST_SMALL),
-            divided: DIVIDED_SPAN.min(limit / DIVIDED_PART),
-        }
+        Self { least_large: (limit / LARGE_PART).max(4 * MOST_SMALL), divided: DIVIDED_SPAN.min(limit / DIVIDED_PART) }
     }
 
     /// How many bytes a stream takes at once, unless memory is short: what it does not need now becomes blocks as they
@@ -71,9 +68,7 @@ impl Scale {
     pub(crate) fn span(self, class: Class) -> u64 {
         match class.zone {
             Zone::Large => class.bytes,
-            Zone::Small | Zone::Common | Zone::Host => {
-                class.bytes * (self.divided / class.bytes).clamp(1, MOST_BLOCKS)
-            }
+            Zone::Small | Zone::Common | Zone::Host => class.bytes * (self.divided / class.bytes).clamp(1, MOST_BLOCKS),
         }
     }
 }

@@ -24,6 +24,16 @@ impl DeviceCore {
         }
     }
 
+    /// What `look` finds, which is called again whenever some of that has come into the arena. What streams keep spares
+    /// them misses: no more of them lose it than it takes.
+    pub(super) fn gather_until<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        self.retire_all();
+        self.collect_limbo();
+        let streams: Vec<_> = self.streams().collect();
+        let (before, from) = streams.split_at(self.memory.next_hand(streams.len()));
+        from.iter().chain(before).find_map(|stream| if self.reclaim(stream) { look() } else { None }).or_else(look)
+    }
+
     /// A stream's blocks that are free and settled, into the arena. Says whether there were any.
     pub(super) fn reclaim(&self, stream: &StreamCore) -> bool {
         let mut recorder = stream.recorder.lock();

@@ -292,7 +292,8 @@ impl Bins {
         for mut block in blocks {
             match &mut last {
                 Some(last)
-                    if (last.segment, last.offset + last.bytes, last.raw) == (block.segment, block.offset, block.raw) =>
+                    if (last.segment, last.offset + last.bytes, last.raw)
+                        == (block.segment, block.offset, block.raw) =>
                 {
                     last.bytes += block.bytes;
                     let uses = std::mem::take(&mut *block.hazard.uses.get_mut());

@@ -224,7 +224,10 @@ impl Model {
                 // What the device refused for no reason of its own it may refuse wherever it likes.
                 if self.faulty.counts().allocations == 0 {
                     let snapshot = balanced(&self.device);
-                    assert!(!has_room(&snapshot, report.requested, is_block && report.requested >= LEAST_LARGE), "{report}\n{snapshot:#?}");
+                    assert!(
+                        !has_room(&snapshot, report.requested, is_block && report.requested >= LEAST_LARGE),
+                        "{report}\n{snapshot:#?}"
+                    );
                 }
             }
             Err(error) => panic!("{error}"),
