@@ -43,18 +43,13 @@ impl DeviceCore {
             // They go from the one to the other under both locks, so whoever asks everybody in turn, the arena last, finds
             // them.
             let mut arena = self.memory.arena.lock();
-            let mut rest = &blocks[..];
-            while let Some(first) = rest.first() {
-                // What lies side by side goes at once.
-                let mut end = first.offset;
-                let follows = |block: &&Box<Block>| {
-                    let follows = (block.segment, block.raw, block.offset) == (first.segment, first.raw, end);
-                    end += if follows { block.bytes } else { 0 };
-                    follows
-                };
-                let run = rest.iter().take_while(follows).count();
-                arena.give_back(first.segment, first.offset, end - first.offset, first.raw);
-                rest = &rest[run..];
+            // What lies side by side goes at once.
+            let is_next = |first: &Block, next: &Block| {
+                (first.segment, first.offset + first.bytes, first.raw) == (next.segment, next.offset, next.raw)
+            };
+            for run in blocks.chunk_by(|first, next| is_next(first, next)) {
+                let bytes = run.iter().map(|block| block.bytes).sum();
+                arena.give_back(run[0].segment, run[0].offset, bytes, run[0].raw);
             }
         }
         drop(recorder);
