@@ -65,7 +65,7 @@ impl Device {
         let profile = Arc::new(Hook::new());
         let core = DeviceCore {
             id: thalweg_hal::unique_id(),
-            memory: Store::new(&config, &limits, &profile),
+            memory: Store::new(&config, &*hal, &profile),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
             pipelines: Pipelines::new(&config),

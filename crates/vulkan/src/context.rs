@@ -10,7 +10,7 @@ use crate::timeline::Orphan;
 use crate::{NAME, driver_error};
 use ash::{khr, vk};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use thalweg_hal::failures::FailureWords;
 use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
@@ -30,6 +30,8 @@ pub struct Context {
     pub failure_words: FailureWords<VulkanPipeline>,
     /// The guise of a discrete GPU, if the device is in it.
     pub discrete: Option<Discrete>,
+    /// Driver allocations that exist.
+    pub allocations: AtomicU32,
     pub support: KernelSupport,
     pub waits_for_any_by_polling: bool,
     pub family: u32,
@@ -121,6 +123,7 @@ impl Context {
             failure_words: FailureWords::new(limits.min_storage_buffer_offset_alignment, VulkanPipeline::fails),
             limits,
             discrete,
+            allocations: AtomicU32::new(0),
             support: adapter.support,
             waits_for_any_by_polling: adapter.driver.waits_for_any_by_polling,
             family,
@@ -170,16 +173,22 @@ impl Context {
     /// What the driver says.
     pub fn allocate_memory(&self, bytes: u64, index: u32) -> Result<vk::DeviceMemory, vk::Result> {
         let mut info = vk::MemoryAllocateInfo::default().allocation_size(bytes).memory_type_index(index);
-        if let Some(discrete) = &self.discrete {
-            discrete.take(self.limits.max_memory_allocation_count)?;
-            info = info.memory_type_index(discrete.real(index));
-        }
+        let most = match &self.discrete {
+            // The driver may allow more.
+            Some(discrete) => {
+                info = info.memory_type_index(discrete.real(index));
+                self.limits.max_memory_allocation_count
+            }
+            None => u32::MAX,
+        };
+        // Relaxed, here and below: only the number matters.
+        self.allocations
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < most).then_some(count + 1))
+            .map_err(|_| vk::Result::ERROR_TOO_MANY_OBJECTS)?;
         // SAFETY: the index is one of the driver's.
-        let allocated = unsafe { self.device.allocate_memory(&info, None) };
-        if let (Err(_), Some(discrete)) = (&allocated, &self.discrete) {
-            discrete.give_back();
-        }
-        allocated
+        unsafe { self.device.allocate_memory(&info, None) }.inspect_err(|_| {
+            self.allocations.fetch_sub(1, Ordering::Relaxed);
+        })
     }
 
     /// Frees what [`allocate_memory`](Self::allocate_memory) gave; null is allowed.
@@ -189,9 +198,7 @@ impl Context {
     pub unsafe fn free_memory(&self, memory: vk::DeviceMemory) {
         // SAFETY: by the caller's promise.
         unsafe { self.device.free_memory(memory, None) };
-        if let Some(discrete) = self.discrete.as_ref().filter(|_| memory != vk::DeviceMemory::null()) {
-            discrete.give_back();
-        }
+        self.allocations.fetch_sub(u32::from(memory != vk::DeviceMemory::null()), Ordering::Relaxed);
     }
 
     /// A driver's answer as an error of ours. Remembers that the device is lost.

@@ -34,6 +34,8 @@
 //! | timeline | lists not collected, reports | nothing |
 //! | doorbell | its count, for one call that signals it | nothing |
 //! | slots | one queue's free slots | nothing |
+//! | room | which pieces of its segments are taken | nothing |
+//! | growth of the room | the call that makes a segment | room; orphans |
 //! | orphans | what was dropped before the device was done with it | nothing |
 //! | semaphores | those whose timelines are gone | nothing |
 //! | pipeline cache | its file | nothing |

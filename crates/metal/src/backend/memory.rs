@@ -71,6 +71,11 @@ impl Buffer {
         self.bytes
     }
 
+    /// Its first byte, for the host.
+    pub fn contents(&self) -> NonNull<u8> {
+        self.contents
+    }
+
     /// The first byte of a range, for the host.
     ///
     /// # Errors

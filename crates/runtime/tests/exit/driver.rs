@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Report, Result,
-    Submission, Timeline, TimelinePoint,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Overhead, Pipeline, Queue, Report,
+    Result, Submission, Timeline, TimelinePoint,
 };
 
 /// A device of the driver.
@@ -106,6 +106,10 @@ impl Drop for Inside<'_> {
 impl Device for Driver {
     fn info(&self) -> &DeviceInfo {
         self.inner.info()
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        self.inner.overhead()
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
