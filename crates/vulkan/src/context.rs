@@ -1,7 +1,7 @@
 //! The logical device that everything else holds: its functions, its hardware queues, and whether it is lost.
 
 use crate::adapter::Adapter;
-use crate::cache::PipelineCache;
+use crate::cache::{DriverCache, PipelineCache};
 use crate::discrete::Discrete;
 use crate::options::Options;
 use crate::pipeline::VulkanPipeline;
@@ -39,7 +39,7 @@ pub struct Context {
     pub clock: Option<Clock>,
     pub queues: Vec<HardwareQueue>,
     next_queue: AtomicUsize,
-    pub pipelines: PipelineCache,
+    pub pipelines: PipelineCache<DriverCache>,
     /// Semaphores and lists that were dropped before the device was done with them.
     orphans: Mutex<Vec<Orphan>>,
     /// Semaphores whose timelines are gone.
@@ -130,7 +130,7 @@ impl Context {
             clock,
             queues,
             next_queue: AtomicUsize::new(0),
-            pipelines: PipelineCache::open(&device, &adapter.properties),
+            pipelines: PipelineCache::of(&device, &adapter.properties),
             orphans: Mutex::default(),
             semaphores: Mutex::default(),
             lost: AtomicBool::new(false),
@@ -264,7 +264,7 @@ impl Drop for Context {
             // SAFETY: the device is idle, and nobody else has the semaphore.
             unsafe { self.device.destroy_semaphore(semaphore, None) };
         }
-        self.pipelines.destroy(&self.device);
+        self.pipelines.close();
         // SAFETY: every object of the device holds this context, so all of them are destroyed, and no call is under
         // way.
         unsafe { self.device.destroy_device(None) };
