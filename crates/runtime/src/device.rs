@@ -50,7 +50,7 @@ impl Device {
     /// What the device says, or that the reaper's thread could not be started.
     pub fn new(hal: Arc<dyn thalweg_hal::Device>, config: Config) -> Result<Self> {
         life::check_fork()?;
-        exit::watch(hal.info().kind);
+        exit::watch(&hal.info().driver);
         let device = Self::without_reaper(hal, config)?;
         reaper::start(&device.core)?;
         exit::enter(&device.core);
@@ -457,7 +457,8 @@ impl Drop for DeviceCore {
             let lists = self.streams().map(last).filter(|list| !list.is_reached()).collect();
             // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
             self.streams = Box::default();
-            drop(self.memory.arena.lock().clear());
+            let segments = self.memory.arena.lock().clear();
+            drop(segments); // with nothing locked
             self.pipelines.clear();
             let reaper = self.reaper.take();
             exit::leave(self, lists, reaper);

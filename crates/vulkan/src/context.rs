@@ -9,13 +9,17 @@ use crate::sync::lock;
 use crate::timeline::Orphan;
 use crate::{NAME, driver_error};
 use ash::{khr, vk};
+use smallvec::SmallVec;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 use thalweg_hal::failures::FailureWords;
 use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
 /// More hardware queues than this are not asked for.
 const MAX_QUEUES: u32 = 32;
+/// What a driver may take to note that a list has run whose value can be seen: far longer than any takes.
+const NOTED: Duration = Duration::from_millis(100);
 
 /// A logical device. Destroyed when the last object of it is gone.
 pub struct Context {
@@ -252,12 +256,42 @@ impl Context {
     }
 }
 
+impl Context {
+    /// Whether the driver is done with everything that was submitted, or the device lost. For whoever has the context
+    /// last: every list has run, and the driver is about to note it, if it has not. Should that take longer than it
+    /// can, the answer is no: nobody waits for the device here.
+    fn is_idle(&self) -> bool {
+        let lost = |error| error == vk::Result::ERROR_DEVICE_LOST;
+        let mut fences = SmallVec::<[vk::Fence; 4]>::new();
+        let mut noted = Ok(());
+        for queue in &self.queues[..self.queues.len().min(self.next_queue.load(Ordering::Relaxed))] {
+            // SAFETY: a valid description.
+            noted = unsafe { self.device.create_fence(&vk::FenceCreateInfo::default(), None) }.and_then(|fence| {
+                fences.push(fence);
+                // SAFETY: nobody else uses the queue any more. Nothing, which ends once everything before it has.
+                unsafe { self.device.queue_submit(queue.raw, &[], fence) }
+            });
+            if noted.is_err() {
+                break;
+            }
+        }
+        if noted.is_ok() && !fences.is_empty() {
+            // SAFETY: the fences are the device's, and each was submitted.
+            noted = unsafe { self.device.wait_for_fences(&fences, true, NOTED.as_nanos() as u64) };
+        }
+        let is_idle = noted.is_ok() || noted.is_err_and(lost);
+        if is_idle {
+            // SAFETY: the fences are signalled, or nothing of the device runs any more.
+            fences.into_iter().for_each(|fence| unsafe { self.device.destroy_fence(fence, None) });
+        }
+        is_idle
+    }
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
-        // Orphans hold the context, so there are none. Every list has run; the driver may still be about to note it.
-        // SAFETY: nobody else uses the device or its queues any more.
-        let idle = unsafe { self.device.device_wait_idle() };
-        if idle.is_err_and(|error| error != vk::Result::ERROR_DEVICE_LOST) {
+        // Orphans hold the context, so there are none, and every list has run.
+        if !self.is_idle() {
             return; // what it may still use is left alone
         }
         for semaphore in lock(&self.semaphores).drain(..) {
@@ -274,5 +308,58 @@ impl Drop for Context {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{adapters, best, testing};
+    use std::sync::mpsc::channel;
+
+    fn open() -> Option<Context> {
+        testing::device()?; // says why there is none
+        let adapters = adapters().unwrap();
+        Some(Context::new(&adapters[best(&adapters).unwrap()], Options::default()).unwrap())
+    }
+
+    #[test]
+    fn a_device_that_is_done_is_closed() {
+        let Some(context) = open() else { return };
+        let queue = context.assign_queue();
+        // SAFETY: nothing.
+        unsafe { context.submit(queue, &vk::SubmitInfo::default()).unwrap() };
+        assert!(context.is_idle());
+    }
+
+    /// If it should happen that a device goes of which not everything has run, it is left as it is, and nobody waits.
+    #[test]
+    fn a_device_that_is_not_done_is_left_alone_without_a_wait() {
+        let Some(context) = open() else { return };
+        let device = context.device.clone();
+        let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        // SAFETY: the device has timeline semaphores.
+        let semaphore =
+            unsafe { device.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None) };
+        let semaphore = semaphore.unwrap();
+        let (waits, values, stages) = ([semaphore], [1], [vk::PipelineStageFlags::ALL_COMMANDS]);
+        let mut timelines = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values);
+        let info = vk::SubmitInfo::default().wait_semaphores(&waits).wait_dst_stage_mask(&stages);
+        let queue = context.assign_queue();
+        // SAFETY: the semaphore lives until it has been waited for.
+        unsafe { context.submit(queue, &info.push_next(&mut timelines)).unwrap() };
+        let (dropped, is_dropped) = channel();
+        std::thread::spawn(move || {
+            drop(context);
+            dropped.send(()).unwrap();
+        });
+        is_dropped.recv_timeout(Duration::from_secs(60)).expect("the drop waits for the device");
+        // SAFETY: the value rises. Then the device has nothing left to do, and nobody else uses it; what was made of it
+        // is gone but for a fence, which is not destroyed because nobody knows it any more.
+        unsafe {
+            device.signal_semaphore(&vk::SemaphoreSignalInfo::default().semaphore(semaphore).value(1)).unwrap();
+            device.device_wait_idle().unwrap();
+            device.destroy_semaphore(semaphore, None);
+        }
     }
 }

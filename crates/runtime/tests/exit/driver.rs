@@ -17,6 +17,7 @@ use thalweg_hal::{
 #[derive(Debug)]
 pub struct Driver {
     inner: Arc<dyn Device>,
+    info: DeviceInfo,
     shared: Arc<Shared>,
 }
 
@@ -51,7 +52,8 @@ impl Driver {
         }
         let shared = Arc::<Shared>::default();
         DEVICES.lock().unwrap().push(Arc::clone(&shared));
-        Arc::new(Self { inner, shared })
+        let info = DeviceInfo { driver: "one that minds".to_owned(), ..inner.info().clone() };
+        Arc::new(Self { inner, info, shared })
     }
 }
 
@@ -105,7 +107,7 @@ impl Drop for Inside<'_> {
 
 impl Device for Driver {
     fn info(&self) -> &DeviceInfo {
-        self.inner.info()
+        &self.info
     }
 
     fn overhead(&self) -> &Arc<Overhead> {
