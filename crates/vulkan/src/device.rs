@@ -27,7 +27,7 @@ const MAX_ALLOCATIONS: u64 = 1 << 16;
 pub struct VulkanDevice {
     info: DeviceInfo,
     pub(crate) context: Arc<Context>,
-    room: Arc<Room>,
+    pub(crate) room: Arc<Room>,
     overhead: Arc<Overhead>,
 }
 

@@ -84,3 +84,45 @@ impl Drop for PreparedList {
         unsafe { self.context.device.destroy_command_pool(self.pool, None) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use thalweg_doubles::suite::{Builder, Line, kernel, wait, write, zeroed};
+    use thalweg_hal::{Access, Device};
+
+    /// Where there is no room for its words, a list is recorded anew each time, and says the same.
+    #[test]
+    fn a_list_that_there_is_no_room_for_is_not_prepared_and_runs() {
+        let Some(device) = testing::device() else { return };
+        let picky = kernel(
+            "picky",
+            &[Access::Read],
+            0,
+            "@group(0) @binding(0) var<storage, read> x: array<u32>;
+             @group(0) @binding(1) var<storage, read_write> failure: array<atomic<u32>, 2>;
+             @compute @workgroup_size(1) fn main() { atomicStore(&failure[0], x[0]); }",
+        );
+        let (pipeline, memory) = (device.create_pipeline(&picky).unwrap(), zeroed(&*device, 256));
+        write(&*device, &memory, 0, &[1]);
+        let list = || Builder::default().barrier().dispatch(&pipeline, &[], [1; 3], &[(&memory, 0, 256)]).build();
+        let prepare = |list: &Arc<List>| {
+            // SAFETY: the list keeps the rules.
+            unsafe { device.prepare(list).unwrap() };
+            PreparedList::of(list, &device.context).is_some()
+        };
+        let (roomy, crowded, later) = (list(), list(), list());
+        assert!(prepare(&roomy));
+        let kept: Vec<_> = (9..=23).rev().map_while(|bits| device.room.keep(1 << bits).ok()).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| device.room.keep(1).ok()).collect();
+        assert!(!prepare(&crowded));
+        let mut line = Line::new(&*device);
+        for list in [roomy, crowded] {
+            wait(&line.submit(&list, &[]));
+            assert_eq!(line.timeline.take_reports().len(), 1);
+        }
+        drop((kept, rest));
+        assert!(prepare(&later));
+    }
+}
