@@ -141,7 +141,7 @@ mod tests {
         let pool = Pool::start(1).unwrap();
         let mut info = describe(1);
         info.limits.memory_bytes = 1 << 20;
-        let device = CpuDevice { info, pool };
+        let device = CpuDevice { overhead: Arc::default(), info, pool };
         assert!(device.allocate(MemoryKind::Device, 1 << 20).is_ok());
         let bytes = (1 << 20) + 1;
         assert!(

@@ -83,7 +83,7 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room.
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>>;
 
-    /// What it has taken for itself beside that, and goes on counting: [`Limits::max_allocations`] bounds both together.
+    /// What it has taken for itself beside that; it goes on counting. [`Limits::max_allocations`] is for both together.
     fn overhead(&self) -> &Arc<Overhead>;
 
     /// Copies bytes of a memory that the host sees ([`DeviceInfo::host_access`] for memory that kernels use; always for

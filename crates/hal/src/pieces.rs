@@ -205,8 +205,8 @@ impl<S: Segment> Piece<S> {
     /// - Whatever was submitted with it has run, and its writes are visible to the host.
     pub unsafe fn read(&self, offset: u64) -> [u32; 2] {
         debug_assert!(offset.is_multiple_of(8));
-        // SAFETY: inside the piece, and aligned, since segments and pieces start at multiples of 8; written by the host,
-        // and by the device if at all before it was done, by the caller's promises.
+        // SAFETY: inside the piece, and aligned, since segments and pieces start at multiples of 8; written by the
+        // host, and by the device if at all before it was done, by the caller's promises.
         unsafe { self.at(offset, 8).cast::<[u32; 2]>().read_volatile() }
     }
 }

@@ -101,7 +101,8 @@ impl VulkanPipeline {
             .name(&entry);
         let info = vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout);
         let context = &self.context;
-        // SAFETY: the caller holds the cache; the module has the entry point, by `shader::compile`, and binds what the layout has.
+        // SAFETY: the caller holds the cache; the module has the entry point, by `shader::compile`, and binds what the
+        // layout has.
         let made = unsafe { context.device.create_compute_pipelines(cache, &[info], None) };
         made.map_err(|(_, error)| context.error("vkCreateComputePipelines", error))?
             .first()

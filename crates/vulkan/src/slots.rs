@@ -130,8 +130,8 @@ impl Slot {
     /// What there is to say of a list that has run.
     pub fn report(&self, context: &Context, list: &Arc<List>, value: u64, reports: &mut Vec<Report>) {
         if let Some(words) = &self.words {
-            // SAFETY: inside the piece, which is this list's by `make_room`, and the strides are multiples of 8. The list has run; what the
-            // device wrote was made visible to the host by the barrier at its end.
+            // SAFETY: inside the piece, which is this list's by `make_room`, and the strides are multiples of 8. The
+            // list has run; what the device wrote was made visible to the host by the barrier at its end.
             let read = |offset| unsafe { words.read(offset) };
             reports.extend(context.failure_words.reports(list, value, read));
         }

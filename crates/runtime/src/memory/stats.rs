@@ -34,8 +34,8 @@ impl Usage {
 
 /// What a device's memory is used for, in bytes where nothing else is said. See [`crate::Device::memory`].
 ///
-/// `reserved` is the sum of `live`, `cached`, `frozen`, `graphs`, `limbo`, `free`, `in_transit` and `overhead`; exactly so while
-/// nobody else uses the device, and in [`MemorySnapshot`](crate::MemorySnapshot) always.
+/// `reserved` is the sum of `live`, `cached`, `frozen`, `graphs`, `limbo`, `free`, `in_transit` and `overhead`; exactly
+/// so while nobody else uses the device, and in [`MemorySnapshot`](crate::MemorySnapshot) always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryStats {

@@ -69,14 +69,14 @@ fn busy(driver: Arc<VulkanDevice>) {
 }
 
 #[test]
-fn stress_busy_streams_and_prepared_lists_take_few_driver_allocations() {
+fn stress_busy_streams_take_few_driver_allocations_on_vulkan() {
     if let Some(device) = testing::device() {
         busy(device);
     }
 }
 
 #[test]
-fn stress_busy_streams_and_prepared_lists_of_a_discrete_device_take_few_driver_allocations() {
+fn stress_busy_streams_take_few_driver_allocations_on_a_discrete_device() {
     if let Some(device) = testing::discrete() {
         busy(device);
     }

@@ -186,8 +186,8 @@ fn memory_that_is_not_there_is_an_error() {
     let refused = device.allocate(MemoryKind::Device, 1 << 20).unwrap_err();
     assert!(matches!(refused, Error::OutOfMemory { bytes: 0x10_0000, .. }), "{refused}");
     assert!(device.allocate(MemoryKind::Device, 1 << 20).is_ok());
-    // More room for what lists bring along, while lists have what there was: the list is refused, and the queue is as it
-    // was.
+    // More room for what lists bring along, while lists have what there was: the list is refused, and the queue is as
+    // it was.
     let mut line = Line::new(&*device);
     let many =
         |count: u32| (0..count).fold(Builder::default().barrier(), |list, at| list.fill((&memory, 0, 256), at)).build();
