@@ -2,7 +2,7 @@
 //!
 //! A *segment* is one of the driver's allocations, which the host sees. Each list that is in flight has a *piece* of
 //! one, and so has each list that a device has prepared. A piece is given back when it is dropped, and what is given
-//! back is whole again ([`buddies`]). When no segment has room, one more is made, [`GROWTH`] times as long, until there
+//! back is whole again (`buddies`). When no segment has room, one more is made, `GROWTH` times as long, until there
 //! are [`SEGMENTS`]: what a device takes is bounded, and settles after a few lists.
 //!
 //! Two locks: one for which parts are taken, for a moment; one for growing, for the driver's call, which only those

@@ -66,11 +66,6 @@ impl Buffer {
         })
     }
 
-    /// Size in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Its first byte, for the host.
     pub fn contents(&self) -> NonNull<u8> {
         self.contents
