@@ -290,6 +290,8 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        // Nobody compiles any more.
+        self.pipelines.close();
         // Orphans hold the context, so there are none, and every list has run.
         if !self.is_idle() {
             return; // what it may still use is left alone
@@ -298,7 +300,6 @@ impl Drop for Context {
             // SAFETY: the device is idle, and nobody else has the semaphore.
             unsafe { self.device.destroy_semaphore(semaphore, None) };
         }
-        self.pipelines.close();
         // SAFETY: every object of the device holds this context, so all of them are destroyed, and no call is under
         // way.
         unsafe { self.device.destroy_device(None) };
@@ -329,7 +330,8 @@ mod tests {
         let queue = context.assign_queue();
         // SAFETY: nothing.
         unsafe { context.submit(queue, &vk::SubmitInfo::default()).unwrap() };
-        assert!(context.is_idle());
+        // Sooner or later, on a machine that is busy.
+        assert!((0..600).any(|_| context.is_idle()));
     }
 
     /// If it should happen that a device goes of which not everything has run, it is left as it is, and nobody waits.
