@@ -5,6 +5,7 @@ use crate::{
     Result,
 };
 use crate::{Violation, check, unique_id};
+use memmap2::{MmapOptions, MmapRaw};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
 use std::ops::Range;
@@ -18,14 +19,57 @@ pub struct HostMemory {
     kind: MemoryKind,
     /// The first aligned byte of the allocation.
     base: NonNull<u8>,
-    allocation: NonNull<u8>,
-    layout: Layout,
+    /// Held for its drop.
+    _allocation: Allocation,
     bytes: usize,
 }
 
-/// What the system's allocator aligns to by itself. Asked for more, the standard library allocates and then writes
-/// zeros, which would touch every page; up to this it leaves zeroing to the system, page by page on first use.
+/// From how many bytes on memory is mapped by itself: so it goes back to the system as soon as it is freed, and its pages
+/// are zeroed by the system, each when it is first used. (The allocator of the C library keeps what was freed, and writes
+/// the zeros of what it hands out again.)
+const LEAST_MAPPED: usize = 128 << 10;
+
+/// What the allocator aligns to by itself. Asked for more, the standard library allocates and then writes zeros.
 const NATURAL_ALIGNMENT: usize = 16;
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Allocation {
+    /// A mapping of their own; pages are aligned enough.
+    Mapped(#[allow(dead_code)] MmapRaw), // held for its drop
+    /// The allocator.
+    Heap { start: NonNull<u8>, layout: Layout },
+}
+
+impl Allocation {
+    /// With the first byte that is aligned, behind which there are `bytes` zeros. `None` if the system has no room.
+    fn new(bytes: usize) -> Option<(Self, NonNull<u8>)> {
+        if bytes >= LEAST_MAPPED {
+            let mapped = MmapRaw::from(MmapOptions::new().len(bytes).map_anon().ok()?);
+            let base = NonNull::new(mapped.as_mut_ptr())?;
+            return Some((Self::Mapped(mapped), base));
+        }
+        let align = crate::BINDING_ALIGNMENT as usize;
+        let size = bytes.max(1).checked_add(align - NATURAL_ALIGNMENT)?;
+        let layout = Layout::from_size_align(size, NATURAL_ALIGNMENT).ok()?;
+        // SAFETY: the layout's size is not zero.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let up = start.as_ptr().align_offset(align);
+        // SAFETY: the allocation starts at a multiple of 16 and has 240 bytes to spare, so the next multiple of 256 and
+        // `bytes` bytes from there are inside it.
+        Some((Self::Heap { start, layout }, unsafe { start.add(up) }))
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        match self {
+            Self::Mapped(_) => {}
+            // SAFETY: allocated in `new` with this layout, and freed only here.
+            Self::Heap { start, layout } => unsafe { dealloc(start.as_ptr(), *layout) },
+        }
+    }
+}
 
 // SAFETY: the bytes are plain data without thread affinity, and every access to them is in an `unsafe fn` whose
 // caller promises that conflicting accesses are ordered.
@@ -34,23 +78,15 @@ unsafe impl Send for HostMemory {}
 unsafe impl Sync for HostMemory {}
 
 impl HostMemory {
-    /// Allocates; the system hands out large memories' pages on first use only.
+    /// Allocates; the system hands out large memories' pages on first use only, and has them back on drop.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] with `device` as the device's name.
     pub fn new(kind: MemoryKind, bytes: u64, device: &str) -> Result<Self> {
         let out_of_memory = || Error::OutOfMemory { device: device.to_owned(), bytes };
         let len = usize::try_from(bytes).map_err(|_| out_of_memory())?;
-        let align = crate::BINDING_ALIGNMENT as usize;
-        let size = len.max(1).checked_add(align - NATURAL_ALIGNMENT).ok_or_else(out_of_memory)?;
-        let layout = Layout::from_size_align(size, NATURAL_ALIGNMENT).map_err(|_| out_of_memory())?;
-        // SAFETY: the layout's size is not zero.
-        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
-        let up = allocation.as_ptr().align_offset(align);
-        // SAFETY: the allocation starts at a multiple of 16 and has 240 bytes to spare, so the next multiple of 256 and
-        // `len` bytes from there are inside it.
-        let base = unsafe { allocation.add(up) };
-        Ok(Self { id: unique_id(), kind, base, allocation, layout, bytes: len })
+        let (allocation, base) = Allocation::new(len).ok_or_else(out_of_memory)?;
+        Ok(Self { id: unique_id(), kind, base, _allocation: allocation, bytes: len })
     }
 
     fn check(&self, offset: u64, bytes: u64) -> Result<Range<usize>, Violation> {
@@ -86,13 +122,6 @@ impl HostMemory {
         let range = self.check(offset, bytes)?;
         // SAFETY: the range is inside the allocation, which is initialised; exclusive, by the caller's promise.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(range.start), range.len()) })
-    }
-}
-
-impl Drop for HostMemory {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, and freed only here.
-        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
     }
 }
 

@@ -63,8 +63,8 @@ impl Graphs {
                     None => forward(batch),
                 }
             }
-            // Another thread is making it, or there is no room for it at present.
-            Err(error) if error.is_retryable() => forward(batch),
+            // Another thread is making it, or there is no room for it.
+            Err(error) if error.is_retryable() || is_out_of_memory(&error) => forward(batch),
             Err(error) => Err(error),
         }
     }
@@ -73,4 +73,9 @@ impl Graphs {
     pub(crate) fn stats(&self) -> CacheStats {
         self.cache.stats()
     }
+}
+
+/// Not even once others have dropped tensors, perhaps: the pass may still fit without a graph.
+fn is_out_of_memory(error: &Error) -> bool {
+    matches!(error, Error::Runtime(thalweg_runtime::Error::OutOfMemory(_)))
 }

@@ -16,9 +16,6 @@ const WARM_UP: usize = WAVES / 4;
 const THREADS: usize = 64;
 /// Requests of a thread: 10,240 in all.
 const REQUESTS: usize = 8;
-/// Few enough for each to have seen everything, many requests at once among it, when the warm-up is over: what is free is
-/// kept by stream.
-const STREAMS: usize = 4;
 /// By how much the process may have grown at the end: about a kilobyte for each request after the warm-up. (Half of that is
 /// seen: the system's allocator keeps memory by thread.)
 const GROWTH: i64 = 8 << 20;
@@ -35,7 +32,7 @@ fn resident() -> i64 {
 fn stress_short_lived_threads_leave_resident_memory_flat() {
     let seed = seed();
     let hal = thalweg_cpu::CpuDevice::open().expect("the processor");
-    let device = Device::new(hal, Config::default().pool_streams(STREAMS)).expect("a device");
+    let device = Device::new(hal, Config::default()).expect("a device");
     let directory = written(&SmallEncoder::new(seed, 2, 64));
     let model = EmbeddingModel::load(&device, directory.path()).expect("a good model");
     let mut random = Random(seed);

@@ -42,14 +42,16 @@ impl Config {
     }
 
     /// The most bytes that all streams and models together take from the device. Default: nine tenths of the device's
-    /// memory.
+    /// memory. A block of at least a thirty-second of it has a driver allocation of its own, which is never divided, and as
+    /// much is kept for what is shorter: so what fits once fits again, in whatever order it comes.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
     }
 
-    /// Above so many bytes, what streams have cached is used before more is taken from the device, and what is wholly free
-    /// goes back at once. Default: three quarters of the limit; never above it.
+    /// Above so many bytes, as much goes back to the device before more is taken, of what is wholly free; and what nobody
+    /// uses goes back within a second, unless nothing [decays](Self::decay). Default: three quarters of the limit; never
+    /// above it.
     pub fn memory_soft_limit(mut self, bytes: u64) -> Self {
         self.memory_soft_limit = Some(bytes);
         self

@@ -178,7 +178,8 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Device(error) => error.is_retryable(),
-            Self::OutOfMemory(_) | Self::TooManyStreams { .. } | Self::Busy | Self::Timeout => true,
+            Self::OutOfMemory(report) => report.retry_can_help,
+            Self::TooManyStreams { .. } | Self::Busy | Self::Timeout => true,
             _ => false,
         }
     }
@@ -240,6 +241,9 @@ pub struct OutOfMemory {
     pub refusals: u64,
     /// What it said last, if it did.
     pub device: Option<thalweg_hal::Error>,
+    /// Whether the same call can succeed later, once others have dropped tensors. If not, it fits in no case beside what
+    /// is frozen and what graphs have.
+    pub retry_can_help: bool,
 }
 
 /// A stream's memory, in a report.
@@ -292,9 +296,11 @@ impl fmt::Display for OutOfMemory {
         if let Some(device) = &self.device {
             write!(f, "; the device refused {} times and said: {device}", self.refusals)?;
         }
-        write!(
-            f,
-            ". Drop tensors, use smaller batches, or raise the limit (Config::memory_limit, Config::max_allocations)"
-        )
+        let retry = if self.retry_can_help {
+            "Try again when others have dropped tensors"
+        } else {
+            "No retry can help: it does not fit beside what is frozen and in graphs"
+        };
+        write!(f, ". {retry}; use smaller batches, or raise the limit (Config::memory_limit, Config::max_allocations)")
     }
 }

@@ -116,11 +116,16 @@ impl Uses {
 
     /// Forgets everything if every use has settled, and says whether it did.
     pub(crate) fn clear_if_settled(&mut self, settled: impl Fn(u32) -> u64) -> bool {
-        let done = self.before(Access::Write).all(|by| by.value <= settled(by.stream));
+        let done = self.is_settled(settled);
         if done {
             *self = Self::default();
         }
         done
+    }
+
+    /// Whether every use has settled.
+    pub(crate) fn is_settled(&self, settled: impl Fn(u32) -> u64) -> bool {
+        self.before(Access::Write).all(|by| by.value <= settled(by.stream))
     }
 }
 

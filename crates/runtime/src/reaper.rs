@@ -3,7 +3,8 @@
 //!
 //! It rests while nothing is submitted. Otherwise it looks at all streams every few milliseconds, so that submitting
 //! does not have to wake it each time; and at once when it is rung for, or when a list settles that a task waits for.
-//! While memory is cached it looks once a period for what nobody has used since ([`crate::Config::decay`]).
+//! While memory is cached it looks once a period for what nobody has used since ([`crate::Config::decay`]), and sooner
+//! while more is reserved than should be.
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
@@ -22,6 +23,9 @@ use thalweg_hal::{Device, Error, Listener, Result, TimelinePoint};
 /// How long finished work may keep its memory, and a submit that was put off wait for its turn, if nobody waits for
 /// either.
 const TICK: Duration = Duration::from_millis(2);
+/// How often it looks for memory that nobody uses above the soft limit: what is back by the third look is back within a
+/// second.
+const SOON: Duration = Duration::from_millis(250);
 
 /// Wakes the reaper. A doorbell of the device, so that it can be waited for beside the streams' timelines.
 #[derive(Debug)]
@@ -218,7 +222,11 @@ impl Decay {
         if period.is_zero() {
             return None;
         }
+        let is_pressed = core.memory.budget.over_soft(0) > 0;
+        let period = if is_pressed { period.min(SOON) } else { period };
         let now = Instant::now();
+        let soon = now.checked_add(period).unwrap_or(now + FOREVER);
+        self.next = self.next.map(|next| next.min(soon));
         if self.next.is_some_and(|next| next <= now) {
             // Before the look: what is cached later rings.
             core.doorbell.decaying.store(false, Ordering::Relaxed);
@@ -233,7 +241,7 @@ impl Decay {
             }
         }
         // Whatever it was rung for, there may be something then.
-        let next = *self.next.get_or_insert_with(|| now.checked_add(period).unwrap_or(now + FOREVER));
+        let next = *self.next.get_or_insert(soon);
         core.doorbell.decaying.store(true, Ordering::Relaxed);
         Some(next.saturating_duration_since(now))
     }

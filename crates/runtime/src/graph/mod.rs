@@ -222,8 +222,8 @@ impl Graph {
                     }
                     return Ok(Some(new));
                 }
-                // There is no room at present.
-                Err(error) if error.is_retryable() => {}
+                // There is no room, at present or beside what is frozen.
+                Err(error) if error.is_retryable() || matches!(error, Error::OutOfMemory(_)) => {}
                 Err(error) => return Err(error),
             }
         }

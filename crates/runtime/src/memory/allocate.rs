@@ -1,7 +1,7 @@
 //! The way from a size to a block.
 
-use super::arena::{BLOCKS, HOST, Owner};
-use super::class::Class;
+use super::arena::{BLOCKS, HOST, LARGE, Owner, SMALL};
+use super::class::{Class, Zone};
 use super::heap::{Block, Purpose};
 use super::ladder::{Request, absurd, obtain};
 use super::storage::Storage;
@@ -24,7 +24,7 @@ pub(crate) fn allocate(
     patience: Patience,
 ) -> Result<Storage> {
     let core = &*lease.device.core;
-    let Some(class) = Class::of(kind, bytes) else {
+    let Some(class) = Class::of(kind, bytes, core.memory.scale) else {
         return Err(absurd(core, bytes));
     };
     let block = match hit(core, lease.index, class, purpose) {
@@ -36,7 +36,7 @@ pub(crate) fn allocate(
             block
         }
     };
-    core.profile.allocated(lease.index, block.class.bytes);
+    core.profile.allocated(lease.index, block.bytes);
     #[cfg(test)]
     let block = forgetting(core, block);
     // From here on a drop returns the block.
@@ -60,7 +60,7 @@ fn fill(core: &DeviceCore, stream: u32, block: &mut Block) -> Result<()> {
     if recorder.closed {
         return Err(Error::Closed);
     }
-    let zeros = zeros(core, &mut recorder, &block.span.memory, (block.offset, block.class.bytes));
+    let zeros = zeros(core, &mut recorder, &block.memory, (block.offset, block.bytes));
     block.hazard.uses.get_mut().stamp(Access::Write, zeros.by, &zeros.outcome);
     block.raw = false;
     Ok(())
@@ -95,26 +95,31 @@ fn hit(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose) -> Option
 
 #[cold]
 fn miss(core: &DeviceCore, stream: u32, class: Class, purpose: Purpose, patience: Patience) -> Result<Box<Block>> {
-    let pool = match class.kind {
-        MemoryKind::Device => BLOCKS,
-        MemoryKind::Host => HOST,
+    let pool = match class.zone {
+        Zone::Small => SMALL,
+        Zone::Common => BLOCKS,
+        Zone::Large => LARGE,
+        Zone::Host => HOST,
     };
-    let request = Request { pool, bytes: class.bytes * class.blocks_per_span(), least: class.bytes };
-    let owner = Owner::Stream { stream, block: class.bytes };
+    let request = Request { pool, bytes: core.memory.scale.span(class), least: class.bytes };
+    let owner = Owner::Stream(stream);
     let stream = core.stream(stream);
     obtain(core, request, patience, |want| {
         let mut recorder = stream.recorder.lock();
+        let settled = |stream| core.stream(stream).settled();
         // What was waited for may have settled a block of our own.
-        let own = recorder.heap.take(class, purpose, &stream.returns, |stream| core.stream(stream).settled());
-        own.or_else(|| {
-            // From the arena to the stream under both locks, so that the bytes are in one of them at any time.
-            let place = core.memory.arena.lock().take(want, owner)?;
-            // All of it at once. What the host writes first it fills itself, block by block.
-            let to_fill = place.raw && purpose == Purpose::Commands && !recorder.closed;
-            #[cfg(test)]
-            let to_fill = to_fill && !core.sabotage.skips_zeros();
-            let zeros = to_fill.then(|| zeros(core, &mut recorder, &place.memory, (place.offset, place.bytes)));
-            recorder.heap.add_span(class, place, zeros.as_ref())
-        })
+        if let Some(own) = recorder.heap.take(class, purpose, &stream.returns, settled) {
+            return Some(own);
+        }
+        // From the arena to the stream under both locks, so that the bytes are in one of them at any time.
+        let Some(place) = core.memory.arena.lock().take(want, owner) else {
+            return recorder.heap.merge_and_take(class, purpose, settled);
+        };
+        // All of it at once. What the host writes first it fills itself, block by block.
+        let to_fill = place.raw && purpose == Purpose::Commands && !recorder.closed;
+        #[cfg(test)]
+        let to_fill = to_fill && !core.sabotage.skips_zeros();
+        let zeros = to_fill.then(|| zeros(core, &mut recorder, &place.memory, (place.offset, place.bytes)));
+        Some(recorder.heap.add_span(class, place, zeros.as_ref()))
     })
 }

@@ -3,14 +3,15 @@
 //! A *segment* is one driver allocation, of one pool. It is divided without gaps into *spans*, each a multiple of 256 bytes:
 //!
 //! ```text
-//!            take                        give_back, reclaimed from its stream
-//!   free ────────────► stream ───────────────────────────────────────────────► free
-//!   free ────────────► frozen, graph ──► limbo ──(settled)───────────────────► free
+//!            take                        give_back, of any part, reclaimed from its stream
+//!   free ────────────► stream ───────────────────────────────────────────────────────────► free
+//!   free ────────────► frozen, graph ──► limbo ──(settled)───────────────────────────────► free
 //! ```
 //!
 //! - A span is free only if every byte of it is settled, so nothing here carries a stamp. Stamps live with blocks.
-//! - Two free spans are never neighbours: they are merged when the second becomes free.
-//! - The one that fits best is taken, so that what is wholly free stays so.
+//! - Two free spans are never neighbours, nor are two of one stream: they are merged. What a stream gives back is cut out.
+//! - The one that fits best is taken, so that what is wholly free stays so. Of the pool of large blocks, which are a
+//!   segment each, only one that fits exactly.
 //! - Memory whose content is undefined is *raw* until it is first written. A span that is raw is filled with zeros by
 //!   its new owner, so what a second owner gets was written by the first.
 //! - What was dropped while lists may read it is in *limbo*: freed when the last value that each stream had recorded by
@@ -27,14 +28,18 @@ use thalweg_hal::{BINDING_ALIGNMENT, Memory};
 
 /// Which pool: its number.
 pub(crate) type PoolId = u64;
-/// The pool of the streams' blocks.
+/// The pool of the streams' blocks that are neither small nor large.
 pub(crate) const BLOCKS: PoolId = 0;
 /// The pool of frozen storage that names none.
 pub(crate) const DEFAULT: PoolId = 1;
 /// The pool of what the host reads and writes.
 pub(crate) const HOST: PoolId = 2;
+/// The pool of the streams' small blocks.
+pub(crate) const SMALL: PoolId = 3;
+/// The pool of the streams' large blocks: each is a segment.
+pub(crate) const LARGE: PoolId = 4;
 /// The first number of a pool that somebody made.
-const FIRST: PoolId = 3;
+const FIRST: PoolId = 5;
 
 /// By stream, the last value that may use some bytes.
 pub(crate) type Values = Arc<[(u32, u64)]>;
@@ -44,13 +49,8 @@ pub(crate) type Values = Arc<[(u32, u64)]>;
 pub(crate) enum Owner {
     /// Nothing; every byte is settled.
     Free,
-    /// Blocks of one size of one stream.
-    Stream {
-        /// The stream.
-        stream: u32,
-        /// The size of a block.
-        block: u64,
-    },
+    /// Blocks of a stream.
+    Stream(u32),
     /// Frozen storage.
     Frozen,
     /// Whatever takes spans of a pool for itself.
@@ -78,10 +78,8 @@ pub(crate) struct Want {
     pub(crate) anywhere: bool,
     /// So many bytes.
     pub(crate) bytes: u64,
-    /// At least so many, in whole `step`s.
+    /// At least so many.
     pub(crate) least: u64,
-    /// Divides `bytes` and `least`.
-    pub(crate) step: u64,
 }
 
 #[derive(Debug)]
@@ -99,6 +97,8 @@ pub(super) struct Segment {
     pub(super) spans: BTreeMap<u64, Span>,
     /// What of the free spans was never written.
     raw: Ranges,
+    /// When a span of it was last given back, in times that any was.
+    given_back: u64,
     /// How often a span was taken.
     takes: u64,
     /// `takes` at the last [`Arena::decay`], if it was wholly free then.
@@ -106,6 +106,24 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    /// Enters what was free as somebody's. A stream's becomes one with what it has beside it.
+    fn set(&mut self, offset: u64, bytes: u64, owner: Owner) {
+        let (mut first, mut length) = (offset, bytes);
+        if matches!(owner, Owner::Stream(_)) {
+            if let Some((before, span)) = self.spans.range(..offset).next_back().filter(|(_, span)| span.owner == owner)
+            {
+                (first, length) = (*before, span.bytes + bytes);
+                self.spans.remove(&offset);
+            }
+            let behind = offset + bytes;
+            if let Some(next) = self.spans.get(&behind).filter(|span| span.owner == owner).map(|span| span.bytes) {
+                self.spans.remove(&behind);
+                length += next;
+            }
+        }
+        self.spans.insert(first, Span { bytes: length, owner });
+    }
+
     fn is_free(&self) -> bool {
         self.spans.len() == 1 && self.spans.values().all(|span| span.owner == Owner::Free)
     }
@@ -123,6 +141,7 @@ pub(super) struct PoolState {
 struct Dropped {
     segment: u64,
     offset: u64,
+    bytes: u64,
     raw: bool,
     /// Rises.
     number: u64,
@@ -146,6 +165,8 @@ pub(crate) struct Arena {
     asked: u64,
     /// Segments ever taken out.
     removed: u64,
+    /// How often a span was given back.
+    given_back: u64,
     usage: Usage,
 }
 
@@ -156,12 +177,19 @@ impl Arena {
             segments: BTreeMap::new(),
             next_segment: 0,
             free: BTreeSet::new(),
-            pools: BTreeMap::from([(BLOCKS, pool("blocks")), (DEFAULT, pool("default")), (HOST, pool("host"))]),
+            pools: BTreeMap::from([
+                (BLOCKS, pool("blocks")),
+                (DEFAULT, pool("default")),
+                (HOST, pool("host")),
+                (SMALL, pool("small blocks")),
+                (LARGE, pool("large blocks")),
+            ]),
             next_pool: FIRST,
             limbo: Vec::new(),
             next_dropped: 0,
             asked: 0,
             removed: 0,
+            given_back: 0,
             usage: Usage::default(),
         }
     }
@@ -218,7 +246,7 @@ impl Arena {
         self.next_segment += 1;
         let spans = BTreeMap::from([(0, Span { bytes, owner: Owner::Free })]);
         let raw = if raw { Ranges::of(0..bytes) } else { Ranges::default() };
-        self.segments.insert(id, Segment { memory, bytes, pool, spans, raw, takes: 0, seen: None });
+        self.segments.insert(id, Segment { memory, bytes, pool, spans, raw, given_back: 0, takes: 0, seen: None });
         self.free.insert((pool, bytes, id, 0));
         self.usage.segments += bytes;
         self.usage.free += bytes;
@@ -234,10 +262,10 @@ impl Arena {
         }
         let entry @ (pool, free, id, offset) = found?;
         self.free.remove(&entry);
-        let bytes = want.bytes.min(free / want.step * want.step);
+        let bytes = want.bytes.min(free);
         let segment = self.segments.get_mut(&id)?;
         segment.takes += 1;
-        segment.spans.insert(offset, Span { bytes, owner });
+        segment.set(offset, bytes, owner);
         if free > bytes {
             segment.spans.insert(offset + bytes, Span { bytes: free - bytes, owner: Owner::Free });
             self.free.insert((pool, free - bytes, id, offset + bytes));
@@ -248,6 +276,9 @@ impl Arena {
     }
 
     fn find(&self, pool: PoolId, want: Want) -> Option<(PoolId, u64, u64, u64)> {
+        if (pool, want.pool, want.anywhere) == (LARGE, LARGE, false) {
+            return self.free.range((pool, want.bytes, 0, 0)..(pool, want.bytes + 1, 0, 0)).next().copied();
+        }
         let fits = self.free.range((pool, want.bytes, 0, 0)..(pool + 1, 0, 0, 0)).next().copied();
         fits.or_else(|| self.largest(pool).filter(|(_, bytes, ..)| *bytes >= want.least))
     }
@@ -256,31 +287,40 @@ impl Arena {
         self.free.range((pool, 0, 0, 0)..(pool + 1, 0, 0, 0)).next_back().copied()
     }
 
-    /// Makes a span free, every byte of which is settled. `raw`: some of it was never written.
-    pub(crate) fn give_back(&mut self, id: u64, offset: u64, raw: bool) {
+    /// Makes a span free, or a part of one, every byte of which is settled. `raw`: some of it was never written.
+    pub(crate) fn give_back(&mut self, id: u64, offset: u64, bytes: u64, raw: bool) {
+        self.given_back += 1;
         let Some(segment) = self.segments.get_mut(&id) else { return };
-        let Some(span) = segment.spans.remove(&offset) else { return };
-        debug_assert_ne!(span.owner, Owner::Free, "given back twice");
-        self.usage.change(span.owner, Owner::Free, span.bytes);
+        segment.given_back = self.given_back;
+        let Some((start, span)) = segment.spans.range_mut(..=offset).next_back() else { return };
+        let (start, owner, end) = (*start, span.owner, *start + span.bytes);
+        debug_assert!(owner != Owner::Free && offset + bytes <= end, "given back twice, or in two pieces");
+        self.usage.change(owner, Owner::Free, bytes);
         if raw {
-            segment.raw.add(offset..offset + span.bytes);
+            segment.raw.add(offset..offset + bytes);
         }
-        let (mut start, mut bytes) = (offset, span.bytes);
-        if let Some((before, free)) = segment.spans.range(..offset).next_back().filter(|(_, s)| s.owner == Owner::Free)
+        // What is left of the span, on both sides.
+        span.bytes = offset - start;
+        if offset + bytes < end {
+            segment.spans.insert(offset + bytes, Span { bytes: end - offset - bytes, owner });
+        }
+        let (mut first, mut length) = (offset, bytes);
+        if start == offset
+            && let Some((before, free)) =
+                segment.spans.range(..offset).next_back().filter(|(_, s)| s.owner == Owner::Free)
         {
-            let (before, free) = (*before, free.bytes);
-            segment.spans.remove(&before);
-            self.free.remove(&(segment.pool, free, id, before));
-            (start, bytes) = (before, bytes + free);
+            (first, length) = (*before, free.bytes + bytes);
+            segment.spans.remove(&offset);
+            self.free.remove(&(segment.pool, length - bytes, id, first));
         }
-        let behind = offset + span.bytes;
+        let behind = offset + bytes;
         if let Some(free) = segment.spans.get(&behind).filter(|span| span.owner == Owner::Free).map(|span| span.bytes) {
             segment.spans.remove(&behind);
             self.free.remove(&(segment.pool, free, id, behind));
-            bytes += free;
+            length += free;
         }
-        segment.spans.insert(start, Span { bytes, owner: Owner::Free });
-        self.free.insert((segment.pool, bytes, id, start));
+        segment.spans.insert(first, Span { bytes: length, owner: Owner::Free });
+        self.free.insert((segment.pool, length, id, first));
     }
 
     /// Puts a span into limbo. Says whether it is the first since somebody last asked for its end. `raw`: some of it
@@ -288,11 +328,12 @@ impl Arena {
     pub(crate) fn put_in_limbo(&mut self, id: u64, offset: u64, raw: bool) -> bool {
         let span = self.segments.get_mut(&id).and_then(|segment| segment.spans.get_mut(&offset));
         let Some(span) = span else { return false };
-        self.usage.change(span.owner, Owner::Limbo, span.bytes);
+        let bytes = span.bytes;
+        self.usage.change(span.owner, Owner::Limbo, bytes);
         span.owner = Owner::Limbo;
         let number = self.next_dropped;
         self.next_dropped += 1;
-        self.limbo.push(Dropped { segment: id, offset, raw, number, until: None });
+        self.limbo.push(Dropped { segment: id, offset, bytes, raw, number, until: None });
         number == self.asked
     }
 
@@ -320,7 +361,7 @@ impl Arena {
         };
         let (left, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.limbo).into_iter().partition(done);
         self.limbo = kept;
-        left.iter().for_each(|dropped| self.give_back(dropped.segment, dropped.offset, dropped.raw));
+        left.iter().for_each(|dropped| self.give_back(dropped.segment, dropped.offset, dropped.bytes, dropped.raw));
         let pools = &self.pools;
         let gone: BTreeSet<_> = pools.iter().filter(|(_, pool)| pool.dropped).map(|(id, _)| *id).collect();
         if gone.is_empty() { Vec::new() } else { self.take_segments(|segment| gone.contains(&segment.pool)) }
@@ -332,9 +373,20 @@ impl Arena {
         free.fold((0, 0), |(bytes, count), segment| (bytes + segment.bytes, count + 1))
     }
 
-    /// Takes out the segments that are wholly free, to be dropped with nothing locked.
-    pub(crate) fn take_whole(&mut self) -> Vec<Arc<dyn Memory>> {
-        self.take_segments(|_| true)
+    /// Takes out segments that are wholly free, those first that have been so for longest, until they have so many bytes;
+    /// to be dropped with nothing locked.
+    pub(crate) fn take_whole(&mut self, bytes: u64) -> Vec<Arc<dyn Memory>> {
+        let mut whole: Vec<_> =
+            self.segments.values().filter(|segment| segment.is_free()).map(|s| (s.given_back, s.bytes)).collect();
+        whole.sort_unstable();
+        let mut taken = 0;
+        let goes = |(_, length): &&(u64, u64)| {
+            let before = taken;
+            taken += length;
+            before < bytes
+        };
+        let Some((last, _)) = whole.iter().take_while(goes).last().copied() else { return Vec::new() };
+        self.take_segments(|segment| segment.given_back <= last)
     }
 
     /// Takes out the segments that are wholly free and were so at the last call, with nothing taken of them since. Gives
@@ -381,7 +433,7 @@ impl Arena {
     /// The streams that have spans; each as often as it has.
     pub(super) fn streams(&self) -> impl Iterator<Item = u32> {
         let spans = self.segments.values().flat_map(|segment| segment.spans.values());
-        spans.filter_map(|span| if let Owner::Stream { stream, .. } = span.owner { Some(stream) } else { None })
+        spans.filter_map(|span| if let Owner::Stream(stream) = span.owner { Some(stream) } else { None })
     }
 
     /// Everything, to be dropped with nothing locked: the device is going.

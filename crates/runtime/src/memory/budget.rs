@@ -106,9 +106,9 @@ impl Budget {
         true
     }
 
-    /// Whether so many bytes more would be above the soft limit.
-    pub(crate) fn is_pressed(&self, bytes: u64) -> bool {
-        self.reserved().saturating_add(bytes) > self.limits.soft
+    /// How much has to go back first if `bytes` more are to stay within the soft limit.
+    pub(crate) fn over_soft(&self, bytes: u64) -> u64 {
+        self.reserved().saturating_add(bytes).saturating_sub(self.limits.soft)
     }
 
     /// Whether `bytes` could be reserved once so much has been given back.
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!((budget.reserved(), budget.allocations()), (61, 2));
         assert!(!budget.reserve(u64::MAX), "no overflow");
         assert_eq!(budget.peak(), 100);
-        assert!(budget.is_pressed(20) && !budget.is_pressed(19) && budget.is_pressed(u64::MAX));
+        assert_eq!([19, 20, u64::MAX].map(|bytes| budget.over_soft(bytes)), [0, 1, u64::MAX - 80]);
         assert!(budget.fits_without(99, (60, 1)) && !budget.fits_without(100, (60, 1)));
         assert!(!budget.fits_without(1, (0, 0)), "a third allocation");
     }
@@ -190,7 +190,7 @@ mod tests {
         overhead.add(30);
         assert!(!budget.reserve(71) && budget.reserve(60));
         assert_eq!((budget.taken(), budget.overhead(), budget.reserved(), budget.allocations()), (60, 30, 90, 2));
-        assert!(budget.is_pressed(0) && budget.fits_without(10, (0, 0)) && !budget.fits_without(11, (0, 0)));
+        assert!(budget.over_soft(0) == 10 && budget.fits_without(10, (0, 0)) && !budget.fits_without(11, (0, 0)));
         assert!(budget.reserve(10));
         assert!(!budget.reserve(0), "a third allocation of ours, and one of the device's");
         assert_eq!(budget.peak(), 100);

@@ -1,5 +1,6 @@
 //! Taking back what nobody uses: from the streams and from limbo into the arena, and from the arena to the device.
 
+use super::heap::Block;
 use crate::device::DeviceCore;
 use crate::patience::Patience;
 use crate::stream::core::StreamCore;
@@ -18,25 +19,37 @@ impl DeviceCore {
     pub(crate) fn gather(&self) {
         self.retire_all();
         self.collect_limbo();
-        self.streams().for_each(|stream| self.reclaim(stream));
+        for stream in self.streams() {
+            self.reclaim(stream);
+        }
     }
 
-    /// A stream's spans whose blocks are all free and settled, into the arena.
-    fn reclaim(&self, stream: &StreamCore) {
+    /// A stream's blocks that are free and settled, into the arena. Says whether there were any.
+    pub(super) fn reclaim(&self, stream: &StreamCore) -> bool {
         let mut recorder = stream.recorder.lock();
         recorder.heap.fetch(&stream.returns);
-        let mut spans = 0;
-        // Each goes from the one to the other under both locks, so whoever asks everybody in turn, the arena last, finds it.
-        let blocks = recorder.heap.trim(
-            |stream| self.stream(stream).settled(),
-            |span, raw| {
-                self.memory.arena.lock().give_back(span.segment, span.offset, raw);
-                spans += 1;
-            },
-        );
+        let blocks = recorder.heap.take_settled(|stream| self.stream(stream).settled());
+        if !blocks.is_empty() {
+            // They go from the one to the other under both locks, so whoever asks everybody in turn, the arena last, finds
+            // them.
+            let mut arena = self.memory.arena.lock();
+            let mut rest = &blocks[..];
+            while let Some(first) = rest.first() {
+                // What lies side by side goes at once.
+                let mut end = first.offset;
+                let follows = |block: &&Box<Block>| {
+                    let follows = (block.segment, block.raw, block.offset) == (first.segment, first.raw, end);
+                    end += if follows { block.bytes } else { 0 };
+                    follows
+                };
+                let run = rest.iter().take_while(follows).count();
+                arena.give_back(first.segment, first.offset, end - first.offset, first.raw);
+                rest = &rest[run..];
+            }
+        }
         drop(recorder);
-        self.memory.count_reclaimed(spans);
-        drop(blocks);
+        self.memory.count_reclaimed(blocks.len() as u64);
+        !blocks.is_empty()
     }
 
     /// Frees what was dropped of frozen storage and graphs and has settled by now: every list that can name it was recorded
@@ -54,23 +67,18 @@ impl DeviceCore {
     /// Gives memory back to the device that nobody uses.
     pub(crate) fn trim(&self) {
         self.gather();
-        self.give_back_whole();
+        self.give_back_whole(u64::MAX);
     }
 
-    /// Gives segments back to the device that are wholly free.
-    pub(crate) fn give_back_whole(&self) {
-        let memories = self.memory.arena.lock().take_whole();
-        drop(memories); // driver calls, with no lock held
+    /// Gives segments back to the device that are wholly free, as many as it takes for so many bytes.
+    /// Says how many bytes went.
+    pub(super) fn give_back_whole(&self, bytes: u64) -> u64 {
+        let memories = self.memory.arena.lock().take_whole(bytes);
+        memories.iter().map(|memory| memory.bytes()).sum()
+        // Dropped here, which calls the driver, with no lock held.
     }
 
-    /// The same if more is reserved than should be.
-    pub(crate) fn relieve(&self) {
-        if self.memory.budget.is_pressed(0) {
-            self.give_back_whole();
-        }
-    }
-
-    /// Takes back what nobody has used since the last call: the spans of streams that have allocated nothing, and segments
+    /// Takes back what nobody has used since the last call: what streams keep that have allocated nothing, and segments
     /// that were wholly free all the time. Says whether there is something for the next.
     pub(crate) fn decay(&self) -> bool {
         self.retire_all();

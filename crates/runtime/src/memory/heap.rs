@@ -1,38 +1,63 @@
-//! Blocks, the spans that they are of, and one stream's free lists.
+//! Blocks, and one stream's free ones.
+//!
+//! ```text
+//!            take                      split: the rest stays free
+//!   arena ──────────► a block ────────────────────────────────────► blocks
+//!     ▲                                                               │
+//!     └──────── what is free and settled, merged there ◄──────────────┘
+//! ```
+//!
+//! The shortest block is taken that will do: as it is, if it is not much longer than what is asked for, else split, and
+//! both parts keep the uses of the whole (I5). Blocks are merged when none is long enough, also those that are still in
+//! use: whatever comes after the one comes after the other. What is settled can go back to the arena, in any pieces.
 
 use super::arena::Place;
-use super::class::{CLASSES, Class};
+use super::class::{Class, SIZES, Zone, size_within};
 use super::store::StreamUse;
 use crate::hazard::{Hazard, Uses, Write};
 use crate::sync::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use thalweg_hal::{Access, Memory};
 
-/// How many of the oldest free blocks are asked for one that is settled.
+/// How many of the oldest free blocks of a size are asked for one that is settled.
 const PROBES: usize = 4;
-
-/// A span of the arena, divided into blocks of one class.
-#[derive(Debug)]
-pub(crate) struct Span {
-    pub(crate) memory: Arc<dyn Memory>,
-    /// Where the arena knows it.
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
-    blocks: u64,
-}
+/// A block is taken whole if what is left over is at most this part of what is asked for: most calls find a block that
+/// an earlier one of about the same length has left.
+const LEFT_OVER: u64 = 2;
 
 /// Bytes that are handed out as one.
 #[derive(Debug)]
 pub(crate) struct Block {
-    pub(crate) span: Arc<Span>,
+    pub(crate) memory: Arc<dyn Memory>,
+    /// Where the arena knows it.
+    pub(crate) segment: u64,
     /// In the memory.
     pub(crate) offset: u64,
-    pub(crate) class: Class,
+    /// A multiple of 256.
+    pub(crate) bytes: u64,
+    pub(crate) zone: Zone,
     /// Whether its content is undefined: nothing was ever written to it, since its span was taken for the host to write
     /// to. Nobody hands out such a block for commands without a fill as its first use.
     pub(crate) raw: bool,
     pub(crate) hazard: Hazard,
+}
+
+impl Block {
+    /// Cuts off what is behind the first `bytes`. All that used the whole may have used either part (I5).
+    fn split_off(&mut self, bytes: u64) -> Box<Self> {
+        let rest = Box::new(Self {
+            memory: Arc::clone(&self.memory),
+            segment: self.segment,
+            offset: self.offset + bytes,
+            bytes: self.bytes - bytes,
+            zone: self.zone,
+            raw: self.raw,
+            hazard: Hazard::new(self.hazard.uses.get_mut().clone()),
+        });
+        self.bytes = bytes;
+        rest
+    }
 }
 
 /// Blocks that were freed and wait for their owner to fetch them. Written by any thread, emptied by the owner.
@@ -55,17 +80,17 @@ pub(crate) enum Purpose {
 }
 
 /// The free blocks of one stream, under its recorder's lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Heap {
-    /// By class; freed last at the back.
-    free: Vec<VecDeque<Box<Block>>>,
+    /// By zone.
+    free: [Bins; Zone::COUNT],
     /// Bytes ever handed out.
     pub(crate) handed_out: u64,
     /// Bytes ever freed, as far as they have been fetched.
     fetched: u64,
     /// No less than the most bytes that were ever live.
     pub(crate) peak: u64,
-    /// Bytes of all its spans.
+    /// Bytes that it has of the arena, live or free.
     pub(crate) owned: u64,
     /// Blocks ever handed out.
     pub(crate) allocations: u64,
@@ -76,19 +101,6 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    pub(crate) fn new() -> Self {
-        Self {
-            free: (0..CLASSES).map(|_| VecDeque::new()).collect(),
-            handed_out: 0,
-            fetched: 0,
-            peak: 0,
-            owned: 0,
-            allocations: 0,
-            misses: 0,
-            seen: 0,
-        }
-    }
-
     /// A free block, or `None` for a miss. For commands the one freed last, whose bytes are likeliest in a cache; for
     /// the host one of the oldest, which are likeliest settled. A settled block comes without uses.
     pub(crate) fn take(
@@ -98,50 +110,74 @@ impl Heap {
         returns: &Mutex<Returns>,
         settled: impl Fn(u32) -> u64,
     ) -> Option<Box<Block>> {
-        if self.free[class.index].is_empty() {
+        if self.free[class.zone as usize].is_empty(class.size) {
             self.fetch(returns);
         }
-        let free = &mut self.free[class.index];
-        let block = match purpose {
-            Purpose::Commands => {
-                let mut block = free.pop_back()?;
-                block.hazard.uses.get_mut().clear_if_settled(settled);
-                block
-            }
-            Purpose::HostWrite => {
-                let probes = free.len().min(PROBES);
-                match (0..probes).find(|at| free[*at].hazard.uses.get_mut().clear_if_settled(&settled)) {
-                    Some(at) => free.remove(at)?,
-                    None => {
-                        // Others first next time: these may be in use for long.
-                        free.rotate_left(probes);
-                        self.fetch(returns);
-                        return None;
-                    }
-                }
-            }
-        };
-        self.hand_out(block.class);
-        Some(block)
+        let block = self.find(class, purpose, settled)?;
+        Some(self.hand_out(class, block))
     }
 
-    fn hand_out(&mut self, class: Class) {
+    /// As [`take`](Self::take), once blocks have been merged that lie side by side.
+    pub(crate) fn merge_and_take(
+        &mut self,
+        class: Class,
+        purpose: Purpose,
+        settled: impl Fn(u32) -> u64,
+    ) -> Option<Box<Block>> {
+        let bins = &mut self.free[class.zone as usize];
+        match purpose {
+            // The stream's own next use comes after all of them.
+            Purpose::Commands => bins.merge(|_| u64::MAX),
+            // One that is in use would spoil the others.
+            Purpose::HostWrite => bins.merge(&settled),
+        }
+        let block = self.find(class, purpose, settled)?;
+        Some(self.hand_out(class, block))
+    }
+
+    /// The shortest block that will do.
+    fn find(&mut self, class: Class, purpose: Purpose, settled: impl Fn(u32) -> u64) -> Option<Box<Block>> {
+        let bins = &mut self.free[class.zone as usize];
+        let mut from = class.size;
+        loop {
+            let size = bins.next(from)?;
+            if class.zone == Zone::Large && size > class.size {
+                return None;
+            }
+            if let Some(block) = bins.take(size, purpose, &settled) {
+                return Some(block);
+            }
+            from = size + 1;
+        }
+    }
+
+    /// Counts a block that goes out, and keeps what is not needed of it.
+    fn hand_out(&mut self, class: Class, mut block: Box<Block>) -> Box<Block> {
+        let left_over = block.bytes - class.bytes;
+        if left_over > class.bytes / LEFT_OVER && class.zone != Zone::Large {
+            let rest = block.split_off(class.bytes);
+            self.free[class.zone as usize].push(rest);
+        }
         self.allocations += 1;
-        self.handed_out += class.bytes;
+        self.handed_out += block.bytes;
         // What was freed and not fetched counts as live, so this is never too small.
         self.peak = self.peak.max(self.handed_out - self.fetched);
+        block
     }
 
-    /// Moves returned blocks to the free lists.
+    /// Moves returned blocks to the free ones.
     pub(crate) fn fetch(&mut self, returns: &Mutex<Returns>) {
         // The lock is held for the swap alone: whoever frees a block must not wait for the sorting.
         let mut blocks = {
             let mut returns = returns.lock();
             self.fetched = returns.bytes;
+            if returns.blocks.is_empty() {
+                return;
+            }
             std::mem::take(&mut returns.blocks)
         };
         for block in blocks.drain(..) {
-            self.free[block.class.index].push_back(block);
+            self.free[block.zone as usize].push(block);
         }
         let mut returns = returns.lock();
         if returns.blocks.capacity() == 0 {
@@ -149,57 +185,25 @@ impl Heap {
         }
     }
 
-    /// Divides a new span into blocks and hands one of them out. `zeros` is what fills it, if something does.
-    pub(crate) fn add_span(&mut self, class: Class, place: Place, zeros: Option<&Write>) -> Option<Box<Block>> {
+    /// Takes over a new span and hands a block of it out. `zeros` is what fills it, if something does.
+    pub(crate) fn add_span(&mut self, class: Class, place: Place, zeros: Option<&Write>) -> Box<Block> {
         let Place { memory, segment, offset, bytes, raw } = place;
-        let span = Arc::new(Span { memory, segment, offset, blocks: bytes / class.bytes });
+        let mut uses = Uses::default();
+        zeros.into_iter().for_each(|zeros| uses.stamp(Access::Write, zeros.by, &zeros.outcome));
+        let (hazard, raw) = (Hazard::new(uses), raw && zeros.is_none());
         self.owned += bytes;
-        let block = |index| {
-            let mut uses = Uses::default();
-            zeros.into_iter().for_each(|zeros| uses.stamp(Access::Write, zeros.by, &zeros.outcome));
-            let (span, hazard, raw) = (Arc::clone(&span), Hazard::new(uses), raw && zeros.is_none());
-            Box::new(Block { span, offset: offset + index * class.bytes, class, raw, hazard })
-        };
-        let mut blocks = (0..span.blocks).map(block);
-        let first = blocks.next()?;
-        self.free[class.index].extend(blocks);
-        self.hand_out(class);
-        Some(first)
+        self.hand_out(class, Box::new(Block { memory, segment, offset, bytes, zone: class.zone, raw, hazard }))
     }
 
-    /// Takes out every span whose blocks are all free and settled, and shows each to `complete` once, with whether any
-    /// of it is raw. The caller drops the blocks with no lock held.
+    /// Takes out everything that is free and settled, in the order of its bytes. The caller gives the bytes to the arena
+    /// under the same lock, and drops the blocks with none.
     #[allow(clippy::vec_box)] // see `Returns`
-    pub(crate) fn trim(
-        &mut self,
-        settled: impl Fn(u32) -> u64,
-        mut complete: impl FnMut(&Span, bool),
-    ) -> Vec<Box<Block>> {
-        let mut trimmed = Vec::new();
-        for free in self.free.iter_mut().filter(|free| !free.is_empty()) {
-            // By span: how many blocks, and whether any is raw.
-            let mut idle = HashMap::<_, (u64, bool)>::new();
-            for block in free.iter_mut() {
-                if block.hazard.uses.get_mut().clear_if_settled(&settled) {
-                    let (count, raw) = idle.entry(Arc::as_ptr(&block.span)).or_default();
-                    *count += 1;
-                    *raw |= block.raw;
-                }
-            }
-            let known = |block: &Block| idle.get(&Arc::as_ptr(&block.span)).copied().unwrap_or_default();
-            let whole = |block: &Block| known(block).0 == block.span.blocks;
-            if !free.iter().any(|block| whole(block)) {
-                continue;
-            }
-            let (out, kept) = std::mem::take(free).into_iter().partition::<Vec<_>, _>(|block| whole(block));
-            *free = kept.into();
-            for block in out.iter().filter(|block| block.offset == block.span.offset) {
-                self.owned -= block.span.blocks * block.class.bytes;
-                complete(&block.span, known(block).1);
-            }
-            trimmed.extend(out);
-        }
-        trimmed
+    pub(crate) fn take_settled(&mut self, settled: impl Fn(u32) -> u64) -> Vec<Box<Block>> {
+        let mut out = Vec::new();
+        self.free.iter_mut().for_each(|bins| bins.take_settled(&settled, &mut out));
+        self.owned -= out.iter().map(|block| block.bytes).sum::<u64>();
+        out.sort_unstable_by_key(|block| (block.segment, block.offset));
+        out
     }
 
     /// What the memory is used for, of which so many bytes were ever freed.
@@ -216,6 +220,114 @@ impl Heap {
 
     /// The free blocks that have been fetched.
     pub(crate) fn free_blocks(&mut self) -> impl Iterator<Item = &mut Block> {
-        self.free.iter_mut().flatten().map(|block| &mut **block)
+        self.free.iter_mut().flat_map(|bins| &mut bins.lists).flatten().map(|block| &mut **block)
+    }
+}
+
+/// Free blocks by size: each list has those that hold its size and not the next.
+#[derive(Debug, Default)]
+struct Bins {
+    /// As many as it takes; freed last at the back.
+    lists: Vec<VecDeque<Box<Block>>>,
+    /// A bit for each list that has any.
+    full: [u64; SIZES.div_ceil(64)],
+}
+
+impl Bins {
+    fn is_empty(&self, size: usize) -> bool {
+        self.full[size / 64] & 1 << (size % 64) == 0
+    }
+
+    fn mark_empty(&mut self, size: usize) {
+        self.full[size / 64] &= !(1 << (size % 64));
+    }
+
+    /// The first size from `from` on that has any.
+    fn next(&self, from: usize) -> Option<usize> {
+        let mut word = from / 64;
+        let mut bits = *self.full.get(word)? & u64::MAX << (from % 64);
+        while bits == 0 {
+            word += 1;
+            bits = *self.full.get(word)?;
+        }
+        Some(word * 64 + bits.trailing_zeros() as usize)
+    }
+
+    fn push(&mut self, block: Box<Block>) {
+        let size = size_within(block.bytes);
+        if size >= self.lists.len() {
+            self.lists.resize_with(size + 1, VecDeque::new);
+        }
+        self.lists[size].push_back(block);
+        self.full[size / 64] |= 1 << (size % 64);
+    }
+
+    /// Takes out what is settled.
+    #[allow(clippy::vec_box)] // see `Returns`
+    fn take_settled(&mut self, settled: impl Fn(u32) -> u64, out: &mut Vec<Box<Block>>) {
+        let mut from = 0;
+        while let Some(size) = self.next(from) {
+            let list = &mut self.lists[size];
+            for _ in 0..list.len() {
+                let Some(mut block) = list.pop_front() else { break };
+                if block.hazard.uses.get_mut().is_settled(&settled) {
+                    out.push(block);
+                } else {
+                    list.push_back(block);
+                }
+            }
+            if list.is_empty() {
+                self.mark_empty(size);
+            }
+            from = size + 1;
+        }
+    }
+
+    /// Merges what is settled and lies side by side.
+    fn merge(&mut self, settled: impl Fn(u32) -> u64) {
+        let mut blocks = Vec::new();
+        self.take_settled(settled, &mut blocks);
+        blocks.sort_unstable_by_key(|block| (block.segment, block.offset));
+        let mut last: Option<Box<Block>> = None;
+        for mut block in blocks {
+            match &mut last {
+                Some(last)
+                    if (last.segment, last.offset + last.bytes, last.raw)
+                        == (block.segment, block.offset, block.raw) =>
+                {
+                    last.bytes += block.bytes;
+                    let uses = std::mem::take(&mut *block.hazard.uses.get_mut());
+                    last.hazard.uses.get_mut().unite(uses);
+                }
+                _ => last.replace(block).into_iter().for_each(|last| self.push(last)),
+            }
+        }
+        last.into_iter().for_each(|last| self.push(last));
+    }
+
+    /// One of a size, if there is one for the purpose.
+    fn take(&mut self, size: usize, purpose: Purpose, settled: impl Fn(u32) -> u64) -> Option<Box<Block>> {
+        let list = &mut self.lists[size];
+        let block = match purpose {
+            Purpose::Commands => {
+                let mut block = list.pop_back()?;
+                block.hazard.uses.get_mut().clear_if_settled(settled);
+                block
+            }
+            Purpose::HostWrite => {
+                let probes = list.len().min(PROBES);
+                let found = (0..probes).find(|at| list[*at].hazard.uses.get_mut().clear_if_settled(&settled));
+                let Some(at) = found else {
+                    // Others first next time: these may be in use for long.
+                    list.rotate_left(probes);
+                    return None;
+                };
+                list.remove(at)?
+            }
+        };
+        if list.is_empty() {
+            self.mark_empty(size);
+        }
+        Some(block)
     }
 }

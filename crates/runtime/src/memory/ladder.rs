@@ -1,19 +1,20 @@
 //! What happens on a miss, step by step, with no lock held.
 //!
-//! 1. Look: among one's own blocks, then for a free span of the arena. Above the soft limit everything that nobody uses
-//!    is gathered into the arena first.
-//! 2. Grow. One thread at a time; whoever waited for the turn looks again first. The bytes are reserved before the
-//!    driver is called. A segment is larger than what is asked for, in proportion to what is reserved already, so that
-//!    there are few; if the device or the budget refuses that, just what is asked for.
-//! 3. Gather: settle what has completed, empty limbo, take every stream's complete spans. Look again.
-//! 4. Give the device back what is wholly free, and grow again.
-//! 5. Submit what has been recorded, wait until any list of it has run, and go on with 3. Others go on meanwhile, and
+//! 1. Look: among one's own blocks, then for a free span of the arena.
+//! 2. Gather: what is settled goes from streams into the arena, first one's own, then everybody's; and limbo is emptied.
+//!    Look again after each. So more is taken from the device only for what is live or still in use.
+//! 3. Grow. One thread at a time; whoever waited for the turn looks again first. Above the soft limit as much goes back to
+//!    the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called. A segment
+//!    is larger than what is asked for, in proportion to what is reserved already, so that there are few; if the device
+//!    or the budget refuses that, just what is asked for.
+//! 4. Give the device back all that is wholly free, and grow again.
+//! 5. Submit what has been recorded, wait until any list of it has run, and go on with 2. Others go on meanwhile, and
 //!    what they record later is not waited for.
 //! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too, and
 //!    then say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on
 //!    its way back to the device.
 
-use super::arena::{BLOCKS, HOST, PoolId, Want};
+use super::arena::{BLOCKS, HOST, LARGE, PoolId, SMALL, Want};
 use super::budget::Share;
 use super::store::Store;
 use crate::device::DeviceCore;
@@ -32,7 +33,9 @@ const LEAST_GROWTH: u64 = 1 << 20;
 /// at most by so much,
 const MOST_GROWTH: u64 = 64 << 20;
 /// and never by more than this part of the limit: what is left over in one is no use for another.
-const LIMIT_PARTS: u64 = 16;
+const LIMIT_PARTS: u64 = 32;
+/// Segments of small blocks are half as long: several fit into what is kept for what is not large.
+const SMALL_PARTS: u64 = 128;
 /// How long one waits for the device before looking at all streams again: whoever closes it does not ring for us.
 const TICK: Duration = Duration::from_millis(2);
 /// How long a list that has settled may keep its memory. Whoever settled it is about to drop it.
@@ -51,9 +54,9 @@ pub(super) struct Request {
 /// How hard memory is to come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
-    /// Not hard: a scrap is not worth it.
+    /// Not hard: somewhat more than one needs spares the next visit.
     Easy,
-    /// What there is will do.
+    /// What one needs and no more.
     Pressed,
     /// From wherever it comes.
     Last,
@@ -62,9 +65,8 @@ enum Need {
 impl Request {
     fn want(&self, need: Need) -> Want {
         let Self { pool, bytes, least } = *self;
-        // A quarter of the blocks of a span is worth a visit.
-        let least = if need == Need::Easy { (bytes / 4).next_multiple_of(least) } else { least };
-        Want { pool, anywhere: need == Need::Last, bytes, least, step: self.least }
+        let bytes = if need == Need::Easy { bytes } else { least };
+        Want { pool, anywhere: need == Need::Last, bytes, least }
     }
 }
 
@@ -95,41 +97,48 @@ pub(super) fn obtain<T>(
             unsettled(core, goal)
         });
         let is_last = waited_for.as_ref().is_some_and(Vec::is_empty);
-        let is_pressed = goal.is_some() || store.budget.is_pressed(request.bytes);
+        let is_pressed = goal.is_some() || store.budget.over_soft(request.bytes) > 0;
         let need = if is_pressed { Need::Pressed } else { Need::Easy };
-        if is_pressed {
-            core.gather();
-        }
-        if let Some(found) = look(request.want(need)) {
-            core.relieve();
+        let mut look_for = |need| look(request.want(need));
+        if goal.is_none()
+            && let Some(found) = look_for(need)
+        {
             return Ok(found);
+        }
+        if is_pressed || !store.may_grow(request.bytes) {
+            core.gather();
+            store.set_target();
+            if let Some(found) = look_for(need) {
+                return Ok(found);
+            }
         }
         let turn = store.growth.take(patience)?;
         // What leaves the arena now is neither there to be found nor within the budget until it has been dropped.
         let (leaves, removed) = store.leaving();
-        let mut need = if is_last { Need::Last } else { need };
         // Somebody else may have grown meanwhile. What we grow ourselves, others may take before we look.
         loop {
-            if let Some(found) = look(request.want(need)) {
+            if let Some(found) = look_for(need) {
                 drop(turn);
-                core.relieve();
                 return Ok(found);
             }
-            if grow(core, request, &mut refusal, &mut tried)? {
-                // Whatever came of that will do: it may be less than one would like.
-                need = if need == Need::Easy { Need::Pressed } else { need };
+            let over = store.budget.over_soft(request.least);
+            if over > 0 {
+                tried.gave_back += core.give_back_whole(over);
+            }
+            if grow(core, request, need, &mut refusal, &mut tried)? {
                 continue;
             }
             let whole = store.arena.lock().whole();
-            let helps = whole.1 > 0 && (refusal.is_some() || store.budget.fits_without(request.least, whole));
-            if goal.is_none() || !helps {
+            if whole.1 == 0 || (refusal.is_none() && !store.budget.fits_without(request.least, whole)) {
                 break;
             }
-            tried.gave_back += whole.0;
-            core.give_back_whole();
-            if !grow(core, request, &mut refusal, &mut tried)? {
+            tried.gave_back += core.give_back_whole(u64::MAX);
+            if !grow(core, request, need, &mut refusal, &mut tried)? {
                 break;
             }
+        }
+        if is_last && let Some(found) = look_for(Need::Last) {
+            return Ok(found);
         }
         let now = store.leaving();
         let is_leaving = leaves || now != (false, removed);
@@ -154,11 +163,11 @@ pub(super) fn obtain<T>(
                     return Err(patience.over());
                 }
                 if since.elapsed() >= LINGER {
-                    return Err(out_of_memory(core, request.least, tried, refusal));
+                    return Err(out_of_memory(core, request, tried, refusal));
                 }
                 yield_now();
             }
-            Some(_) => return Err(out_of_memory(core, request.least, tried, refusal)),
+            Some(_) => return Err(out_of_memory(core, request, tried, refusal)),
         }
     }
 }
@@ -172,31 +181,43 @@ fn unsettled(core: &DeviceCore, goal: &[Point]) -> Vec<Point> {
 fn grow(
     core: &DeviceCore,
     request: Request,
+    need: Need,
     refusal: &mut Option<thalweg_hal::Error>,
     tried: &mut Tried,
 ) -> Result<bool> {
     let Store { budget, arena, .. } = &core.memory;
-    let Request { pool, bytes, least } = request;
+    let Want { pool, bytes, least, .. } = request.want(need);
+    let hard = budget.limits().hard;
     let kind = if pool == HOST { MemoryKind::Host } else { MemoryKind::Device };
     // What it may have by its own limit. Only the thread that has the turn adds to a pool.
-    let staged = arena.lock().bytes_of(HOST);
+    let (staged, not_large) = {
+        let arena = arena.lock();
+        (arena.bytes_of(HOST), arena.bytes_of(BLOCKS) + arena.bytes_of(SMALL))
+    };
+    let left = hard.saturating_sub(budget.reserved());
     let room = match kind {
-        // Data that cannot come in or out is no use.
-        MemoryKind::Device if core.hal.info().host_access != HostAccess::Cached => {
-            let kept = core.memory.kept_for_staging().saturating_sub(staged);
-            budget.limits().hard.saturating_sub(budget.reserved()).saturating_sub(kept)
-        }
-        MemoryKind::Device => u64::MAX,
         MemoryKind::Host => core.memory.staging_limit.saturating_sub(staged),
+        MemoryKind::Device => {
+            // Data that cannot come in or out is no use.
+            let is_staged = core.hal.info().host_access != HostAccess::Cached;
+            let for_staging = if is_staged { core.memory.kept_for_staging().saturating_sub(staged) } else { 0 };
+            // However what is not large lies in its segments: it makes no difference to what is.
+            let kept = if pool == LARGE { core.memory.kept_for_others() } else { 0 };
+            left.saturating_sub(for_staging).saturating_sub(kept.saturating_sub(not_large))
+        }
     };
     let ahead = match kind {
-        MemoryKind::Device => match segment_bytes(budget.reserved(), budget.limits(), bytes) {
-            // What lives long, and would fill most of a segment, gets one of its length: the rest might be of use to
-            // nobody.
-            ahead if pool != BLOCKS && bytes >= ahead / 4 => bytes,
-            ahead => ahead,
-        },
         MemoryKind::Host => LEAST_GROWTH.max(bytes).min(room),
+        MemoryKind::Device if pool == LARGE => bytes,
+        MemoryKind::Device => {
+            let parts = if pool == SMALL { SMALL_PARTS } else { LIMIT_PARTS };
+            match segment_bytes(budget.reserved(), budget.limits(), parts, bytes) {
+                // What lives long, and would fill most of a segment, gets one of its length: the rest might be of use
+                // to nobody.
+                ahead if !matches!(pool, BLOCKS | SMALL) && bytes >= ahead / 4 => bytes,
+                ahead => ahead,
+            }
+        }
     };
     let mut last = None;
     for bytes in [ahead, bytes, least] {
@@ -226,9 +247,9 @@ fn grow(
     Ok(false)
 }
 
-/// How large the next segment is to be.
-fn segment_bytes(reserved: u64, limits: super::budget::Limits, bytes: u64) -> u64 {
-    let ahead = (reserved / GROWTH).clamp(LEAST_GROWTH, MOST_GROWTH).min(limits.hard / LIMIT_PARTS);
+/// How large the next segment is to be, of which the limit has at least so many parts.
+fn segment_bytes(reserved: u64, limits: super::budget::Limits, parts: u64, bytes: u64) -> u64 {
+    let ahead = (reserved / GROWTH).clamp(LEAST_GROWTH, MOST_GROWTH).min(limits.hard / parts);
     // What nobody asked for stays below the soft limit.
     let ahead = ahead.min(limits.soft.saturating_sub(reserved));
     let unit = thalweg_hal::BINDING_ALIGNMENT;
@@ -265,17 +286,24 @@ fn wait_for_any(core: &DeviceCore, goal: &[Point], patience: Patience) -> Result
 }
 
 /// The report.
-fn out_of_memory(core: &DeviceCore, requested: u64, tried: Tried, device: Option<thalweg_hal::Error>) -> Error {
+fn out_of_memory(core: &DeviceCore, request: Request, tried: Tried, device: Option<thalweg_hal::Error>) -> Error {
     let streams = core.streams().map(StreamCore::memory).filter(|memory| memory.live + memory.cached > 0);
     let streams = streams
         .map(|memory| StreamMemory { stream: memory.stream, live: memory.live, cached: memory.cached })
         .collect();
     let stats = core.memory_stats();
+    // As if nothing but what stays were there.
+    let most = match request.pool {
+        HOST => core.memory.staging_limit,
+        LARGE => stats.limit.saturating_sub(core.memory.kept_for_others()),
+        _ => stats.limit,
+    };
+    let retry_can_help = request.least <= most.saturating_sub(stats.frozen + stats.graphs);
     let arena = core.memory.arena.lock();
     let pools = arena.by_pool().into_iter().map(|(name, reserved, free)| PoolMemory { name, reserved, free }).collect();
     drop(arena);
     Error::OutOfMemory(Box::new(OutOfMemory {
-        requested,
+        requested: request.least,
         limit: stats.limit,
         reserved: stats.reserved,
         frozen: stats.frozen,
@@ -290,10 +318,12 @@ fn out_of_memory(core: &DeviceCore, requested: u64, tried: Tried, device: Option
         gave_back: tried.gave_back,
         refusals: tried.refusals,
         device,
+        retry_can_help,
     }))
 }
 
 /// What no memory is large enough for.
 pub(super) fn absurd(core: &DeviceCore, requested: u64) -> Error {
-    out_of_memory(core, requested, Tried::default(), None)
+    let request = Request { pool: BLOCKS, bytes: requested, least: requested };
+    out_of_memory(core, request, Tried::default(), None)
 }

@@ -6,14 +6,14 @@ use super::stats::MemoryStats;
 use crate::device::DeviceCore;
 use crate::stream::core::StreamCore;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use thalweg_hal::Access;
 
 /// A device's memory at one moment: what there is of it, piece by piece, and the same in numbers. See
 /// [`crate::Device::memory_snapshot`].
 ///
-/// Segments are divided into spans without gaps, and the spans of streams into blocks of one size. All lengths and offsets are
-/// in bytes.
+/// Segments are divided into spans without gaps, and the spans of streams into blocks. All lengths and offsets are in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemorySnapshot {
@@ -31,7 +31,8 @@ pub struct SegmentSnapshot {
     pub id: u64,
     /// Its length.
     pub bytes: u64,
-    /// The pool's name: "blocks" for those of the streams, "default" for frozen storage that names none.
+    /// The pool's name: "small blocks", "blocks" and "large blocks" for those of the streams, "host" for what the host
+    /// reads and writes, "default" for frozen storage that names none.
     pub pool: String,
     /// In the order of their bytes.
     pub spans: Vec<SpanSnapshot>,
@@ -49,8 +50,6 @@ pub struct SpanSnapshot {
     pub state: SpanState,
     /// The stream that has it, if one does.
     pub stream: Option<u32>,
-    /// The size of its blocks, if it is a stream's.
-    pub class: Option<u64>,
     /// In the order of their bytes; empty if it is no stream's.
     pub blocks: Vec<BlockSnapshot>,
 }
@@ -72,7 +71,7 @@ pub enum SpanState {
     Limbo,
 }
 
-/// A piece of a stream's span.
+/// A piece of a stream's span. Tensors that lie side by side are one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BlockSnapshot {
@@ -89,7 +88,7 @@ pub struct BlockSnapshot {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum BlockState {
-    /// A tensor.
+    /// Tensors.
     Live,
     /// Nothing.
     Free,
@@ -126,13 +125,13 @@ impl DeviceCore {
             return None;
         }
         let mut stats = self.memory.stats(&arena);
-        let mut states = HashMap::new();
+        let mut dropped = Dropped::new();
         for ((stream, recorder), returns) in streams.iter().zip(&mut recorders).zip(&mut returns) {
             recorder.heap.uses(stream.index, returns.bytes).add_to(&mut stats);
             let free = recorder.heap.free_blocks().chain(returns.blocks.iter_mut().map(|block| &mut **block));
-            states.extend(free.map(|block| ((block.span.segment, block.offset), self.state(block))));
+            dropped.extend(free.map(|block| ((block.segment, block.offset), (block.bytes, self.state(block)))));
         }
-        let segments = segments(&arena, &states);
+        let segments = segments(&arena, &dropped);
         Some(MemorySnapshot { stats, segments })
     }
 
@@ -144,24 +143,22 @@ impl DeviceCore {
     }
 }
 
-fn segments(arena: &Arena, states: &HashMap<(u64, u64), BlockState>) -> Vec<SegmentSnapshot> {
+/// The blocks that are not live: segment and offset, length and state.
+type Dropped = BTreeMap<(u64, u64), (u64, BlockState)>;
+
+fn segments(arena: &Arena, dropped: &Dropped) -> Vec<SegmentSnapshot> {
     let pools: BTreeMap<PoolId, String> = arena.pools().map(|(id, pool)| (id, pool.name.to_string())).collect();
     let segment = |(id, segment): (u64, &super::arena::Segment)| {
         let spans = segment.spans.iter().map(|(offset, span)| {
-            let (state, stream, class) = match span.owner {
-                Owner::Free => (SpanState::Free, None, None),
-                Owner::Stream { stream, block } => (SpanState::Stream, Some(stream), Some(block)),
-                Owner::Frozen => (SpanState::Frozen, None, None),
-                Owner::Graph => (SpanState::Graph, None, None),
-                Owner::Limbo => (SpanState::Limbo, None, None),
+            let (state, stream) = match span.owner {
+                Owner::Free => (SpanState::Free, None),
+                Owner::Stream(stream) => (SpanState::Stream, Some(stream)),
+                Owner::Frozen => (SpanState::Frozen, None),
+                Owner::Graph => (SpanState::Graph, None),
+                Owner::Limbo => (SpanState::Limbo, None),
             };
-            let block = |bytes: u64| {
-                let state = move |at: &u64| states.get(&(id, *at)).copied().unwrap_or(BlockState::Live);
-                let offsets = (0..span.bytes / bytes).map(move |index| offset + index * bytes);
-                offsets.map(move |offset| BlockSnapshot { offset, bytes, state: state(&offset) }).collect()
-            };
-            let blocks = class.map_or_else(Vec::new, block);
-            SpanSnapshot { offset: *offset, bytes: span.bytes, state, stream, class, blocks }
+            let blocks = stream.map_or_else(Vec::new, |_| blocks(id, *offset..offset + span.bytes, dropped));
+            SpanSnapshot { offset: *offset, bytes: span.bytes, state, stream, blocks }
         });
         SegmentSnapshot {
             id,
@@ -171,4 +168,22 @@ fn segments(arena: &Arena, states: &HashMap<(u64, u64), BlockState>) -> Vec<Segm
         }
     };
     arena.segments().map(segment).collect()
+}
+
+/// A stream's span: what is not live, and what lies between.
+fn blocks(segment: u64, span: Range<u64>, dropped: &Dropped) -> Vec<BlockSnapshot> {
+    let mut blocks = Vec::new();
+    let mut end = span.start;
+    let live_until = |end: u64, until: u64, blocks: &mut Vec<BlockSnapshot>| {
+        if until > end {
+            blocks.push(BlockSnapshot { offset: end, bytes: until - end, state: BlockState::Live });
+        }
+    };
+    for ((_, offset), (bytes, state)) in dropped.range((segment, span.start)..(segment, span.end)) {
+        live_until(end, *offset, &mut blocks);
+        blocks.push(BlockSnapshot { offset: *offset, bytes: *bytes, state: *state });
+        end = offset + bytes;
+    }
+    live_until(end, span.end, &mut blocks);
+    blocks
 }

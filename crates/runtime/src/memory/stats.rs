@@ -24,7 +24,7 @@ impl Usage {
     fn of(&mut self, owner: Owner) -> &mut u64 {
         match owner {
             Owner::Free => &mut self.free,
-            Owner::Stream { .. } => &mut self.streams,
+            Owner::Stream(_) => &mut self.streams,
             Owner::Frozen => &mut self.frozen,
             Owner::Graph => &mut self.graphs,
             Owner::Limbo => &mut self.limbo,

@@ -77,6 +77,12 @@ impl Storage {
         Ok(Self { lease: Arc::clone(lease), kind: Kind::Captured { capture: Arc::clone(capture), buffer }, bytes })
     }
 
+    /// How many bytes it has taken of its stream's; none of a stream's, if it is frozen or captured.
+    #[cfg(test)]
+    pub(crate) fn block_bytes(&self) -> u64 {
+        self.block().map_or(0, |block| block.bytes)
+    }
+
     /// The right to the stream that it came from.
     pub(super) fn lease(&self) -> &Arc<Lease> {
         &self.lease
@@ -293,7 +299,7 @@ impl Storage {
 
     /// What its memory is for.
     fn kind(&self) -> MemoryKind {
-        self.block().map_or(MemoryKind::Device, |block| block.class.kind)
+        self.block().map_or(MemoryKind::Device, |block| block.zone.kind())
     }
 
     /// The block, if pooled.
@@ -316,7 +322,7 @@ impl Storage {
     /// none.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.kind {
-            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").span.memory,
+            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").memory,
             Kind::Frozen(span) => span.memory(),
             Kind::Captured { .. } => unreachable!("a captured storage is refused wherever memory is needed"),
         }
@@ -340,7 +346,7 @@ impl Drop for Storage {
             Kind::Pooled(block) if life::forked() => std::mem::forget(block.take()),
             Kind::Pooled(block) => {
                 if let Some(block) = block.take() {
-                    let bytes = block.class.bytes;
+                    let bytes = block.bytes;
                     let mut returns = core.stream(self.lease.index).returns.lock();
                     returns.bytes += bytes;
                     returns.blocks.push(block);

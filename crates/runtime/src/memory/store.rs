@@ -5,10 +5,12 @@
 //! | `budget` | whoever grows reserves, whoever drops a memory last gives back | atomics of its own |
 //! | `arena` | whoever misses, gathers or drops frozen storage | its lock, a leaf: it is taken under a recorder too |
 //! | `growth` | whoever grows, from the reservation to the entry in the arena | its turn |
+//! | `target` | whoever has gathered | an atomic of its own |
 //! | `waits`, `reclaimed`, `decayed` | whoever does it | nothing: figures |
 
 use super::arena::{Arena, HOST};
 use super::budget::{Budget, Limits};
+use super::class::Scale;
 use super::shortage::Transfers;
 use super::stats::MemoryStats;
 use crate::config::Config;
@@ -26,17 +28,28 @@ const STAGING: u64 = 64 << 20;
 /// The least: four pieces of 128 KiB.
 const LEAST_STAGING: u64 = 512 << 10;
 
+/// This part of the limit is kept for blocks that are not large.
+const KEPT_PART: u64 = 32;
+
+/// After everything was gathered, so many times what streams still have may be taken in addition before it is gathered
+/// again: what they keep meanwhile spares them most misses, and gathering costs little for each.
+const SPACIOUS: u64 = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) budget: Arc<Budget>,
     pub(crate) arena: Mutex<Arena>,
+    /// What sizes depend on.
+    pub(super) scale: Scale,
     /// One growth at a time: whoever waited for it looks again first.
     pub(super) growth: Turn<()>,
     /// The most bytes of memory that the host reads and writes, of the budget's.
     pub(super) staging_limit: u64,
     /// What goes through staging at the moment.
     pub(super) transfers: Transfers,
+    /// Up to so many bytes are reserved before what is free is gathered. Written by whoever has gathered.
+    target: AtomicU64,
     waits: AtomicU64,
     reclaimed: AtomicU64,
     decayed: AtomicU64,
@@ -54,9 +67,11 @@ impl Store {
         Self {
             budget: Arc::new(Budget::new(Limits { hard, soft, allocations }, overhead, Arc::clone(profile))),
             arena: Mutex::new(Arena::new()),
+            scale: Scale::of(hard),
             growth: Turn::new(()),
             transfers: Transfers::default(),
             staging_limit: staging.clamp(LEAST_STAGING.min(hard), hard) / BINDING_ALIGNMENT * BINDING_ALIGNMENT,
+            target: zero(),
             waits: zero(),
             reclaimed: zero(),
             decayed: zero(),
@@ -66,6 +81,22 @@ impl Store {
     /// What of the budget is left for staging, whatever else is taken.
     pub(super) fn kept_for_staging(&self) -> u64 {
         (self.staging_limit / 2).min(self.budget.limits().hard / 16) / BINDING_ALIGNMENT * BINDING_ALIGNMENT
+    }
+
+    /// Whether so many bytes may be reserved with nothing gathered before.
+    pub(super) fn may_grow(&self, bytes: u64) -> bool {
+        self.budget.taken().saturating_add(bytes) <= self.target.load(Ordering::Relaxed)
+    }
+
+    /// Everything has just been gathered.
+    pub(super) fn set_target(&self) {
+        let usage = self.arena.lock().usage();
+        self.target.store(usage.segments - usage.free + SPACIOUS * usage.streams, Ordering::Relaxed);
+    }
+
+    /// What of the budget is left for small and common blocks, however much the large ones would like.
+    pub(super) fn kept_for_others(&self) -> u64 {
+        self.budget.limits().hard / KEPT_PART
     }
 
     pub(super) fn count_wait(&self) {

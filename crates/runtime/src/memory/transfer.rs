@@ -102,7 +102,7 @@ pub(super) fn upload(lease: &Arc<Lease>, data: &[u8], patience: Patience) -> Res
     let bytes = data.len() as u64;
     if core.hal.info().host_access != HostAccess::None {
         let mut storage = allocate(lease, MemoryKind::Device, bytes, Purpose::HostWrite, patience)?;
-        let raw = storage.block_mut().filter(|block| block.raw).map(|block| block.class.bytes);
+        let raw = storage.block_mut().filter(|block| block.raw).map(|block| block.bytes);
         // SAFETY: `allocate` for a host write gives a block without outstanding uses, and it is ours alone.
         unsafe { write_seen(&storage, data, raw.unwrap_or(bytes))? };
         storage.block_mut().into_iter().for_each(|block| block.raw = false);

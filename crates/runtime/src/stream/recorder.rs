@@ -146,7 +146,7 @@ impl Recorder {
             closed: false,
             ordered_after: Vec::new(),
             memory_slots: [MemorySlot::default(); MEMORY_SLOTS],
-            heap: Heap::new(),
+            heap: Heap::default(),
         };
         recorder.begin(List::default());
         recorder

@@ -26,15 +26,17 @@ fn insert(arena: &mut Arena, pool: PoolId, units: u64) {
 
 fn exactly(pool: PoolId, units: u64) -> Want {
     let bytes = units * UNIT;
-    Want { pool, anywhere: false, bytes, least: bytes, step: bytes }
+    Want { pool, anywhere: false, bytes, least: bytes }
 }
 
 fn take(arena: &mut Arena, units: u64) -> Option<(u64, u64)> {
     arena.take(exactly(BLOCKS, units), Owner::Frozen).map(|place| (place.segment, place.offset / UNIT))
 }
 
+/// The whole span that starts there.
 fn give_back(arena: &mut Arena, segment: u64, unit: u64) {
-    arena.give_back(segment, unit * UNIT, false);
+    let bytes = arena.segments[&segment].spans[&(unit * UNIT)].bytes;
+    arena.give_back(segment, unit * UNIT, bytes, false);
 }
 
 #[test]
@@ -64,13 +66,64 @@ fn neighbours_are_merged_from_either_side() {
 }
 
 #[test]
-fn where_memory_is_short_less_than_one_would_like_is_taken_in_whole_steps() {
+fn where_memory_is_short_less_than_one_would_like_is_taken() {
     let mut arena = with(&[7]);
-    let want = |least| Want { bytes: 12 * UNIT, least: least * UNIT, step: 3 * UNIT, ..exactly(BLOCKS, 1) };
+    let want = |least| Want { bytes: 12 * UNIT, least: least * UNIT, ..exactly(BLOCKS, 1) };
     assert!(arena.take(want(9), Owner::Frozen).is_none());
-    assert_eq!(arena.take(want(3), Owner::Frozen).unwrap().bytes, 6 * UNIT);
+    assert_eq!(arena.take(want(3), Owner::Frozen).unwrap().bytes, 7 * UNIT);
     assert!(arena.take(want(3), Owner::Frozen).is_none());
-    assert_eq!(arena.usage().free, UNIT);
+    assert_eq!(arena.usage().free, 0);
+}
+
+#[test]
+fn of_what_is_large_a_segment_is_taken_that_fits_exactly_or_none() {
+    let mut arena = Arena::new();
+    [8, 5].into_iter().for_each(|units| insert(&mut arena, LARGE, units));
+    let mut take = |want: Want| arena.take(want, Owner::Stream(0)).map(|place| (place.segment, place.bytes / UNIT));
+    assert_eq!(take(exactly(LARGE, 4)), None);
+    assert_eq!(take(exactly(LARGE, 5)), Some((1, 5)));
+    assert_eq!(take(exactly(LARGE, 5)), None);
+    assert_eq!(take(Want { anywhere: true, ..exactly(LARGE, 5) }), Some((0, 5)), "before there is none at all");
+}
+
+/// A stream takes spans and gives pieces of them back that do not start or end where they did.
+#[test]
+fn any_piece_of_what_a_stream_has_can_be_given_back() {
+    const UNITS: usize = 64;
+    let seed = fresh_seed();
+    let mut random = Rng::with_seed(seed);
+    let mut arena = with(&[UNITS as u64; 2]);
+    // By unit, who has it: 0 is nobody.
+    let mut map = [[0; UNITS]; 2];
+    for _ in 0..5000 {
+        let units = random.usize(1..20);
+        if random.bool() {
+            let stream = random.u32(1..4);
+            if let Some(place) = arena.take(exactly(BLOCKS, units as u64), Owner::Stream(stream)) {
+                let at = (place.offset / UNIT) as usize;
+                let row = &mut map[place.segment as usize][at..at + units];
+                assert!(row.iter().all(|owner| *owner == 0), "seed {seed}: two owners");
+                row.fill(stream);
+            }
+        } else {
+            let (segment, at) = (random.usize(..2), random.usize(..UNITS));
+            let owner = map[segment][at];
+            let run = map[segment][at..].iter().take_while(|other| owner > 0 && **other == owner).count().min(units);
+            if run > 0 {
+                arena.give_back(segment as u64, at as u64 * UNIT, run as u64 * UNIT, false);
+                map[segment][at..at + run].fill(0);
+            }
+        }
+        for (segment, row) in map.iter().enumerate() {
+            let runs: Vec<_> = row.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u64 * UNIT)).collect();
+            let spans = arena.segments[&(segment as u64)].spans.values();
+            let owner = |span: &Span| if let Owner::Stream(stream) = span.owner { stream } else { 0 };
+            let spans: Vec<_> = spans.map(|span| (owner(span), span.bytes)).collect();
+            assert_eq!(spans, runs, "seed {seed}: neighbours of one owner are one span");
+        }
+        let free: Vec<u64> = map.iter().flatten().filter(|owner| **owner == 0).map(|_| UNIT).collect();
+        assert_eq!(arena.usage().free, free.iter().sum::<u64>(), "seed {seed}");
+    }
 }
 
 #[test]
@@ -105,7 +158,7 @@ fn a_pool_has_its_own_segments_unless_there_is_nothing_else() {
     assert!(arena.leave_limbo(end, &values, |_| 6).is_empty());
     assert_eq!(arena.usage().limbo, 2 * UNIT);
     assert_eq!(arena.leave_limbo(end, &Values::from([(0, 9)]), |_| 7).len(), 1, "the first snapshot counts");
-    assert_eq!((arena.usage().segments, arena.pools().count()), (5 * UNIT, 3));
+    assert_eq!((arena.usage().segments, arena.pools().count()), (5 * UNIT, 5));
 }
 
 #[test]
@@ -187,7 +240,7 @@ fn a_span_is_raw_until_its_first_owner_gives_it_back_filled() {
     let behind = take(&mut arena, 2);
     assert!(behind.raw, "nobody has had that");
     // Given back as it came: the next has to fill it.
-    arena.give_back(0, behind.offset, true);
+    arena.give_back(0, behind.offset, behind.bytes, true);
     give_back(&mut arena, 0, 0);
     assert!(take(&mut arena, 8).raw, "some of it is");
     assert!(arena.put_in_limbo(0, 0, true));

@@ -16,6 +16,8 @@ use thalweg_doubles::mock::{MockConfig, MockDevice};
 const STREAMS: usize = 3;
 const LIMIT: u64 = 1 << 20;
 const ALLOCATIONS: u64 = 12;
+/// From how many bytes on a block is large for that limit.
+const LEAST_LARGE: u64 = 64 << 10;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -141,16 +143,16 @@ impl Model {
                     stream.record(&Work::Fill(pattern), &[Operand::write(&mut storage)]).unwrap();
                     Thing::Data(storage, Some(pattern.to_ne_bytes()))
                 });
-                self.enter(made);
+                self.enter(true, made);
             }
             Step::Allocate { stream, bytes } => {
                 let made = self.streams[stream].allocate(bytes).map(|storage| Thing::Data(storage, None));
-                self.enter(made);
+                self.enter(true, made);
             }
             Step::Upload { stream, bytes, pattern } => {
                 let upload = || Storage::from_bytes(&self.device, &vec![pattern; bytes as usize]);
                 let made = self.streams[stream].scope(upload).map(|storage| Thing::Data(storage, Some([pattern; 4])));
-                self.enter(made);
+                self.enter(true, made);
             }
             Step::Copy { stream, from } => {
                 let data = self.live.iter().filter_map(|thing| match thing {
@@ -168,7 +170,7 @@ impl Model {
                     stream.record(&Work::Copy, &operands).unwrap();
                     Thing::Data(storage, Some(pattern))
                 });
-                self.enter(made);
+                self.enter(true, made);
             }
             Step::Freeze { pool, bytes, pattern } => {
                 let data = vec![pattern; bytes as usize];
@@ -176,12 +178,12 @@ impl Model {
                     Some(pool) => Storage::frozen_in(pool, &data),
                     None => self.streams[0].scope(|| Storage::frozen_from_bytes(&self.device, &data)),
                 };
-                self.enter(made.map(|storage| Thing::Data(storage, Some([pattern; 4]))));
+                self.enter(false, made.map(|storage| Thing::Data(storage, Some([pattern; 4]))));
             }
             Step::Take { pool, bytes } => {
                 if let Some(pool) = self.pool(pool) {
                     let made = pool.take(bytes, Patience::Forever).map(Thing::Span);
-                    self.enter(made);
+                    self.enter(false, made);
                 }
             }
             Step::Drop(at) if !self.live.is_empty() => drop(self.live.swap_remove(at % self.live.len())),
@@ -204,7 +206,8 @@ impl Model {
         Some(pool.get_or_insert_with(|| Pool::new(device, &format!("pool {at}")).unwrap()))
     }
 
-    fn enter(&mut self, made: crate::Result<Thing>) {
+    /// `is_block`: it would have been a block of a stream's.
+    fn enter(&mut self, is_block: bool, made: crate::Result<Thing>) {
         match made {
             Ok(thing) => {
                 let (memory, range) = thing.place();
@@ -221,7 +224,10 @@ impl Model {
                 // What the device refused for no reason of its own it may refuse wherever it likes.
                 if self.faulty.counts().allocations == 0 {
                     let snapshot = balanced(&self.device);
-                    assert!(!has_room(&snapshot, report.requested), "{report}\n{snapshot:#?}");
+                    assert!(
+                        !has_room(&snapshot, report.requested, is_block && report.requested >= LEAST_LARGE),
+                        "{report}\n{snapshot:#?}"
+                    );
                 }
             }
             Err(error) => panic!("{error}"),
@@ -236,7 +242,11 @@ impl Model {
         for thing in &self.live {
             match thing {
                 Thing::Data(storage, _) if storage.is_frozen() => frozen += storage.bytes().next_multiple_of(256),
-                Thing::Data(storage, _) => live += class(storage.bytes()),
+                Thing::Data(storage, _) => {
+                    let (block, class) = (storage.block_bytes(), class(storage.bytes()));
+                    assert!((class..=class + class / 2).contains(&block), "{block} bytes for a class of {class}");
+                    live += block;
+                }
                 Thing::Span(span) => graphs += span.bytes(),
             }
         }
@@ -253,26 +263,34 @@ fn class(bytes: u64) -> u64 {
     bytes.div_ceil(step) * step
 }
 
-/// Whether so many bytes could be had although everything has been tried: a piece of that length that is free once
-/// complete spans are, or a new segment once those are gone that are wholly free.
-fn has_room(snapshot: &MemorySnapshot, bytes: u64) -> bool {
-    let (mut whole, mut segments, mut longest) = (0, 0, 0);
+/// Whether so many bytes could be had although everything has been tried: a piece of that length that nobody uses, or a
+/// new segment once those are gone that nobody uses.
+fn has_room(snapshot: &MemorySnapshot, bytes: u64, is_large: bool) -> bool {
+    let (mut whole, mut segments, mut longest, mut not_large) = (0, 0, 0, 0);
     for segment in &snapshot.segments {
         let mut run = 0;
         for span in &segment.spans {
-            let complete =
-                span.state == SpanState::Stream && span.blocks.iter().all(|block| block.state == BlockState::Free);
-            run = if complete || span.state == SpanState::Free { run + span.bytes } else { 0 };
-            longest = longest.max(run);
+            let mut piece = |is_free: bool, bytes: u64| {
+                run = if is_free { run + bytes } else { 0 };
+                longest = longest.max(run);
+            };
+            if span.state == SpanState::Stream {
+                span.blocks.iter().for_each(|block| piece(block.state == BlockState::Free, block.bytes));
+            } else {
+                piece(span.state == SpanState::Free, span.bytes);
+            }
         }
         if run == segment.bytes {
             whole += run;
         } else {
             segments += 1;
+            not_large += if ["blocks", "small blocks"].contains(&&*segment.pool) { segment.bytes } else { 0 };
         }
     }
     let stats = snapshot.stats;
-    longest >= bytes || (stats.reserved - whole + bytes <= stats.limit && segments < stats.max_allocations)
+    // A stream's blocks that are large leave something to those that are not.
+    let kept = if is_large { (stats.limit / 32).saturating_sub(not_large) } else { 0 };
+    longest >= bytes || (stats.reserved - whole + bytes + kept <= stats.limit && segments < stats.max_allocations)
 }
 
 fn run(steps: Vec<Step>, seed: u64, plan: Plan) {
