@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Result,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Overhead, Pipeline, Queue, Result,
     TimelinePoint,
 };
 
@@ -31,6 +31,10 @@ impl Counting {
 impl Device for Counting {
     fn info(&self) -> &DeviceInfo {
         self.inner.info()
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        self.inner.overhead()
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
     Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
-    Memory, MemoryKind, Pipeline, Queue, Result, TimelinePoint, Timestamps,
+    Memory, MemoryKind, Overhead, Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
 /// A sensible bound on the number of memories: Linux gives a process 65,530 mappings by default, and a large memory
@@ -20,6 +20,8 @@ const MAX_ALLOCATIONS: u64 = 1 << 15;
 #[derive(Debug)]
 pub struct CpuDevice {
     info: DeviceInfo,
+    /// Nothing: what it takes is ordinary memory of the process.
+    overhead: Arc<Overhead>,
     pool: Arc<Pool>,
 }
 
@@ -45,7 +47,7 @@ impl CpuDevice {
     }
 
     fn on(pool: Arc<Pool>) -> Arc<Self> {
-        Arc::new(Self { info: describe(pool.workers()), pool })
+        Arc::new(Self { info: describe(pool.workers()), overhead: Arc::default(), pool })
     }
 }
 
@@ -61,6 +63,7 @@ fn describe(workers: usize) -> DeviceInfo {
     DeviceInfo {
         name: format!("{} ({}, {threads})", crate::NAME, machine::processor()),
         kind: DeviceKind::Cpu,
+        driver: String::new(),
         parallelism: u32::try_from(workers).unwrap_or(u32::MAX),
         timestamps: Timestamps::ByCommand,
         waits_are_dear: false,
@@ -81,6 +84,10 @@ fn describe(workers: usize) -> DeviceInfo {
 impl Device for CpuDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        &self.overhead
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
@@ -134,7 +141,7 @@ mod tests {
         let pool = Pool::start(1).unwrap();
         let mut info = describe(1);
         info.limits.memory_bytes = 1 << 20;
-        let device = CpuDevice { info, pool };
+        let device = CpuDevice { overhead: Arc::default(), info, pool };
         assert!(device.allocate(MemoryKind::Device, 1 << 20).is_ok());
         let bytes = (1 << 20) + 1;
         assert!(

@@ -36,8 +36,8 @@ use reports::Rewrite;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thalweg_hal::{
-    Command, Device, DeviceInfo, Doorbell, Error, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue,
-    Result, Submission, Timeline, TimelinePoint,
+    Command, Device, DeviceInfo, Doorbell, Error, KernelSource, List, Listener, Memory, MemoryKind, Overhead, Pipeline,
+    Queue, Result, Submission, Timeline, TimelinePoint,
 };
 use timeline::{Bell, FaultyDoorbell, FaultyTimeline, Raised};
 
@@ -154,6 +154,10 @@ impl Faulty {
 impl Device for Faulty {
     fn info(&self) -> &DeviceInfo {
         self.shared.inner.info()
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        self.shared.inner.overhead()
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {

@@ -30,7 +30,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use thalweg_hal::{
     Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List, Listener,
-    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Timestamps, Violation, host,
+    Memory, MemoryKind, Overhead, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Timestamps, Violation,
+    host,
 };
 use timeline::{MockTimeline, peek};
 
@@ -91,6 +92,7 @@ impl Default for MockConfig {
 #[derive(Debug)]
 pub struct MockDevice {
     info: DeviceInfo,
+    overhead: Arc<Overhead>,
     shared: Arc<Shared>,
 }
 
@@ -124,6 +126,7 @@ impl MockDevice {
         let info = DeviceInfo {
             name: format!("mock (seed {})", config.seed),
             kind: DeviceKind::Mock,
+            driver: "mock".to_owned(),
             parallelism: queues as u32,
             timestamps: config.timestamps,
             waits_are_dear: config.waits_are_dear,
@@ -140,7 +143,7 @@ impl MockDevice {
             changed: Condvar::new(),
             allocated: Mutex::default(),
         };
-        Arc::new(Self { info, shared: Arc::new(shared) })
+        Arc::new(Self { info, overhead: Arc::default(), shared: Arc::new(shared) })
     }
 
     /// How many points the submissions so far were to wait for.
@@ -165,6 +168,10 @@ impl MockDevice {
 impl Device for MockDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        &self.overhead
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {

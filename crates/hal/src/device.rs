@@ -1,6 +1,6 @@
 //! The traits that a backend implements, and what it says about itself.
 
-use crate::{Command, Error, Features, KernelSource, List, Result};
+use crate::{Command, Error, Features, KernelSource, List, Overhead, Result};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -82,6 +82,9 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room.
     fn allocate(&self, kind: MemoryKind, bytes: u64) -> Result<Arc<dyn Memory>>;
+
+    /// What it has taken for itself beside that; it goes on counting. [`Limits::max_allocations`] is for both together.
+    fn overhead(&self) -> &Arc<Overhead>;
 
     /// Copies bytes of a memory that the host sees ([`DeviceInfo::host_access`] for memory that kernels use; always for
     /// [`MemoryKind::Host`]). It does not wait for the device: whatever the host does not see is copied by a command
@@ -324,6 +327,10 @@ pub struct DeviceInfo {
     pub name: String,
     /// What sort of device it is.
     pub kind: DeviceKind,
+    /// Names the driver, of all that a process may load: devices of one driver name the same. Empty where there is
+    /// none, as for the processor. A driver has been loaded, with what it registers for the exit of the process, by the
+    /// time that a device of it is open.
+    pub driver: String,
     /// Lists that run at once at most.
     pub parallelism: u32,
     /// Which [`Command::Timestamp`] is answered with a time. Lists may hold others all the
@@ -431,7 +438,7 @@ pub enum DeviceKind {
 pub struct Limits {
     /// The longest binding, in bytes.
     pub max_binding_bytes: u64,
-    /// The most memories that may exist at once.
+    /// The most driver allocations that may exist at once: memories, and the device's own ([`Device::overhead`]).
     pub max_allocations: u64,
     /// How much memory the device has, in bytes.
     pub memory_bytes: u64,

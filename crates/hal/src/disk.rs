@@ -22,8 +22,8 @@ const MAGIC: &[u8; 8] = b"thalwegc";
 const FORMAT: u32 = 2;
 /// What comes before the identity.
 const HEADER: usize = 20;
-/// A file that is longer is not read: a hundred times what all our kernels take.
-const MAX_BYTES: u64 = 256 << 20;
+/// The most data of a file, in bytes: ten times what all our kernels take. What is longer is neither written nor read.
+pub const MAX_BYTES: u64 = 32 << 20;
 
 /// A file with what one driver compiled for one device.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ impl CacheFile {
         Some(Self::in_directory(directory(env::var_os(DIRECTORY).as_deref())?, backend, identity))
     }
 
-    fn in_directory(directory: PathBuf, backend: &str, identity: &[u8]) -> Self {
+    /// The same in a directory that is named.
+    pub fn in_directory(directory: PathBuf, backend: &str, identity: &[u8]) -> Self {
         let path = directory.join(format!("{backend}-{:08x}.bin", crc32fast::hash(identity)));
         Self { path, identity: identity.to_vec() }
     }
@@ -47,7 +48,9 @@ impl CacheFile {
     /// The data in the file, if it is whole and was written for the same.
     pub fn read(&self) -> Option<Vec<u8>> {
         // Not what never ends, such as a pipe.
-        fs::metadata(&self.path).ok().filter(|file| file.is_file() && file.len() <= MAX_BYTES)?;
+        fs::metadata(&self.path)
+            .ok()
+            .filter(|file| file.is_file() && file.len() <= MAX_BYTES + HEADER as u64 + self.identity.len() as u64)?;
         let mut file = fs::read(&self.path).ok()?;
         let header = file.first_chunk::<HEADER>()?;
         let number = |at: usize| header[at..].first_chunk().copied().map(u32::from_le_bytes);
@@ -62,8 +65,11 @@ impl CacheFile {
     /// Replaces the file whole: another process reads the old one or the new one.
     ///
     /// # Errors
-    /// What the system says; the file is then as it was.
+    /// What the system says, or that it is too much data; the file is then as it was.
     pub fn write(&self, data: &[u8]) -> io::Result<()> {
+        if data.len() as u64 > MAX_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let directory = self.path.parent().ok_or(io::ErrorKind::NotFound)?;
         fs::create_dir_all(directory)?;
         let length = u32::try_from(self.identity.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_le_bytes();
@@ -131,6 +137,10 @@ mod tests {
             fs::write(&file.path, &whole[..at]).unwrap();
             assert_eq!(file.read(), None, "cut to {at} bytes");
         }
+        let most = vec![7; MAX_BYTES as usize];
+        file.write(&most).unwrap();
+        assert!(file.read().is_some_and(|data| data == most));
+        assert!(file.write(&vec![7; MAX_BYTES as usize + 1]).is_err() && file.read().is_some());
         file.write(b"").unwrap();
         assert_eq!(file.read().as_deref(), Some(&b""[..]), "what was wrong is replaced");
     }

@@ -32,8 +32,8 @@
 //! # Backends
 //!
 //! `ARCHITECTURE.md` in the repository says, method by method, what a backend must do, and with which calls the
-//! processor's, Vulkan's and, one day, Metal's do it. What those for GPUs share is here: [`failures`], and with their
-//! features `disk` and `shader`.
+//! processor's, Vulkan's and, one day, Metal's do it. What those for GPUs share is here: [`failures`], [`pieces`], and
+//! with their features `disk` and `shader`.
 //!
 //! # Doubles
 //!
@@ -51,6 +51,8 @@ pub mod failures;
 pub mod host;
 mod kernel;
 mod list;
+mod overhead;
+pub mod pieces;
 pub mod process;
 #[cfg(any(feature = "spirv", feature = "msl"))]
 pub mod shader;
@@ -71,3 +73,4 @@ pub use kernel::{
     Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl, WgslModule,
 };
 pub use list::{List, PARAMETER_ALIGNMENT, Prepared, Step};
+pub use overhead::Overhead;

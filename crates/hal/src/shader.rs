@@ -8,6 +8,7 @@ mod interface;
 mod msl;
 #[cfg(feature = "spirv")]
 mod spirv;
+mod stack;
 
 #[cfg(feature = "msl")]
 pub use msl::Msl;
@@ -16,7 +17,6 @@ use crate::{Bounds, Error, Features, KernelSource, KernelSupport, Result, WgslMo
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A kernel's module, checked. [`compile`] makes one.
 pub struct Shader<'a> {
@@ -33,15 +33,13 @@ pub struct Shader<'a> {
     uses: Features,
 }
 
-/// The longest module that is compiled. Some of naga's recursions are as deep as an expression is long.
+/// The longest module that is compiled: what its stack takes is bounded by it ([`stack`]).
 const MAX_SOURCE_BYTES: usize = 128 << 10;
-/// Enough stack for the deepest expression of a module of that length. Only what is used becomes memory.
-const STACK_BYTES: usize = 512 << 20;
 
 /// Parses and checks a kernel's WGSL, and does with it what `step` says: translates it, has a driver compile it.
 /// `device` is the device's name.
 ///
-/// All of it runs on a thread with enough stack for any module that is taken. Compilers, naga's and a driver's, are not
+/// All of it runs on one thread, with enough stack for the module. Compilers, naga's and a driver's, are not
 /// ours, and their input is anybody's: a panic is an error.
 ///
 /// # Errors
@@ -61,7 +59,7 @@ pub fn compile<T: Send>(
         let bytes = module.source.len();
         return Err(compile_error(source, format!("the module has {bytes} bytes; at most {MAX_SOURCE_BYTES}")));
     }
-    on_a_large_stack(source, || step(&Shader::parse(source, module, bounds)?))
+    stack::on_a_large_stack(source, module.source.len(), || step(&Shader::parse(source, module, bounds)?))
 }
 
 impl<'a> Shader<'a> {
@@ -205,22 +203,4 @@ fn binding(slot: u32) -> naga::ResourceBinding {
 
 fn compile_error(source: &KernelSource, message: impl Into<std::sync::Arc<str>>) -> Error {
     Error::Compile { kernel: source.name.clone().into_owned(), message: message.into() }
-}
-
-fn on_a_large_stack<T: Send>(source: &KernelSource, step: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let defect = || compile_error(source, "the compiler panicked: this is a defect of it, or of Thalweg");
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("thalweg-compile".into()).stack_size(STACK_BYTES);
-        // The panic is caught inside, so that dropping its payload cannot panic again outside.
-        let run = || catch_unwind(AssertUnwindSafe(step)).map_err(std::mem::forget);
-        match thread.spawn_scoped(scope, run) {
-            Ok(running) => {
-                running.join().map_err(std::mem::forget).and_then(|result| result).unwrap_or_else(|()| Err(defect()))
-            }
-            Err(error) => {
-                let device = "the shader compiler".to_owned();
-                Err(Error::Thread { device, source: std::sync::Arc::new(error) })
-            }
-        }
-    })
 }

@@ -72,7 +72,7 @@ pub(crate) mod tests;
 mod unwritten;
 
 use crate::{
-    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Result,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Overhead, Pipeline, Queue, Result,
     Submission, Timeline, TimelinePoint, Violation,
 };
 use history::Kind;
@@ -167,6 +167,10 @@ impl Validated {
 impl Device for Validated {
     fn info(&self) -> &DeviceInfo {
         self.shared.inner.info()
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        self.shared.inner.overhead()
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {

@@ -12,7 +12,7 @@ mod pipeline;
 mod pool;
 mod queue;
 mod residency;
-mod ring;
+mod room;
 mod timeline;
 mod transfer;
 

@@ -11,7 +11,7 @@
 //! a list, a fence between the lists of a queue, shared events between queues.
 //!
 //! ```text
-//!  submit ──► ring: parameters, words ──► command buffer ──► device ──► shared event (other lists' waits)
+//!  submit ──► room: parameters, words ──► command buffer ──► device ──► shared event (other lists' waits)
 //!             for failures                  (commit)            │
 //!                  ▲                                            ▼
 //!                  └──────────────────────────────── completion handler: status, words, reports,
@@ -38,6 +38,8 @@
 //! | timelines | those that are told of a lost device | nothing |
 //! | residency set | Metal's set, which takes one call at a time | nothing |
 //! | command queues | how many seats of each are taken | nothing |
+//! | room | which pieces of its segments are taken | nothing |
+//! | growth of the room | the call that makes a segment | room, residency set |
 //! | capture | how many lists it still takes | nothing |
 //!
 //! No drop of a list, and no wait for the device, happens under any of them.

@@ -50,7 +50,7 @@ impl Device {
     /// What the device says, or that the reaper's thread could not be started.
     pub fn new(hal: Arc<dyn thalweg_hal::Device>, config: Config) -> Result<Self> {
         life::check_fork()?;
-        exit::watch(hal.info().kind);
+        exit::watch(&hal.info().driver);
         let device = Self::without_reaper(hal, config)?;
         reaper::start(&device.core)?;
         exit::enter(&device.core);
@@ -65,7 +65,7 @@ impl Device {
         let profile = Arc::new(Hook::new());
         let core = DeviceCore {
             id: thalweg_hal::unique_id(),
-            memory: Store::new(&config, &limits, &profile),
+            memory: Store::new(&config, &*hal, &profile),
             streams: (0..MAX_STREAMS).map(|_| OnceLock::new()).collect(),
             pool: Pool::new(config.pool_streams),
             pipelines: Pipelines::new(&config),
@@ -457,7 +457,8 @@ impl Drop for DeviceCore {
             let lists = self.streams().map(last).filter(|list| !list.is_reached()).collect();
             // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
             self.streams = Box::default();
-            drop(self.memory.arena.lock().clear());
+            let segments = self.memory.arena.lock().clear();
+            drop(segments); // with nothing locked
             self.pipelines.clear();
             let reaper = self.reaper.take();
             exit::leave(self, lists, reaper);

@@ -1,23 +1,24 @@
 //! The end of the process: what is on a device is waited for before its driver goes.
 //!
-//! A driver's own handlers for the exit were registered when it was loaded, before any device was opened, and so before
-//! ours; handlers run the last first. (A driver that is loaded later has handlers that run earlier; so there is one of
-//! ours for each device that has a driver.) So our threads have left the driver when it is torn down. That goes for
-//! devices that are gone, too: dropping the last handle of one waits neither for what it runs nor for its thread.
+//! A driver's own handlers for the exit were registered when it was loaded, by the time that its first device was open,
+//! and so before ours; handlers run the last first. (A driver that is loaded later has handlers that run earlier; so
+//! there is one of ours for each driver, and no more, however many devices are opened.) So our threads have left the
+//! driver when it is torn down. That goes for devices that are gone, too: dropping the last handle of one waits neither
+//! for what it runs nor for its thread.
 //!
 //! What a driver registers after that, nothing of ours can come before. Mesa's that computes on the processor compiles
 //! a kernel when it first runs, on a thread of its own, and its compiler may then register its destructors: a process
-//! that ends during such a run may crash in there. Closing the device before the exit helps
-//! ([`Device::close`](crate::Device::close)).
+//! that ends during such a run may crash in there, also if the device was opened later. Closing the device before the
+//! exit helps ([`Device::close`](crate::Device::close)).
 
 use crate::device::DeviceCore;
 use crate::patience::Patience;
 use crate::reaper::Reaper;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use thalweg_hal::{DeviceKind, TimelinePoint};
+use thalweg_hal::TimelinePoint;
 
 /// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody
 /// would watch a program that hangs.
@@ -61,18 +62,31 @@ impl Left {
     }
 }
 
-/// Has the devices closed at the exit. Called when the driver has been loaded: for each device that has one, since it
-/// may have been loaded just now, after another device was opened. The processor has none, and is watched once.
-pub(crate) fn watch(kind: DeviceKind) {
-    static WATCHED: AtomicBool = AtomicBool::new(false);
+/// The drivers that have been loaded ([`DeviceInfo::driver`]), each with a handler of ours behind its own. No driver at
+/// all, as for the processor, counts as one.
+///
+/// [`DeviceInfo::driver`]: thalweg_hal::DeviceInfo::driver
+static WATCHED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// How many handlers there are.
+#[cfg(test)]
+static REGISTERED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Has the devices closed at the exit. Called for each device that has been opened; its driver may have been loaded
+/// just now, after another one's device was opened.
+pub(crate) fn watch(driver: &str) {
     thalweg_hal::process::watch_forks();
-    // Relaxed: only who is first matters.
-    if !WATCHED.swap(true, Ordering::Relaxed) || kind != DeviceKind::Cpu {
-        // SAFETY: the handler does not unwind, and is never unloaded, since Rust libraries are not.
-        let refused = unsafe { libc::atexit(at_exit) };
-        // ENOMEM, from a process that could not have opened a device either.
-        debug_assert_eq!(refused, 0);
+    // Held for the registration, so that nobody goes on with a device of the driver before there is a handler.
+    let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    if watched.contains(driver) {
+        return;
     }
+    // SAFETY: the handler does not unwind, and is never unloaded, since Rust libraries are not.
+    let refused = unsafe { libc::atexit(at_exit) };
+    // ENOMEM, from a process that could not have opened a device either.
+    debug_assert_eq!(refused, 0);
+    watched.insert(driver.to_owned());
+    #[cfg(test)]
+    REGISTERED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Enters an open device.
@@ -117,4 +131,25 @@ fn wait_for_leaving(patience: Patience) -> Vec<Left> {
     let left = patience.left().unwrap_or(PATIENCE);
     let waited = LEAVING.wait_timeout_while(devices(), left, is_leaving);
     std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.left)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Config, Device};
+    use std::sync::atomic::Ordering;
+    use thalweg_doubles::mock::{MockConfig, MockDevice};
+
+    #[test]
+    fn a_thousand_devices_have_one_handler_for_each_driver() {
+        for _ in 0..1000 {
+            let device = Device::new(MockDevice::new(MockConfig::default()), Config::default()).unwrap();
+            drop((Device::new(thalweg_cpu::CpuDevice::open().unwrap(), Config::default()).unwrap(), device));
+        }
+        let watched = WATCHED.lock().unwrap();
+        assert!(watched.contains("mock") && watched.contains(""), "{watched:?}");
+        // Other tests of this process have opened others.
+        assert_eq!(REGISTERED.load(Ordering::Relaxed), watched.len());
+        assert!(watched.len() <= 8, "{watched:?}");
+    }
 }

@@ -1,65 +1,136 @@
-//! Compiled pipelines on disk ([`thalweg_hal::disk`]).
+//! Compiled pipelines in the driver's cache, and on disk ([`thalweg_hal::disk`]).
+//!
+//! The driver's cache only ever grows, though pipelines are evicted. When it is longer than a file may be, it is
+//! started over, empty, and so is the file: both hold what was compiled since. What a program uses is in there again
+//! after its next run.
+//!
+//! It is looked after by one thread at a time, whichever has just compiled something; others compile on meanwhile. A
+//! file is written when enough has been compiled since the last one ([`Written::is_due`]), and when the device goes: a
+//! process that is killed has compiled little in vain, and writing takes a small part of the time that compiling does.
+
+mod driver;
+
+pub use driver::DriverCache;
 
 use crate::sync::lock;
-use ash::vk;
-use std::sync::Mutex;
-use thalweg_hal::disk::CacheFile;
+use crate::upkeep::Upkeep;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use thalweg_hal::disk::{CacheFile, MAX_BYTES};
+
+/// A file is written when the cache has grown by a quarter, but by so many bytes at least.
+const LEAST_GROWTH: u64 = 64 << 10;
+/// Or when this has been spent on compiling, and as much again for each of these bytes that there are to write.
+const SPENT: Duration = Duration::from_millis(500);
+const SPENT_FOR: u64 = 8 << 20;
+
+/// An object into which a driver puts what it compiled.
+pub trait Compiled: Sized {
+    /// An empty one of the same device; none if the driver refuses.
+    fn empty(&self) -> Option<Self>;
+
+    /// How many bytes of data there are.
+    fn bytes(&self) -> u64;
+
+    /// The data, with which another process makes one.
+    fn data(&self) -> Option<Vec<u8>>;
+}
 
 /// The cache of one device.
-pub struct PipelineCache {
-    raw: vk::PipelineCache,
+pub struct PipelineCache<C> {
+    /// The driver's. None, if it refuses one: every pipeline is compiled anew. Compiles that began before the cache was
+    /// started over have the old one.
+    current: Mutex<Option<Arc<C>>>,
+    /// How long compiles took since the last file, in nanoseconds.
+    spent: AtomicU64,
+    upkeep: Upkeep<Kept>,
+    /// The most bytes of data.
+    most: u64,
+}
+
+/// What the thread that looks after the cache knows.
+struct Kept {
     /// Where it is kept, if anywhere.
     file: Option<CacheFile>,
-    /// The size of what was last written. Held while a file is written, so that the newest is the last.
-    written: Mutex<usize>,
+    written: Written,
 }
 
-impl PipelineCache {
-    /// The cache of a device, with what is on disk, if that is of use.
-    pub fn open(device: &ash::Device, properties: &vk::PhysicalDeviceProperties) -> Self {
-        let file = CacheFile::of("vulkan", &identity(properties));
-        let data = file.as_ref().and_then(CacheFile::read).unwrap_or_default();
-        let info = vk::PipelineCacheCreateInfo::default().initial_data(&data);
-        // SAFETY: the data is empty, or what this driver wrote for this device.
-        let raw = unsafe { device.create_pipeline_cache(&info, None) };
-        // Without a cache every pipeline is compiled; null is allowed where it is used.
-        let raw = raw.unwrap_or_default();
-        Self { raw, file, written: Mutex::new(data.len()) }
-    }
-
-    pub fn raw(&self) -> vk::PipelineCache {
-        self.raw
-    }
-
-    /// Writes the cache to disk if a pipeline has been added. After each compile, which takes longer: so that a process
-    /// that is killed has not compiled in vain.
-    pub fn save(&self, device: &ash::Device) {
+impl Kept {
+    /// Replaces the file. One that cannot be written is not tried again before another is due.
+    fn write(&mut self, cache: &impl Compiled) {
         let Some(file) = &self.file else { return };
-        if self.raw == vk::PipelineCache::null() {
-            return;
-        }
-        let mut written = lock(&self.written);
-        // SAFETY: the cache is the device's.
-        let Ok(data) = (unsafe { device.get_pipeline_cache_data(self.raw) }) else { return };
-        if data.len() != *written && file.write(&data).is_ok() {
-            *written = data.len();
-        }
-    }
-
-    /// Lets go of the driver's part, before the device goes.
-    pub fn destroy(&self, device: &ash::Device) {
-        // SAFETY: nothing is being compiled any more. Null is allowed.
-        unsafe { device.destroy_pipeline_cache(self.raw, None) };
+        let Some(data) = cache.data() else { return };
+        self.written = Written(data.len() as u64);
+        // The next process compiles again, then.
+        let _ = file.write(&data);
     }
 }
 
-/// What a file has to have been written for: vendor, device, driver and API, and what the driver calls itself.
-fn identity(properties: &vk::PhysicalDeviceProperties) -> [u8; 32] {
-    let mut identity = [0; 32];
-    let numbers = [properties.vendor_id, properties.device_id, properties.driver_version, properties.api_version];
-    for (bytes, number) in identity.chunks_exact_mut(4).zip(numbers) {
-        bytes.copy_from_slice(&number.to_le_bytes());
+/// How many bytes of data were last written to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Written(u64);
+
+impl Written {
+    /// Whether data of so many bytes is worth another file, so much time having been spent on compiling since.
+    fn is_due(self, bytes: u64, spent: Duration) -> bool {
+        let has_grown = bytes.saturating_sub(self.0) >= LEAST_GROWTH.max(self.0 / 4);
+        let is_dear = spent >= SPENT + SPENT * u32::try_from(bytes / SPENT_FOR).unwrap_or(u32::MAX);
+        bytes != self.0 && (has_grown || is_dear)
     }
-    identity[16..].copy_from_slice(&properties.pipeline_cache_uuid);
-    identity
 }
+
+impl<C: Compiled> PipelineCache<C> {
+    /// A cache that is kept in a file, if there is one. `make` has the driver make its own, from what is on disk, if
+    /// that is of use.
+    pub fn open(file: Option<CacheFile>, make: impl FnOnce(&[u8]) -> Option<C>) -> Self {
+        Self::with(file, MAX_BYTES, make)
+    }
+
+    fn with(file: Option<CacheFile>, most: u64, make: impl FnOnce(&[u8]) -> Option<C>) -> Self {
+        let data = file.as_ref().and_then(CacheFile::read).unwrap_or_default();
+        let current = Mutex::new(make(&data).map(Arc::new));
+        let kept = Kept { file, written: Written(data.len() as u64) };
+        Self { current, spent: AtomicU64::new(0), upkeep: Upkeep::new(kept), most }
+    }
+
+    /// The driver's cache, to compile with.
+    pub fn current(&self) -> Option<Arc<C>> {
+        lock(&self.current).clone()
+    }
+
+    /// A pipeline was compiled, in that time. Starts the cache over if it has become too long, and writes the file if
+    /// that is due; unless another thread is at it.
+    pub fn compiled(&self, took: Duration) {
+        // Relaxed: only the sum matters.
+        self.spent.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.upkeep.ask(|kept| {
+            let Some(cache) = self.current() else { return };
+            let bytes = cache.bytes();
+            if bytes > self.most {
+                let empty = cache.empty().map(Arc::new);
+                *lock(&self.current) = empty;
+                // Of what is in the file, nothing is in the cache any more.
+                kept.written = Written(0);
+                return;
+            }
+            let spent = Duration::from_nanos(self.spent.load(Ordering::Relaxed));
+            if kept.written.is_due(bytes, spent) {
+                self.spent.store(0, Ordering::Relaxed);
+                kept.write(&*cache);
+            }
+        });
+    }
+
+    /// Writes what is not in the file yet, and lets go of the driver's cache, before the device goes.
+    pub fn close(&mut self) {
+        let Some(cache) = lock(&self.current).take() else { return };
+        let (kept, bytes) = (self.upkeep.get_mut(), cache.bytes());
+        if bytes <= self.most && Written(bytes) != kept.written {
+            kept.write(&*cache);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

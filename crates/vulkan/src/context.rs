@@ -1,7 +1,7 @@
 //! The logical device that everything else holds: its functions, its hardware queues, and whether it is lost.
 
 use crate::adapter::Adapter;
-use crate::cache::PipelineCache;
+use crate::cache::{DriverCache, PipelineCache};
 use crate::discrete::Discrete;
 use crate::options::Options;
 use crate::pipeline::VulkanPipeline;
@@ -9,13 +9,17 @@ use crate::sync::lock;
 use crate::timeline::Orphan;
 use crate::{NAME, driver_error};
 use ash::{khr, vk};
+use smallvec::SmallVec;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 use thalweg_hal::failures::FailureWords;
 use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
 /// More hardware queues than this are not asked for.
 const MAX_QUEUES: u32 = 32;
+/// What a driver may take to note that a list has run whose value can be seen: far longer than any takes.
+const NOTED: Duration = Duration::from_millis(100);
 
 /// A logical device. Destroyed when the last object of it is gone.
 pub struct Context {
@@ -30,6 +34,8 @@ pub struct Context {
     pub failure_words: FailureWords<VulkanPipeline>,
     /// The guise of a discrete GPU, if the device is in it.
     pub discrete: Option<Discrete>,
+    /// Driver allocations that exist.
+    pub allocations: AtomicU32,
     pub support: KernelSupport,
     pub waits_for_any_by_polling: bool,
     pub family: u32,
@@ -37,7 +43,7 @@ pub struct Context {
     pub clock: Option<Clock>,
     pub queues: Vec<HardwareQueue>,
     next_queue: AtomicUsize,
-    pub pipelines: PipelineCache,
+    pub pipelines: PipelineCache<DriverCache>,
     /// Semaphores and lists that were dropped before the device was done with them.
     orphans: Mutex<Vec<Orphan>>,
     /// Semaphores whose timelines are gone.
@@ -121,13 +127,14 @@ impl Context {
             failure_words: FailureWords::new(limits.min_storage_buffer_offset_alignment, VulkanPipeline::fails),
             limits,
             discrete,
+            allocations: AtomicU32::new(0),
             support: adapter.support,
             waits_for_any_by_polling: adapter.driver.waits_for_any_by_polling,
             family,
             clock,
             queues,
             next_queue: AtomicUsize::new(0),
-            pipelines: PipelineCache::open(&device, &adapter.properties),
+            pipelines: PipelineCache::of(&device, &adapter.properties),
             orphans: Mutex::default(),
             semaphores: Mutex::default(),
             lost: AtomicBool::new(false),
@@ -170,16 +177,22 @@ impl Context {
     /// What the driver says.
     pub fn allocate_memory(&self, bytes: u64, index: u32) -> Result<vk::DeviceMemory, vk::Result> {
         let mut info = vk::MemoryAllocateInfo::default().allocation_size(bytes).memory_type_index(index);
-        if let Some(discrete) = &self.discrete {
-            discrete.take(self.limits.max_memory_allocation_count)?;
-            info = info.memory_type_index(discrete.real(index));
-        }
+        let most = match &self.discrete {
+            // The driver may allow more.
+            Some(discrete) => {
+                info = info.memory_type_index(discrete.real(index));
+                self.limits.max_memory_allocation_count
+            }
+            None => u32::MAX,
+        };
+        // Relaxed, here and below: only the number matters.
+        self.allocations
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < most).then_some(count + 1))
+            .map_err(|_| vk::Result::ERROR_TOO_MANY_OBJECTS)?;
         // SAFETY: the index is one of the driver's.
-        let allocated = unsafe { self.device.allocate_memory(&info, None) };
-        if let (Err(_), Some(discrete)) = (&allocated, &self.discrete) {
-            discrete.give_back();
-        }
-        allocated
+        unsafe { self.device.allocate_memory(&info, None) }.inspect_err(|_| {
+            self.allocations.fetch_sub(1, Ordering::Relaxed);
+        })
     }
 
     /// Frees what [`allocate_memory`](Self::allocate_memory) gave; null is allowed.
@@ -189,9 +202,7 @@ impl Context {
     pub unsafe fn free_memory(&self, memory: vk::DeviceMemory) {
         // SAFETY: by the caller's promise.
         unsafe { self.device.free_memory(memory, None) };
-        if let Some(discrete) = self.discrete.as_ref().filter(|_| memory != vk::DeviceMemory::null()) {
-            discrete.give_back();
-        }
+        self.allocations.fetch_sub(u32::from(memory != vk::DeviceMemory::null()), Ordering::Relaxed);
     }
 
     /// A driver's answer as an error of ours. Remembers that the device is lost.
@@ -245,19 +256,50 @@ impl Context {
     }
 }
 
+impl Context {
+    /// Whether the driver is done with everything that was submitted, or the device lost. For whoever has the context
+    /// last: every list has run, and the driver is about to note it, if it has not. Should that take longer than it
+    /// can, the answer is no: nobody waits for the device here.
+    fn is_idle(&self) -> bool {
+        let lost = |error| error == vk::Result::ERROR_DEVICE_LOST;
+        let mut fences = SmallVec::<[vk::Fence; 4]>::new();
+        let mut noted = Ok(());
+        for queue in &self.queues[..self.queues.len().min(self.next_queue.load(Ordering::Relaxed))] {
+            // SAFETY: a valid description.
+            noted = unsafe { self.device.create_fence(&vk::FenceCreateInfo::default(), None) }.and_then(|fence| {
+                fences.push(fence);
+                // SAFETY: nobody else uses the queue any more. Nothing, which ends once everything before it has.
+                unsafe { self.device.queue_submit(queue.raw, &[], fence) }
+            });
+            if noted.is_err() {
+                break;
+            }
+        }
+        if noted.is_ok() && !fences.is_empty() {
+            // SAFETY: the fences are the device's, and each was submitted.
+            noted = unsafe { self.device.wait_for_fences(&fences, true, NOTED.as_nanos() as u64) };
+        }
+        let is_idle = noted.is_ok() || noted.is_err_and(lost);
+        if is_idle {
+            // SAFETY: the fences are signalled, or nothing of the device runs any more.
+            fences.into_iter().for_each(|fence| unsafe { self.device.destroy_fence(fence, None) });
+        }
+        is_idle
+    }
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
-        // Orphans hold the context, so there are none. Every list has run; the driver may still be about to note it.
-        // SAFETY: nobody else uses the device or its queues any more.
-        let idle = unsafe { self.device.device_wait_idle() };
-        if idle.is_err_and(|error| error != vk::Result::ERROR_DEVICE_LOST) {
+        // Nobody compiles any more.
+        self.pipelines.close();
+        // Orphans hold the context, so there are none, and every list has run.
+        if !self.is_idle() {
             return; // what it may still use is left alone
         }
         for semaphore in lock(&self.semaphores).drain(..) {
             // SAFETY: the device is idle, and nobody else has the semaphore.
             unsafe { self.device.destroy_semaphore(semaphore, None) };
         }
-        self.pipelines.destroy(&self.device);
         // SAFETY: every object of the device holds this context, so all of them are destroyed, and no call is under
         // way.
         unsafe { self.device.destroy_device(None) };
@@ -267,5 +309,59 @@ impl Drop for Context {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{adapters, best, testing};
+    use std::sync::mpsc::channel;
+
+    fn open() -> Option<Context> {
+        testing::device()?; // says why there is none
+        let adapters = adapters().unwrap();
+        Some(Context::new(&adapters[best(&adapters).unwrap()], Options::default()).unwrap())
+    }
+
+    #[test]
+    fn a_device_that_is_done_is_closed() {
+        let Some(context) = open() else { return };
+        let queue = context.assign_queue();
+        // SAFETY: nothing.
+        unsafe { context.submit(queue, &vk::SubmitInfo::default()).unwrap() };
+        // Sooner or later, on a machine that is busy.
+        assert!((0..600).any(|_| context.is_idle()));
+    }
+
+    /// If it should happen that a device goes of which not everything has run, it is left as it is, and nobody waits.
+    #[test]
+    fn a_device_that_is_not_done_is_left_alone_without_a_wait() {
+        let Some(context) = open() else { return };
+        let device = context.device.clone();
+        let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        // SAFETY: the device has timeline semaphores.
+        let semaphore =
+            unsafe { device.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None) };
+        let semaphore = semaphore.unwrap();
+        let (waits, values, stages) = ([semaphore], [1], [vk::PipelineStageFlags::ALL_COMMANDS]);
+        let mut timelines = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values);
+        let info = vk::SubmitInfo::default().wait_semaphores(&waits).wait_dst_stage_mask(&stages);
+        let queue = context.assign_queue();
+        // SAFETY: the semaphore lives until it has been waited for.
+        unsafe { context.submit(queue, &info.push_next(&mut timelines)).unwrap() };
+        let (dropped, is_dropped) = channel();
+        std::thread::spawn(move || {
+            drop(context);
+            dropped.send(()).unwrap();
+        });
+        is_dropped.recv_timeout(Duration::from_secs(60)).expect("the drop waits for the device");
+        // SAFETY: the value rises. Then the device has nothing left to do, and nobody else uses it; what was made of it
+        // is gone but for a fence, which is not destroyed because nobody knows it any more.
+        unsafe {
+            device.signal_semaphore(&vk::SemaphoreSignalInfo::default().semaphore(semaphore).value(1)).unwrap();
+            device.device_wait_idle().unwrap();
+            device.destroy_semaphore(semaphore, None);
+        }
     }
 }

@@ -7,18 +7,18 @@ use crate::options::Options;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
 use crate::queue::VulkanQueue;
+use crate::room::{self, Room};
 use crate::timeline::{VulkanDoorbell, wait_any};
 use crate::{NAME, driver_error};
 use ash::vk;
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_hal::pieces::SEGMENTS;
 use thalweg_hal::{
     Device, DeviceInfo, Doorbell, Error, HostAccess, KernelSource, Limits, List, Listener, Memory, MemoryKind,
-    Pipeline, Queue, Result, TimelinePoint, Timestamps,
+    Overhead, Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
-/// A quarter of what the driver allows is kept for what lists report.
-///
 /// Drivers that name no limit of their own still have the system's.
 const MAX_ALLOCATIONS: u64 = 1 << 16;
 
@@ -27,6 +27,8 @@ const MAX_ALLOCATIONS: u64 = 1 << 16;
 pub struct VulkanDevice {
     info: DeviceInfo,
     pub(crate) context: Arc<Context>,
+    pub(crate) room: Arc<Room>,
+    overhead: Arc<Overhead>,
 }
 
 impl VulkanDevice {
@@ -48,8 +50,9 @@ impl VulkanDevice {
             return Err(Error::ForkedChild); // the driver's threads are the parent's
         }
         let context = Arc::new(Context::new(adapter, options)?);
-        let info = describe(adapter, &context)?;
-        Ok(Arc::new(Self { info, context }))
+        let (info, overhead) = (describe(adapter, &context)?, Arc::default());
+        let room = room::open(&context, &overhead)?;
+        Ok(Arc::new(Self { info, context, room, overhead }))
     }
 }
 
@@ -62,7 +65,10 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let properties = &adapter.properties;
     let limits = Limits {
         max_binding_bytes: properties.limits.max_storage_buffer_range.into(),
-        max_allocations: (u64::from(context.limits.max_memory_allocation_count) * 3 / 4).min(MAX_ALLOCATIONS),
+        // What the room may take later is there, whoever has the rest.
+        max_allocations: u64::from(context.limits.max_memory_allocation_count)
+            .saturating_sub(SEGMENTS as u64 - 1)
+            .min(MAX_ALLOCATIONS),
         memory_bytes,
         max_lists_in_flight: u64::MAX,
     };
@@ -78,6 +84,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     Ok(DeviceInfo {
         name: format!("{NAME} ({})", adapter.name()),
         kind: adapter.kind(),
+        driver: format!("{NAME}, {}", adapter.driver.text),
         parallelism: context.queues.len() as u32,
         timestamps: if context.clock.is_some() { Timestamps::ByCommand } else { Timestamps::None },
         waits_are_dear: false,
@@ -107,8 +114,12 @@ impl Device for VulkanDevice {
         &self.info
     }
 
+    fn overhead(&self) -> &Arc<Overhead> {
+        &self.overhead
+    }
+
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
-        Ok(Box::new(VulkanQueue::new(&self.context, self.info.limits)?))
+        Ok(Box::new(VulkanQueue::new(&self.context, &self.room, self.info.limits)?))
     }
 
     fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {
@@ -122,8 +133,12 @@ impl Device for VulkanDevice {
     unsafe fn prepare(&self, list: &Arc<List>) -> Result<()> {
         debug_assert_eq!(list.check_inner(&self.info.limits), Ok(()), "a promise of `Device::prepare`");
         // SAFETY: the list passes (P1).
-        let prepared = unsafe { PreparedList::new(&self.context, list)? };
-        list.prepared.set(Box::new(prepared));
+        match unsafe { PreparedList::new(&self.context, &self.room, list) } {
+            Ok(prepared) => list.prepared.set(Box::new(prepared)),
+            // It is recorded anew each time, which takes longer, and no room for good.
+            Err(Error::OutOfMemory { .. }) => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 

@@ -5,7 +5,6 @@
 //! there are any.
 
 use ash::vk;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How many driver allocations there may be: what drivers for Windows and many for Linux say, and the least that Vulkan
 /// allows.
@@ -17,7 +16,6 @@ const MAX_TYPES: u32 = vk::MAX_MEMORY_TYPES as u32 / 2;
 pub struct Discrete {
     /// How many memory types the driver has, of which there are views.
     types: u32,
-    allocations: AtomicU32,
 }
 
 impl Discrete {
@@ -35,7 +33,7 @@ impl Discrete {
         }
         memory.memory_type_count = 2 * types;
         limits.max_memory_allocation_count = limits.max_memory_allocation_count.min(MAX_ALLOCATIONS);
-        Self { types, allocations: AtomicU32::new(0) }
+        Self { types }
     }
 
     /// The views of the types that `bits` has.
@@ -47,22 +45,5 @@ impl Discrete {
     /// The driver's type behind a view.
     pub fn real(&self, view: u32) -> u32 {
         view % self.types.max(1)
-    }
-
-    /// Counts an allocation.
-    ///
-    /// # Errors
-    /// What a driver says if there is one too many.
-    pub fn take(&self, most: u32) -> Result<(), vk::Result> {
-        // Relaxed: only the number matters.
-        let taken = self
-            .allocations
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < most).then_some(count + 1));
-        taken.map(drop).map_err(|_| vk::Result::ERROR_TOO_MANY_OBJECTS)
-    }
-
-    /// Counts an allocation that is gone.
-    pub fn give_back(&self) {
-        self.allocations.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -34,9 +34,12 @@
 //! | timeline | lists not collected, reports | nothing |
 //! | doorbell | its count, for one call that signals it | nothing |
 //! | slots | one queue's free slots | nothing |
+//! | room | which pieces of its segments are taken | nothing |
+//! | growth of the room | the call that makes a segment | room; orphans |
 //! | orphans | what was dropped before the device was done with it | nothing |
 //! | semaphores | those whose timelines are gone | nothing |
-//! | pipeline cache | its file | nothing |
+//! | pipeline cache | which object of the driver's it is | nothing |
+//! | its upkeep | the look at how long it is, and its file; nobody waits for it | pipeline cache |
 //!
 //! No drop of a list, and no wait for the device, happens under any of them.
 //!
@@ -63,6 +66,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timeline;
+mod upkeep;
 
 pub use adapter::{Adapter, adapters, best};
 pub use device::VulkanDevice;

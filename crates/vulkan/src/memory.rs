@@ -132,11 +132,6 @@ impl Buffer {
         self.mapped
     }
 
-    /// Size in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// The first byte of a range, for the host; `None` if the host does not see the buffer.
     ///
     /// # Errors

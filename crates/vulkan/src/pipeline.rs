@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use std::any::Any;
 use std::ffi::CString;
 use std::sync::Arc;
+use std::time::Instant;
 use thalweg_hal::shader::{Shader, compile};
 use thalweg_hal::{Error, KernelSource, Pipeline, Result, own};
 
@@ -79,15 +80,17 @@ impl VulkanPipeline {
         // SAFETY: valid SPIR-V, as far as naga's validator goes, with capabilities that `check` compared.
         let module = unsafe { device.create_shader_module(&info, None) }
             .map_err(|e| context.error("vkCreateShaderModule", e))?;
-        let raw = pipeline.compile(module);
+        let (cache, began) = (context.pipelines.current(), Instant::now());
+        let raw = pipeline.compile(module, cache.as_ref().map_or(vk::PipelineCache::null(), |cache| cache.raw));
         // SAFETY: a module is not needed once its pipeline is made.
         unsafe { device.destroy_shader_module(module, None) };
         pipeline.raw = raw?;
-        context.pipelines.save(device);
+        drop(cache);
+        context.pipelines.compiled(began.elapsed());
         Ok(pipeline)
     }
 
-    fn compile(&self, module: vk::ShaderModule) -> Result<vk::Pipeline> {
+    fn compile(&self, module: vk::ShaderModule, cache: vk::PipelineCache) -> Result<vk::Pipeline> {
         let entry =
             self.source.wgsl.as_ref().map_or_else(Default::default, |wgsl| wgsl.module().entry.as_bytes().to_vec());
         let entry =
@@ -98,8 +101,8 @@ impl VulkanPipeline {
             .name(&entry);
         let info = vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout);
         let context = &self.context;
-        let cache = context.pipelines.raw();
-        // SAFETY: the module has the entry point, by `shader::compile`, and binds what the layout has.
+        // SAFETY: the caller holds the cache; the module has the entry point, by `shader::compile`, and binds what the
+        // layout has.
         let made = unsafe { context.device.create_compute_pipelines(cache, &[info], None) };
         made.map_err(|(_, error)| context.error("vkCreateComputePipelines", error))?
             .first()

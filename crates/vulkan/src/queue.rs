@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::memory::VulkanMemory;
 use crate::pipeline::VulkanPipeline;
 use crate::prepared::PreparedList;
-use crate::room::Room;
+use crate::room::{self, Room};
 use crate::slots::{Slot, Slots};
 use crate::timeline::{Running, Semaphore, VulkanTimeline};
 use ash::vk;
@@ -36,18 +36,16 @@ pub struct VulkanQueue {
     hardware: usize,
     limits: Limits,
     slots: Arc<Slots>,
-    /// For the slots' words.
-    room: Room,
 }
 
 impl VulkanQueue {
     /// # Errors
     /// What the driver says.
-    pub fn new(context: &Arc<Context>, limits: Limits) -> Result<Self> {
+    pub fn new(context: &Arc<Context>, room: &Arc<Room>, limits: Limits) -> Result<Self> {
         context.check()?;
-        let (timeline, slots) = (Arc::new(VulkanTimeline::new(context)?), Arc::new(Slots::new(context)?));
+        let (timeline, slots) = (Arc::new(VulkanTimeline::new(context)?), Arc::new(Slots::new(context, room)?));
         let (handle, hardware) = (Arc::<VulkanTimeline>::clone(&timeline), context.assign_queue());
-        Ok(Self { timeline, handle, context: Arc::clone(context), hardware, limits, slots, room: Room::default() })
+        Ok(Self { timeline, handle, context: Arc::clone(context), hardware, limits, slots })
     }
 }
 
@@ -58,7 +56,7 @@ impl Queue for VulkanQueue {
 
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let Submission { list, waits, value } = submission;
-        let Self { timeline, context, hardware, limits, slots, room, .. } = self;
+        let Self { timeline, context, hardware, limits, slots, .. } = self;
         context.check()?;
         debug_assert_eq!(list.check(limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Arc<Semaphore>; 4]>::new();
@@ -70,7 +68,7 @@ impl Queue for VulkanQueue {
         }
         // What earlier lists had may serve this one.
         timeline.collect();
-        let (slot, home) = (slots.take(list, room)?, Arc::clone(slots));
+        let (slot, home) = (slots.take(list)?, Arc::clone(slots));
         // SAFETY: the slot's last list has run, and the pool is this queue's, which has one thread at a time; the list
         // passes, and what of it is prepared is still so (Q3, Q5).
         if let Err(error) = unsafe { encode(context, &slot, list) } {
@@ -221,10 +219,12 @@ impl<'a> Encoder<'a> {
     /// those of another submission yet: they are cleared before, and copied to this submission's after.
     fn execute(&mut self, prepared: &PreparedList) {
         let (device, commands) = (&self.context.device, self.commands);
+        let bytes = self.context.failure_words.offset(prepared.failing());
         if let Some(words) = prepared.failures() {
-            // SAFETY: as in `reset_queries`; whole words. What used them before is ordered before this, as whatever the
-            // list writes is (Q1).
-            unsafe { device.cmd_fill_buffer(commands, words.raw, 0, vk::WHOLE_SIZE, 0) };
+            let (buffer, offset) = room::place(words);
+            // SAFETY: as in `reset_queries`; whole words, and as many as the piece has. What used them before is
+            // ordered before this, as whatever the list writes is (Q1).
+            unsafe { device.cmd_fill_buffer(commands, buffer, offset, bytes, 0) };
             self.barrier(STAGES, READS | WRITES);
         }
         // SAFETY: as in `reset_queries`; the secondary command buffer is recorded, for simultaneous use, of the same
@@ -233,11 +233,10 @@ impl<'a> Encoder<'a> {
         self.bound = vk::Pipeline::null();
         if let Some(words) = prepared.failures() {
             self.barrier(STAGES, READS | WRITES);
-            let (to, offset) = self.next_words();
-            let bytes = self.context.failure_words.offset(prepared.failing());
-            let copy = vk::BufferCopy::default().dst_offset(offset).size(bytes);
+            let ((from, start), (to, offset)) = (room::place(words), self.next_words());
+            let copy = vk::BufferCopy::default().src_offset(start).dst_offset(offset).size(bytes);
             // SAFETY: as in `reset_queries`; both have so many bytes, by `Slot::make_room`.
-            unsafe { device.cmd_copy_buffer(commands, words.raw, to, &[copy]) };
+            unsafe { device.cmd_copy_buffer(commands, from, to, &[copy]) };
             self.failing += prepared.failing();
         }
     }

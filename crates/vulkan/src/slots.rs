@@ -2,7 +2,7 @@
 //! Used again once the list has run.
 
 use crate::context::Context;
-use crate::room::{Piece, Room};
+use crate::room::{self, Piece, Room};
 use crate::sync::lock;
 use ash::vk;
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,8 @@ use thalweg_hal::{Command, List, Report, Reported, Result};
 /// The slots of one queue.
 pub struct Slots {
     context: Arc<Context>,
+    /// For the words.
+    room: Arc<Room>,
     /// Used by the thread that submits, which has the queue to itself.
     pool: vk::CommandPool,
     free: Mutex<Vec<Slot>>,
@@ -20,33 +22,33 @@ pub struct Slots {
 /// One slot.
 pub struct Slot {
     pub commands: vk::CommandBuffer,
-    /// The words for failures, if a list had any yet.
+    /// The words for failures, if its list has any.
     words: Option<Piece>,
     queries: vk::QueryPool,
     query_count: u32,
 }
 
 impl Slots {
-    pub fn new(context: &Arc<Context>) -> Result<Self> {
+    pub fn new(context: &Arc<Context>, room: &Arc<Room>) -> Result<Self> {
         let flags = vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER;
         let info = vk::CommandPoolCreateInfo::default().queue_family_index(context.family).flags(flags);
         // SAFETY: the family is the device's.
         let pool = unsafe { context.device.create_command_pool(&info, None) };
         let pool = pool.map_err(|e| context.error("vkCreateCommandPool", e))?;
-        Ok(Self { context: Arc::clone(context), pool, free: Mutex::default() })
+        Ok(Self { context: Arc::clone(context), room: Arc::clone(room), pool, free: Mutex::default() })
     }
 
     /// A slot with room for a list's reports. Only for the thread that submits.
     ///
     /// # Errors
     /// What the driver says.
-    pub fn take(&self, list: &Arc<List>, room: &mut Room) -> Result<Slot> {
+    pub fn take(&self, list: &Arc<List>) -> Result<Slot> {
         let free = lock(&self.free).pop();
         let mut slot = match free {
             Some(slot) => slot,
             None => self.make()?,
         };
-        match slot.make_room(&self.context, list, room) {
+        match slot.make_room(&self.context, list, &self.room) {
             Ok(()) => Ok(slot),
             Err(error) => {
                 self.give_back(slot);
@@ -55,7 +57,9 @@ impl Slots {
         }
     }
 
-    pub fn give_back(&self, slot: Slot) {
+    /// Its list has run, or was not taken: the words are anybody's.
+    pub fn give_back(&self, mut slot: Slot) {
+        slot.words = None;
         lock(&self.free).push(slot);
     }
 
@@ -91,15 +95,12 @@ fn timestamps(list: &List) -> impl Iterator<Item = usize> {
 
 impl Slot {
     /// Makes the reports of a list fit, and forgets those of the last one.
-    fn make_room(&mut self, context: &Arc<Context>, list: &Arc<List>, room: &mut Room) -> Result<()> {
+    fn make_room(&mut self, context: &Context, list: &Arc<List>, room: &Arc<Room>) -> Result<()> {
         let needed = context.failure_words.bytes(list);
         if needed > 0 {
-            let words = match self.words.take().filter(|words| words.bytes() >= needed) {
-                Some(words) => words,
-                None => room.cut(context, needed)?,
-            };
-            // SAFETY: it has as many bytes, and the slot's last list has run.
-            unsafe { self.words.insert(words).clear(needed) };
+            let words = self.words.insert(room.take(needed)?);
+            // SAFETY: it has as many bytes, and is new.
+            unsafe { words.clear(needed) };
         }
         let queries = timestamps(list).count() as u32;
         if queries > self.query_count && context.clock.is_some() {
@@ -117,7 +118,7 @@ impl Slot {
 
     /// The buffer with the words for failures, and where they start.
     pub fn words(&self) -> (vk::Buffer, u64) {
-        self.words.as_ref().map_or((vk::Buffer::null(), 0), Piece::place)
+        self.words.as_ref().map_or((vk::Buffer::null(), 0), room::place)
     }
 
     /// The pool of timestamps, and how many of it the list uses.
@@ -129,8 +130,8 @@ impl Slot {
     /// What there is to say of a list that has run.
     pub fn report(&self, context: &Context, list: &Arc<List>, value: u64, reports: &mut Vec<Report>) {
         if let Some(words) = &self.words {
-            // SAFETY: inside the piece, by `make_room`, and the strides are multiples of 8. The list has run; what the
-            // device wrote was made visible to the host by the barrier at its end.
+            // SAFETY: inside the piece, which is this list's by `make_room`, and the strides are multiples of 8. The
+            // list has run; what the device wrote was made visible to the host by the barrier at its end.
             let read = |offset| unsafe { words.read(offset) };
             reports.extend(context.failure_words.reports(list, value, read));
         }

@@ -2,6 +2,7 @@
 
 use crate::{Options, VulkanDevice, adapters, best};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The variable that makes a missing device a failure, for machines that are known to have one.
 const REQUIRE: &str = "THALWEG_REQUIRE_VULKAN";
@@ -37,4 +38,9 @@ fn open(options: Options) -> Option<Arc<VulkanDevice>> {
             None
         }
     }
+}
+
+/// The driver allocations of a device that exist.
+pub fn allocations(device: &VulkanDevice) -> u32 {
+    device.context.allocations.load(Ordering::Relaxed)
 }

@@ -8,13 +8,14 @@ use super::memory::{Buffer, MetalMemory};
 use super::options::Options;
 use super::pipeline::MetalPipeline;
 use super::queue::MetalQueue;
+use super::room::{self, Room};
 use super::timeline::{MetalDoorbell, wait_any};
 use objc2_metal::MTLDevice;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
     BINDING_ALIGNMENT, Device, DeviceInfo, Doorbell, HostAccess, KernelSource, Limits, List, Listener, Memory,
-    MemoryKind, Pipeline, Queue, Result, TimelinePoint, Timestamps,
+    MemoryKind, Overhead, Pipeline, Queue, Result, TimelinePoint, Timestamps,
 };
 
 /// Heaps. The system names no limit; this many segments are far more than a budget is made of.
@@ -27,6 +28,8 @@ const PARALLELISM: u32 = 8;
 pub struct MetalDevice {
     info: DeviceInfo,
     context: Arc<Context>,
+    room: Arc<Room>,
+    overhead: Arc<Overhead>,
 }
 
 impl MetalDevice {
@@ -48,7 +51,9 @@ impl MetalDevice {
             return Err(thalweg_hal::Error::ForkedChild); // the system's threads are the parent's
         }
         let context = Arc::new(Context::new(adapter, options)?);
-        Ok(Arc::new(Self { info: describe(adapter, &context), context }))
+        let overhead = Arc::default();
+        let room = room::open(&context, &overhead)?;
+        Ok(Arc::new(Self { info: describe(adapter, &context), context, room, overhead }))
     }
 }
 
@@ -67,6 +72,7 @@ fn describe(adapter: &Adapter, context: &Context) -> DeviceInfo {
     DeviceInfo {
         name: format!("{NAME} ({})", adapter.name()),
         kind: adapter.kind(),
+        driver: NAME.to_owned(),
         parallelism: PARALLELISM,
         timestamps: Timestamps::ByList,
         waits_are_dear: true,
@@ -90,8 +96,12 @@ impl Device for MetalDevice {
         &self.info
     }
 
+    fn overhead(&self) -> &Arc<Overhead> {
+        &self.overhead
+    }
+
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
-        Ok(Box::new(MetalQueue::new(&self.context, self.info.limits)?))
+        Ok(Box::new(MetalQueue::new(&self.context, &self.room, self.info.limits)?))
     }
 
     fn create_doorbell(&self) -> Result<Arc<dyn Doorbell>> {

@@ -1,13 +1,13 @@
 //! How a list is said to Metal: one compute encoder.
 //!
-//! Everything that is particular to `MTLComputeCommandEncoder` is here. Parameters go through the queue's ring and not
+//! Everything that is particular to `MTLComputeCommandEncoder` is here. Parameters go through the list's piece and not
 //! through `setBytes`, residency through the device's set, and what the device uses is held by us: an encoder of Metal
 //! 4's, which has none of the conveniences, would be one more file like this.
 
 use super::context::Context;
 use super::memory::MetalMemory;
 use super::pipeline::MetalPipeline;
-use super::ring::Piece;
+use super::room::Piece;
 use super::transfer::Transfer;
 use super::{Object, nothing};
 use objc2::runtime::ProtocolObject;
@@ -24,11 +24,11 @@ use thalweg_hal::{Binding, Command, List, MAX_BINDINGS, Result};
 /// Arguments start at multiples of this many bytes of a piece.
 const ALIGNMENT: u64 = 16;
 
-/// How much of a ring a list needs: words for failures first, then the arguments of its dispatches.
+/// How much room a list needs: words for failures first, then the arguments of its dispatches.
 ///
 /// # Errors
 /// If the list names a pipeline of another device.
-pub fn room(context: &Context, list: &Arc<List>) -> Result<u64> {
+pub fn needed(context: &Context, list: &Arc<List>) -> Result<u64> {
     let mut bytes = context.failure_words.bytes(list);
     for step in List::steps(list) {
         bytes += match step.command() {
@@ -67,7 +67,7 @@ impl<'a> Encoder<'a> {
     ///
     /// # Safety
     /// - The list passes [`List::check`].
-    /// - The piece has the [`room`] for it, and nobody else uses it until the command buffer has run.
+    /// - The piece has [as many bytes as it needs](needed), and nobody else uses it until the command buffer has run.
     pub unsafe fn encode(
         context: &'a Context,
         commands: &ProtocolObject<dyn MTLCommandBuffer>,
@@ -79,7 +79,7 @@ impl<'a> Encoder<'a> {
         let raw = raw.ok_or_else(|| nothing("computeCommandEncoderWithDispatchType:"))?;
         let words = context.failure_words.bytes(list);
         // SAFETY: the words lie at the piece's start, which nobody else uses.
-        unsafe { piece.clear(words as usize) };
+        unsafe { piece.clear(words) };
         let mut encoder = Self { context, raw, piece, used: words, bound: None, failing: 0 };
         // What the queue's lists before this one did, and whatever was done before their fence was raised.
         encoder.raw.waitForFence(fence);

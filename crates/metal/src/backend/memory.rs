@@ -66,9 +66,9 @@ impl Buffer {
         })
     }
 
-    /// Size in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    /// Its first byte, for the host.
+    pub fn contents(&self) -> NonNull<u8> {
+        self.contents
     }
 
     /// The first byte of a range, for the host.

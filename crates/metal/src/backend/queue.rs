@@ -2,10 +2,10 @@
 
 use super::command_queue::Seat;
 use super::context::Context;
-use super::encoder::{Encoder, room};
+use super::encoder::{Encoder, needed};
 use super::pipeline::MetalPipeline;
 use super::pool::pooled;
-use super::ring::Ring;
+use super::room::Room;
 use super::timeline::{MetalTimeline, Running};
 use super::{NAME, Object, nothing};
 use block2::RcBlock;
@@ -33,20 +33,21 @@ pub struct MetalQueue {
     /// Orders its lists' encoders, which nothing else does.
     fence: Object<dyn MTLFence>,
     limits: Limits,
-    ring: Ring,
+    /// For what lists bring along.
+    room: Arc<Room>,
 }
 
 impl MetalQueue {
     /// # Errors
     /// What Metal says.
-    pub fn new(context: &Arc<Context>, limits: Limits) -> Result<Self> {
+    pub fn new(context: &Arc<Context>, room: &Arc<Room>, limits: Limits) -> Result<Self> {
         context.check()?;
         pooled(|| {
             let seat = Arc::new(context.command_queues.seat(context)?);
             let fence = context.device.newFence().ok_or_else(|| nothing("newFence"))?;
             let timeline = MetalTimeline::new(context)?;
             let handle = Arc::<MetalTimeline>::clone(&timeline);
-            Ok(Self { seat, timeline, handle, context: Arc::clone(context), fence, limits, ring: Ring::default() })
+            Ok(Self { seat, timeline, handle, context: Arc::clone(context), fence, limits, room: Arc::clone(room) })
         })
     }
 }
@@ -58,7 +59,7 @@ impl Queue for MetalQueue {
 
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()> {
         let Submission { list, waits, value } = submission;
-        let Self { seat, timeline, context, fence, limits, ring, .. } = self;
+        let Self { seat, timeline, context, fence, limits, room, .. } = self;
         context.check()?;
         debug_assert_eq!(list.check(limits), Ok(()), "a promise of `Queue::submit`");
         let mut waited = SmallVec::<[Object<dyn MTLSharedEvent>; 4]>::new();
@@ -66,8 +67,8 @@ impl Queue for MetalQueue {
             waited.push(MetalTimeline::of(&wait.timeline, context)?.event().clone());
         }
         pooled(|| {
-            let piece = ring.cut(context, room(context, list)?)?;
-            let encoded = seat.command_buffer().and_then(|commands| {
+            let piece = room.take(needed(context, list)?)?;
+            let commands = seat.command_buffer().and_then(|commands| {
                 for (event, wait) in waited.iter().zip(waits) {
                     commands.encodeWaitForEvent_value(ProtocolObject::from_ref(&**event), wait.value);
                 }
@@ -75,14 +76,7 @@ impl Queue for MetalQueue {
                 unsafe { Encoder::encode(context, &commands, fence, &piece, list)? };
                 commands.encodeSignalEvent_value(ProtocolObject::from_ref(&**timeline.event()), value);
                 Ok(commands)
-            });
-            let commands = match encoded {
-                Ok(commands) => commands,
-                Err(error) => {
-                    ring.uncut(piece);
-                    return Err(error);
-                }
-            };
+            })?;
             if context.signposts {
                 commands.setLabel(Some(&NSString::from_str(&format!("timeline {} to {value}", timeline.id()))));
             }
@@ -158,7 +152,7 @@ fn stopped(error: Option<&NSError>) -> Error {
 /// What there is to say of a list that has run.
 fn reports(context: &Context, running: &Running, value: u64, times: impl FnOnce() -> (f64, f64)) -> Vec<Report> {
     let Running { list, piece, .. } = running;
-    // SAFETY: the list has run, the words lie at the piece's start (`room`), and the strides are multiples of 8.
+    // SAFETY: the list has run, the words lie at the piece's start (`needed`), and the strides are multiples of 8.
     let read = |offset| unsafe { piece.read(offset) };
     let mut reports: Vec<Report> = context.failure_words.reports(list, value, read).collect();
     let is_time = |(_, command): &(usize, &Command)| matches!(command, Command::Timestamp);

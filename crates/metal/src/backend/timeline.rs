@@ -5,7 +5,7 @@
 //! list reports and let go of what it held ([`ledger`](crate::ledger)).
 
 use super::context::Context;
-use super::ring::Piece;
+use super::room::Piece;
 use super::{NAME, Object, nothing};
 use crate::ledger::Ledger;
 use objc2_metal::{MTLDevice, MTLSharedEvent};
@@ -120,8 +120,9 @@ impl Running {
 
     /// The device is done with the list.
     fn finish(self) {
+        // The piece first: dropping the list may take as long as whatever it held last takes to drop.
         let Self { list, piece, .. } = self;
-        piece.give_back();
+        drop(piece);
         drop(list);
     }
 }

@@ -4,7 +4,7 @@ use crate::profile::hook::Hook;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::any::Any;
 use std::sync::Arc;
-use thalweg_hal::{Memory, MemoryKind};
+use thalweg_hal::{Memory, MemoryKind, Overhead};
 
 /// Memory of the device that gives its share of the budget back when it is freed, which is when the last list that uses
 /// it has settled.
@@ -57,7 +57,9 @@ impl Memory for Budgeted {
     }
 }
 
-/// Bytes and number of driver allocations taken from a device, and their limits.
+/// Bytes and number of driver allocations taken from a device, and their limits. What the device has taken for itself
+/// is within the limits too. It grows without asking, seldom and not far: what is above a limit then is made up for by
+/// the next that asks.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limits: Limits,
@@ -67,6 +69,8 @@ pub(crate) struct Budget {
     allocations: AtomicU64,
     /// The most that `bytes` ever was. Written by anyone, after `bytes`.
     peak: AtomicU64,
+    /// What the device has taken for itself. Written by the device.
+    overhead: Arc<Overhead>,
     profile: Arc<Hook>,
 }
 
@@ -82,21 +86,23 @@ pub(crate) struct Limits {
 }
 
 impl Budget {
-    pub(crate) fn new(limits: Limits, profile: Arc<Hook>) -> Self {
+    pub(crate) fn new(limits: Limits, overhead: Arc<Overhead>, profile: Arc<Hook>) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { limits, bytes: zero(), allocations: zero(), peak: zero(), profile }
+        Self { limits, bytes: zero(), allocations: zero(), peak: zero(), overhead, profile }
     }
 
     /// Takes `bytes` for one allocation if they are there.
     fn reserve(&self, bytes: u64) -> bool {
-        let Some(reserved) = add_within(&self.bytes, bytes, self.limits.hard) else { return false };
-        if add_within(&self.allocations, 1, self.limits.allocations).is_none() {
+        let (overhead, hard) = (self.overhead.bytes(), self.limits.hard);
+        let Some(taken) = add_within(&self.bytes, bytes, hard.saturating_sub(overhead)) else { return false };
+        let allocations = self.limits.allocations.saturating_sub(self.overhead.allocations());
+        if add_within(&self.allocations, 1, allocations).is_none() {
             // Relaxed, as in `add_within`.
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
         // Relaxed: a figure for reports.
-        self.peak.fetch_max(reserved, Ordering::Relaxed);
+        self.peak.fetch_max(taken + overhead, Ordering::Relaxed);
         true
     }
 
@@ -123,12 +129,24 @@ impl Budget {
         self.limits
     }
 
+    /// Bytes taken, the device's own among them.
     pub(crate) fn reserved(&self) -> u64 {
+        self.taken() + self.overhead()
+    }
+
+    /// Bytes taken from the device, without its own.
+    pub(crate) fn taken(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that the device has taken for itself.
+    pub(crate) fn overhead(&self) -> u64 {
+        self.overhead.bytes()
+    }
+
+    /// Allocations, the device's own among them.
     pub(crate) fn allocations(&self) -> u64 {
-        self.allocations.load(Ordering::Relaxed)
+        self.allocations.load(Ordering::Relaxed) + self.overhead.allocations()
     }
 
     pub(crate) fn peak(&self) -> u64 {
@@ -148,7 +166,8 @@ mod tests {
 
     #[test]
     fn both_limits_hold_and_a_refusal_leaves_no_trace() {
-        let budget = Budget::new(Limits { hard: 100, soft: 80, allocations: 2 }, Arc::new(Hook::new()));
+        let limits = Limits { hard: 100, soft: 80, allocations: 2 };
+        let budget = Budget::new(limits, Arc::default(), Arc::new(Hook::new()));
         assert!(budget.reserve(60));
         assert!(!budget.reserve(41));
         assert!(budget.reserve(40));
@@ -161,5 +180,27 @@ mod tests {
         assert_eq!([19, 20, u64::MAX].map(|bytes| budget.over_soft(bytes)), [0, 1, u64::MAX - 80]);
         assert!(budget.fits_without(99, (60, 1)) && !budget.fits_without(100, (60, 1)));
         assert!(!budget.fits_without(1, (0, 0)), "a third allocation");
+    }
+
+    #[test]
+    fn what_the_device_takes_for_itself_is_within_the_limits() {
+        let overhead = Arc::new(Overhead::default());
+        let limits = Limits { hard: 100, soft: 80, allocations: 3 };
+        let budget = Budget::new(limits, Arc::clone(&overhead), Arc::new(Hook::new()));
+        overhead.add(30);
+        assert!(!budget.reserve(71) && budget.reserve(60));
+        assert_eq!((budget.taken(), budget.overhead(), budget.reserved(), budget.allocations()), (60, 30, 90, 2));
+        assert!(budget.over_soft(0) == 10 && budget.fits_without(10, (0, 0)) && !budget.fits_without(11, (0, 0)));
+        assert!(budget.reserve(10));
+        assert!(!budget.reserve(0), "a third allocation of ours, and one of the device's");
+        assert_eq!(budget.peak(), 100);
+        // It has grown past the limits: nothing more is taken until enough has been given back.
+        overhead.add(50);
+        assert_eq!((budget.reserved(), budget.allocations()), (150, 4));
+        budget.release(60);
+        assert!(!budget.reserve(11) && !budget.reserve(10), "three allocations");
+        assert!(!budget.fits_without(10, (0, 0)) && budget.fits_without(10, (0, 1)));
+        budget.release(10);
+        assert!(budget.reserve(20) && !budget.reserve(1));
     }
 }

@@ -289,7 +289,7 @@ fn out_of_memory(core: &DeviceCore, request: Request, tried: Tried, device: Opti
         LARGE => stats.limit.saturating_sub(core.memory.kept_for_others()),
         _ => stats.limit,
     };
-    let retry_can_help = request.least <= most.saturating_sub(stats.frozen + stats.graphs);
+    let retry_can_help = request.least <= most.saturating_sub(stats.frozen + stats.graphs + stats.overhead);
     let arena = core.memory.arena.lock();
     let pools = arena.by_pool().into_iter().map(|(name, reserved, free)| PoolMemory { name, reserved, free }).collect();
     drop(arena);

@@ -34,8 +34,8 @@ impl Usage {
 
 /// What a device's memory is used for, in bytes where nothing else is said. See [`crate::Device::memory`].
 ///
-/// `reserved` is the sum of `live`, `cached`, `frozen`, `graphs`, `limbo`, `free` and `in_transit`; exactly so while nobody
-/// else uses the device, and in [`MemorySnapshot`](crate::MemorySnapshot) always.
+/// `reserved` is the sum of `live`, `cached`, `frozen`, `graphs`, `limbo`, `free`, `in_transit` and `overhead`; exactly
+/// so while nobody else uses the device, and in [`MemorySnapshot`](crate::MemorySnapshot) always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryStats {
@@ -68,7 +68,9 @@ pub struct MemoryStats {
     pub largest_free: u64,
     /// Reserved for an allocation that is being made, or held by a list that has settled and is about to be dropped.
     pub in_transit: u64,
-    /// Number of driver allocations.
+    /// What the device has taken for itself: room for what lists bring along and report.
+    pub overhead: u64,
+    /// Number of driver allocations, the device's own among them.
     pub allocations: u64,
     /// The most that there may be.
     pub max_allocations: u64,

@@ -53,14 +53,15 @@ pub(crate) struct Store {
 
 // Relaxed everywhere: figures for people.
 impl Store {
-    pub(crate) fn new(config: &Config, device: &thalweg_hal::Limits, profile: &Arc<Hook>) -> Self {
+    pub(crate) fn new(config: &Config, device: &dyn thalweg_hal::Device, profile: &Arc<Hook>) -> Self {
+        let (overhead, device) = (Arc::clone(device.overhead()), &device.info().limits);
         let hard = config.memory_limit.unwrap_or(device.memory_bytes / 10 * 9);
         let soft = config.memory_soft_limit.unwrap_or(hard / 4 * 3).min(hard);
         let allocations = config.max_allocations.unwrap_or(u64::MAX).min(device.max_allocations);
         let zero = || AtomicU64::new(0);
         let staging = config.staging_limit.unwrap_or((hard / 16).min(STAGING));
         Self {
-            budget: Arc::new(Budget::new(Limits { hard, soft, allocations }, Arc::clone(profile))),
+            budget: Arc::new(Budget::new(Limits { hard, soft, allocations }, overhead, Arc::clone(profile))),
             arena: Mutex::new(Arena::new()),
             scale: Scale::of(hard),
             growth: Turn::new(()),
@@ -105,13 +106,14 @@ impl Store {
     /// in no segment. And how many have ever left.
     pub(super) fn leaving(&self) -> (bool, u64) {
         let arena = self.arena.lock();
-        (self.budget.reserved() > arena.usage().segments, arena.removed())
+        (self.budget.taken() > arena.usage().segments, arena.removed())
     }
 
     /// What an arena says that the caller has locked; without what the streams know.
     pub(super) fn stats(&self, arena: &Arena) -> MemoryStats {
         let (usage, limits) = (arena.usage(), self.budget.limits());
-        let reserved = self.budget.reserved();
+        let (taken, overhead) = (self.budget.taken(), self.budget.overhead());
+        let reserved = taken + overhead;
         MemoryStats {
             limit: limits.hard,
             soft_limit: limits.soft,
@@ -124,7 +126,8 @@ impl Store {
             limbo: usage.limbo,
             free: usage.free,
             largest_free: arena.largest_free(),
-            in_transit: reserved.saturating_sub(usage.segments),
+            in_transit: taken.saturating_sub(usage.segments),
+            overhead,
             allocations: self.budget.allocations(),
             max_allocations: limits.allocations,
             waits: self.waits.load(Ordering::Relaxed),

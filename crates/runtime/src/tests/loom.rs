@@ -36,6 +36,7 @@ const PREEMPTIONS_OF_THREE: usize = 3;
 #[derive(Debug)]
 pub(super) struct Silent {
     info: DeviceInfo,
+    overhead: Arc<thalweg_hal::Overhead>,
     /// The pipelines that it made. A lock of the standard library: not part of what is modelled.
     pub(super) made: Mutex<Vec<Weak<HostPipeline>>>,
 }
@@ -43,7 +44,7 @@ pub(super) struct Silent {
 impl Silent {
     /// What it says of itself is what another says.
     pub(super) fn like(device: &dyn thalweg_hal::Device) -> Self {
-        Self { info: device.info().clone(), made: Mutex::default() }
+        Self { info: device.info().clone(), overhead: Arc::default(), made: Mutex::default() }
     }
 }
 
@@ -87,6 +88,9 @@ impl SilentTimeline {
 impl thalweg_hal::Device for Silent {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+    fn overhead(&self) -> &Arc<thalweg_hal::Overhead> {
+        &self.overhead
     }
     fn create_queue(&self) -> Result<Box<dyn Queue>> {
         let timeline = Arc::new(SilentTimeline {

@@ -54,7 +54,7 @@ fn balanced(device: &Device) -> MemorySnapshot {
         assert!((1..segment.spans.len()).all(|at| !free(at - 1) || !free(at)), "free neighbours: {segment:?}");
     }
     assert_eq!(sums, [stats.live, stats.cached, stats.frozen, stats.graphs, stats.limbo, stats.free], "{stats:?}");
-    assert_eq!(sums.iter().sum::<u64>() + stats.in_transit, stats.reserved, "{stats:?}");
+    assert_eq!(sums.iter().sum::<u64>() + stats.in_transit + stats.overhead, stats.reserved, "{stats:?}");
     assert!(stats.reserved <= stats.limit && stats.allocations <= stats.max_allocations, "{stats:?}");
     assert!(stats.live <= stats.peak_live && stats.reserved <= stats.peak_reserved, "{stats:?}");
     snapshot

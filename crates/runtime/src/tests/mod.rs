@@ -15,6 +15,8 @@ mod loom_profile;
 #[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
+mod overhead;
+#[cfg(not(loom))]
 mod profile;
 #[cfg(not(loom))]
 mod protocol;

@@ -383,6 +383,9 @@ impl thalweg_hal::Device for Reluctant {
     fn info(&self) -> &thalweg_hal::DeviceInfo {
         self.inner.info()
     }
+    fn overhead(&self) -> &Arc<thalweg_hal::Overhead> {
+        self.inner.overhead()
+    }
     fn create_queue(&self) -> thalweg_hal::Result<Box<dyn thalweg_hal::Queue>> {
         if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
             let (device, message) = ("reluctant".to_owned(), "no queue".to_owned());

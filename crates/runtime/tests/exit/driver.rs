@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use thalweg_hal::{
-    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Pipeline, Queue, Report, Result,
-    Submission, Timeline, TimelinePoint,
+    Device, DeviceInfo, Doorbell, KernelSource, List, Listener, Memory, MemoryKind, Overhead, Pipeline, Queue, Report,
+    Result, Submission, Timeline, TimelinePoint,
 };
 
 /// A device of the driver.
 #[derive(Debug)]
 pub struct Driver {
     inner: Arc<dyn Device>,
+    info: DeviceInfo,
     shared: Arc<Shared>,
 }
 
@@ -51,7 +52,8 @@ impl Driver {
         }
         let shared = Arc::<Shared>::default();
         DEVICES.lock().unwrap().push(Arc::clone(&shared));
-        Arc::new(Self { inner, shared })
+        let info = DeviceInfo { driver: "one that minds".to_owned(), ..inner.info().clone() };
+        Arc::new(Self { inner, info, shared })
     }
 }
 
@@ -105,7 +107,11 @@ impl Drop for Inside<'_> {
 
 impl Device for Driver {
     fn info(&self) -> &DeviceInfo {
-        self.inner.info()
+        &self.info
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        self.inner.overhead()
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {

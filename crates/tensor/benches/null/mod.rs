@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
 use thalweg_hal::{
     Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSource, KernelSupport, Limits, List, Listener, Memory,
-    MemoryKind, Pipeline, Queue, Report, Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
+    MemoryKind, Overhead, Pipeline, Queue, Report, Result, Submission, Timeline, TimelinePoint, Timestamps, unique_id,
 };
 
 const NAME: &str = "null";
@@ -32,6 +32,7 @@ pub enum Completion {
 #[derive(Debug)]
 pub struct NullDevice {
     info: DeviceInfo,
+    overhead: Arc<Overhead>,
     completion: Completion,
     /// The thread that made it.
     owner: thread::ThreadId,
@@ -61,6 +62,7 @@ impl NullDevice {
         let info = DeviceInfo {
             name,
             kind,
+            driver: String::new(),
             parallelism: 1,
             limits,
             support: KernelSupport::NONE,
@@ -72,6 +74,7 @@ impl NullDevice {
         };
         Arc::new(Self {
             info,
+            overhead: Arc::default(),
             completion,
             owner: thread::current().id(),
             allocated: AtomicU64::new(0),
@@ -89,6 +92,10 @@ impl NullDevice {
 impl Device for NullDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        &self.overhead
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {

@@ -13,7 +13,7 @@ pub const TESTS: &[(&str, Test)] = &[
 fn it_says_that_it_is_one(gpu: &Gpu) {
     let device = &*gpu.device;
     let info = device.info();
-    assert_eq!((info.parallelism, info.limits.max_allocations), (1, 3072));
+    assert_eq!((info.parallelism, info.limits.max_allocations), (1, 4093));
     assert_eq!((info.host_access, info.zeroed), (HostAccess::None, false));
     let detail = |name: &str| info.details.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
     assert_eq!(detail("memory seen by the host"), Some("no"));

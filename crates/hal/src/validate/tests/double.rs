@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use thalweg_hal::host::{self, HostMemory, HostPipeline};
 use thalweg_hal::{
     Command, Device, DeviceInfo, DeviceKind, Doorbell, Error, HostAccess, KernelSource, KernelSupport, Limits, List,
-    Listener, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Result, Submission, Timeline, TimelinePoint,
-    Timestamps, unique_id,
+    Listener, Memory, MemoryKind, Overhead, Pipeline, Queue, Report, Reported, Result, Submission, Timeline,
+    TimelinePoint, Timestamps, unique_id,
 };
 
 /// Called inside the next `submit`; says whether the device accepts it.
@@ -16,6 +16,7 @@ type Hook = Box<dyn FnOnce() -> bool + Send>;
 
 pub(crate) struct Double {
     info: DeviceInfo,
+    overhead: Arc<Overhead>,
     shared: Arc<Shared>,
 }
 
@@ -66,6 +67,7 @@ impl Double {
         let info = DeviceInfo {
             name: "double".to_owned(),
             kind: DeviceKind::Mock,
+            driver: String::new(),
             parallelism: 1,
             timestamps: Timestamps::ByCommand,
             waits_are_dear: false,
@@ -77,7 +79,7 @@ impl Double {
         };
         let shared = Arc::new(Shared::default());
         shared.state.lock().unwrap().held = held;
-        Arc::new(Self { info, shared })
+        Arc::new(Self { info, overhead: Arc::default(), shared })
     }
 
     /// Raises a timeline of this device.
@@ -118,6 +120,10 @@ impl std::fmt::Debug for Double {
 impl Device for Double {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn overhead(&self) -> &Arc<Overhead> {
+        &self.overhead
     }
 
     fn create_queue(&self) -> Result<Box<dyn Queue>> {

@@ -38,6 +38,7 @@ const CASES: &[Case] = &[
     ),
     case("a_device_that_takes_nothing_any_more_is_lost", a_device_that_takes_nothing_any_more_is_lost),
     case("memory_that_is_not_there_is_an_error", memory_that_is_not_there_is_an_error),
+    case("busy_queues_take_few_heaps", busy_queues_take_few_heaps),
     case("a_text_that_metal_refuses_is_an_error", a_text_that_metal_refuses_is_an_error),
     case("command_queues_are_shared_and_given_back", command_queues_are_shared_and_given_back),
     case("nothing_is_left_behind", nothing_is_left_behind),
@@ -185,23 +186,51 @@ fn memory_that_is_not_there_is_an_error() {
     let refused = device.allocate(MemoryKind::Device, 1 << 20).unwrap_err();
     assert!(matches!(refused, Error::OutOfMemory { bytes: 0x10_0000, .. }), "{refused}");
     assert!(device.allocate(MemoryKind::Device, 1 << 20).is_ok());
-    // A queue's ring: the list is refused, and the queue is as it was.
+    // More room for what a list brings along, which is more than there is: the list is refused, and the queue is as
+    // it was.
     let mut line = Line::new(&*device);
-    faults::fail_allocations(1);
-    let list = filled(&memory, 5).build();
-    assert!(matches!(line.try_submit(&list, &[]), Err(Error::OutOfMemory { .. })));
-    line.run(&list);
-    assert_eq!(words(&*device, &memory, 0, 64), [5; 64]);
-    // A longer one, while lists have pieces of the first.
     let many =
         |count: u32| (0..count).fold(Builder::default().barrier(), |list, at| list.fill((&memory, 0, 256), at)).build();
-    let (few, long) = (many(10), many(9_000));
+    let (few, long) = (many(10), many(20_000));
     let before = line.submit(&few, &[]);
     faults::fail_allocations(1);
     assert!(matches!(line.try_submit(&long, &[]), Err(Error::OutOfMemory { .. })));
     let after = line.submit(&long, &[]);
     [&before, &after].into_iter().for_each(wait);
-    assert_eq!(words(&*device, &memory, 0, 64), [8_999; 64]);
+    assert_eq!(words(&*device, &memory, 0, 64), [19_999; 64]);
+}
+
+/// 32 queues and 100 prepared lists: what the system was asked for is what the device says, and little.
+fn busy_queues_take_few_heaps() {
+    let heaps = || metal_sim::live().iter().find(|(class, _)| class == "SimHeap").map_or(0, |it| it.1 as u64);
+    let device = device();
+    let overhead = Arc::clone(device.overhead());
+    assert_eq!((heaps(), overhead.allocations()), (1, 1));
+    let memories: Vec<_> = (0..32).map(|_| zeroed(&*device, 256)).collect();
+    let fill = |memory: &Arc<dyn Memory>, at| Builder::default().barrier().fill((memory, 0, 256), at).build();
+    let prepared: Vec<_> = (0..100).map(|at| fill(&memories[at % 32], at as u32)).collect();
+    for list in &prepared {
+        // SAFETY: the list keeps the rules.
+        unsafe { device.prepare(list).unwrap() };
+    }
+    let mut lines: Vec<_> = (0..32).map(|_| Line::new(&*device)).collect();
+    for round in 0..20 {
+        let mut last = Vec::new();
+        for (at, line) in lines.iter_mut().enumerate() {
+            for list in 0..8 {
+                let (memory, number) = (&memories[at], 8 * round + list);
+                let inner = &prepared[(at + 32 * list as usize) % 96];
+                line.submit(&Builder::default().barrier().run(inner).build(), &[]);
+                last.push(line.submit(&fill(memory, number), &[]));
+            }
+        }
+        last.iter().for_each(wait);
+    }
+    for memory in &memories {
+        assert_eq!(words(&*device, memory, 0, 64), [159; 64]);
+    }
+    assert!(overhead.allocations() <= 4, "{overhead:?}");
+    assert_eq!(heaps(), 32 + overhead.allocations());
 }
 
 fn a_text_that_metal_refuses_is_an_error() {
