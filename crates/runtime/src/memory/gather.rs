@@ -24,6 +24,16 @@ impl DeviceCore {
         }
     }
 
+    /// What `look` finds, which is called again whenever some of that has come into the arena. What streams keep spares
+    /// them misses: no more of them lose it than it takes.
+    pub(super) fn gather_until<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        self.retire_all();
+        self.collect_limbo();
+        let streams: Vec<_> = self.streams().collect();
+        let (before, from) = streams.split_at(self.memory.next_hand(streams.len()));
+        from.iter().chain(before).find_map(|stream| if self.reclaim(stream) { look() } else { None }).or_else(look)
+    }
+
     /// A stream's blocks that are free and settled, into the arena. Says whether there were any.
     pub(super) fn reclaim(&self, stream: &StreamCore) -> bool {
         let mut recorder = stream.recorder.lock();
@@ -33,18 +43,13 @@ impl DeviceCore {
             // They go from the one to the other under both locks, so whoever asks everybody in turn, the arena last, finds
             // them.
             let mut arena = self.memory.arena.lock();
-            let mut rest = &blocks[..];
-            while let Some(first) = rest.first() {
-                // What lies side by side goes at once.
-                let mut end = first.offset;
-                let follows = |block: &&Box<Block>| {
-                    let follows = (block.segment, block.raw, block.offset) == (first.segment, first.raw, end);
-                    end += if follows { block.bytes } else { 0 };
-                    follows
-                };
-                let run = rest.iter().take_while(follows).count();
-                arena.give_back(first.segment, first.offset, end - first.offset, first.raw);
-                rest = &rest[run..];
+            // What lies side by side goes at once.
+            let is_next = |first: &Block, next: &Block| {
+                (first.segment, first.offset + first.bytes, first.raw) == (next.segment, next.offset, next.raw)
+            };
+            for run in blocks.chunk_by(|first, next| is_next(first, next)) {
+                let bytes = run.iter().map(|block| block.bytes).sum();
+                arena.give_back(run[0].segment, run[0].offset, bytes, run[0].raw);
             }
         }
         drop(recorder);

@@ -1,8 +1,8 @@
 //! What happens on a miss, step by step, with no lock held.
 //!
 //! 1. Look: among one's own blocks, then for a free span of the arena.
-//! 2. Gather: what is settled goes from streams into the arena, first one's own, then everybody's; and limbo is emptied.
-//!    Look again after each. So more is taken from the device only for what is live or still in use.
+//! 2. Gather: what is settled goes from limbo and from streams into the arena. Look again after each. So more is taken
+//!    from the device only for what is live or still in use.
 //! 3. Grow. One thread at a time; whoever waited for the turn looks again first. Above the soft limit as much goes back to
 //!    the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called. A segment
 //!    is larger than what is asked for, in proportion to what is reserved already, so that there are few; if the device
@@ -100,17 +100,8 @@ pub(super) fn obtain<T>(
         let is_pressed = goal.is_some() || store.budget.over_soft(request.bytes) > 0;
         let need = if is_pressed { Need::Pressed } else { Need::Easy };
         let mut look_for = |need| look(request.want(need));
-        if goal.is_none()
-            && let Some(found) = look_for(need)
-        {
+        if let Some(found) = look_for(need).or_else(|| core.gather_until(|| look_for(need))) {
             return Ok(found);
-        }
-        if is_pressed || !store.may_grow(request.bytes) {
-            core.gather();
-            store.set_target();
-            if let Some(found) = look_for(need) {
-                return Ok(found);
-            }
         }
         let turn = store.growth.take(patience)?;
         // What leaves the arena now is neither there to be found nor within the budget until it has been dropped.

@@ -4,13 +4,18 @@
 //! |---|---|---|
 //! | [`Budget`](budget::Budget) | the bounds on what all streams and models take from the device | by atomics |
 //! | [`Arena`](arena::Arena) | *segments*, which are driver allocations, carved into *spans* | under one lock, when a stream has nothing |
-//! | [`Heap`](heap::Heap) | one stream's spans, divided into *blocks* of one size class each | under the stream's recorder, by itself alone |
+//! | [`Heap`](heap::Heap) | what one stream has, divided into *blocks* | under the stream's recorder, by itself alone |
 //!
 //! A hit in a stream's own free lists touches nothing shared. A free, from any thread, is one push on the owner's list.
 //!
 //! A freed block keeps its uses (I5). Its own stream may take it again at once: the next operation on it is ordered
-//! after them like any other. Blocks are neither split nor merged; a [`MutableStorage`] divides the uses of its block,
-//! and unites them when it is freed. A span goes back to the arena when all its blocks are free and settled.
+//! after them like any other. A split copies them, and a merge unites them; so does a [`MutableStorage`] with those of its
+//! parts. What is free and settled can go back to the arena, in any pieces, and from there to any stream.
+//!
+//! One rule keeps memory from being hoarded: before more is taken from the device, what is free and settled is gathered,
+//! wherever it is. Another keeps it from falling to pieces: what is small, and what is large for the limit, lies apart
+//! from the rest (`class.rs`), and what is large is a driver allocation of its own. So whatever came and went before, a
+//! call that fits the limit by itself fits it again.
 //!
 //! A miss runs with no lock held: see `ladder.rs`. Frozen storage has no stamps, and its spans rest in limbo when they
 //! are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.

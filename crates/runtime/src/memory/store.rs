@@ -5,7 +5,7 @@
 //! | `budget` | whoever grows reserves, whoever drops a memory last gives back | atomics of its own |
 //! | `arena` | whoever misses, gathers or drops frozen storage | its lock, a leaf: it is taken under a recorder too |
 //! | `growth` | whoever grows, from the reservation to the entry in the arena | its turn |
-//! | `target` | whoever has gathered | an atomic of its own |
+//! | `hand` | whoever gathers | nothing: a hint |
 //! | `waits`, `reclaimed`, `decayed` | whoever does it | nothing: figures |
 
 use super::arena::{Arena, HOST};
@@ -18,7 +18,7 @@ use crate::device::DeviceCore;
 use crate::profile::hook::Hook;
 use crate::stream::turn::Turn;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use thalweg_hal::BINDING_ALIGNMENT;
 
@@ -30,10 +30,6 @@ const LEAST_STAGING: u64 = 512 << 10;
 
 /// This part of the limit is kept for blocks that are not large.
 const KEPT_PART: u64 = 32;
-
-/// After everything was gathered, so many times what streams still have may be taken in addition before it is gathered
-/// again: what they keep meanwhile spares them most misses, and gathering costs little for each.
-const SPACIOUS: u64 = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -48,8 +44,8 @@ pub(crate) struct Store {
     pub(super) staging_limit: u64,
     /// What goes through staging at the moment.
     pub(super) transfers: Transfers,
-    /// Up to so many bytes are reserved before what is free is gathered. Written by whoever has gathered.
-    target: AtomicU64,
+    /// With which stream the next gathering begins.
+    hand: AtomicUsize,
     waits: AtomicU64,
     reclaimed: AtomicU64,
     decayed: AtomicU64,
@@ -71,7 +67,7 @@ impl Store {
             growth: Turn::new(()),
             transfers: Transfers::default(),
             staging_limit: staging.clamp(LEAST_STAGING.min(hard), hard) / BINDING_ALIGNMENT * BINDING_ALIGNMENT,
-            target: zero(),
+            hand: AtomicUsize::new(0),
             waits: zero(),
             reclaimed: zero(),
             decayed: zero(),
@@ -83,20 +79,15 @@ impl Store {
         (self.staging_limit / 2).min(self.budget.limits().hard / 16) / BINDING_ALIGNMENT * BINDING_ALIGNMENT
     }
 
-    /// Whether so many bytes may be reserved with nothing gathered before.
-    pub(super) fn may_grow(&self, bytes: u64) -> bool {
-        self.budget.taken().saturating_add(bytes) <= self.target.load(Ordering::Relaxed)
-    }
-
-    /// Everything has just been gathered.
-    pub(super) fn set_target(&self) {
-        let usage = self.arena.lock().usage();
-        self.target.store(usage.segments - usage.free + SPACIOUS * usage.streams, Ordering::Relaxed);
-    }
-
     /// What of the budget is left for small and common blocks, however much the large ones would like.
     pub(super) fn kept_for_others(&self) -> u64 {
         self.budget.limits().hard / KEPT_PART
+    }
+
+    /// With which of so many streams the next gathering begins: each time another, so that none is always the first to
+    /// lose what it keeps.
+    pub(super) fn next_hand(&self, streams: usize) -> usize {
+        self.hand.fetch_add(1, Ordering::Relaxed) % streams.max(1)
     }
 
     pub(super) fn count_wait(&self) {
