@@ -5,8 +5,9 @@
 //! after its next run.
 //!
 //! It is looked after by one thread at a time, whichever has just compiled something; others compile on meanwhile. A
-//! file is written when enough has been compiled since the last one ([`Written::is_due`]), and when the device goes: a
-//! process that is killed has compiled little in vain, and writing takes a small part of the time that compiling does.
+//! file is written after the first compile, when enough has been compiled since the last one ([`Written::is_due`]), and
+//! when the device goes: a process that ends or is killed without that has compiled little in vain, and writing takes a
+//! small part of the time that compiling does.
 
 mod driver;
 
@@ -21,9 +22,10 @@ use thalweg_hal::disk::{CacheFile, MAX_BYTES};
 
 /// A file is written when the cache has grown by a quarter, but by so many bytes at least.
 const LEAST_GROWTH: u64 = 64 << 10;
-/// Or when this has been spent on compiling, and as much again for each of these bytes that there are to write.
-const SPENT: Duration = Duration::from_millis(500);
-const SPENT_FOR: u64 = 8 << 20;
+/// Or when this has been spent on compiling, and this for each byte that there is to write: several times what writing
+/// takes.
+const SPENT: Duration = Duration::from_millis(10);
+const SPENT_FOR_A_BYTE: Duration = Duration::from_nanos(60);
 
 /// An object into which a driver puts what it compiled.
 pub trait Compiled: Sized {
@@ -54,6 +56,8 @@ struct Kept {
     /// Where it is kept, if anywhere.
     file: Option<CacheFile>,
     written: Written,
+    /// Whether this process has written it.
+    is_ours: bool,
 }
 
 impl Kept {
@@ -61,7 +65,7 @@ impl Kept {
     fn write(&mut self, cache: &impl Compiled) {
         let Some(file) = &self.file else { return };
         let Some(data) = cache.data() else { return };
-        self.written = Written(data.len() as u64);
+        (self.written, self.is_ours) = (Written(data.len() as u64), true);
         // The next process compiles again, then.
         let _ = file.write(&data);
     }
@@ -75,7 +79,7 @@ impl Written {
     /// Whether data of so many bytes is worth another file, so much time having been spent on compiling since.
     fn is_due(self, bytes: u64, spent: Duration) -> bool {
         let has_grown = bytes.saturating_sub(self.0) >= LEAST_GROWTH.max(self.0 / 4);
-        let is_dear = spent >= SPENT + SPENT * u32::try_from(bytes / SPENT_FOR).unwrap_or(u32::MAX);
+        let is_dear = spent >= SPENT + SPENT_FOR_A_BYTE * u32::try_from(bytes).unwrap_or(u32::MAX);
         bytes != self.0 && (has_grown || is_dear)
     }
 }
@@ -90,7 +94,7 @@ impl<C: Compiled> PipelineCache<C> {
     fn with(file: Option<CacheFile>, most: u64, make: impl FnOnce(&[u8]) -> Option<C>) -> Self {
         let data = file.as_ref().and_then(CacheFile::read).unwrap_or_default();
         let current = Mutex::new(make(&data).map(Arc::new));
-        let kept = Kept { file, written: Written(data.len() as u64) };
+        let kept = Kept { file, written: Written(data.len() as u64), is_ours: false };
         Self { current, spent: AtomicU64::new(0), upkeep: Upkeep::new(kept), most }
     }
 
@@ -115,7 +119,9 @@ impl<C: Compiled> PipelineCache<C> {
                 return;
             }
             let spent = Duration::from_nanos(self.spent.load(Ordering::Relaxed));
-            if kept.written.is_due(bytes, spent) {
+            // A process may end at any moment, and the first kernel may be its only one.
+            let is_first = !kept.is_ours && kept.written != Written(bytes);
+            if is_first || kept.written.is_due(bytes, spent) {
                 self.spent.store(0, Ordering::Relaxed);
                 kept.write(&*cache);
             }
