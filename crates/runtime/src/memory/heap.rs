@@ -125,6 +125,9 @@ impl Heap {
         settled: impl Fn(u32) -> u64,
     ) -> Option<Box<Block>> {
         let bins = &mut self.free[class.zone as usize];
+        if bins.bytes < class.bytes {
+            return None;
+        }
         match purpose {
             // The stream's own next use comes after all of them.
             Purpose::Commands => bins.merge(|_| u64::MAX),
@@ -231,6 +234,8 @@ struct Bins {
     lists: Vec<VecDeque<Box<Block>>>,
     /// A bit for each list that has any.
     full: [u64; SIZES.div_ceil(64)],
+    /// Of all of them.
+    bytes: u64,
 }
 
 impl Bins {
@@ -255,6 +260,7 @@ impl Bins {
 
     fn push(&mut self, block: Box<Block>) {
         let size = size_within(block.bytes);
+        self.bytes += block.bytes;
         if size >= self.lists.len() {
             self.lists.resize_with(size + 1, VecDeque::new);
         }
@@ -271,6 +277,7 @@ impl Bins {
             for _ in 0..list.len() {
                 let Some(mut block) = list.pop_front() else { break };
                 if block.hazard.uses.get_mut().is_settled(&settled) {
+                    self.bytes -= block.bytes;
                     out.push(block);
                 } else {
                     list.push_back(block);
@@ -328,6 +335,7 @@ impl Bins {
         if list.is_empty() {
             self.mark_empty(size);
         }
+        self.bytes -= block.bytes;
         Some(block)
     }
 }
