@@ -49,8 +49,11 @@
 
 mod device;
 mod executor;
+mod fair;
 mod machine;
+mod pace;
 mod queue;
+mod run;
 mod split;
 mod sync;
 mod timeline;

@@ -1,12 +1,15 @@
 //! Queues: lanes of lists that run in order.
 
 use crate::executor::Pool;
+use crate::run::Progress;
 use crate::sync::lock;
 use crate::timeline::{Counter, CpuTimeline};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use thalweg_hal::{Limits, List, Queue, Result, Submission, Timeline};
 
 /// The submitting end of a lane. Keeps the pool alive.
@@ -22,7 +25,8 @@ pub struct CpuQueue {
 impl CpuQueue {
     pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
         let timeline = Counter::new(pool.bell());
-        let lane = Arc::new(Lane { timeline: timeline.clone(), state: Mutex::default() });
+        let (used, state) = (AtomicU64::new(nanoseconds(pool.floor())), Mutex::default());
+        let lane = Arc::new(Lane { timeline: timeline.clone(), used, state });
         Self { lane, timeline: Arc::new(CpuTimeline(timeline)), pool: pool.clone(), limits }
     }
 }
@@ -39,7 +43,7 @@ impl Queue for CpuQueue {
         for wait in waits {
             unmet.push((Counter::of(&wait.timeline, self.pool.bell())?, wait.value));
         }
-        if self.lane.push(Task { list: list.clone(), unmet, value }) {
+        if self.lane.push(Task { list: list.clone(), unmet, value, progress: Progress::default() }) {
             self.pool.schedule(&self.lane);
         }
         Ok(())
@@ -55,6 +59,8 @@ pub struct Task {
     unmet: SmallVec<[(Arc<Counter>, u64); 4]>,
     /// What the lane's timeline reaches when the list has run.
     pub value: u64,
+    /// How far it has come.
+    pub progress: Progress,
 }
 
 /// The lists of one queue, in order.
@@ -64,12 +70,16 @@ pub struct Task {
 /// | empty | no | `push` |
 /// | head waits for a value | yes | whoever reaches the value, by `resume` |
 /// | head runnable | yes | a worker, by `take` |
-/// | head taken and running | yes | that worker, by `finish` |
+/// | head taken and running | yes | that worker, by `finish`, or by `put_back` if the list yields |
+/// | head yielded: runnable | yes | a worker, by `take` |
 ///
 /// So at most one thread at a time is responsible for a lane, and only `push` may find it without one.
 pub struct Lane {
     /// Raised by each list that has run.
     pub timeline: Arc<Counter>,
+    /// Nanoseconds: its virtual time when it last stopped running. Written by the worker that runs it, read by the
+    /// thread that next hands it to the run queue, which was told to by that worker or by the lane's lock: Relaxed.
+    used: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -98,6 +108,21 @@ impl Lane {
         lock(&self.state).pending.pop_front()
     }
 
+    /// A list that was taken has yielded: it is the head again, and the lane runnable.
+    pub fn put_back(&self, task: Task) {
+        lock(&self.state).pending.push_front(task);
+    }
+
+    /// What the lane has used, as [`Fair`](crate::fair::Fair) counts.
+    pub fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
+    /// The lane has stopped running.
+    pub fn set_used(&self, used: Duration) {
+        self.used.store(nanoseconds(used), Ordering::Relaxed);
+    }
+
     /// Goes on after the list that was taken has run. `true` if the lane is runnable again.
     pub fn finish(self: &Arc<Self>) -> bool {
         self.arm(&mut lock(&self.state))
@@ -121,6 +146,11 @@ impl Lane {
         }
         true
     }
+}
+
+/// 584 years of them.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Lane {
