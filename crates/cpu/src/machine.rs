@@ -2,6 +2,7 @@
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Assumed where the system does not say.
 const DEFAULT_MEMORY_BYTES: u64 = 8 << 30;
@@ -90,6 +91,20 @@ fn groups(cgroups: &str, controller: &str) -> Vec<(PathBuf, Version)> {
         folders.extend(above.map(|group| (root.join(group), version)));
     }
     folders
+}
+
+/// How much processor time the calling thread has used. `None` where the system does not say. A system call.
+pub fn thread_time() -> Option<Duration> {
+    #[cfg(unix)]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a timespec of this frame, which the call writes.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) } != 0;
+        let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+        (!failed).then(|| Duration::new(seconds, nanoseconds))
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// The vector extensions that kernels may choose from, as the processor reports them at run time.

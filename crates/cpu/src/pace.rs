@@ -120,7 +120,8 @@ mod tests {
         let first = pieces(&mut pace, 10_000, cost);
         assert_eq!(first[0].0, GRAIN);
         assert_eq!(first[1].0, GRAIN * GROWTH);
-        assert!(first[2..first.len() - 1].iter().all(|(items, _)| *items == 136), "{first:?}");
+        assert_eq!(first[2].0, GRAIN * GROWTH * GROWTH);
+        assert!(first[3..first.len() - 1].iter().all(|(items, _)| *items == 136), "{first:?}");
         // A short one runs whole from now on.
         assert_eq!(pieces(&mut pace, 24, cost).len(), 1);
     }

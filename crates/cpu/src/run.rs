@@ -8,6 +8,7 @@
 //! Commands are cut where a kernel may be cut anyway, so that yielding changes no bit of what they compute.
 
 use crate::executor::{Run, Shared};
+use crate::machine;
 use crate::pace::{Key, Pace};
 use crate::queue::Lane;
 use crate::split::{self, Offer, Seat, Split};
@@ -18,6 +19,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 use thalweg_hal::{Command, List, Reported, Result, Step, host};
+
+/// What takes longer may have been interrupted by other threads of the machine.
+const ASK: Duration = Duration::from_micros(250);
 
 /// How far a list has come.
 #[derive(Debug, Default)]
@@ -47,19 +51,31 @@ pub struct Worker {
     charged: Instant,
     /// What helpers did for its lane, which has not been charged either.
     helped: Duration,
+    /// The processor time that this thread had used by `charged`, about.
+    spent: Duration,
 }
 
 impl Worker {
     /// The calling thread.
     pub fn new(index: usize) -> Self {
         let now = Instant::now();
-        Self { index, seat: Arc::new(Seat::new()), pace: Pace::new(), now, charged: now, helped: Duration::ZERO }
+        Self { index, seat: Arc::new(Seat::new()), pace: Pace::new(), now, charged: now, helped: Duration::ZERO, spent: Duration::ZERO }
     }
 
     /// Looks at the clock: how long since the last look.
     fn look(&mut self) -> Duration {
         let before = std::mem::replace(&mut self.now, Instant::now());
         self.now - before
+    }
+
+    /// What this thread has used since `charged`: what went by, less what the system gave to other threads meanwhile.
+    /// A lane is not to pay for those. What is short goes by the clock alone, since asking the system takes a while.
+    fn used(&mut self) -> Duration {
+        let passed = self.now - self.charged;
+        let spent = if passed < ASK { None } else { machine::thread_time() };
+        let used = spent.map_or(passed, |spent| passed.min(spent.saturating_sub(self.spent)));
+        self.spent = spent.unwrap_or(self.spent + used);
+        used
     }
 
     /// Looks at the clock, after so many items of a command.
@@ -231,7 +247,7 @@ impl Shared {
 
     /// Charges the worker's lane with what it has used since it was last charged.
     fn charge(&self, worker: &mut Worker) -> MutexGuard<'_, Run> {
-        let used = worker.now - worker.charged + std::mem::take(&mut worker.helped);
+        let used = worker.used() + std::mem::take(&mut worker.helped);
         worker.charged = worker.now;
         let mut run = lock(&self.run);
         run.lanes.charge(worker.index, used);
