@@ -59,7 +59,15 @@ impl Worker {
     /// The calling thread.
     pub fn new(index: usize) -> Self {
         let now = Instant::now();
-        Self { index, seat: Arc::new(Seat::new()), pace: Pace::new(), now, charged: now, helped: Duration::ZERO, spent: Duration::ZERO }
+        Self {
+            index,
+            seat: Arc::new(Seat::new()),
+            pace: Pace::new(),
+            now,
+            charged: now,
+            helped: Duration::ZERO,
+            spent: Duration::ZERO,
+        }
     }
 
     /// Looks at the clock: how long since the last look.
