@@ -123,9 +123,9 @@ impl Pool {
         &self.shared.bell
     }
 
-    /// What a new lane has used.
-    pub fn floor(&self) -> Duration {
-        lock(&self.shared.run).lanes.floor()
+    /// The virtual time of a new lane.
+    pub fn newcomer(&self) -> Duration {
+        lock(&self.shared.run).lanes.newcomer()
     }
 
     /// Hands over a lane that has become runnable.

@@ -25,7 +25,7 @@ pub struct CpuQueue {
 impl CpuQueue {
     pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
         let timeline = Counter::new(pool.bell());
-        let (used, state) = (AtomicU64::new(nanoseconds(pool.floor())), Mutex::default());
+        let (used, state) = (AtomicU64::new(nanoseconds(pool.newcomer())), Mutex::default());
         let lane = Arc::new(Lane { timeline: timeline.clone(), used, state });
         Self { lane, timeline: Arc::new(CpuTimeline(timeline)), pool: pool.clone(), limits }
     }

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Builder, CELL, GATES, Line, fold, fresh, gate, increment, kernel, read, wait, write};
+use std::hint::black_box;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,12 +16,14 @@ use thalweg_hal::{Access, Device, KernelFailure, KernelSource, Memory, MemoryKin
 const QUANTA: [Duration; 2] = [Duration::ZERO, Duration::from_millis(1)];
 const ITEMS: u32 = 64;
 
-/// Stops at one of its items: parameters: the item, and the index of the gate, then the same for another.
+/// Works for a while at each item, and stops at two. Parameters: an item and the index of its gate, and the same again.
 fn gates() -> KernelSource {
     kernel("gates", &[Access::ReadWrite], 16, |call| {
         let items = call.items.clone();
         let [item, gate, other_item, other_gate] = call.params::<[u32; 4]>()?;
         for at in items {
+            // A third of a millisecond: an item less than the turn with which a new lane starts, and all of them more.
+            black_box((0..300_000_u64).fold(black_box(1), |x, y| (x ^ y).wrapping_mul(0x2c1b_3c6d)));
             if at == item {
                 GATES[gate as usize].pass();
             }
