@@ -145,7 +145,7 @@ impl Device for CpuDevice {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -5,13 +5,13 @@ use crate::machine;
 use crate::queue::Lane;
 use crate::run::Worker;
 use crate::split::{Offer, Seat, Split};
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex, lock};
 use crate::timeline::Bell;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 use thalweg_hal::{Error, Result};
@@ -65,8 +65,8 @@ impl Pool {
     /// [`Error::Setting`] if the pool in use has another number of workers; [`Error::Thread`] if the system refuses a
     /// thread.
     pub fn of_process(workers: Option<usize>) -> Result<Arc<Self>> {
-        static POOL: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
-        let mut slot = lock(&POOL);
+        static POOL: std::sync::Mutex<Weak<Pool>> = std::sync::Mutex::new(Weak::new());
+        let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = slot.upgrade() {
             return match workers {
                 Some(workers) if workers != pool.workers => Err(Error::Setting {
@@ -161,7 +161,8 @@ pub struct Shared {
     pub runnable: AtomicUsize,
     /// Number of workers that spin or sleep. As above.
     pub idle: AtomicUsize,
-    bell: Arc<Bell>,
+    /// What its timelines ring.
+    pub bell: Arc<Bell>,
     /// What timestamps count from.
     pub epoch: Instant,
     /// How long a list runs before it yields.
@@ -194,7 +195,7 @@ enum Work {
 }
 
 impl Shared {
-    fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         let Options { workers, quantum, spins } = options;
         let lanes = Fair::new(workers);
         let run = Run { lanes, offers: Vec::new(), running: 0, spinning: 0, sleeping: 0, closing: false };
@@ -320,7 +321,7 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -130,7 +130,7 @@ pub fn simd() -> String {
     seen.join(" ")
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -2,13 +2,13 @@
 
 use crate::executor::Pool;
 use crate::run::Progress;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
 use crate::timeline::{Counter, CpuTimeline};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{Limits, List, Queue, Result, Submission, Timeline};
 
@@ -25,8 +25,7 @@ pub struct CpuQueue {
 impl CpuQueue {
     pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
         let timeline = Counter::new(pool.bell());
-        let (used, state) = (AtomicU64::new(nanoseconds(pool.newcomer())), Mutex::default());
-        let lane = Arc::new(Lane { timeline: timeline.clone(), used, state });
+        let lane = Lane::new(&timeline, pool.newcomer());
         Self { lane, timeline: Arc::new(CpuTimeline(timeline)), pool: pool.clone(), limits }
     }
 }
@@ -43,7 +42,7 @@ impl Queue for CpuQueue {
         for wait in waits {
             unmet.push((Counter::of(&wait.timeline, self.pool.bell())?, wait.value));
         }
-        if self.lane.push(Task { list: list.clone(), unmet, value, progress: Progress::default() }) {
+        if self.lane.push(Task::new(list, unmet, value)) {
             self.pool.schedule(&self.lane);
         }
         Ok(())
@@ -61,6 +60,13 @@ pub struct Task {
     pub value: u64,
     /// How far it has come.
     pub progress: Progress,
+}
+
+impl Task {
+    /// A list that has not begun, the values that it waits for, and its own.
+    pub fn new(list: &Arc<List>, unmet: SmallVec<[(Arc<Counter>, u64); 4]>, value: u64) -> Self {
+        Self { list: list.clone(), unmet, value, progress: Progress::default() }
+    }
 }
 
 /// The lists of one queue, in order.
@@ -91,8 +97,14 @@ struct State {
 }
 
 impl Lane {
+    /// A lane without lists, for this timeline and with this virtual time.
+    pub fn new(timeline: &Arc<Counter>, used: Duration) -> Arc<Self> {
+        let (used, state) = (AtomicU64::new(nanoseconds(used)), Mutex::new(State::default()));
+        Arc::new(Self { timeline: timeline.clone(), used, state })
+    }
+
     /// Appends a list. `true` if the lane has become runnable.
-    fn push(self: &Arc<Self>, task: Task) -> bool {
+    pub fn push(self: &Arc<Self>, task: Task) -> bool {
         let mut state = lock(&self.state);
         state.pending.push_back(task);
         !state.busy && self.arm(&mut state)

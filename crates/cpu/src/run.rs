@@ -12,11 +12,11 @@ use crate::machine;
 use crate::pace::{Key, Pace};
 use crate::queue::Lane;
 use crate::split::{self, Offer, Seat, Split};
-use crate::sync::lock;
+use crate::sync::atomic::Ordering;
+use crate::sync::{MutexGuard, lock};
 use smallvec::SmallVec;
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_hal::{Command, List, Reported, Result, Step, host};
 
@@ -268,3 +268,6 @@ impl Shared {
         lane.set_used(used);
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;

@@ -8,11 +8,10 @@
 //! Helpers join under the run queue's lock, and the owner withdraws under it, so that nobody joins afterwards.
 
 use crate::pace::Key;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, Thread, current, lock, park};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::Thread;
+use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{Command, Error, List, Result, Step, host};
 
@@ -21,7 +20,7 @@ const MIN_BYTES: u64 = 64 << 10;
 /// With this many items for each worker, they are cut finer, so that a late helper still finds some.
 const FINE_ITEMS: u32 = 64;
 /// How many looks the owner takes before it sleeps until the helpers have left.
-const SPINS: u32 = 2_000;
+const SPINS: u32 = if cfg!(loom) { 0 } else { 2_000 };
 
 /// Whether so many items of a command are worth sharing.
 pub fn worthwhile(list: &List, command: &Command, items: u32) -> bool {
@@ -86,7 +85,8 @@ impl Split {
         self.next.load(Ordering::Relaxed) < u64::from(self.items)
     }
 
-    fn claim(&self, most: u32) -> Option<Range<u32>> {
+    /// Claims items that nobody else has, at most so many. `None` if there are none.
+    pub fn claim(&self, most: u32) -> Option<Range<u32>> {
         let items = self.chunk.min(most);
         let start = self.next.fetch_add(items.into(), Ordering::Relaxed);
         let start = u32::try_from(start).ok().filter(|start| *start < self.items)?;
@@ -142,7 +142,7 @@ pub struct Seat {
 impl Seat {
     /// The seat of the calling thread.
     pub fn new() -> Self {
-        Self { owner: std::thread::current(), helpers: AtomicUsize::new(0) }
+        Self { owner: current(), helpers: AtomicUsize::new(0) }
     }
 
     /// A helper joins. Under the run queue's lock.
@@ -170,7 +170,7 @@ impl Seat {
             std::hint::spin_loop();
         }
         while !left() {
-            std::thread::park();
+            park();
         }
     }
 }
@@ -184,7 +184,7 @@ pub struct Offer {
     pub seat: Arc<Seat>,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

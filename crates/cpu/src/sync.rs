@@ -1,6 +1,15 @@
-//! Locks without poison, and waits with a deadline.
+//! Locks without poison, and waits with a deadline. `--cfg loom` swaps what is behind the locks, the atomics and the
+//! parking of a thread, of which the protocols are made.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(loom)]
+pub use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
+#[cfg(loom)]
+pub use loom::thread::{Thread, current, park};
+use std::sync::PoisonError;
+#[cfg(not(loom))]
+pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+#[cfg(not(loom))]
+pub use std::thread::{Thread, current, park};
 use std::time::{Duration, Instant};
 
 /// Locks. Poison is ignored: no user code runs under a lock of this crate, and each critical section leaves its data
