@@ -9,7 +9,7 @@
 
 use crate::pace::Key;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, Thread, current, lock, park};
+use crate::sync::{Mutex, Parking, lock};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +134,7 @@ impl Split {
 
 /// Where an owner waits for its helpers. One for each worker, for as long as it lives.
 pub struct Seat {
-    owner: Thread,
+    owner: Parking,
     /// Helpers that have joined the owner's offer and not left. Raised under the run queue's lock.
     helpers: AtomicUsize,
 }
@@ -142,7 +142,7 @@ pub struct Seat {
 impl Seat {
     /// The seat of the calling thread.
     pub fn new() -> Self {
-        Self { owner: current(), helpers: AtomicUsize::new(0) }
+        Self { owner: Parking::new(), helpers: AtomicUsize::new(0) }
     }
 
     /// A helper joins. Under the run queue's lock.
@@ -170,7 +170,7 @@ impl Seat {
             std::hint::spin_loop();
         }
         while !left() {
-            park();
+            self.owner.park();
         }
     }
 }

@@ -86,7 +86,11 @@ fn loom_a_list_that_yields_is_gone_on_with() {
         world.submit(1);
         let workers = [0, 1].map(|worker| {
             let world = world.clone();
-            thread::spawn(move || (0..2).for_each(|_| drop(world.step(worker))))
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    world.step(worker);
+                }
+            })
         });
         world.submit(2);
         workers.into_iter().for_each(|worker| worker.join().unwrap());
