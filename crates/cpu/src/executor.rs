@@ -51,10 +51,14 @@ impl Options {
     pub fn new(workers: Option<usize>) -> Self {
         let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = workers.unwrap_or_else(available).max(1);
-        // With less than a processor each, who looks out for work takes the time from those who have some.
-        let spins = machine::cpu_quota().is_none_or(|processors| processors >= workers as f64);
-        Self { workers, quantum: QUANTUM, spins }
+        Self { workers, quantum: QUANTUM, spins: may_spin(workers, machine::cpu_quota()) }
     }
+}
+
+/// Whether workers may look out for work, with a quota of so many processors, if there is one. With less than a
+/// processor each they take the time from those who have work; and one alone has nobody to look out for.
+fn may_spin(workers: usize, quota: Option<f64>) -> bool {
+    workers > 1 && quota.is_none_or(|processors| processors >= workers as f64)
 }
 
 impl Pool {
@@ -342,13 +346,30 @@ mod tests {
     }
 
     #[test]
+    fn workers_spin_where_each_has_a_processor() {
+        assert!(may_spin(2, None) && may_spin(2, Some(2.0)) && may_spin(2, Some(7.5)));
+        // Half a processor, as in a container, is one worker.
+        assert!(!may_spin(1, Some(0.5)) && !may_spin(1, None));
+        assert!(!may_spin(2, Some(1.5)) && !may_spin(4, Some(2.0)));
+    }
+
+    #[test]
+    fn the_pool_in_use_has_as_many_workers_as_it_has() {
+        let pool = Pool::of_process(None).unwrap();
+        assert!(Arc::ptr_eq(&pool, &Pool::of_process(Some(pool.workers)).unwrap()));
+        let error = Pool::of_process(Some(pool.workers + 1)).unwrap_err().to_string();
+        let given = format!("the number of CPU threads is \"{}\"; expected {}, ", pool.workers + 1, pool.workers);
+        assert!(error.starts_with(&given), "{error}");
+    }
+
+    #[test]
     fn the_process_has_one_pool_while_it_is_in_use() {
         let first = Pool::of_process(None).unwrap();
         let second = Pool::of_process(None).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         let shared = Arc::downgrade(&first.shared);
         drop((first, second));
-        // The workers hold it until they leave.
+        // The workers hold it until they leave, and the other tests while they use it.
         let start = Instant::now();
         while shared.strong_count() > 0 {
             assert!(start.elapsed() < Duration::from_secs(60), "the workers stay");

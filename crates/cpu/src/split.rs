@@ -185,6 +185,7 @@ pub struct Offer {
 }
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)] // a failed step is a failed test
 mod tests {
     use super::*;
 
