@@ -2,23 +2,27 @@
 //!
 //! Every lane has a *virtual time*: how long workers have run for it, those that helped included. Of the runnable lanes
 //! that with the least goes first, and of equals the one that became runnable first. So lanes that always have
-//! something to run get equal shares, however long their lists are, and a lane that needs less than its share never
-//! waits for more than what is running.
+//! something to run get equal shares, however long their lists are, and one that needs less than its share goes before
+//! them.
+//!
+//! **Turns.** A lane that runs gives way to one that has used less by the *lead*. Equals so run for a lead at a time: with
+//! every change of lanes a worker's cache has to be filled anew, with the weights of another layer. One that has used
+//! less than its share is further behind than that, and need not wait for a turn to end.
 //!
 //! **Ageing.** The *floor* is the least virtual time of all lanes that run or are runnable, and only rises: it says how
 //! much a lane has had that always took its share. A lane that comes back after idleness is lifted to [`CREDIT`] below
-//! the floor, and a new lane starts a [`TURN`] above it. So a lane that waits is overtaken by what the others have in
+//! the floor, and a new lane starts at [`ENTRY`] above it. So a lane that waits is overtaken by what the others have in
 //! credit and no more: neither a sleeper that saved up hours nor an endless row of new lanes keeps it waiting.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How much of its unused share a lane keeps while it is idle: a short call of a small model, which is then over before
-/// those that never pause have their next turn.
-pub const CREDIT: Duration = Duration::from_millis(10);
+/// How much of its unused share a lane keeps while it is idle: beyond a lead, what a short call of a small model takes,
+/// which is then over before those that never pause have their next turn.
+const CREDIT: Duration = Duration::from_millis(12);
 
-/// What a new lane has used, as it were: it comes behind those who wait for their next turn.
-const TURN: Duration = Duration::from_millis(1);
+/// What a new lane has used, as it were: it comes behind those that wait for their next turn.
+const ENTRY: Duration = Duration::from_millis(1);
 
 /// The runnable lanes, and what those have used that run.
 pub struct Fair<T> {
@@ -27,14 +31,16 @@ pub struct Fair<T> {
     /// The virtual time of the lane that each worker runs.
     running: Vec<Option<Duration>>,
     floor: Duration,
+    /// By how much less one has to have used to be given way to.
+    lead: Duration,
     /// How many have arrived.
     arrivals: u64,
 }
 
 impl<T> Fair<T> {
-    /// Nobody, with so many workers.
-    pub fn new(workers: usize) -> Self {
-        Self { waiting: BTreeMap::new(), running: vec![None; workers], floor: Duration::ZERO, arrivals: 0 }
+    /// Nobody, with so many workers and this lead.
+    pub fn new(workers: usize, lead: Duration) -> Self {
+        Self { waiting: BTreeMap::new(), running: vec![None; workers], floor: Duration::ZERO, lead, arrivals: 0 }
     }
 
     /// How many wait.
@@ -44,7 +50,7 @@ impl<T> Fair<T> {
 
     /// The virtual time of a new lane.
     pub fn newcomer(&self) -> Duration {
-        self.floor + TURN
+        self.floor + ENTRY
     }
 
     /// A lane has become runnable, that had this virtual time when it last ran.
@@ -71,10 +77,10 @@ impl<T> Fair<T> {
         self.floor = self.floor.max(least.unwrap_or_default());
     }
 
-    /// Whether somebody waits who has used no more than the worker's lane.
+    /// Whether one waits that the worker's lane has to give way to.
     pub fn has_rival(&self, worker: usize) -> bool {
         let first = self.waiting.keys().next().map(|(time, _)| *time);
-        first.zip(self.running[worker]).is_some_and(|(first, own)| first <= own)
+        first.zip(self.running[worker]).is_some_and(|(first, own)| first.saturating_add(self.lead) <= own)
     }
 
     /// The worker's lane stops running: its virtual time.
@@ -98,7 +104,7 @@ mod tests {
 
     impl Machine {
         fn new() -> Self {
-            Self { fair: Fair::new(1), lanes: Vec::new() }
+            Self { fair: Fair::new(1, MS), lanes: Vec::new() }
         }
 
         fn lane(&mut self) -> usize {
@@ -234,8 +240,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_runs_has_a_rival_once_it_has_used_more() {
-        let mut fair = Fair::new(2);
+    fn a_lane_gives_way_to_one_that_has_used_less_by_the_lead() {
+        let mut fair = Fair::new(2, 4 * MS);
         fair.enter(Duration::ZERO, 'a');
         assert_eq!(fair.pick(1), Some('a'));
         assert!(!fair.has_rival(1) && !fair.has_rival(0));
@@ -243,10 +249,18 @@ mod tests {
         // Nobody else was there, so that is what everybody has had.
         assert_eq!(fair.newcomer(), 6 * MS);
         fair.enter(6 * MS, 'b');
+        fair.charge(1, 4 * MS);
         assert!(!fair.has_rival(1));
         fair.charge(1, MS);
         assert!(fair.has_rival(1));
-        assert_eq!(fair.leave(1), 6 * MS);
+        assert_eq!(fair.leave(1), 10 * MS);
         assert!(!fair.has_rival(1));
+        assert_eq!(fair.pick(0), Some('b'));
+        fair.enter(10 * MS, 'a');
+        // The other has been idle for a while, and need not wait for the turn to end.
+        fair.charge(0, 2 * MS);
+        assert!(!fair.has_rival(0));
+        fair.enter(Duration::ZERO, 'c');
+        assert!(fair.has_rival(0));
     }
 }
