@@ -24,9 +24,9 @@ const SPIN: Duration = Duration::from_micros(100);
 /// How long a list runs while another lane has a claim to the worker. Shorter would cost throughput: a layer's weights
 /// are streamed through the cache once for each piece of it.
 pub const QUANTUM: Duration = Duration::from_millis(1);
-/// By how many quanta a lane has to have used less to be given way to: see [`Fair`]. With one, eight callers' batches
-/// took a sixth longer than with lists that run to their end.
-const LEAD: u32 = 4;
+/// By how many quanta a lane has to have used less to be given way to: see [`Fair`]. With one, batches of eight callers
+/// took up to a sixth longer than with lists that run to their end.
+const LEAD: u32 = 10;
 /// Looks between two yields of the processor, and between two looks at the clock.
 const LOOKS: u32 = 32;
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// How much of its unused share a lane keeps while it is idle: beyond a lead, what a short call of a small model takes,
 /// which is then over before those that never pause have their next turn.
-const CREDIT: Duration = Duration::from_millis(12);
+const CREDIT: Duration = Duration::from_millis(20);
 
 /// What a new lane has used, as it were: it comes behind those that wait for their next turn.
 const ENTRY: Duration = Duration::from_millis(1);
