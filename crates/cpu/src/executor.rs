@@ -80,8 +80,8 @@ impl Pool {
                     variable: "the number of CPU threads",
                     given: workers.to_string(),
                     expected: format!(
-                        "{}, as many as the process's workers are while a device uses them; ask for the same everywhere, \
-                         or before any other device is opened",
+                        "{}, as many as the process has while a device uses them; ask for as many everywhere, or \
+                         before another device is opened",
                         pool.workers
                     )
                     .into(),
@@ -291,8 +291,8 @@ impl Shared {
         self.idle.store(run.spinning + run.sleeping, Ordering::Relaxed);
     }
 
-    /// Takes in runnable lanes and wakes as many sleepers as it takes. `coming` workers have just stopped running a list
-    /// and look for the next right after.
+    /// Takes in runnable lanes and wakes as many sleepers as it takes. `coming` workers have just stopped running a
+    /// list, and look for the next right after.
     pub fn push(&self, lanes: impl Iterator<Item = Arc<Lane>>, coming: usize) {
         let mut run = lock(&self.run);
         run.running -= coming;

@@ -5,9 +5,9 @@
 //! something to run get equal shares, however long their lists are, and one that needs less than its share goes before
 //! them.
 //!
-//! **Turns.** A lane that runs gives way to one that has used less by the *lead*. Equals so run for a lead at a time: with
-//! every change of lanes a worker's cache has to be filled anew, with the weights of another layer. One that has used
-//! less than its share is further behind than that, and need not wait for a turn to end.
+//! **Turns.** A lane that runs gives way to one that has used less by the *lead*. Equals so run for a lead at a time:
+//! with every change of lanes a worker's cache has to be filled anew, with the weights of another layer. One that has
+//! used less than its share is further behind than that, and need not wait for a turn to end.
 //!
 //! **Ageing.** The *floor* is the least virtual time of all lanes that run or are runnable, and only rises: it says how
 //! much a lane has had that always took its share. A lane that comes back after idleness is lifted to [`CREDIT`] below
