@@ -79,10 +79,9 @@ pub struct EmbedArgs {
     /// How many texts each call passes (1 to 4096)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
     pub batch: u16,
-    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan,
-    /// vulkan:INDEX; `thalweg devices` lists them
-    #[arg(long, default_value = "auto")]
-    pub device: String,
+    /// Which device computes.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// What the device computes in; f16 is for GPUs
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
@@ -129,10 +128,9 @@ pub struct BenchArgs {
     /// How long to measure each thread count, in seconds (1 to 3600)
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=MAX_SECONDS))]
     pub seconds: u16,
-    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan,
-    /// vulkan:INDEX; `thalweg devices` lists them
-    #[arg(long, default_value = "auto")]
-    pub device: String,
+    /// Which device computes.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// What the device computes in; f16 is for GPUs
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
@@ -145,6 +143,19 @@ pub struct BenchArgs {
     /// Print one JSON document on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of commands that compute.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
+    /// Which device computes: auto (a GPU if there is one, else the processor), cpu, metal (on a Mac), vulkan,
+    /// vulkan:INDEX; `thalweg devices` lists them
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// How many threads the processor computes with, if it is the device (1 to 1024); otherwise as many processors as
+    /// the command has to itself
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
+    pub cpu_threads: Option<u16>,
 }
 
 /// Flags of commands that can be traced.
@@ -243,7 +254,8 @@ mod tests {
         let Command::Embed(embed) = Cli::parse_from(["thalweg", "embed", "--model", "m"]).command else {
             panic!("`embed` is another subcommand")
         };
-        assert_eq!((embed.threads, embed.batch, embed.device.as_str()), (1, 1, "auto"));
+        assert_eq!((embed.threads, embed.batch, embed.device.device.as_str()), (1, 1, "auto"));
+        assert_eq!((embed.device.cpu_threads, bench.device.cpu_threads), (None, None));
         assert_eq!((embed.format, embed.progress, embed.dtype), (Format::Auto, ProgressMode::Auto, Dtype::F32));
     }
 }

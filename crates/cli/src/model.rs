@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use thalweg::{Device, Embedding, EmbeddingModel, LoadOptions};
+use thalweg::{Config, Device, Embedding, EmbeddingModel, LoadOptions};
 
-use crate::args::Dtype;
+use crate::args::{DeviceArgs, Dtype};
 use crate::error::Error;
 
-/// Opens the device that `selector` names and loads the model in `directory` onto it, to compute in `dtype`.
+/// Opens the device that the flags name and loads the model in `directory` onto it, to compute in `dtype`.
 ///
 /// # Errors
 ///
 /// `Device` or `Model`, with the cause.
-pub fn load(selector: &str, directory: &Path, dtype: Dtype) -> Result<(Device, EmbeddingModel), Error> {
-    let device = thalweg::open(selector)
-        .map_err(|error| Error::Device { selector: selector.to_owned(), source: Box::new(error) })?;
+pub fn load(device: &DeviceArgs, directory: &Path, dtype: Dtype) -> Result<(Device, EmbeddingModel), Error> {
+    let DeviceArgs { device: selector, cpu_threads } = device;
+    let config = cpu_threads.map_or(Config::default(), |threads| Config::default().cpu_threads(threads.into()));
+    let device = thalweg::open_with(selector, config)
+        .map_err(|error| Error::Device { selector: selector.clone(), source: Box::new(error) })?;
     if device.info().kind == thalweg::DeviceKind::SoftwareGpu {
         crate::say(&format!("note: {} is a software driver, for tests; cpu is faster", device.info().name));
     }

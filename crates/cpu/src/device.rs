@@ -1,6 +1,6 @@
 //! The device: what the processor says about itself, and the way to everything else.
 
-use crate::executor::Pool;
+use crate::executor::{Options, Pool};
 use crate::machine;
 use crate::queue::CpuQueue;
 use crate::timeline::CpuDoorbell;
@@ -26,15 +26,26 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// Opens the processor. All devices opened so share one pool of workers, as many as the process may use processors.
+    /// Opens the processor. All devices opened so share one pool of workers, as many as the process has processors to
+    /// itself, or as many as were asked for by [`open_with`](Self::open_with).
     ///
     /// # Errors
     /// [`Error::Thread`] if the system refuses a thread; [`Error::ForkedChild`].
     pub fn open() -> Result<Arc<Self>> {
+        Self::open_with(None)
+    }
+
+    /// Like [`open`](Self::open), and says how many workers the process's pool is to have, at least one. More than
+    /// there are processors contend for them.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`Error::Setting`] if the pool is in use, with another number of workers. It is as
+    /// long as there is a device or a queue that was opened before.
+    pub fn open_with(workers: Option<usize>) -> Result<Arc<Self>> {
         if thalweg_hal::process::forked() {
             return Err(Error::ForkedChild); // the pool's threads are the parent's, and its lock may be too
         }
-        Pool::of_process().map(Self::on)
+        Pool::of_process(workers.map(|workers| workers.max(1))).map(Self::on)
     }
 
     /// Opens the processor with a pool of its own, of `workers` threads, at least one. For tests and measurements: two
@@ -43,7 +54,16 @@ impl CpuDevice {
     /// # Errors
     /// [`Error::Thread`] if the system refuses a thread.
     pub fn with_workers(workers: usize) -> Result<Arc<Self>> {
-        Pool::start(workers).map(Self::on)
+        Pool::start(Options::new(Some(workers))).map(Self::on)
+    }
+
+    /// Like [`with_workers`](Self::with_workers), where a list runs for `quantum` before it yields to one that waits,
+    /// instead of for a millisecond. With none at all it yields after every item, with [`Duration::MAX`] never.
+    ///
+    /// # Errors
+    /// [`Error::Thread`] if the system refuses a thread.
+    pub fn with_quantum(workers: usize, quantum: Duration) -> Result<Arc<Self>> {
+        Pool::start(Options { quantum, ..Options::new(Some(workers)) }).map(Self::on)
     }
 
     fn on(pool: Arc<Pool>) -> Arc<Self> {
@@ -132,13 +152,13 @@ impl Device for CpuDevice {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
     fn an_allocation_past_the_limit_is_refused_even_if_the_system_would_grant_it() {
-        let pool = Pool::start(1).unwrap();
+        let pool = Pool::start(Options::new(Some(1))).unwrap();
         let mut info = describe(1);
         info.limits.memory_bytes = 1 << 20;
         let device = CpuDevice { overhead: Arc::default(), info, pool };

@@ -1,25 +1,32 @@
-//! The worker pool: runs what is runnable, and lends idle workers to those that run something large.
+//! The worker pool: gives workers what is runnable, and lends idle ones to those that run something large.
 
+use crate::fair::Fair;
+use crate::machine;
 use crate::queue::Lane;
-use crate::split::{self, Offer, Seat, Split};
-use crate::sync::lock;
+use crate::run::Worker;
+use crate::split::{Offer, Seat, Split};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex, lock};
 use crate::timeline::Bell;
-use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
-use thalweg_hal::{Command, Error, List, Reported, Result, Step, host};
+use thalweg_hal::{Error, Result};
 
 /// Stack of a worker. Kernels keep their tiles there.
 const STACK_BYTES: usize = 4 << 20;
 /// How long an idle worker looks out for work before it sleeps, while lists are running: longer than the small
 /// commands between two large ones, so that it is there for the second.
 const SPIN: Duration = Duration::from_micros(100);
+/// How long a list runs while another lane has a claim to the worker. Shorter would cost throughput: a layer's weights
+/// are streamed through the cache once for each piece of it.
+pub const QUANTUM: Duration = Duration::from_millis(1);
+/// By how many quanta a lane has to have used less to be given way to: see [`Fair`]. With one, batches of eight callers
+/// took up to a sixth longer than with lists that run to their end.
+const LEAD: u32 = 10;
 /// Looks between two yields of the processor, and between two looks at the clock.
 const LOOKS: u32 = 32;
 
@@ -30,44 +37,84 @@ pub struct Pool {
     workers: usize,
 }
 
+/// How a pool is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The number of workers, at least 1.
+    pub workers: usize,
+    /// How long a list runs while another lane has a claim to the worker.
+    pub quantum: Duration,
+    /// Whether idle workers look out for work for a while before they sleep.
+    pub spins: bool,
+}
+
+impl Options {
+    /// So many workers, else as many as the process has processors to itself: by its affinity mask and by the quota of
+    /// its cgroups, a part of a processor not counted, but one at least.
+    pub fn new(workers: Option<usize>) -> Self {
+        let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = workers.unwrap_or_else(available).max(1);
+        Self { workers, quantum: QUANTUM, spins: may_spin(workers, machine::cpu_quota()) }
+    }
+}
+
+/// Whether workers may look out for work, with a quota of so many processors, if there is one. With less than a
+/// processor each they take the time from those who have work; and one alone has nobody to look out for.
+fn may_spin(workers: usize, quota: Option<f64>) -> bool {
+    workers > 1 && quota.is_none_or(|processors| processors >= workers as f64)
+}
+
 impl Pool {
-    /// The pool of the process: started on first use, ended with its last handle.
+    /// The pool of the process: started on first use, ended with its last handle. With so many workers, if it says how
+    /// many; a pool that is in use already has as many as it has.
     ///
     /// # Errors
-    /// [`Error::Thread`] if the system refuses a thread.
-    pub fn of_process() -> Result<Arc<Self>> {
-        static POOL: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
-        let mut slot = lock(&POOL);
+    /// [`Error::Setting`] if the pool in use has another number of workers; [`Error::Thread`] if the system refuses a
+    /// thread.
+    pub fn of_process(workers: Option<usize>) -> Result<Arc<Self>> {
+        static POOL: std::sync::Mutex<Weak<Pool>> = std::sync::Mutex::new(Weak::new());
+        let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = slot.upgrade() {
-            return Ok(pool);
+            return match workers {
+                Some(workers) if workers != pool.workers => Err(Error::Setting {
+                    variable: "the number of CPU threads",
+                    given: workers.to_string(),
+                    expected: format!(
+                        "{}, as many as the process has while a device uses them; ask for as many everywhere, or \
+                         before another device is opened",
+                        pool.workers
+                    )
+                    .into(),
+                }),
+                _ => Ok(pool),
+            };
         }
-        // Honours the affinity mask and the cgroup's quota.
-        let pool = Self::start(thread::available_parallelism().map_or(1, NonZeroUsize::get))?;
+        let pool = Self::start(Options::new(workers))?;
         *slot = Arc::downgrade(&pool);
         Ok(pool)
     }
 
-    /// A pool of its own, with at least one worker.
+    /// A pool of its own.
     ///
     /// # Errors
     /// [`Error::Thread`] if the system refuses a thread.
-    pub fn start(workers: usize) -> Result<Arc<Self>> {
-        Self::start_with(workers, |index, body| {
+    pub fn start(options: Options) -> Result<Arc<Self>> {
+        Self::start_with(options, |index, body| {
             let builder = thread::Builder::new().name(format!("thalweg-cpu-{index}")).stack_size(STACK_BYTES);
             builder.spawn(body).map(drop)
         })
     }
 
     fn start_with(
-        workers: usize,
+        options: Options,
         mut spawn: impl FnMut(usize, Box<dyn FnOnce() + Send>) -> io::Result<()>,
     ) -> Result<Arc<Self>> {
-        let workers = workers.max(1);
-        let pool = Arc::new(Self { shared: Arc::new(Shared::new()), workers });
+        let workers = options.workers;
+        let pool = Arc::new(Self { shared: Arc::new(Shared::new(options)), workers });
         for index in 0..workers {
             let shared = pool.shared.clone();
             // A refusal drops the pool, which ends the workers that did start.
-            spawn(index, Box::new(move || shared.work()))
+            spawn(index, Box::new(move || shared.work(index)))
                 .map_err(|source| Error::Thread { device: crate::NAME.to_owned(), source: Arc::new(source) })?;
         }
         Ok(pool)
@@ -81,6 +128,11 @@ impl Pool {
     /// What the pool's timelines ring.
     pub fn bell(&self) -> &Arc<Bell> {
         &self.shared.bell
+    }
+
+    /// The virtual time of a new lane.
+    pub fn newcomer(&self) -> Duration {
+        lock(&self.shared.run).lanes.newcomer()
     }
 
     /// Hands over a lane that has become runnable.
@@ -104,29 +156,34 @@ impl fmt::Debug for Pool {
 }
 
 /// What workers and handles share. The workers keep it alive.
-struct Shared {
-    run: Mutex<Run>,
+pub struct Shared {
+    /// The run queue.
+    pub run: Mutex<Run>,
     /// Where sleeping workers wait, with `run`.
     wake: Condvar,
     /// Rises with every change that could concern an idle worker. Written under `run` (by `Drop` right after), read by
     /// spinning workers. A hint: what counts is found under the lock, so Relaxed.
     news: AtomicU64,
     /// Number of runnable lanes. Written under `run`, read by owners and helpers. A hint, so Relaxed.
-    runnable: AtomicUsize,
+    pub runnable: AtomicUsize,
     /// Number of workers that spin or sleep. As above.
-    idle: AtomicUsize,
-    bell: Arc<Bell>,
+    pub idle: AtomicUsize,
+    /// What its timelines ring.
+    pub bell: Arc<Bell>,
     /// What timestamps count from.
-    epoch: Instant,
+    pub epoch: Instant,
+    /// How long a list runs before it yields.
+    pub quantum: Duration,
+    /// Whether idle workers look out for work for a while before they sleep.
+    spins: bool,
 }
 
 /// The run queue, and who is there to serve it.
-#[derive(Default)]
-struct Run {
-    /// Lanes with a runnable head, in the order in which they became so.
-    lanes: VecDeque<Arc<Lane>>,
+pub struct Run {
+    /// Lanes with a runnable head.
+    pub lanes: Fair<Arc<Lane>>,
     /// Dispatches that helpers may join: at most one for each worker.
-    offers: Vec<Offer>,
+    pub offers: Vec<Offer>,
     /// Lists being run.
     running: usize,
     /// Workers that look out for news without the lock, and look here before they sleep.
@@ -145,36 +202,41 @@ enum Work {
 }
 
 impl Shared {
-    fn new() -> Self {
+    pub fn new(options: Options) -> Self {
+        let Options { workers, quantum, spins } = options;
+        let lanes = Fair::new(workers, quantum.saturating_mul(LEAD));
+        let run = Run { lanes, offers: Vec::new(), running: 0, spinning: 0, sleeping: 0, closing: false };
         Self {
-            run: Mutex::default(),
+            run: Mutex::new(run),
             wake: Condvar::new(),
             news: AtomicU64::new(0),
             runnable: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             bell: Arc::new(Bell::new()),
             epoch: Instant::now(),
+            quantum,
+            spins,
         }
     }
 
     /// The body of a worker.
-    fn work(&self) {
-        let seat = Arc::new(Seat::new());
+    fn work(&self, index: usize) {
+        let mut worker = Worker::new(index);
         loop {
-            match self.next() {
-                Work::Run(lane) => self.run_head(&lane, &seat),
-                Work::Help(offer) => self.help(offer),
+            match self.next(index) {
+                Work::Run(lane) => self.run_head(&lane, &mut worker),
+                Work::Help(offer) => self.help(offer, &mut worker),
                 Work::Leave => return,
             }
         }
     }
 
     /// Finds something to do: a list, else an offer, else spins for a while and sleeps.
-    fn next(&self) -> Work {
+    fn next(&self, worker: usize) -> Work {
         let mut run = lock(&self.run);
         let mut patient = true;
         loop {
-            if let Some(lane) = run.lanes.pop_front() {
+            if let Some(lane) = run.lanes.pick(worker) {
                 run.running += 1;
                 self.publish(&run);
                 return Work::Run(lane);
@@ -186,7 +248,7 @@ impl Shared {
                 offer.seat.join();
                 return Work::Help(offer.clone());
             }
-            if patient && run.running > 0 {
+            if self.spins && patient && run.running > 0 {
                 run.spinning += 1;
                 self.publish(&run);
                 let seen = self.news.load(Ordering::Relaxed);
@@ -229,11 +291,13 @@ impl Shared {
         self.idle.store(run.spinning + run.sleeping, Ordering::Relaxed);
     }
 
-    /// Appends runnable lanes and wakes as many sleepers as it takes. `coming` workers look for a list right after.
-    fn push(&self, lanes: impl Iterator<Item = Arc<Lane>>, coming: usize) {
+    /// Takes in runnable lanes and wakes as many sleepers as it takes. `coming` workers have just stopped running a
+    /// list, and look for the next right after.
+    pub fn push(&self, lanes: impl Iterator<Item = Arc<Lane>>, coming: usize) {
         let mut run = lock(&self.run);
+        run.running -= coming;
         let before = run.lanes.len();
-        run.lanes.extend(lanes);
+        lanes.for_each(|lane| run.lanes.enter(lane.used(), lane));
         let new = run.lanes.len() - before;
         if new == 0 {
             return;
@@ -253,68 +317,8 @@ impl Shared {
         }
     }
 
-    /// Runs the list at the head of a runnable lane, and settles it.
-    fn run_head(&self, lane: &Arc<Lane>, seat: &Arc<Seat>) {
-        let Some(task) = lane.take() else {
-            debug_assert!(false, "an empty lane in the run queue");
-            lock(&self.run).running -= 1;
-            return;
-        };
-        let outcome = self.run_list(&task.list, seat);
-        // Before the value can be seen: who sees it may have the list, and what it held, to itself again.
-        drop(task.list);
-        let settled = lane.timeline.settle(task.value, outcome);
-        let mut ready: SmallVec<[Arc<Lane>; 4]> = SmallVec::new();
-        ready.extend(settled.lanes.iter().filter(|lane| lane.resume()).cloned());
-        if lane.finish() {
-            ready.push(lane.clone());
-        }
-        lock(&self.run).running -= 1;
-        self.push(ready.into_iter(), 1);
-        // After the device has its next lists: waking a thread is a system call.
-        lane.timeline.announce(&settled);
-    }
-
-    /// Runs every command, also behind one that fails; says which did, and what time it was at the timestamps.
-    fn run_list(&self, list: &Arc<List>, seat: &Arc<Seat>) -> Vec<(u32, Reported)> {
-        let mut reports = Vec::new();
-        for Step { list, at, index } in List::steps(list) {
-            let command = &list.commands[at];
-            if *command == Command::Timestamp {
-                // Everything before it has finished, its own barrier or not: commands run one after the other.
-                reports.push((index, Reported::Time(self.epoch.elapsed())));
-                continue;
-            }
-            // Relaxed hints: a wrong guess costs a microsecond.
-            let idle = self.idle.load(Ordering::Relaxed);
-            let alone = self.runnable.load(Ordering::Relaxed) == 0;
-            let result = if idle > 0 && alone && split::worthwhile(list, command) {
-                self.run_shared(Split::new(list, at, idle + 1), seat)
-            } else {
-                let items = 0..host::items(command);
-                // SAFETY: the list keeps the rules (Q3, Q5). Conflicting accesses of other lists and of the host are
-                // ordered by its waits and by what the host has seen (Q1, R1, R2, W1, W2), since this scheduler runs a
-                // list after its waits, and a queue's lists in order; those of this list by running its commands in
-                // order. Nobody else runs this command.
-                unsafe { host::execute(list, command, items, crate::NAME) }
-            };
-            reports.extend(result.err().map(|error| (index, Reported::Failed(error))));
-        }
-        reports
-    }
-
-    /// Runs a command together with the idle workers.
-    fn run_shared(&self, split: Split, seat: &Arc<Seat>) -> Result<()> {
-        let split = Arc::new(split);
-        self.offer(&split, seat);
-        // SAFETY: as in `run_list`; this thread goes on to the next command only when all helpers have left.
-        while unsafe { split.run_chunk() } {}
-        lock(&self.run).offers.retain(|offer| !Arc::ptr_eq(&offer.split, &split));
-        seat.wait();
-        split.result()
-    }
-
-    fn offer(&self, split: &Arc<Split>, seat: &Arc<Seat>) {
+    /// Lets idle workers join.
+    pub fn offer(&self, split: &Arc<Split>, seat: &Arc<Seat>) {
         let mut run = lock(&self.run);
         run.offers.push(Offer { split: split.clone(), seat: seat.clone() });
         self.news.fetch_add(1, Ordering::Relaxed);
@@ -322,25 +326,16 @@ impl Shared {
         drop(run);
         self.rouse(wake);
     }
-
-    /// Runs chunks of another worker's command until there are none, or there is a list to run.
-    fn help(&self, Offer { split, seat }: Offer) {
-        // SAFETY: this worker joined the offer, so the owner waits for it before it goes on to the next command; it
-        // joined under the lock under which the owner made the offer, so what the owner did before is visible here.
-        while unsafe { split.run_chunk() } && self.runnable.load(Ordering::Relaxed) == 0 {}
-        drop(split);
-        seat.leave();
-    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
     fn a_refused_thread_is_an_error_and_ends_the_others() {
         let mut started = Vec::new();
-        let error = Pool::start_with(4, |index, body| {
+        let error = Pool::start_with(Options::new(Some(4)), |index, body| {
             if index == 2 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -354,18 +349,35 @@ mod tests {
     }
 
     #[test]
+    fn workers_spin_where_each_has_a_processor() {
+        assert!(may_spin(2, None) && may_spin(2, Some(2.0)) && may_spin(2, Some(7.5)));
+        // Half a processor, as in a container, is one worker.
+        assert!(!may_spin(1, Some(0.5)) && !may_spin(1, None));
+        assert!(!may_spin(2, Some(1.5)) && !may_spin(4, Some(2.0)));
+    }
+
+    #[test]
+    fn the_pool_in_use_has_as_many_workers_as_it_has() {
+        let pool = Pool::of_process(None).unwrap();
+        assert!(Arc::ptr_eq(&pool, &Pool::of_process(Some(pool.workers)).unwrap()));
+        let error = Pool::of_process(Some(pool.workers + 1)).unwrap_err().to_string();
+        let given = format!("the number of CPU threads is \"{}\"; expected {}, ", pool.workers + 1, pool.workers);
+        assert!(error.starts_with(&given), "{error}");
+    }
+
+    #[test]
     fn the_process_has_one_pool_while_it_is_in_use() {
-        let first = Pool::of_process().unwrap();
-        let second = Pool::of_process().unwrap();
+        let first = Pool::of_process(None).unwrap();
+        let second = Pool::of_process(None).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         let shared = Arc::downgrade(&first.shared);
         drop((first, second));
-        // The workers hold it until they leave.
+        // The workers hold it until they leave, and the other tests while they use it.
         let start = Instant::now();
         while shared.strong_count() > 0 {
             assert!(start.elapsed() < Duration::from_secs(60), "the workers stay");
             thread::yield_now();
         }
-        assert!(Pool::of_process().is_ok());
+        assert!(Pool::of_process(None).is_ok());
     }
 }

@@ -3,9 +3,9 @@
 //! # What it does
 //!
 //! Every queue is a lane of lists that run in order. A list is *runnable* when it is at the head of its lane and its
-//! waits are met; runnable lists go to one pool of worker threads, in the order in which they became so. The pool is
-//! one per process, as large as the number of processors that the process may use (affinity and cgroup quota included),
-//! so that many threads with a stream each never run more threads than processors.
+//! waits are met; runnable lists go to one pool of worker threads. The pool is one per process, as large as the number
+//! of processors that the process has to itself (affinity and cgroup quota included), or as was asked for, so that many
+//! threads with a stream each never run more threads than processors.
 //!
 //! ```text
 //!  submit ──► lane: list, list, list        at the head, waits met
@@ -15,10 +15,20 @@
 //!               └──── the lanes that waited for the value ◄──────────────────────────    workers that have no list
 //! ```
 //!
-//! With as many runnable lists as workers, each list runs whole on one of them. With fewer, a worker offers its large
+//! With as many runnable lists as workers, each list runs on one of them. With fewer, a worker offers its large
 //! dispatches to the idle ones, which claim ranges of items. What decides is the number of runnable lists and idle
-//! workers at that dispatch, so nothing has to be switched back. The results have the same bits either way, because a
-//! kernel's item may not depend on the split.
+//! workers at that dispatch, so nothing has to be switched back.
+//!
+//! Lanes share the workers by the time that they have used (`fair`). A worker looks after a millisecond of items at
+//! most, inside a command too (`pace` guesses how many items that are): if a lane waits that has a better claim, the
+//! list goes back to the head of its lane, and is gone on with later, by any worker (`run`). A single item runs to its
+//! end. Nothing is given up for a lane that is not there: a list that nobody waits for runs on.
+//!
+//! The results have the same bits whoever runs which items, and whenever: a kernel's item may not depend on the split.
+//!
+//! A list's timestamps are those of a clock of its own, which stands still while the list has yielded. So no time
+//! between two of them counts what others did, and the clock is behind the device's, by as much as that was, until the
+//! list has ended; never ahead, so that one list's time is never before that of another that it waited for.
 //!
 //! # What it cannot do
 //!
@@ -35,7 +45,7 @@
 //! |---|---|---|
 //! | lane | one queue's lists | timeline |
 //! | timeline | one timeline's reports, waiters, blocked lanes | nothing |
-//! | run queue | runnable lanes, offered dispatches, idle workers | nothing |
+//! | run queue | runnable lanes and what they have used, offered dispatches, idle workers | nothing |
 //! | bell | the number of threads in `wait_any` | nothing |
 //!
 //! No kernel, and no drop of a list, runs under any of them. A lane's lock is never held while another lane's is taken.
@@ -49,8 +59,11 @@
 
 mod device;
 mod executor;
+mod fair;
 mod machine;
+mod pace;
 mod queue;
+mod run;
 mod split;
 mod sync;
 mod timeline;

@@ -1,7 +1,8 @@
 //! Facts about the machine, from what the system says without a library of its own. Unknown is an answer.
 
 use std::fs::read_to_string;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Assumed where the system does not say.
 const DEFAULT_MEMORY_BYTES: u64 = 8 << 30;
@@ -25,9 +26,38 @@ fn model_name(cpuinfo: &str) -> Option<String> {
 pub fn memory_bytes() -> u64 {
     let machine = read_to_string("/proc/meminfo").ok().and_then(|text| total_memory(&text));
     let cgroups = read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limits = limit_files(&cgroups).into_iter().filter_map(|path| read_to_string(path).ok()?.trim().parse().ok());
+    let files = groups(&cgroups, "memory").into_iter().map(|(folder, version)| match version {
+        Version::One => folder.join("memory.limit_in_bytes"),
+        Version::Two => folder.join("memory.max"),
+    });
+    let limits = files.filter_map(|path| read_to_string(path).ok()?.trim().parse().ok());
     // A cgroup without a limit says "max", or a number past any memory.
     machine.into_iter().chain(limits).min().unwrap_or(DEFAULT_MEMORY_BYTES)
+}
+
+/// How many processors' time this process may use, by the least quota of its cgroups; it need not be a whole number.
+/// `None` without a quota, or where the system does not say.
+pub fn cpu_quota() -> Option<f64> {
+    let cgroups = read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let quotas = groups(&cgroups, "cpu").into_iter().filter_map(|(folder, version)| match version {
+        Version::One => {
+            let read = |file| read_to_string(folder.join(file)).ok();
+            quota(&read("cpu.cfs_quota_us")?, &read("cpu.cfs_period_us")?)
+        }
+        Version::Two => {
+            let text = read_to_string(folder.join("cpu.max")).ok()?;
+            let (quota_text, period) = text.split_once(' ')?;
+            quota(quota_text, period)
+        }
+    });
+    quotas.min_by(f64::total_cmp)
+}
+
+/// Processors, by microseconds of their time in a period of so many. `None` for what says that there is no quota, which
+/// is "max" or -1.
+fn quota(quota: &str, period: &str) -> Option<f64> {
+    let (quota, period) = (quota.trim().parse::<u64>().ok()?, period.trim().parse::<u64>().ok()?);
+    (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
 }
 
 /// The total of a `/proc/meminfo`, in bytes.
@@ -36,25 +66,45 @@ fn total_memory(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The files that may limit a process whose `/proc/self/cgroup` is this: of its group and of every group above, for
-/// both versions of cgroups.
-fn limit_files(cgroups: &str) -> Vec<String> {
-    let mut files = Vec::new();
+/// The two that there are of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// The folders of the cgroups that may limit what a controller is for, of a process whose `/proc/self/cgroup` is this:
+/// its group and every group above.
+fn groups(cgroups: &str, controller: &str) -> Vec<(PathBuf, Version)> {
+    let mut folders = Vec::new();
     for line in cgroups.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            _ if controllers.split(',').any(|name| name == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        let (root, version) = match controllers {
+            "" => (PathBuf::from("/sys/fs/cgroup"), Version::Two),
+            _ if controllers.split(',').any(|name| name == controller) => {
+                (Path::new("/sys/fs/cgroup").join(controller), Version::One)
             }
             _ => continue,
         };
-        for group in Path::new(path.trim_start_matches('/')).ancestors() {
-            files.push(Path::new(root).join(group).join(file).display().to_string());
-        }
+        let above = Path::new(path.trim_start_matches('/')).ancestors();
+        folders.extend(above.map(|group| (root.join(group), version)));
     }
-    files
+    folders
+}
+
+/// How much processor time the calling thread has used. `None` where the system does not say. A system call.
+pub fn thread_time() -> Option<Duration> {
+    #[cfg(unix)]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a timespec of this frame, which the call writes.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) } != 0;
+        let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+        (!failed).then(|| Duration::new(seconds, nanoseconds))
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// The vector extensions that kernels may choose from, as the processor reports them at run time.
@@ -80,7 +130,7 @@ pub fn simd() -> String {
     seen.join(" ")
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -101,14 +151,26 @@ mod tests {
     }
 
     #[test]
-    fn every_group_above_may_limit_memory() {
-        assert_eq!(
-            limit_files("0::/a/b\n"),
-            ["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"]
-        );
-        assert_eq!(
-            limit_files("5:cpu,cpuacct:/x\n4:hugetlb,memory:/\nnonsense\n"),
-            ["/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        );
+    fn every_group_above_may_limit() {
+        let folders = |cgroups, controller| -> Vec<_> {
+            let show = |(folder, version): (PathBuf, _)| (folder.display().to_string(), version);
+            groups(cgroups, controller).into_iter().map(show).collect()
+        };
+        let two = ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup/"].map(|at| (at.to_owned(), Version::Two));
+        assert_eq!(folders("0::/a/b\n", "memory"), two);
+        let text = "5:cpu,cpuacct:/x\n4:hugetlb,memory:/\nnonsense\n";
+        assert_eq!(folders(text, "memory"), [("/sys/fs/cgroup/memory/".to_owned(), Version::One)]);
+        let one = ["/sys/fs/cgroup/cpu/x", "/sys/fs/cgroup/cpu/"].map(|at| (at.to_owned(), Version::One));
+        assert_eq!(folders(text, "cpu"), one);
+    }
+
+    #[test]
+    fn a_quota_is_a_number_of_processors() {
+        assert_eq!(quota("50000", "100000\n"), Some(0.5));
+        assert_eq!(quota("300000\n", "200000\n"), Some(1.5));
+        for none in ["max", "-1\n", "0", ""] {
+            assert_eq!(quota(none, "100000"), None, "{none:?}");
+        }
+        assert_eq!(quota("50000", "0"), None);
     }
 }

@@ -1,12 +1,15 @@
 //! Queues: lanes of lists that run in order.
 
 use crate::executor::Pool;
-use crate::sync::lock;
+use crate::run::Progress;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
 use crate::timeline::{Counter, CpuTimeline};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 use thalweg_hal::{Limits, List, Queue, Result, Submission, Timeline};
 
 /// The submitting end of a lane. Keeps the pool alive.
@@ -22,7 +25,7 @@ pub struct CpuQueue {
 impl CpuQueue {
     pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
         let timeline = Counter::new(pool.bell());
-        let lane = Arc::new(Lane { timeline: timeline.clone(), state: Mutex::default() });
+        let lane = Lane::new(&timeline, pool.newcomer());
         Self { lane, timeline: Arc::new(CpuTimeline(timeline)), pool: pool.clone(), limits }
     }
 }
@@ -39,7 +42,7 @@ impl Queue for CpuQueue {
         for wait in waits {
             unmet.push((Counter::of(&wait.timeline, self.pool.bell())?, wait.value));
         }
-        if self.lane.push(Task { list: list.clone(), unmet, value }) {
+        if self.lane.push(Task::new(list, unmet, value)) {
             self.pool.schedule(&self.lane);
         }
         Ok(())
@@ -55,6 +58,15 @@ pub struct Task {
     unmet: SmallVec<[(Arc<Counter>, u64); 4]>,
     /// What the lane's timeline reaches when the list has run.
     pub value: u64,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+impl Task {
+    /// A list that has not begun, the values that it waits for, and its own.
+    pub fn new(list: &Arc<List>, unmet: SmallVec<[(Arc<Counter>, u64); 4]>, value: u64) -> Self {
+        Self { list: list.clone(), unmet, value, progress: Progress::default() }
+    }
 }
 
 /// The lists of one queue, in order.
@@ -64,12 +76,16 @@ pub struct Task {
 /// | empty | no | `push` |
 /// | head waits for a value | yes | whoever reaches the value, by `resume` |
 /// | head runnable | yes | a worker, by `take` |
-/// | head taken and running | yes | that worker, by `finish` |
+/// | head taken and running | yes | that worker, by `finish`, or by `put_back` if the list yields |
+/// | head yielded: runnable | yes | a worker, by `take` |
 ///
 /// So at most one thread at a time is responsible for a lane, and only `push` may find it without one.
 pub struct Lane {
     /// Raised by each list that has run.
     pub timeline: Arc<Counter>,
+    /// Nanoseconds: its virtual time when it last stopped running. Written by the worker that runs it, read by the
+    /// thread that next hands it to the run queue, which was told to by that worker or by the lane's lock: Relaxed.
+    used: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -81,8 +97,14 @@ struct State {
 }
 
 impl Lane {
+    /// A lane without lists, for this timeline and with this virtual time.
+    pub fn new(timeline: &Arc<Counter>, used: Duration) -> Arc<Self> {
+        let (used, state) = (AtomicU64::new(nanoseconds(used)), Mutex::new(State::default()));
+        Arc::new(Self { timeline: timeline.clone(), used, state })
+    }
+
     /// Appends a list. `true` if the lane has become runnable.
-    fn push(self: &Arc<Self>, task: Task) -> bool {
+    pub fn push(self: &Arc<Self>, task: Task) -> bool {
         let mut state = lock(&self.state);
         state.pending.push_back(task);
         !state.busy && self.arm(&mut state)
@@ -96,6 +118,21 @@ impl Lane {
     /// Takes the head of a runnable lane. `None` only for a lane that is not runnable.
     pub fn take(&self) -> Option<Task> {
         lock(&self.state).pending.pop_front()
+    }
+
+    /// A list that was taken has yielded: it is the head again, and the lane runnable.
+    pub fn put_back(&self, task: Task) {
+        lock(&self.state).pending.push_front(task);
+    }
+
+    /// What the lane has used, as [`Fair`](crate::fair::Fair) counts.
+    pub fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
+    /// The lane has stopped running.
+    pub fn set_used(&self, used: Duration) {
+        self.used.store(nanoseconds(used), Ordering::Relaxed);
     }
 
     /// Goes on after the list that was taken has run. `true` if the lane is runnable again.
@@ -121,6 +158,11 @@ impl Lane {
         }
         true
     }
+}
+
+/// 584 years of them.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Lane {

@@ -1,12 +1,54 @@
-//! Locks without poison, and waits with a deadline.
+//! Locks without poison, and waits with a deadline. `--cfg loom` swaps what is behind the locks, the atomics and the
+//! parking of a thread, of which the protocols are made.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(loom)]
+pub use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
+use std::sync::PoisonError;
+#[cfg(not(loom))]
+pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 use std::time::{Duration, Instant};
 
 /// Locks. Poison is ignored: no user code runs under a lock of this crate, and each critical section leaves its data
 /// whole at every point where it could unwind.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where one thread, which made it, waits until another wakes it.
+pub struct Parking {
+    #[cfg(not(loom))]
+    thread: std::thread::Thread,
+    /// loom's `unpark` also wakes a thread that waits for a lock, which has not got it then.
+    #[cfg(loom)]
+    notify: loom::sync::Notify,
+}
+
+impl Parking {
+    /// Of the calling thread.
+    pub fn new() -> Self {
+        Self {
+            #[cfg(not(loom))]
+            thread: std::thread::current(),
+            #[cfg(loom)]
+            notify: loom::sync::Notify::new(),
+        }
+    }
+
+    /// Returns when it has been woken since it last did, or for no reason.
+    pub fn park(&self) {
+        #[cfg(not(loom))]
+        std::thread::park();
+        #[cfg(loom)]
+        self.notify.wait();
+    }
+
+    /// Wakes the thread, now or when it next parks.
+    pub fn unpark(&self) {
+        #[cfg(not(loom))]
+        self.thread.unpark();
+        #[cfg(loom)]
+        self.notify.notify();
+    }
 }
 
 /// The end of a timeout that starts now; `None` if there is none, or if it is past what the clock can say.

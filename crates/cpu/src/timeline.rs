@@ -2,12 +2,12 @@
 //! that the host raises.
 
 use crate::queue::Lane;
-use crate::sync::{deadline, lock, wait_until};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, deadline, lock, wait_until};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_hal::{Doorbell, Error, Listener, Report, Reported, Result, Timeline, TimelinePoint, unique_id};
 

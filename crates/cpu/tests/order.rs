@@ -7,6 +7,7 @@ mod common;
 use common::{Builder, CELL, GATES, Line, fold, fresh, gate, increment, read, wait, write};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::{Device, MemoryKind, TimelinePoint};
 
@@ -103,6 +104,13 @@ fn stress_random_graphs_of_few_threads() {
 fn stress_random_graphs_of_more_threads_than_workers() {
     random_graph(&CpuDevice::with_workers(2).unwrap(), 48, 150);
     random_graph(&CpuDevice::open().unwrap(), 40, 150);
+}
+
+#[test]
+fn stress_random_graphs_of_lists_that_yield_after_every_item() {
+    for workers in 1..=3 {
+        random_graph(&CpuDevice::with_quantum(workers, Duration::ZERO).unwrap(), 12, 300);
+    }
 }
 
 #[test]

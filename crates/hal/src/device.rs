@@ -189,8 +189,10 @@ pub struct Report {
 pub enum Reported {
     /// It failed, for this reason; its outputs are undefined.
     Failed(Error),
-    /// The time of a [`Command::Timestamp`], since an epoch of the device's own. The epoch
-    /// is the same for all its queues, and the clock never goes back; how it relates to the host's is not said.
+    /// The time of a [`Command::Timestamp`], since an epoch of the device's own. The epoch is the same for all its
+    /// queues, and the clock never goes back from one command to another that is ordered behind it; how it relates to
+    /// the host's is not said. A device that lets other lists go first in the midst of one may stop the clock of that
+    /// list meanwhile: what is between two times of a list is then the list's own time, and its later times are early.
     Time(Duration),
 }
 

@@ -52,10 +52,10 @@ pub enum Error {
         /// What is wrong, and where: line and column, if it is in the source.
         message: std::sync::Arc<str>,
     },
-    /// A variable of the environment asks for what there is not.
+    /// A setting, or a variable of the environment, asks for what there is not.
     #[error("{variable} is {given:?}; expected {expected}")]
     Setting {
-        /// The variable.
+        /// The variable, or what is set.
         variable: &'static str,
         /// Its value.
         given: String,

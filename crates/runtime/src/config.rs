@@ -15,6 +15,7 @@ pub struct Config {
     pub(crate) lists_in_flight: u64,
     pub(crate) pipelines: usize,
     pub(crate) pipeline_bytes: u64,
+    pub(crate) cpu_threads: Option<usize>,
 }
 
 impl Default for Config {
@@ -30,6 +31,7 @@ impl Default for Config {
             lists_in_flight: 32,
             pipelines: 1024,
             pipeline_bytes: 256 << 20,
+            cpu_threads: None,
         }
     }
 }
@@ -105,5 +107,19 @@ impl Config {
     pub fn pipeline_cache_bytes(mut self, bytes: u64) -> Self {
         self.pipeline_bytes = bytes;
         self
+    }
+
+    /// How many threads the processor computes with, if it is the device (1 to 1,024; default: as many processors as
+    /// the process has to itself). For whoever opens the device, as `thalweg::open_with` does; [`crate::Device::new`],
+    /// which is given an open one, does not look at it. All devices of a process that are the processor share these
+    /// threads: one that asks for another number than there are in use cannot be opened.
+    pub fn cpu_threads(mut self, threads: usize) -> Self {
+        self.cpu_threads = Some(threads.clamp(1, 1024));
+        self
+    }
+
+    /// What was given to [`cpu_threads`](Self::cpu_threads), for who opens the device.
+    pub fn wanted_cpu_threads(&self) -> Option<usize> {
+        self.cpu_threads
     }
 }

@@ -29,8 +29,9 @@ struct Candidate {
 }
 
 /// Every device, the best first: GPUs, then the processor, then drivers that compute on the processor.
-fn candidates() -> Vec<Candidate> {
-    let mut candidates = vec![cpu()];
+/// The processor would compute with so many threads, if that is said.
+fn candidates(cpu_threads: Option<usize>) -> Vec<Candidate> {
+    let mut candidates = vec![cpu(cpu_threads)];
     #[cfg(all(feature = "metal", any(target_vendor = "apple", metal_sim)))]
     candidates.extend(metal());
     #[cfg(feature = "vulkan")]
@@ -44,8 +45,8 @@ fn candidates() -> Vec<Candidate> {
     candidates
 }
 
-fn cpu() -> Candidate {
-    let open: Open = Box::new(|| Ok(CpuDevice::open()?));
+fn cpu(threads: Option<usize>) -> Candidate {
+    let open: Open = Box::new(move || Ok(CpuDevice::open_with(threads)?));
     Candidate { selector: CPU.to_owned(), backend: CPU, name: CPU.to_owned(), kind: DeviceKind::Cpu, open }
 }
 
@@ -111,15 +112,16 @@ pub fn open(selector: &str) -> Result<Device> {
     open_with(selector, Config::default())
 }
 
-/// Like [`open`], with settings of one's own: the number of streams, the memory limit.
+/// Like [`open`], with settings of one's own: the number of streams, the memory limit, the processor's threads.
 ///
 /// # Errors
-/// As for [`open`].
+/// As for [`open`]; what the device says may be that the processor is in use with another number of threads
+/// ([`Config::cpu_threads`]).
 pub fn open_with(selector: &str, config: Config) -> Result<Device> {
     let candidates = match selector {
         // Asking for the processor wakes no driver.
-        CPU => vec![cpu()],
-        _ => candidates(),
+        CPU => vec![cpu(config.wanted_cpu_threads())],
+        _ => candidates(config.wanted_cpu_threads()),
     };
     let hal = if selector == AUTO {
         choose(candidates.iter().filter(|candidate| candidate.kind != DeviceKind::SoftwareGpu))
@@ -216,7 +218,7 @@ pub fn devices() -> Vec<DeviceReport> {
             },
         }
     };
-    candidates().into_iter().map(report).collect()
+    candidates(None).into_iter().map(report).collect()
 }
 
 fn kind_name(kind: DeviceKind) -> String {
@@ -263,6 +265,21 @@ mod tests {
         let [chosen] = &chosen[..] else { panic!("{devices:?}") };
         assert_eq!(open(AUTO).unwrap().info().name, chosen.name);
         assert_ne!(chosen.kind, "software");
+    }
+
+    #[test]
+    fn the_processors_threads_are_as_many_as_the_first_asks_for() {
+        let with = |threads| open_with(CPU, Config::default().cpu_threads(threads));
+        // Other tests of this program may have it open, with as many as there are by default.
+        let first = open(CPU).unwrap();
+        let threads = first.info().parallelism as usize;
+        assert_eq!(with(threads).unwrap().info().parallelism as usize, threads);
+        let error = with(threads + 1).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("{:?}", (threads + 1).to_string())), "{text}");
+        assert!(text.contains(&format!("expected {threads}, ")), "{text}");
+        assert!(!error.is_retryable());
+        drop(first);
     }
 
     #[test]

@@ -82,6 +82,21 @@ fn models_and_devices_that_are_not_there_are_named() {
 }
 
 #[test]
+fn the_processor_computes_with_as_many_threads_as_are_asked_for() {
+    let place = Place::new();
+    let ended = bench(&place).flag("--threads", "2").flag("--cpu-threads", "3").switch("--json").run();
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(report["device"].as_str().unwrap().ends_with(", 3 threads)"), "{report}");
+    let one = bench(&place).flag("--threads", "1").flag("--cpu-threads", "1").switch("--json").run();
+    let report: Value = serde_json::from_str(&one.stdout).unwrap();
+    assert!(report["device"].as_str().unwrap().ends_with(", 1 thread)"), "{report}");
+    for wrong in ["0", "1025", "many"] {
+        bench(&place).flag("--cpu-threads", wrong).run().assert_fails(2, &["--cpu-threads", wrong]);
+    }
+    place.embed().flag("--cpu-threads", "2").input("deep water").run().assert_succeeds();
+}
+
+#[test]
 fn devices_say_what_they_are_and_one_is_chosen() {
     let ended = Invocation::new("devices").switch("--json").run();
     ended.assert_succeeds();
