@@ -327,7 +327,13 @@ fn memory_that_runs_out_is_an_error_and_the_rest_goes_on() {
     ] {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::Runtime(thalweg_runtime::Error::OutOfMemory(_))), "{error}");
-        assert!(error.is_retryable());
+        assert!(!error.is_retryable(), "it is longer than the limit: {error}");
     }
+    // It fits beside nothing but itself, so when the other is gone.
+    let most = vec![1.0f32; 190_000];
+    let error = Tensor::from_slice(&device, &most, &[190_000]).unwrap_err();
+    assert!(error.is_retryable(), "{error}");
     assert_eq!(half.add(&half).unwrap().to_vec::<f32>().unwrap(), vec![2.0; 1 << 16]);
+    drop(half);
+    assert!(Tensor::from_slice(&device, &most, &[190_000]).is_ok());
 }
