@@ -39,7 +39,8 @@ proptest! {
         let expected = reference::matmul(&params, &a, &b);
         for isa in Isa::supported() {
             let out = checked(&matmul_on(isa), &params, &[raw(&a), raw(&b)], (batch * m * n) as usize, batch * m, &mut random);
-            assert_close(&out, &expected, 2e-5);
+            // 600 equal terms (both may be broadcast), added one by one, are off by up to 600 * 2^-24 of their sum.
+            assert_close(&out, &expected, 4e-5);
         }
     }
 }
