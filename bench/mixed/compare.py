@@ -10,11 +10,14 @@ import argparse
 import json
 import os
 import resource
+import signal
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -83,11 +86,11 @@ def thalweg(options: argparse.Namespace, cell: Cell) -> list[Row]:
     return [row | {"way": THALWEG, "version": document["setting"]["commit"]}]
 
 
-def onnx(options: argparse.Namespace, cell: Cell) -> list[Row]:
-    """All ways of the peer at a cell."""
+def onnx(options: argparse.Namespace, cell: Cell, ways: str) -> list[Row]:
+    """Ways of the peer at a cell."""
     callers, texts = cell
     command = [options.python, str(Path(__file__).with_name("peer_onnx.py")), "--model", str(options.model)]
-    command += ["--callers", str(callers), "--texts", str(texts), "--pause", str(options.pause), "--ways", options.ways]
+    command += ["--callers", str(callers), "--texts", str(texts), "--pause", str(options.pause), "--ways", ways]
     document = json.loads(call(command, LIMIT))
     return [row | {"version": f"ONNX Runtime {document['version']}"} for row in document["figures"]]
 
@@ -95,31 +98,26 @@ def onnx(options: argparse.Namespace, cell: Cell) -> list[Row]:
 def rounds(options: argparse.Namespace) -> Iterator[Row]:
     """Everything, in turn, until the rounds or the time are over."""
     cells = [(callers, texts) for callers in options.callers for texts in options.texts]
+    ways = options.ways.split(",")
     for number in range(options.rounds):
         for index, cell in enumerate(cells):
             wait_for_others(options.others, START + options.budget)
             if time.monotonic() - START > options.budget:
                 return
-            sides = [thalweg, onnx]
+            # A child for each way, so that what disturbs one does not count against another.
+            sides = [partial(thalweg, options, cell), *(partial(onnx, options, cell, way) for way in ways)]
             # Who begins takes turns.
-            if (number + index) % 2:
-                sides.reverse()
-            for side in sides:
-                for row in measured(lambda: side(options, cell)):
+            first = (number + index) % len(sides)
+            for side in [*sides[first:], *sides[:first]]:
+                for row in measured(side):
                     row |= {"round": number, "callers": cell[0], "texts": cell[1]}
                     print(f"{time.monotonic() - START:.0f} s: {row}", file=sys.stderr, flush=True)
                     yield row
 
 
 def quiet(rows: list[Row], limit: float) -> list[Row]:
-    """The rows of cells and rounds in which nobody else took more cores than that, on either side."""
-    disturbed = {key(row) for row in rows if row["others"] is not None and row["others"] > limit}
-    return [row for row in rows if key(row) not in disturbed]
-
-
-def key(row: Row) -> tuple[int, int, int]:
-    """A cell in a round."""
-    return row["round"], row["callers"], row["texts"]
+    """The rows beside which nobody else took more cores than that; all where the system does not tell."""
+    return [row for row in rows if row["others"] is None or row["others"] <= limit]
 
 
 def best(rows: list[Row], figure: str) -> str | None:
@@ -190,9 +188,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no cell is begun")
     others = "wait while other programs take more cores than this; what they disturbed does not count"
     parser.add_argument("--others", type=float, default=float("inf"), help=others)
-    parser.add_argument("--json", type=Path, help="a file for all raw numbers, a line each, added to what is there")
+    parser.add_argument("--json", type=Path, help="a file for all raw numbers, a line each")
     parser.add_argument("--show", type=Path, help="measure nothing; the tables of such a file")
     return parser.parse_args(arguments)
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """To be ended is to be stopped by hand: the child goes too, and what there is gets printed."""
+    raise KeyboardInterrupt
 
 
 def main(arguments: list[str]) -> int:
@@ -203,12 +206,12 @@ def main(arguments: list[str]) -> int:
     if options.show:
         rows = [json.loads(line) for line in options.show.read_text(encoding="utf-8").splitlines()]
     else:
+        signal.signal(signal.SIGTERM, interrupt)
         try:
             for row in rounds(options):
                 rows.append(row)
                 if options.json:
-                    with options.json.open("a", encoding="utf-8") as raw:
-                        raw.write(json.dumps(row) + "\n")
+                    options.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         except KeyboardInterrupt:
             print("stopped by hand", file=sys.stderr)
         except ChildFailed as error:
