@@ -7,15 +7,15 @@ over the tokens and a division by the length, so that a form is the whole of a r
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from common.stored import read_config, read_stored
 
 STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
@@ -38,29 +38,11 @@ class LayerWeights(NamedTuple):
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file: a length, a JSON header, then the bytes it points into."""
-    data = bytearray(path.read_bytes())
-    (length,) = struct.unpack_from("<Q", data)
-    header: dict[str, Any] = json.loads(data[8 : 8 + length])
-    tensors: dict[str, Tensor] = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        dtype = STORED[entry["dtype"]]
-        # A copy: the slice starts wherever the header ends, aligned or not.
-        tensors[name] = torch.frombuffer(data[begin:end], dtype=dtype).reshape(entry["shape"])
-    return tensors
-
-
-def read_config(model_dir: Path) -> dict[str, Any]:
-    """config.json, refused where `PlainBert` would compute another model."""
-    config: dict[str, Any] = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    for key, expected in (("model_type", "bert"), ("hidden_act", "gelu")):
-        if config.get(key) != expected:
-            found = config.get(key)
-            raise ValueError(f"{model_dir}/config.json has {key} {found!r}; this comparison expects {expected!r}")
-    return config
+    """All tensors of a safetensors file."""
+    return {
+        name: torch.frombuffer(data, dtype=STORED[dtype]).reshape(shape)
+        for name, dtype, shape, data in read_stored(path)
+    }
 
 
 class PlainBert(nn.Module):
