@@ -185,18 +185,7 @@ fn grow(
         let arena = arena.lock();
         (arena.bytes_of(HOST), arena.bytes_of(BLOCKS) + arena.bytes_of(SMALL))
     };
-    let left = hard.saturating_sub(budget.reserved());
-    let room = match kind {
-        MemoryKind::Host => core.memory.staging_limit.saturating_sub(staged),
-        MemoryKind::Device => {
-            // Data that cannot come in or out is no use.
-            let is_staged = core.hal.info().host_access != HostAccess::Cached;
-            let for_staging = if is_staged { core.memory.kept_for_staging().saturating_sub(staged) } else { 0 };
-            // However what is not large lies in its segments: it makes no difference to what is.
-            let kept = if pool == LARGE { core.memory.kept_for_others() } else { 0 };
-            left.saturating_sub(for_staging).saturating_sub(kept.saturating_sub(not_large))
-        }
-    };
+    let room = room(core, pool, hard.saturating_sub(budget.reserved()), staged, not_large);
     let ahead = match kind {
         MemoryKind::Host => LEAST_GROWTH.max(bytes).min(room),
         MemoryKind::Device if pool == LARGE => bytes,
@@ -236,6 +225,20 @@ fn grow(
         }
     }
     Ok(false)
+}
+
+/// How many bytes a pool may take of those that are left, beside so many of staging and of blocks that are not large.
+fn room(core: &DeviceCore, pool: PoolId, left: u64, staged: u64, not_large: u64) -> u64 {
+    let store = &core.memory;
+    if pool == HOST {
+        return store.staging_limit.saturating_sub(staged);
+    }
+    // Data that cannot come in or out is no use.
+    let is_staged = core.hal.info().host_access != HostAccess::Cached;
+    let for_staging = if is_staged { store.kept_for_staging().saturating_sub(staged) } else { 0 };
+    // However what is not large lies in its segments: it makes no difference to what is.
+    let for_others = if pool == LARGE { store.kept_for_others().saturating_sub(not_large) } else { 0 };
+    left.saturating_sub(for_staging).saturating_sub(for_others)
 }
 
 /// How large the next segment is to be, of which the limit has at least so many parts.
@@ -284,12 +287,8 @@ fn out_of_memory(core: &DeviceCore, request: Request, tried: Tried, device: Opti
         .collect();
     let stats = core.memory_stats();
     // As if nothing but what stays were there.
-    let most = match request.pool {
-        HOST => core.memory.staging_limit,
-        LARGE => stats.limit.saturating_sub(core.memory.kept_for_others()),
-        _ => stats.limit,
-    };
-    let retry_can_help = request.least <= most.saturating_sub(stats.frozen + stats.graphs + stats.overhead);
+    let left = stats.limit.saturating_sub(stats.frozen + stats.graphs + stats.overhead);
+    let retry_can_help = request.least <= room(core, request.pool, left, 0, 0).min(left);
     let arena = core.memory.arena.lock();
     let pools = arena.by_pool().into_iter().map(|(name, reserved, free)| PoolMemory { name, reserved, free }).collect();
     drop(arena);

@@ -12,6 +12,7 @@ use fastrand::Rng;
 use std::time::{Duration, Instant};
 use thalweg_doubles::faulty::{Plan, Strike};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
+use thalweg_hal::HostAccess;
 
 const KIB: u64 = 1 << 10;
 
@@ -378,6 +379,36 @@ fn memory_that_is_short_is_reported_with_whoever_has_it() {
         assert!(!error.is_retryable() && error.to_string().contains("No retry can help"), "{error}");
     }
     drop(other.allocate(500 * KIB).unwrap());
+}
+
+/// What a retry can do depends on what the memory is for: staging has a limit of its own, and what is kept for it is
+/// nobody else's.
+#[test]
+fn whether_a_retry_can_help_takes_staging_into_account() {
+    let hal = MockDevice::new(MockConfig { host_access: HostAccess::None, ..MockConfig::default() });
+    let config = Config::default().memory_limit(64 << 20).staging_limit(4 << 20).decay(Duration::ZERO);
+    let device = Device::new(hal, config).unwrap();
+    let [stream] = streams(&device);
+    let weights = Storage::frozen_from_bytes(&device, &vec![0; 40 << 20]).unwrap();
+    let mut data = stream.allocate(3 << 20).unwrap();
+    stream.record(&Work::Fill(1), &[Operand::write(&mut data)]).unwrap();
+    // More weights than staging has: they are not in its way, a download that somebody keeps is.
+    let kept = data.download(0, 3 << 20).unwrap();
+    assert!(data.download(0, 3 << 20).unwrap_err().is_retryable());
+    drop(kept);
+    data.download(0, 3 << 20).unwrap().wait().unwrap();
+    let too_long = stream.allocate(22 << 20).unwrap_err();
+    assert!(!too_long.is_retryable(), "{too_long}");
+    drop((weights, data));
+    // 60 MiB, beside 2 for what is not large and 2 for staging.
+    drop(stream.allocate(60 << 20).unwrap());
+    let device = {
+        let hal = MockDevice::new(MockConfig { host_access: HostAccess::None, ..MockConfig::default() });
+        Device::new(hal, Config::default().memory_limit(63 << 20).decay(Duration::ZERO)).unwrap()
+    };
+    let [stream] = streams(&device);
+    let too_long = stream.allocate(60 << 20).unwrap_err();
+    assert!(!too_long.is_retryable(), "{too_long}");
 }
 
 #[test]
