@@ -9,10 +9,10 @@
 //!    or the budget refuses that, just what is asked for.
 //! 4. Give the device back all that is wholly free, and grow again.
 //! 5. Submit what has been recorded, wait until any list of it has run, and go on with 2. Others go on meanwhile, and
-//!    what they record later is not waited for.
-//! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too, and
-//!    then say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on
-//!    its way back to the device.
+//!    what they record later is not waited for yet.
+//! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too. What
+//!    others have taken and freed meanwhile is waited for anew, a number of times. Then say that there is no memory: in
+//!    one's turn to grow, so that nobody is growing, and not while a segment is on its way back to the device.
 
 use super::arena::{BLOCKS, HOST, LARGE, PoolId, SMALL, Want};
 use super::budget::Share;
@@ -40,6 +40,9 @@ const SMALL_PARTS: u64 = 128;
 const TICK: Duration = Duration::from_millis(2);
 /// How long a list that has settled may keep its memory. Whoever settled it is about to drop it.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often one waits for everything that has been recorded by then: others may have taken what was waited for, and
+/// have freed it again. Each time they have got on by a list at least.
+const MOST_WAITS: u32 = 32;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +92,7 @@ pub(super) fn obtain<T>(
     // What is waited for, once it is known that something has to be.
     let mut goal: Option<Vec<Point>> = None;
     let (mut refusal, mut tried) = (None, Tried::default());
-    let mut lingering = None;
+    let (mut lingering, mut waits) = (None, 1);
     loop {
         // Asked before anything is gathered: what settles later is gathered in the next round.
         let waited_for = goal.as_deref().map(|goal| {
@@ -158,9 +161,25 @@ pub(super) fn obtain<T>(
                 }
                 yield_now();
             }
+            Some(_) if waits < MOST_WAITS && others_were_faster(core, request, refusal.is_some()) => {
+                waits += 1;
+                core.collect_limbo();
+                goal = Some(core.last_values());
+            }
             Some(_) => return Err(out_of_memory(core, request, tried, refusal)),
         }
     }
+}
+
+/// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the device uses
+/// it still, or has just ended. Of staging it is not known what is live; who waits for that, see `shortage.rs`.
+fn others_were_faster(core: &DeviceCore, request: Request, refused: bool) -> bool {
+    let stats = core.memory_stats();
+    let fits_beside = |bytes: u64| bytes.saturating_add(request.least) <= stats.limit;
+    let is_there = stats.cached + stats.limbo > 0
+        || stats.largest_free >= request.least
+        || (!refused && fits_beside(stats.reserved));
+    request.pool != HOST && is_there && fits_beside(stats.frozen + stats.graphs + stats.overhead + stats.live)
 }
 
 /// What of a goal has not settled.

@@ -213,6 +213,24 @@ fn above_the_soft_limit_what_nobody_uses_goes_back_long_before_it_decays() {
     }
 }
 
+#[test]
+fn what_is_above_the_soft_limit_goes_back_though_nothing_is_submitted() {
+    let hal = MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
+    let config = Config::default().memory_limit(64 << 20).memory_soft_limit(1 << 20).decay(Duration::from_secs(3600));
+    let device = Device::new(hal, config).unwrap();
+    let [stream] = streams(&device);
+    // Something that the reaper is to look at in an hour.
+    let mut storage = stream.allocate(BYTES).unwrap();
+    stream.record(&Work::Fill(1), &[Operand::write(&mut storage)]).unwrap();
+    stream.synchronize().unwrap();
+    while device.core.doorbell.is_ticking() {
+        std::thread::yield_now();
+    }
+    // Nothing is recorded: nothing but the memory wakes it.
+    drop([500 * KIB, 3 << 20, 5 << 20].map(|bytes| stream.allocate(bytes).unwrap()));
+    await_reserved(&device, 1 << 20);
+}
+
 /// Whether a list that was recorded before some weights were dropped reads what others wrote to their bytes.
 fn reads_of_others(device: &Device) -> bool {
     let [stream] = streams(device);
@@ -351,6 +369,31 @@ fn a_list_that_is_withheld_keeps_nobody_waiting_whom_another_can_serve() {
     balanced(&device);
     faulty.release();
     drop((storage, other.allocate(450 * KIB).unwrap()));
+}
+
+/// While one waits for a list, others take its memory, use it and free it: it is waited for again.
+#[test]
+fn what_others_take_and_free_while_one_waits_is_waited_for_again() {
+    let plan = Plan { signals: Strike::Always, ..Plan::default() };
+    let (device, faulty) = faulty(Config::default().memory_limit(1 << 20).decay(Duration::ZERO), plan);
+    let [busy, waiting] = streams(&device);
+    let take_and_free = || {
+        let mut storage = busy.allocate(700 * KIB).unwrap();
+        busy.record(&Work::Fill(1), &[Operand::write(&mut storage)]).unwrap();
+    };
+    take_and_free();
+    busy.flush().unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| waiting.allocate(700 * KIB).map(drop));
+        while device.memory().waits == 0 {
+            std::thread::yield_now();
+        }
+        // In a list that is not even submitted.
+        take_and_free();
+        faulty.release();
+        waiter.join().unwrap().expect("nothing is live");
+    });
+    balanced(&device);
 }
 
 #[test]
