@@ -234,6 +234,9 @@ fn grow(
                 // Whatever is in what the host uses is written before it is read.
                 let raw = kind == MemoryKind::Device && !core.hal.info().zeroed;
                 arena.lock().insert(pool, share.spend(memory), bytes, raw);
+                if budget.over_soft(0) > 0 {
+                    core.doorbell.pressed();
+                }
                 return Ok(true);
             }
             Err(error) if error.is_retryable() => {
