@@ -45,7 +45,8 @@ impl Config {
 
     /// The most bytes that all streams and models together take from the device. Default: nine tenths of the device's
     /// memory. A block of at least a thirty-second of it has a driver allocation of its own, which is never divided, and as
-    /// much is kept for what is shorter: so what fits once fits again, in whatever order it comes.
+    /// much is kept for what is shorter: so what fits once fits again, in whatever order it comes (with a
+    /// quarter to spare, where most of the limit is in shorter blocks).
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self

@@ -39,11 +39,14 @@ pub(crate) struct Doorbell {
     ticking: AtomicBool,
     /// What is cached needs no ring: the reaper looks for it, or nobody does. Written by the reaper.
     decaying: AtomicBool,
+    /// What is above the soft limit needs no ring either: the reaper looks soon, or never. Written by the reaper.
+    soon: AtomicBool,
 }
 
 impl Doorbell {
     pub(crate) fn new(bell: Arc<dyn thalweg_hal::Doorbell>) -> Self {
-        Self { bell, rung: Mutex::default(), ticking: AtomicBool::new(false), decaying: AtomicBool::new(true) }
+        let flag = AtomicBool::new;
+        Self { bell, rung: Mutex::default(), ticking: flag(false), decaying: flag(true), soon: flag(true) }
     }
 
     /// Makes the reaper look at what was submitted before this call, sooner or later.
@@ -62,6 +65,21 @@ impl Doorbell {
         if !self.decaying.load(Ordering::Relaxed) {
             self.ring();
         }
+    }
+
+    /// Makes the reaper look soon for memory that nobody uses: more is reserved than should be.
+    pub(crate) fn pressed(&self) {
+        // Relaxed: ordered by the arena's lock, under which the memory was entered and under which the reaper asks how
+        // much is reserved, after it has said that it will not look soon.
+        if !self.soon.load(Ordering::Relaxed) {
+            self.ring();
+        }
+    }
+
+    /// Whether the reaper has not looked yet, or looks soon.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn is_soon(&self) -> bool {
+        self.soon.load(Ordering::Relaxed)
     }
 
     /// The reaper looks at everything now, and then only when it is rung for, unless it finds a reason to
@@ -222,7 +240,9 @@ impl Decay {
         if period.is_zero() {
             return None;
         }
-        let is_pressed = core.memory.budget.over_soft(0) > 0;
+        // In this order: see `Doorbell::pressed`.
+        core.doorbell.soon.store(false, Ordering::Relaxed);
+        let is_pressed = core.memory.is_pressed();
         let period = if is_pressed { period.min(SOON) } else { period };
         let now = Instant::now();
         let soon = now.checked_add(period).unwrap_or(now + FOREVER);
@@ -243,6 +263,7 @@ impl Decay {
         // Whatever it was rung for, there may be something then.
         let next = *self.next.get_or_insert(soon);
         core.doorbell.decaying.store(true, Ordering::Relaxed);
+        core.doorbell.soon.store(is_pressed, Ordering::Relaxed);
         Some(next.saturating_duration_since(now))
     }
 }

@@ -9,10 +9,10 @@
 //!    or the budget refuses that, just what is asked for.
 //! 4. Give the device back all that is wholly free, and grow again.
 //! 5. Submit what has been recorded, wait until any list of it has run, and go on with 2. Others go on meanwhile, and
-//!    what they record later is not waited for.
-//! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too, and
-//!    then say that there is no memory: in one's turn to grow, so that nobody is growing, and not while a segment is on
-//!    its way back to the device.
+//!    what they record later is not waited for yet.
+//! 6. When everything has settled that was recorded before the first wait, look everywhere, in other pools too. What
+//!    others have taken and freed meanwhile is waited for anew, a number of times. Then say that there is no memory: in
+//!    one's turn to grow, so that nobody is growing, and not while a segment is on its way back to the device.
 
 use super::arena::{BLOCKS, HOST, LARGE, PoolId, SMALL, Want};
 use super::budget::Share;
@@ -40,6 +40,9 @@ const SMALL_PARTS: u64 = 128;
 const TICK: Duration = Duration::from_millis(2);
 /// How long a list that has settled may keep its memory. Whoever settled it is about to drop it.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often one waits for everything that has been recorded by then: others may have taken what was waited for, and
+/// have freed it again. Each time they have got on by a list at least.
+const MOST_WAITS: u32 = 32;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +92,7 @@ pub(super) fn obtain<T>(
     // What is waited for, once it is known that something has to be.
     let mut goal: Option<Vec<Point>> = None;
     let (mut refusal, mut tried) = (None, Tried::default());
-    let mut lingering = None;
+    let (mut lingering, mut waits) = (None, 1);
     loop {
         // Asked before anything is gathered: what settles later is gathered in the next round.
         let waited_for = goal.as_deref().map(|goal| {
@@ -158,9 +161,25 @@ pub(super) fn obtain<T>(
                 }
                 yield_now();
             }
+            Some(_) if waits < MOST_WAITS && others_were_faster(core, request, refusal.is_some()) => {
+                waits += 1;
+                core.collect_limbo();
+                goal = Some(core.last_values());
+            }
             Some(_) => return Err(out_of_memory(core, request, tried, refusal)),
         }
     }
+}
+
+/// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the device uses
+/// it still, or has just ended. Of staging it is not known what is live; who waits for that, see `shortage.rs`.
+fn others_were_faster(core: &DeviceCore, request: Request, refused: bool) -> bool {
+    let stats = core.memory_stats();
+    let fits_beside = |bytes: u64| bytes.saturating_add(request.least) <= stats.limit;
+    let is_there = stats.cached + stats.limbo > 0
+        || stats.largest_free >= request.least
+        || (!refused && fits_beside(stats.reserved));
+    request.pool != HOST && is_there && fits_beside(stats.frozen + stats.graphs + stats.overhead + stats.live)
 }
 
 /// What of a goal has not settled.
@@ -185,18 +204,7 @@ fn grow(
         let arena = arena.lock();
         (arena.bytes_of(HOST), arena.bytes_of(BLOCKS) + arena.bytes_of(SMALL))
     };
-    let left = hard.saturating_sub(budget.reserved());
-    let room = match kind {
-        MemoryKind::Host => core.memory.staging_limit.saturating_sub(staged),
-        MemoryKind::Device => {
-            // Data that cannot come in or out is no use.
-            let is_staged = core.hal.info().host_access != HostAccess::Cached;
-            let for_staging = if is_staged { core.memory.kept_for_staging().saturating_sub(staged) } else { 0 };
-            // However what is not large lies in its segments: it makes no difference to what is.
-            let kept = if pool == LARGE { core.memory.kept_for_others() } else { 0 };
-            left.saturating_sub(for_staging).saturating_sub(kept.saturating_sub(not_large))
-        }
-    };
+    let room = room(core, pool, hard.saturating_sub(budget.reserved()), staged, not_large);
     let ahead = match kind {
         MemoryKind::Host => LEAST_GROWTH.max(bytes).min(room),
         MemoryKind::Device if pool == LARGE => bytes,
@@ -226,6 +234,9 @@ fn grow(
                 // Whatever is in what the host uses is written before it is read.
                 let raw = kind == MemoryKind::Device && !core.hal.info().zeroed;
                 arena.lock().insert(pool, share.spend(memory), bytes, raw);
+                if budget.over_soft(0) > 0 {
+                    core.doorbell.pressed();
+                }
                 return Ok(true);
             }
             Err(error) if error.is_retryable() => {
@@ -236,6 +247,20 @@ fn grow(
         }
     }
     Ok(false)
+}
+
+/// How many bytes a pool may take of those that are left, beside so many of staging and of blocks that are not large.
+fn room(core: &DeviceCore, pool: PoolId, left: u64, staged: u64, not_large: u64) -> u64 {
+    let store = &core.memory;
+    if pool == HOST {
+        return store.staging_limit.saturating_sub(staged);
+    }
+    // Data that cannot come in or out is no use.
+    let is_staged = core.hal.info().host_access != HostAccess::Cached;
+    let for_staging = if is_staged { store.kept_for_staging().saturating_sub(staged) } else { 0 };
+    // However what is not large lies in its segments: it makes no difference to what is.
+    let for_others = if pool == LARGE { store.kept_for_others().saturating_sub(not_large) } else { 0 };
+    left.saturating_sub(for_staging).saturating_sub(for_others)
 }
 
 /// How large the next segment is to be, of which the limit has at least so many parts.
@@ -284,12 +309,8 @@ fn out_of_memory(core: &DeviceCore, request: Request, tried: Tried, device: Opti
         .collect();
     let stats = core.memory_stats();
     // As if nothing but what stays were there.
-    let most = match request.pool {
-        HOST => core.memory.staging_limit,
-        LARGE => stats.limit.saturating_sub(core.memory.kept_for_others()),
-        _ => stats.limit,
-    };
-    let retry_can_help = request.least <= most.saturating_sub(stats.frozen + stats.graphs + stats.overhead);
+    let left = stats.limit.saturating_sub(stats.frozen + stats.graphs + stats.overhead);
+    let retry_can_help = request.least <= room(core, request.pool, left, 0, 0).min(left);
     let arena = core.memory.arena.lock();
     let pools = arena.by_pool().into_iter().map(|(name, reserved, free)| PoolMemory { name, reserved, free }).collect();
     drop(arena);

@@ -15,7 +15,8 @@
 //! One rule keeps memory from being hoarded: before more is taken from the device, what is free and settled is gathered,
 //! wherever it is. Another keeps it from falling to pieces: what is small, and what is large for the limit, lies apart
 //! from the rest (`class.rs`), and what is large is a driver allocation of its own. So whatever came and went before, a
-//! call that fits the limit by itself fits it again.
+//! call that fits the limit by itself fits it again; where most of the limit is in blocks that are not large, with a
+//! quarter of it to spare, since those are taken as they come.
 //!
 //! A miss runs with no lock held: see `ladder.rs`. Frozen storage has no stamps, and its spans rest in limbo when they
 //! are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.

@@ -90,6 +90,12 @@ impl Store {
         self.hand.fetch_add(1, Ordering::Relaxed) % streams.max(1)
     }
 
+    /// Whether more is reserved than should be; all that is in the arena by now is counted.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let _entered = self.arena.lock();
+        self.budget.over_soft(0) > 0
+    }
+
     pub(super) fn count_wait(&self) {
         self.waits.fetch_add(1, Ordering::Relaxed);
     }

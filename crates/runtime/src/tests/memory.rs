@@ -12,6 +12,7 @@ use fastrand::Rng;
 use std::time::{Duration, Instant};
 use thalweg_doubles::faulty::{Plan, Strike};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
+use thalweg_hal::HostAccess;
 
 const KIB: u64 = 1 << 10;
 
@@ -212,6 +213,21 @@ fn above_the_soft_limit_what_nobody_uses_goes_back_long_before_it_decays() {
     }
 }
 
+#[test]
+fn what_is_above_the_soft_limit_goes_back_though_nothing_is_submitted() {
+    let hal = MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
+    let config = Config::default().memory_limit(64 << 20).memory_soft_limit(1 << 20).decay(Duration::from_secs(3600));
+    let device = Device::new(hal, config).unwrap();
+    let [stream] = streams(&device);
+    // Now it means to look again in an hour.
+    while device.core.doorbell.is_soon() {
+        std::thread::yield_now();
+    }
+    // Nothing is recorded: nothing but the memory wakes it.
+    drop([500 * KIB, 3 << 20, 5 << 20].map(|bytes| stream.allocate(bytes).unwrap()));
+    await_reserved(&device, 1 << 20);
+}
+
 /// Whether a list that was recorded before some weights were dropped reads what others wrote to their bytes.
 fn reads_of_others(device: &Device) -> bool {
     let [stream] = streams(device);
@@ -352,6 +368,31 @@ fn a_list_that_is_withheld_keeps_nobody_waiting_whom_another_can_serve() {
     drop((storage, other.allocate(450 * KIB).unwrap()));
 }
 
+/// While one waits for a list, others take its memory, use it and free it: it is waited for again.
+#[test]
+fn what_others_take_and_free_while_one_waits_is_waited_for_again() {
+    let plan = Plan { signals: Strike::Always, ..Plan::default() };
+    let (device, faulty) = faulty(Config::default().memory_limit(1 << 20).decay(Duration::ZERO), plan);
+    let [busy, waiting] = streams(&device);
+    let take_and_free = || {
+        let mut storage = busy.allocate(700 * KIB).unwrap();
+        busy.record(&Work::Fill(1), &[Operand::write(&mut storage)]).unwrap();
+    };
+    take_and_free();
+    busy.flush().unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| waiting.allocate(700 * KIB).map(drop));
+        while device.memory().waits == 0 {
+            std::thread::yield_now();
+        }
+        // In a list that is not even submitted.
+        take_and_free();
+        faulty.release();
+        waiter.join().unwrap().expect("nothing is live");
+    });
+    balanced(&device);
+}
+
 #[test]
 fn memory_that_is_short_is_reported_with_whoever_has_it() {
     let device = with(Config::default().memory_limit(1 << 20));
@@ -378,6 +419,36 @@ fn memory_that_is_short_is_reported_with_whoever_has_it() {
         assert!(!error.is_retryable() && error.to_string().contains("No retry can help"), "{error}");
     }
     drop(other.allocate(500 * KIB).unwrap());
+}
+
+/// What a retry can do depends on what the memory is for: staging has a limit of its own, and what is kept for it is
+/// nobody else's.
+#[test]
+fn whether_a_retry_can_help_takes_staging_into_account() {
+    let hal = MockDevice::new(MockConfig { host_access: HostAccess::None, ..MockConfig::default() });
+    let config = Config::default().memory_limit(64 << 20).staging_limit(4 << 20).decay(Duration::ZERO);
+    let device = Device::new(hal, config).unwrap();
+    let [stream] = streams(&device);
+    let weights = Storage::frozen_from_bytes(&device, &vec![0; 40 << 20]).unwrap();
+    let mut data = stream.allocate(3 << 20).unwrap();
+    stream.record(&Work::Fill(1), &[Operand::write(&mut data)]).unwrap();
+    // More weights than staging has: they are not in its way, a download that somebody keeps is.
+    let kept = data.download(0, 3 << 20).unwrap();
+    assert!(data.download(0, 3 << 20).unwrap_err().is_retryable());
+    drop(kept);
+    data.download(0, 3 << 20).unwrap().wait().unwrap();
+    let too_long = stream.allocate(22 << 20).unwrap_err();
+    assert!(!too_long.is_retryable(), "{too_long}");
+    drop((weights, data));
+    // 60 MiB, beside 2 for what is not large and 2 for staging.
+    drop(stream.allocate(60 << 20).unwrap());
+    let device = {
+        let hal = MockDevice::new(MockConfig { host_access: HostAccess::None, ..MockConfig::default() });
+        Device::new(hal, Config::default().memory_limit(63 << 20).decay(Duration::ZERO)).unwrap()
+    };
+    let [stream] = streams(&device);
+    let too_long = stream.allocate(60 << 20).unwrap_err();
+    assert!(!too_long.is_retryable(), "{too_long}");
 }
 
 #[test]

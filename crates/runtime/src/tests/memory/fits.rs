@@ -87,3 +87,41 @@ fn what_fitted_once_fits_a_hundred_times_with_other_lengths_between() {
         balanced(&device);
     }
 }
+
+/// So many blocks of a length at once.
+fn at_once(device: &Device, count: u64, bytes: u64) -> Result<()> {
+    let [stream] = streams(device);
+    let make = |_| {
+        let mut storage = stream.allocate(bytes)?;
+        stream.record(&Work::Fill(1), &[Operand::write(&mut storage).first(256)])?;
+        Ok(storage)
+    };
+    (0..count).map(make).collect::<Result<Vec<_>>>().map(drop)
+}
+
+/// The lengths are the worst for each other: half as long again, so that the one's blocks are taken whole for the other,
+/// or just too short to be large, so that few fit in a segment.
+#[test]
+fn what_is_not_large_fits_again_with_a_quarter_to_spare() {
+    let limit = 64 << 20;
+    for lengths in [[11_000, 16_000], [90_000, 130_000], [700_000, 1_040_000], [1_310_720, 1_966_080]] {
+        let counts = lengths.map(|bytes| {
+            let (mut yes, mut no) = (0, limit / bytes + 1);
+            while no - yes > 1 {
+                let count = (yes + no) / 2;
+                match at_once(&with(Config::default().memory_limit(limit)), count, bytes) {
+                    Ok(()) => yes = count,
+                    Err(_) => no = count,
+                }
+            }
+            yes * 3 / 4
+        });
+        let device = with(Config::default().memory_limit(limit));
+        for _ in 0..10 {
+            for (count, bytes) in counts.into_iter().zip(lengths) {
+                at_once(&device, count, bytes).unwrap_or_else(|error| panic!("{count} of {bytes}: {error}"));
+            }
+        }
+        balanced(&device);
+    }
+}
