@@ -97,7 +97,7 @@ pub(super) struct Segment {
     pub(super) spans: BTreeMap<u64, Span>,
     /// What of the free spans was never written.
     raw: Ranges,
-    /// When a span of it was last given back, in times that any was.
+    /// When it was made or a span of it was last given back, in times that any was.
     given_back: u64,
     /// How often a span was taken.
     takes: u64,
@@ -165,7 +165,7 @@ pub(crate) struct Arena {
     asked: u64,
     /// Segments ever taken out.
     removed: u64,
-    /// How often a span was given back.
+    /// How often a segment was made or a span given back.
     given_back: u64,
     usage: Usage,
 }
@@ -244,9 +244,11 @@ impl Arena {
     pub(crate) fn insert(&mut self, pool: PoolId, memory: Arc<dyn Memory>, bytes: u64, raw: bool) {
         let id = self.next_segment;
         self.next_segment += 1;
+        self.given_back += 1;
         let spans = BTreeMap::from([(0, Span { bytes, owner: Owner::Free })]);
         let raw = if raw { Ranges::of(0..bytes) } else { Ranges::default() };
-        self.segments.insert(id, Segment { memory, bytes, pool, spans, raw, given_back: 0, takes: 0, seen: None });
+        self.segments
+            .insert(id, Segment { memory, bytes, pool, spans, raw, given_back: self.given_back, takes: 0, seen: None });
         self.free.insert((pool, bytes, id, 0));
         self.usage.segments += bytes;
         self.usage.free += bytes;

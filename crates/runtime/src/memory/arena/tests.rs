@@ -162,6 +162,20 @@ fn a_pool_has_its_own_segments_unless_there_is_nothing_else() {
 }
 
 #[test]
+fn segments_that_have_been_free_for_longest_go_first_and_no_more_than_it_takes() {
+    let mut arena = with(&[4, 4, 4]);
+    // In another order than they were made in.
+    let taken = [4, 4, 4].map(|units| take(&mut arena, units).unwrap().0);
+    assert_eq!(taken, [0, 1, 2]);
+    [1, 2, 0].into_iter().for_each(|segment| give_back(&mut arena, segment, 0));
+    insert(&mut arena, BLOCKS, 4);
+    assert!(arena.take_whole(0).is_empty());
+    assert_eq!(arena.take_whole(5 * UNIT).len(), 2);
+    assert_eq!(arena.segments().map(|(id, _)| id).collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(arena.take_whole(u64::MAX).len(), 2);
+}
+
+#[test]
 fn what_enters_limbo_after_the_end_waits_for_another_snapshot() {
     let mut arena = with(&[3]);
     let first = take(&mut arena, 1).unwrap().1;
