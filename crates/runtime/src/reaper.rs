@@ -25,7 +25,7 @@ use thalweg_hal::{Device, Error, Listener, Result, TimelinePoint};
 const TICK: Duration = Duration::from_millis(2);
 /// How often it looks for memory that nobody uses above the soft limit: what is back by the third look is back within a
 /// second.
-const SOON: Duration = Duration::from_millis(250);
+pub(crate) const SOON: Duration = Duration::from_millis(250);
 
 /// Wakes the reaper. A doorbell of the device, so that it can be waited for beside the streams' timelines.
 #[derive(Debug)]
@@ -228,14 +228,14 @@ pub(crate) struct Watch {
 
 /// When memory that nobody uses is looked for.
 #[derive(Debug, Default)]
-struct Decay {
+pub(crate) struct Decay {
     /// `None` while there is nothing to look for.
     next: Option<Instant>,
 }
 
 impl Decay {
     /// Looks if it is time, and says how long it is until the next.
-    fn look(&mut self, core: &DeviceCore) -> Option<Duration> {
+    pub(crate) fn look(&mut self, core: &DeviceCore) -> Option<Duration> {
         let period = core.config.decay;
         if period.is_zero() {
             return None;

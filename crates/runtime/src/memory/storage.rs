@@ -78,7 +78,7 @@ impl Storage {
     }
 
     /// How many bytes it has taken of its stream's; none of a stream's, if it is frozen or captured.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn block_bytes(&self) -> u64 {
         self.block().map_or(0, |block| block.bytes)
     }

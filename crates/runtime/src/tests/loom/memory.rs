@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Error;
+use crate::reaper::{Decay, SOON};
 
 /// Streams of a device with so many bytes, and none that are written.
 struct Short {
@@ -132,4 +133,24 @@ fn loom_trim_against_allocation() {
 #[test]
 fn loom_trim_against_growth() {
     bounded(PREEMPTIONS_OF_THREE, || trim_against_allocation(512, 512));
+}
+
+/// More is taken than should be, while the reaper is about to rest for as long as memory takes to decay: it rests no
+/// longer than a moment, or is rung for.
+#[test]
+fn loom_growth_above_the_soft_limit_against_the_reapers_rest() {
+    bounded(PREEMPTIONS_OF_THREE, || {
+        let hal = Arc::new(Silent::like(&*MockDevice::new(MockConfig::default())));
+        let device = Device::without_reaper(hal, Config::default().memory_soft_limit(0)).unwrap();
+        let stream = Stream::new(&device).unwrap();
+        let core = Arc::clone(&device.core);
+        let (mut watch, mut decay) = (Watch::default(), Decay::default());
+        // Nobody rings before it has looked once: it will.
+        let grow = thread::spawn(move || stream.allocate(256).unwrap());
+        reaper::round(&core, &mut watch);
+        let looks_soon = decay.look(&core).is_some_and(|pause| pause <= SOON);
+        let storage = grow.join().unwrap();
+        assert!(looks_soon || core.doorbell.is_rung());
+        drop(storage);
+    });
 }
