@@ -24,7 +24,7 @@
 //! list goes back to the head of its lane, and is gone on with later, by any worker (`run`). A single item runs to its
 //! end. Nothing is given up for a lane that is not there: a list that nobody waits for runs on.
 //!
-//! The results have the same bits whoever runs which items, and whenever: a kernel's item may not depend on the split.
+//! The results have the same bits however the items are divided and ordered: a kernel's item may not depend on that.
 //!
 //! A list's timestamps are those of a clock of its own, which stands still while the list has yielded. So no time
 //! between two of them counts what others did, and the clock is behind the device's, by as much as that was, until the

@@ -1,9 +1,10 @@
 //! Running lists, a while at a time.
 //!
-//! A worker runs the list at the head of a lane until the list ends or, if there is a lane that has used no more, for
-//! the *quantum*. Then the list goes back to the head of its lane, which goes back to the run queue, and any worker
-//! goes on where this one stopped: at a border between commands, or between items of one. Nobody else runs items of it
-//! then, since an owner that stops withdraws its offer and waits for its helpers first.
+//! A worker runs the list at the head of a lane until the list ends or has to give way. Once in a *quantum* it looks
+//! whether a lane waits that has used less by the lead ([`Fair`](crate::fair::Fair)). If so, the list goes back to the
+//! head of its lane, which goes back to the run queue, and any worker goes on where this one stopped: at a border
+//! between commands, or between items of one. Nobody else runs items of it then, since an owner that stops withdraws its
+//! offer and waits for its helpers first.
 //!
 //! Commands are cut where a kernel may be cut anyway, so that yielding changes no bit of what they compute.
 
@@ -245,8 +246,8 @@ impl Shared {
         self.quantum.saturating_sub(worker.now - worker.charged)
     }
 
-    /// Whether the worker's lane has used most of its quantum, and somebody waits who has used no more. A quantum that
-    /// nobody asks for is followed by the next. Half a quantum is enough: what is left of it would make a small piece,
+    /// Whether the worker's lane has used most of its quantum, and a lane waits that it has to give way to. A quantum
+    /// that nobody asks for is followed by the next. Half a quantum is enough: what is left of it would make a small piece,
     /// and those that come before are at least as long as that.
     fn has_to_yield(&self, worker: &mut Worker) -> bool {
         let used = worker.now - worker.charged;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Builder, CELL, GATES, Line, fold, fresh, gate, increment, kernel, read, wait, write};
+use common::{Builder, CELL, GATES, Line, fold, fresh, gate, increment, kernel, read, rows, wait, write};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::thread;
@@ -146,20 +146,6 @@ fn a_list_that_has_yielded_runs_to_its_end_without_its_device() {
     assert!(done.is_reached());
     GATES[8].open();
     wait(&own);
-}
-
-/// A row sum in f32 with a product chain: rounding shows any change of order. Parameters: the row's length.
-fn rows() -> KernelSource {
-    kernel("rows", &[Access::Read, Access::Write], 4, |call| {
-        let width = call.params::<u32>()? as usize;
-        let x = call.inputs.get::<f32>(0)?;
-        let items = call.items.clone();
-        for (row, out) in items.zip(call.outputs.get::<f32>(0)?) {
-            let row = &x[row as usize * width..][..width];
-            *out = row.iter().fold(1.0, |sum, x| sum * 0.999 + x);
-        }
-        Ok(())
-    })
 }
 
 /// Each thread runs lists of several dispatches over data of its own; the outputs of all.

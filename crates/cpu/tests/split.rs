@@ -4,27 +4,13 @@
 
 mod common;
 
-use common::{Builder, LONG, Line, fold, fresh, kernel, read, wait, write};
+use common::{Builder, LONG, Line, fold, fresh, kernel, read, rows, wait, write};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::{Access, Device, KernelFailure, KernelSource, MemoryKind, Report, Reported};
-
-/// A row sum in f32 with a product chain: rounding shows any change of order. Parameters: the row's length.
-fn rows() -> KernelSource {
-    kernel("rows", &[Access::Read, Access::Write], 4, |call| {
-        let width = call.params::<u32>()? as usize;
-        let x = call.inputs.get::<f32>(0)?;
-        let items = call.items.clone();
-        for (row, out) in items.zip(call.outputs.get::<f32>(0)?) {
-            let row = &x[row as usize * width..][..width];
-            *out = row.iter().fold(1.0, |sum, x| sum * 0.999 + x);
-        }
-        Ok(())
-    })
-}
 
 fn bits_with(workers: usize, x: &[u32], width: usize, rounds: usize) -> Vec<Vec<u32>> {
     let device = CpuDevice::with_workers(workers).unwrap();

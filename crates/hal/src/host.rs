@@ -24,9 +24,9 @@ pub struct HostMemory {
     bytes: usize,
 }
 
-/// From how many bytes on memory is mapped by itself: so it goes back to the system as soon as it is freed, and its pages
-/// are zeroed by the system, each when it is first used. (The allocator of the C library keeps what was freed, and writes
-/// the zeros of what it hands out again.)
+/// From how many bytes on memory is mapped by itself: so it goes back to the system as soon as it is freed, and its
+/// pages are zeroed by the system, each when it is first used. (The allocator of the C library keeps what was freed,
+/// and writes the zeros of what it hands out again.)
 const LEAST_MAPPED: usize = 128 << 10;
 
 /// What the allocator aligns to by itself. Asked for more, the standard library allocates and then writes zeros.

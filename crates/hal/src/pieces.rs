@@ -46,7 +46,7 @@ pub struct Pieces<S> {
     make: Box<dyn Fn(u64) -> Result<S> + Send + Sync>,
     overhead: Arc<Overhead>,
     state: Mutex<State<S>>,
-    /// Held by whoever makes a segment.
+    /// Held while a segment is made.
     growth: Mutex<()>,
 }
 
@@ -106,7 +106,7 @@ impl<S: Segment> Pieces<S> {
         }
         let _turn = lock(&self.growth);
         loop {
-            // Whoever had the turn before has made room, perhaps; others may have taken it.
+            // The thread that had the turn before has made room, perhaps; others may have taken it.
             if let Some(piece) = self.find(length, kept) {
                 return Ok(piece);
             }

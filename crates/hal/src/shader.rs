@@ -1,7 +1,7 @@
 //! From a kernel's WGSL to what a driver takes. The only module that calls naga.
 //!
-//! A module is untrusted: it is parsed, validated, and compared with what its [`KernelSource`] says it declares. What is
-//! wrong is an [`Error::Compile`] with the line and the reason.
+//! A module is untrusted: it is parsed, validated, and compared with what its [`KernelSource`] says it declares. What
+//! is wrong is an [`Error::Compile`] with the line and the reason.
 
 mod interface;
 #[cfg(feature = "msl")]
@@ -115,8 +115,9 @@ impl<'a> Shader<'a> {
         variables.map(|(_, variable)| self.module.types[variable.ty].inner.size(self.module.to_ctx()))
     }
 
-    /// The fewest bytes that each binding may have: those of its type, with one element of an array without a length. A shorter
-    /// operand has to be refused: no index in a module is compared with anything but the declared length, where there is one.
+    /// The fewest bytes that each binding may have: those of its type, with one element of an array without a length. A
+    /// shorter operand has to be refused: no index in a module is compared with anything but the declared length, where
+    /// there is one.
     pub fn least_bytes(&self) -> &[u64] {
         &self.least
     }

@@ -36,8 +36,8 @@
 //!
 //! # What it cannot see
 //!
-//! - **Luck.** It asks the timelines itself. A missing wait on work that happened to be complete is no violation, though
-//!   whoever submitted never looked. A device that completes late shows more.
+//! - **Luck.** It asks the timelines itself. A missing wait on work that happened to be complete is no violation,
+//!   though whoever submitted never looked. A device that completes late shows more.
 //! - **Which thread looked.** What the host has seen complete is complete for all its threads. That the threads hand
 //!   such knowledge on correctly is for the memory model of the language, and its tools.
 //! - **What kernels do.** It trusts the declared accesses; that a `Write` binding reads nothing and writes every byte

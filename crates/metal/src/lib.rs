@@ -6,7 +6,7 @@
 //! # What it does
 //!
 //! A queue of the HAL's has a `MTLCommandQueue` of its own as long as there are few, and shares one after that. A list
-//! becomes a command buffer with one compute encoder, whose dispatches run at once but for the list's barriers; copies
+//! becomes a command buffer with one compute encoder. Its dispatches run at once but for the list's barriers; copies
 //! and fills are kernels in it. Memory is untracked, so nothing but what we say orders anything: `memoryBarrier` inside
 //! a list, a fence between the lists of a queue, shared events between queues.
 //!

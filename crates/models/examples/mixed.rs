@@ -3,8 +3,7 @@
 //!
 //! Each cell has a number of batch callers and a number of texts of 256 tokens in each of their calls. A round measures
 //! a cell three times, on the same work of the batch callers: without anybody else; beside a caller of short texts, who
-//! pauses between two calls; and so beside a caller whose device runs every list to its end, as it would without time
-//! slices. Every embedding is compared, bit by bit, with the one that was computed by one thread alone on the device
+//! pauses between two calls; and so on a device that runs every list to its end, as it would without time slices. Every embedding is compared, bit by bit, with the one that was computed by one thread alone on the device
 //! without time slices.
 
 #[path = "../../tensor/benches/measure/mod.rs"]
@@ -95,10 +94,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let Args { model, callers, texts, pause, quantum, options } = args;
-    if !model.is_dir() {
-        let what = "is not a directory; run scripts/fetch-model, or name the model's with --model";
-        return Err(format!("{} {what}", model.display()).into());
-    }
+    measure::check_model(&model)?;
     let callers = callers.unwrap_or_else(|| if options.quick { vec![2] } else { vec![1, 2, 8] });
     let texts = texts.unwrap_or_else(|| if options.quick { vec![32] } else { vec![8, 32, 64] });
     let setting = options.introduce();

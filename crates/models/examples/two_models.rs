@@ -79,10 +79,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let Args { model, threads, seconds, options } = args;
-    if !model.is_dir() {
-        let what = "is not a directory; run scripts/fetch-model, or name the model's with --model";
-        return Err(format!("{} {what}", model.display()).into());
-    }
+    measure::check_model(&model)?;
     let setting = options.introduce();
     let device = Device::new(thalweg_cpu::CpuDevice::open()?, Config::default())?;
     let half = usize::from(threads / 2);

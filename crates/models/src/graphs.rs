@@ -22,13 +22,14 @@ pub(crate) struct Graphs {
     cache: Cache<usize, Graph, Error>,
     pool: Pool,
     bytes: u64,
-    /// Passes of more tokens are not captured. Lowered by whoever finds that a graph is too large to be kept; Relaxed: it orders
-    /// nothing.
+    /// Passes of more tokens are not captured. Lowered by whoever finds that a graph is too large to be kept; Relaxed:
+    /// it orders nothing.
     most_tokens: AtomicUsize,
 }
 
 impl Graphs {
-    /// With so many bytes for all of them; `None` for none. The processor gains nothing by them: its kernels take longer.
+    /// With so many bytes for all of them; `None` for none. The processor gains nothing by them: its kernels take
+    /// longer.
     pub(crate) fn new(device: &Device, bytes: Option<u64>) -> Result<Option<Self>> {
         let gpu = matches!(device.info().kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu);
         let bytes = bytes.unwrap_or(if gpu { GPU_BYTES } else { 0 });

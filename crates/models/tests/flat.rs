@@ -16,8 +16,8 @@ const WARM_UP: usize = WAVES / 4;
 const THREADS: usize = 64;
 /// Requests of a thread: 10,240 in all.
 const REQUESTS: usize = 8;
-/// By how much the process may have grown at the end: about a kilobyte for each request after the warm-up. (Half of that is
-/// seen: the system's allocator keeps memory by thread.)
+/// By how much the process may have grown at the end: about a kilobyte for each request after the warm-up. (Half of
+/// that is seen: the system's allocator keeps memory by thread.)
 const GROWTH: i64 = 8 << 20;
 
 /// Memory of the process that is in the machine's, in bytes; where the system does not say, 0.

@@ -44,17 +44,17 @@ impl Config {
     }
 
     /// The most bytes that all streams and models together take from the device. Default: nine tenths of the device's
-    /// memory. A block of at least a thirty-second of it has a driver allocation of its own, which is never divided, and as
-    /// much is kept for what is shorter: so what fits once fits again, in whatever order it comes (with a
+    /// memory. A block of at least a thirty-second of it has a driver allocation of its own, which is never divided,
+    /// and as much is kept for what is shorter: so what fits once fits again, in whatever order it comes (with a
     /// quarter to spare, where most of the limit is in shorter blocks).
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
     }
 
-    /// Above so many bytes, as much goes back to the device before more is taken, of what is wholly free; and what nobody
-    /// uses goes back within a second, unless nothing [decays](Self::decay). Default: three quarters of the limit; never
-    /// above it.
+    /// Above so many bytes, as much goes back to the device before more is taken, of what is wholly free; and what
+    /// nobody uses goes back within a second, unless nothing [decays](Self::decay). Default: three quarters of the
+    /// limit; never above it.
     pub fn memory_soft_limit(mut self, bytes: u64) -> Self {
         self.memory_soft_limit = Some(bytes);
         self
@@ -74,9 +74,9 @@ impl Config {
         self
     }
 
-    /// How long memory stays cached that nobody uses (default: 10 seconds; zero: until memory is short). A stream that has
-    /// allocated nothing for one such period gives back what it has cached, and what is wholly free for another goes back to
-    /// the device.
+    /// How long memory stays cached that nobody uses (default: 10 seconds; zero: until memory is short). A stream that
+    /// has allocated nothing for one such period gives back what it has cached, and what is wholly free for another
+    /// goes back to the device.
     pub fn decay(mut self, period: Duration) -> Self {
         self.decay = period;
         self
@@ -88,16 +88,16 @@ impl Config {
         self
     }
 
-    /// How many lists of one stream may be submitted and not settled (at least 1; default 32; never more than the device
-    /// takes). Whoever would submit one more waits for the oldest.
+    /// How many lists of one stream may be submitted and not settled (at least 1; default 32; never more than the
+    /// device takes). Whoever would submit one more waits for the oldest.
     pub fn lists_in_flight(mut self, lists: u64) -> Self {
         self.lists_in_flight = lists.max(1);
         self
     }
 
-    /// How many compiled kernels the device keeps (at least 1; default 1,024). Past that, those go that were not used for the
-    /// longest time, and are compiled again if somebody asks for them. More than a program's kernels is enough: a
-    /// pipeline's key is never a shape.
+    /// How many compiled kernels the device keeps (at least 1; default 1,024). Past that, those go that were not used
+    /// for the longest time, and are compiled again if somebody asks for them. More than a program's kernels is enough:
+    /// a pipeline's key is never a shape.
     pub fn pipeline_cache(mut self, pipelines: usize) -> Self {
         self.pipelines = pipelines.max(1);
         self
@@ -111,7 +111,7 @@ impl Config {
     }
 
     /// How many threads the processor computes with, if it is the device (1 to 1,024; default: as many processors as
-    /// the process has to itself). For whoever opens the device, as `thalweg::open_with` does; [`crate::Device::new`],
+    /// the process has to itself). `thalweg::open_with`, which opens the device, looks at it; [`crate::Device::new`],
     /// which is given an open one, does not look at it. All devices of a process that are the processor share these
     /// threads: one that asks for another number than there are in use cannot be opened.
     pub fn cpu_threads(mut self, threads: usize) -> Self {
@@ -119,7 +119,7 @@ impl Config {
         self
     }
 
-    /// What was given to [`cpu_threads`](Self::cpu_threads), for who opens the device.
+    /// What was given to [`cpu_threads`](Self::cpu_threads), for what opens the device.
     pub fn wanted_cpu_threads(&self) -> Option<usize> {
         self.cpu_threads
     }

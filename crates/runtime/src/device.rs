@@ -101,8 +101,8 @@ impl Device {
         self.core.memory_stats()
     }
 
-    /// Every piece of the memory at one moment, and what it is used for. For diagnosis: nobody records, allocates or frees
-    /// anything while it is taken, which is as long as it takes to list every block.
+    /// Every piece of the memory at one moment, and what it is used for. For diagnosis: nobody records, allocates or
+    /// frees anything while it is taken, which is as long as it takes to list every block.
     pub fn memory_snapshot(&self) -> MemorySnapshot {
         if life::forked() {
             return MemorySnapshot::default(); // the locks may be held for ever
@@ -118,8 +118,8 @@ impl Device {
     /// who has the `Pipeline`, and lists that use it, keep the old one.
     ///
     /// # Errors
-    /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says, also to those who
-    /// waited for it, while whoever asks later tries again. In the scope of a stream that is not to wait
+    /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says, also to those
+    /// who waited for it, while whoever asks later tries again. In the scope of a stream that is not to wait
     /// ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`] while another thread compiles it.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         life::check_fork()?;
@@ -150,8 +150,8 @@ impl Device {
         }
     }
 
-    /// Gives cached memory back that nothing uses: driver allocations all of whose bytes are free and settled. Without it, that
-    /// happens when memory is short, and to what has not been used for a while ([`Config::decay`]).
+    /// Gives cached memory back that nothing uses: driver allocations all of whose bytes are free and settled. Without
+    /// it, that happens when memory is short, and to what has not been used for a while ([`Config::decay`]).
     pub fn trim(&self) {
         if !life::forked() {
             self.core.trim();
@@ -198,12 +198,12 @@ impl Device {
         Ok(())
     }
 
-    /// Closes the device for everybody: from now on nothing is recorded on it, and what was recorded runs, for as long as
-    /// the timeout lasts. Then whoever still waits is answered [`Error::Closed`], and the device's thread ends. Data that
-    /// is there can still be read. Closing it again answers the same way.
+    /// Closes the device for everybody: from now on nothing is recorded on it, and what was recorded runs, for as long
+    /// as the timeout lasts. Then whoever still waits is answered [`Error::Closed`], and the device's thread ends. Data
+    /// that is there can still be read. Closing it again answers the same way.
     ///
-    /// Needed only to know that everything has ended: dropping the last handle never waits, and at the exit of the process
-    /// what is on the device is waited for, for a short time.
+    /// Needed only to know that everything has ended: dropping the last handle never waits, and at the exit of the
+    /// process what is on the device is waited for, for a short time.
     ///
     /// # Errors
     /// [`Error::Unfinished`] if the timeout was over first, or that the device is lost. It is closed all the same.
@@ -313,7 +313,8 @@ impl DeviceCore {
         if slot.get().is_none() {
             // Made with no lock held. Of two threads at once, one's is dropped again.
             let _ = slot.set(StreamCore::new(index, self.hal.create_queue()?));
-            // SeqCst: pairs with the fence in `close`. Either that sees the stream, or this sees that the device is closed.
+            // SeqCst: pairs with the fence in `close`. Either that sees the stream, or this sees that the device is
+            // closed.
             fence(Ordering::SeqCst);
             if self.life.check_open().is_err() {
                 self.stream(index).recorder.lock().closed = true;

@@ -241,8 +241,8 @@ pub struct OutOfMemory {
     pub refusals: u64,
     /// What it said last, if it did.
     pub device: Option<thalweg_hal::Error>,
-    /// Whether the same call can succeed later, once others have dropped tensors. If not, it fits in no case beside what
-    /// is frozen and what graphs have.
+    /// Whether the same call can succeed later, once others have dropped tensors. If not, it fits in no case beside
+    /// what is frozen and what graphs have.
     pub retry_can_help: bool,
 }
 

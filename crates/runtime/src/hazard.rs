@@ -9,8 +9,8 @@
 //! | read | the last write |
 //! | write | the last write and every read since |
 //!
-//! Each block, or each part of a mutable storage, has a lock of its own around its uses (I4). All hazards of an operation
-//! are locked at once, in the order of their ids (I2).
+//! Each block, or each part of a mutable storage, has a lock of its own around its uses (I4). All hazards of an
+//! operation are locked at once, in the order of their ids (I2).
 
 use crate::error::Failure;
 use crate::stream::outcome::Outcome;
@@ -94,8 +94,8 @@ impl Uses {
         }
     }
 
-    /// Takes over the uses of a part of the bytes. Of each stream the last is enough: whatever comes after it comes after
-    /// the others.
+    /// Takes over the uses of a part of the bytes. Of each stream the last is enough: whatever comes after it comes
+    /// after the others.
     pub(crate) fn unite(&mut self, part: Self) {
         let last = |by: &Use| (by.value, by.command);
         for write in part.writes {

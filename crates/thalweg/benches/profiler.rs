@@ -68,10 +68,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let Args { model, threads, seconds, options } = args;
-    if !model.is_dir() {
-        let what = "is not a directory; run scripts/fetch-model, or name the model's with --model";
-        return Err(format!("{} {what}", model.display()).into());
-    }
+    measure::check_model(&model)?;
     let setting = options.introduce();
     let device = thalweg::open("cpu")?;
     let name = model.file_name().unwrap_or(model.as_os_str()).display();

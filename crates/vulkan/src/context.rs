@@ -18,7 +18,7 @@ use thalweg_hal::{Error, KernelSupport, Result, unique_id};
 
 /// More hardware queues than this are not asked for.
 const MAX_QUEUES: u32 = 32;
-/// What a driver may take to note that a list has run whose value can be seen: far longer than any takes.
+/// What a driver may take to note that a list has run, once its value can be seen: far longer than any takes.
 const NOTED: Duration = Duration::from_millis(100);
 
 /// A logical device. Destroyed when the last object of it is gone.
@@ -257,8 +257,8 @@ impl Context {
 }
 
 impl Context {
-    /// Whether the driver is done with everything that was submitted, or the device lost. For whoever has the context
-    /// last: every list has run, and the driver is about to note it, if it has not. Should that take longer than it
+    /// Whether the driver is done with everything that was submitted, or the device lost. Asked when the context is
+    /// dropped: every list has run, and the driver is about to note it, if it has not. Should that take longer than it
     /// can, the answer is no: nobody waits for the device here.
     fn is_idle(&self) -> bool {
         let lost = |error| error == vk::Result::ERROR_DEVICE_LOST;

@@ -65,7 +65,7 @@ fn describe(adapter: &Adapter, context: &Context) -> Result<DeviceInfo> {
     let properties = &adapter.properties;
     let limits = Limits {
         max_binding_bytes: properties.limits.max_storage_buffer_range.into(),
-        // What the room may take later is there, whoever has the rest.
+        // What the room may take later is there, whatever else is taken.
         max_allocations: u64::from(context.limits.max_memory_allocation_count)
             .saturating_sub(SEGMENTS as u64 - 1)
             .min(MAX_ALLOCATIONS),

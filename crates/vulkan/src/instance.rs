@@ -48,8 +48,8 @@ const NOT_ABOUT_US: [(&str, &str); 2] = [
 static MESSAGES: AtomicU64 = AtomicU64::new(0);
 
 fn create() -> Result<Instance> {
-    // SAFETY: the library is the system's Vulkan loader, whose initialisation has no preconditions; it is never
-    // unloaded.
+    // SAFETY: the library is the system's Vulkan loader, the initialisation of which has no preconditions; it is
+    // never unloaded.
     let entry = unsafe { Entry::load() }.map_err(|error| {
         let message = format!(
             "{error}; install the loader (Debian: libvulkan1) and a driver (mesa-vulkan-drivers, or the GPU's own)"

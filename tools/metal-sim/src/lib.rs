@@ -1,6 +1,6 @@
 //! A Metal that runs on Linux, behind the real bindings: for tests, and stricter than Metal's own validation.
 //!
-//! `objc2-metal` and its kin link against a small Objective-C runtime (`rt`) whose classes (`metal`) are written with
+//! `objc2-metal` and its kin link against a small Objective-C runtime (`rt`). Its classes (`metal`) are written with
 //! objc2's own `define_class!`, so that debug builds check each message against the bindings' encodings. Shaders are
 //! compiled for the host (`shader`). Queues are threads that take every liberty that Metal documents (`engine`); a
 //! program that breaks a rule of Metal (`rules`) is ended with the rule's name.

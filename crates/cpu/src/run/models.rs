@@ -1,5 +1,5 @@
 //! loom models of the two hand-overs that yielding adds: of a list, back to its lane and on to any worker; and of a
-//! shared command, whose owner stops while helpers are at it.
+//! shared command, the owner of which stops while helpers are at it.
 
 use crate::executor::{Options, Shared};
 use crate::pace::Key;
@@ -34,7 +34,7 @@ fn shared() -> Arc<Shared> {
 struct World {
     shared: Arc<Shared>,
     lane: Arc<Lane>,
-    /// Value and step. Whoever runs the lane writes to it; loom says if that were two at once.
+    /// Value and step. The worker that runs the lane writes to it; loom says if two do at once.
     log: UnsafeCell<Vec<(u64, usize)>>,
 }
 

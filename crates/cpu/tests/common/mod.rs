@@ -34,6 +34,20 @@ pub fn fold() -> KernelSource {
     })
 }
 
+/// A row sum in f32 with a product chain: rounding shows any change of order. Parameters: the row's length.
+pub fn rows() -> KernelSource {
+    kernel("rows", &[Access::Read, Access::Write], 4, |call| {
+        let width = call.params::<u32>()? as usize;
+        let x = call.inputs.get::<f32>(0)?;
+        let items = call.items.clone();
+        for (row, out) in items.zip(call.outputs.get::<f32>(0)?) {
+            let row = &x[row as usize * width..][..width];
+            *out = row.iter().fold(1.0, |sum, x| sum * 0.999 + x);
+        }
+        Ok(())
+    })
+}
+
 /// `x = x + 1` over u32, in place.
 pub fn increment() -> KernelSource {
     kernel("increment", &[Access::ReadWrite], 0, |call| {

@@ -8,7 +8,7 @@ struct Lines(NonNull<Line>, usize);
 #[repr(align(256))]
 struct Line(#[allow(dead_code)] [u8; 256]); // looked at through pointers only
 
-// SAFETY: the memory is reached through the pieces alone, whose callers order what they do with it.
+// SAFETY: the memory is reached through the pieces alone, and their callers order what they do with it.
 unsafe impl Send for Lines {}
 // SAFETY: as above.
 unsafe impl Sync for Lines {}

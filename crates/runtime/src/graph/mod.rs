@@ -6,14 +6,15 @@
 //!  Graph::replay ──► copies in, Command::Run, copies out, in the thread's stream like any operation
 //! ```
 //!
-//! While a graph is captured nothing runs and nothing is allocated: storages are numbers, and operations go into a private list,
-//! whatever other threads do meanwhile. When the closure ends, [`plan`] finds the barriers and lets buffers share bytes whose
-//! lives do not meet.
+//! While a graph is captured nothing runs and nothing is allocated: storages are numbers, and operations go into a
+//! private list, whatever other threads do meanwhile. When the closure ends, [`plan`] finds the barriers and lets
+//! buffers share bytes whose lives do not meet.
 //!
-//! A replay is *one operation* of the stream that it is recorded on. Its operands are the inputs, which are copied in, and fresh
-//! outputs, which are copied out, so tensors stay values. What lies between, the graph's own memory, has one hazard: two replays
-//! in the same memory come one after the other, whoever recorded them. So that threads do not wait for each other, a graph makes
-//! itself further instances, each with memory of its own, up to a limit, as it finds the others in use.
+//! A replay is *one operation* of the stream that it is recorded on. Its operands are the inputs, which are copied in,
+//! and fresh outputs, which are copied out, so tensors stay values. What lies between, the graph's own memory, has one
+//! hazard: two replays in the same memory come one after the other, whoever recorded them. So that threads do not wait
+//! for each other, a graph makes itself further instances, each with memory of its own, up to a limit, as it finds the
+//! others in use.
 //!
 //! If a kernel of a replay fails, all outputs of that replay fail, and nothing else.
 
@@ -72,16 +73,16 @@ struct GraphCore {
 
 impl Graph {
     /// Captures what `call` records on this thread's current stream: nothing runs, and other threads and streams go on
-    /// undisturbed. `inputs` are the lengths of the inputs in bytes; `call` gets storages that stand for them, and returns
-    /// the outputs: what it has written, an input, or frozen memory.
+    /// undisturbed. `inputs` are the lengths of the inputs in bytes; `call` gets storages that stand for them, and
+    /// returns the outputs: what it has written, an input, or frozen memory.
     ///
-    /// Frozen memory and compiled kernels are used as they are, and kept. Memory made of host data in the closure becomes a
-    /// constant of the graph. Everything else from outside has to be an input.
+    /// Frozen memory and compiled kernels are used as they are, and kept. Memory made of host data in the closure
+    /// becomes a constant of the graph. Everything else from outside has to be an input.
     ///
     /// # Errors
     /// [`Error::NotCapturable`] if the closure reads back, waits, or asks for anything else that is not an operation;
-    /// [`Error::NotAnInput`] if an operation uses memory from outside; [`Error::NotAnOutput`]; what `call` answers; what the
-    /// first instance costs ([`Error::OutOfMemory`]) or the device says.
+    /// [`Error::NotAnInput`] if an operation uses memory from outside; [`Error::NotAnOutput`]; what `call` answers;
+    /// what the first instance costs ([`Error::OutOfMemory`]) or the device says.
     pub fn capture<S: Borrow<Storage>, E: From<Error>>(
         device: &Device,
         inputs: &[u64],
@@ -125,9 +126,9 @@ impl Graph {
         Ok(Self { core: Arc::new(GraphCore { pool: pool.clone(), captured, instances, limit, next }) })
     }
 
-    /// Runs the graph on the current stream, with these inputs, and gives the outputs. Recorded like any operation: it returns at
-    /// once, and whoever reads an output waits for it. Costs an allocation and a copy for each output and a copy for each input,
-    /// beside one command for the whole graph.
+    /// Runs the graph on the current stream, with these inputs, and gives the outputs. Recorded like any operation: it
+    /// returns at once, and whoever reads an output waits for it. Costs an allocation and a copy for each output and a
+    /// copy for each input, beside one command for the whole graph.
     ///
     /// # Errors
     /// [`Error::GraphInput`] if an input is missing, too many, or of another length; as for any operation.
@@ -139,8 +140,9 @@ impl Graph {
         self.replay_in(&instance, inputs)
     }
 
-    /// As [`replay`](Self::replay), unless that run would come after another thread's, because there are no more memories for it
-    /// to run in: then nothing happens, and the answer is `None`. For whoever can do the same without the graph.
+    /// As [`replay`](Self::replay), unless that run would come after another thread's, because there are no more
+    /// memories for it to run in: then nothing happens, and the answer is `None`. For whoever can do the same without
+    /// the graph.
     ///
     /// # Errors
     /// As for [`replay`](Self::replay).

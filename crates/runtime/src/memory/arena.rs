@@ -1,6 +1,7 @@
 //! The level behind the streams' free lists: driver allocations, carved into spans.
 //!
-//! A *segment* is one driver allocation, of one pool. It is divided without gaps into *spans*, each a multiple of 256 bytes:
+//! A *segment* is one driver allocation, of one pool. It is divided without gaps into *spans*, each a multiple of 256
+//! bytes:
 //!
 //! ```text
 //!            take                        give_back, of any part, reclaimed from its stream
@@ -9,7 +10,8 @@
 //! ```
 //!
 //! - A span is free only if every byte of it is settled, so nothing here carries a stamp. Stamps live with blocks.
-//! - Two free spans are never neighbours, nor are two of one stream: they are merged. What a stream gives back is cut out.
+//! - Two free spans are never neighbours, nor are two of one stream: they are merged. What a stream gives back is cut
+//!   out.
 //! - The one that fits best is taken, so that what is wholly free stays so. Of the pool of large blocks, which are a
 //!   segment each, only one that fits exactly.
 //! - Memory whose content is undefined is *raw* until it is first written. A span that is raw is filled with zeros by
@@ -339,8 +341,8 @@ impl Arena {
         number == self.asked
     }
 
-    /// Where limbo ends now, if there is something in it: whoever asks takes a snapshot of the streams then, and hands both
-    /// to [`leave_limbo`](Self::leave_limbo).
+    /// Where limbo ends now, if there is something in it: whoever asks takes a snapshot of the streams then, and hands
+    /// both to [`leave_limbo`](Self::leave_limbo).
     pub(crate) fn limbo_end(&mut self) -> Option<u64> {
         self.asked = self.next_dropped;
         (!self.limbo.is_empty()).then_some(self.next_dropped)
@@ -375,8 +377,8 @@ impl Arena {
         free.fold((0, 0), |(bytes, count), segment| (bytes + segment.bytes, count + 1))
     }
 
-    /// Takes out segments that are wholly free, those first that have been so for longest, until they have so many bytes;
-    /// to be dropped with nothing locked.
+    /// Takes out segments that are wholly free, those first that have been so for longest, until they have so many
+    /// bytes; to be dropped with nothing locked.
     pub(crate) fn take_whole(&mut self, bytes: u64) -> Vec<Arc<dyn Memory>> {
         let mut whole: Vec<_> =
             self.segments.values().filter(|segment| segment.is_free()).map(|s| (s.given_back, s.bytes)).collect();
@@ -391,8 +393,8 @@ impl Arena {
         self.take_segments(|segment| segment.given_back <= last)
     }
 
-    /// Takes out the segments that are wholly free and were so at the last call, with nothing taken of them since. Gives
-    /// back their bytes, too.
+    /// Takes out the segments that are wholly free and were so at the last call, with nothing taken of them since.
+    /// Gives back their bytes, too.
     pub(crate) fn decay(&mut self) -> (u64, Vec<Arc<dyn Memory>>) {
         let before = self.usage.segments;
         let old = self.take_segments(|segment| segment.seen == Some(segment.takes));

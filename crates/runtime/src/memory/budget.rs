@@ -154,7 +154,8 @@ impl Budget {
     }
 }
 
-/// Adds if the sum stays within the limit, and says what it is then. Relaxed: the counters guard no data, only their own sum.
+/// Adds if the sum stays within the limit, and says what it is then. Relaxed: the counters guard no data, only their
+/// own sum.
 fn add_within(counter: &AtomicU64, amount: u64, limit: u64) -> Option<u64> {
     let add = |now: u64| now.checked_add(amount).filter(|sum| *sum <= limit);
     counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(|before| before + amount)

@@ -1,5 +1,5 @@
-//! Sizes: eight to an octave, so that rounding up wastes at most an eighth. And zones, which keep apart what would be in
-//! each other's way.
+//! Sizes: eight to an octave, so that rounding up wastes at most an eighth. And zones, which keep apart what would be
+//! in each other's way.
 
 use thalweg_hal::{BINDING_ALIGNMENT, MemoryKind};
 
@@ -20,9 +20,9 @@ const MOST_BLOCKS: u64 = 64;
 
 /// Blocks of different zones lie in different segments.
 ///
-/// What is small lives long now and then, such as a result that somebody keeps, and would hold a large piece in two. What
-/// is large for the device's limit has a segment of its own, which goes back to the device whole, so that no order of
-/// allocations can leave the memory in pieces that are all too short for it.
+/// What is small lives long now and then, such as a result that somebody keeps, and would hold a large piece in two.
+/// What is large for the device's limit has a segment of its own, which goes back to the device whole, so that no order
+/// of allocations can leave the memory in pieces that are all too short for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zone {
     /// Up to [`MOST_SMALL`] bytes.
@@ -107,8 +107,8 @@ impl Class {
     }
 }
 
-/// The largest size that is no larger than a block of so many bytes, a multiple of [`BINDING_ALIGNMENT`]: whoever asks
-/// for that size can have the block.
+/// The largest size that is no larger than a block of so many bytes, a multiple of [`BINDING_ALIGNMENT`]: a
+/// request for that size can have the block.
 pub(super) fn size_within(bytes: u64) -> usize {
     let units = (bytes / BINDING_ALIGNMENT).max(1);
     let shift = u64::from(units.ilog2().saturating_sub(STEPS.ilog2()));

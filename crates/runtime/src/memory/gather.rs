@@ -17,11 +17,8 @@ impl DeviceCore {
 
     /// Everything that is settled and that nobody uses, into the arena. Locks every recorder in turn.
     pub(crate) fn gather(&self) {
-        self.retire_all();
-        self.collect_limbo();
-        for stream in self.streams() {
-            self.reclaim(stream);
-        }
+        // Nothing is enough.
+        self.gather_until(|| None::<()>);
     }
 
     /// What `look` finds, which is called again whenever some of that has come into the arena. What streams keep spares
@@ -40,8 +37,8 @@ impl DeviceCore {
         recorder.heap.fetch(&stream.returns);
         let blocks = recorder.heap.take_settled(|stream| self.stream(stream).settled());
         if !blocks.is_empty() {
-            // They go from the one to the other under both locks, so whoever asks everybody in turn, the arena last, finds
-            // them.
+            // They go from the one to the other under both locks, so a thread that asks everybody in turn, the arena
+            // last, finds them.
             let mut arena = self.memory.arena.lock();
             // What lies side by side goes at once.
             let is_next = |first: &Block, next: &Block| {
@@ -57,8 +54,8 @@ impl DeviceCore {
         !blocks.is_empty()
     }
 
-    /// Frees what was dropped of frozen storage and graphs and has settled by now: every list that can name it was recorded
-    /// before it was dropped.
+    /// Frees what was dropped of frozen storage and graphs and has settled by now: every list that can name it was
+    /// recorded before it was dropped.
     pub(crate) fn collect_limbo(&self) {
         let Some(end) = self.memory.arena.lock().limbo_end() else { return };
         let values = Arc::from(self.last_values());

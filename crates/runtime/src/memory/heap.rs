@@ -125,7 +125,7 @@ impl Heap {
         settled: impl Fn(u32) -> u64,
     ) -> Option<Box<Block>> {
         let bins = &mut self.free[class.zone as usize];
-        if bins.bytes < class.bytes {
+        if class.zone == Zone::Large || bins.bytes < class.bytes {
             return None;
         }
         match purpose {
@@ -138,7 +138,7 @@ impl Heap {
         Some(self.hand_out(class, block))
     }
 
-    /// The shortest block that will do.
+    /// The shortest block that will do; of large ones, one of the same size.
     fn find(&mut self, class: Class, purpose: Purpose, settled: impl Fn(u32) -> u64) -> Option<Box<Block>> {
         let bins = &mut self.free[class.zone as usize];
         let mut from = class.size;
@@ -198,8 +198,8 @@ impl Heap {
         self.hand_out(class, Box::new(Block { memory, segment, offset, bytes, zone: class.zone, raw, hazard }))
     }
 
-    /// Takes out everything that is free and settled, in the order of its bytes. The caller gives the bytes to the arena
-    /// under the same lock, and drops the blocks with none.
+    /// Takes out everything that is free and settled, in the order of its bytes. The caller gives the bytes to the
+    /// arena under the same lock, and drops the blocks with none.
     #[allow(clippy::vec_box)] // see `Returns`
     pub(crate) fn take_settled(&mut self, settled: impl Fn(u32) -> u64) -> Vec<Box<Block>> {
         let mut out = Vec::new();

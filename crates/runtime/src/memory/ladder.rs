@@ -3,10 +3,10 @@
 //! 1. Look: among one's own blocks, then for a free span of the arena.
 //! 2. Gather: what is settled goes from limbo and from streams into the arena. Look again after each. So more is taken
 //!    from the device only for what is live or still in use.
-//! 3. Grow. One thread at a time; whoever waited for the turn looks again first. Above the soft limit as much goes back to
-//!    the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called. A segment
-//!    is larger than what is asked for, in proportion to what is reserved already, so that there are few; if the device
-//!    or the budget refuses that, just what is asked for.
+//! 3. Grow. One thread at a time; one that waited for the turn looks again first. Above the soft limit as much goes back
+//!    to the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called. A
+//!    segment is larger than what is asked for, in proportion to what is reserved already, so that there are few; if
+//!    the device or the budget refuses that, just what is asked for.
 //! 4. Give the device back all that is wholly free, and grow again.
 //! 5. Submit what has been recorded, wait until any list of it has run, and go on with 2. Others go on meanwhile, and
 //!    what they record later is not waited for yet.
@@ -171,8 +171,8 @@ pub(super) fn obtain<T>(
     }
 }
 
-/// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the device uses
-/// it still, or has just ended. Of staging it is not known what is live; who waits for that, see `shortage.rs`.
+/// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the device
+/// uses it still, or has just ended. Of staging it is not known what is live; who waits for that, see `shortage.rs`.
 fn others_were_faster(core: &DeviceCore, request: Request, refused: bool) -> bool {
     let stats = core.memory_stats();
     let fits_beside = |bytes: u64| bytes.saturating_add(request.least) <= stats.limit;

@@ -9,14 +9,14 @@
 //! A hit in a stream's own free lists touches nothing shared. A free, from any thread, is one push on the owner's list.
 //!
 //! A freed block keeps its uses (I5). Its own stream may take it again at once: the next operation on it is ordered
-//! after them like any other. A split copies them, and a merge unites them; so does a [`MutableStorage`] with those of its
-//! parts. What is free and settled can go back to the arena, in any pieces, and from there to any stream.
+//! after them like any other. A split copies them, and a merge unites them; so does a [`MutableStorage`] with those of
+//! its parts. What is free and settled can go back to the arena, in any pieces, and from there to any stream.
 //!
-//! One rule keeps memory from being hoarded: before more is taken from the device, what is free and settled is gathered,
-//! wherever it is. Another keeps it from falling to pieces: what is small, and what is large for the limit, lies apart
-//! from the rest (`class.rs`), and what is large is a driver allocation of its own. So whatever came and went before, a
-//! call that fits the limit by itself fits it again; where most of the limit is in blocks that are not large, with a
-//! quarter of it to spare, since those are taken as they come.
+//! One rule keeps memory from being hoarded: before more is taken from the device, what is free and settled is
+//! gathered, wherever it is. Another keeps it from falling to pieces: what is small, and what is large for the limit,
+//! lies apart from the rest (`class.rs`), and what is large is a driver allocation of its own. So whatever came and
+//! went before, a call that fits the limit by itself fits it again; where most of the limit is in blocks that are not
+//! large, with a quarter of it to spare, since those are taken as they come.
 //!
 //! A miss runs with no lock held: see `ladder.rs`. Frozen storage has no stamps, and its spans rest in limbo when they
 //! are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.

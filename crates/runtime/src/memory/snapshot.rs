@@ -13,7 +13,8 @@ use thalweg_hal::Access;
 /// A device's memory at one moment: what there is of it, piece by piece, and the same in numbers. See
 /// [`crate::Device::memory_snapshot`].
 ///
-/// Segments are divided into spans without gaps, and the spans of streams into blocks. All lengths and offsets are in bytes.
+/// Segments are divided into spans without gaps, and the spans of streams into blocks. All lengths and offsets are in
+/// bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemorySnapshot {
@@ -104,8 +105,8 @@ impl MemorySnapshot {
 }
 
 impl DeviceCore {
-    /// A snapshot, taken with every recorder locked in the order of their index, then every stream's returns, then the arena:
-    /// nothing moves meanwhile.
+    /// A snapshot, taken with every recorder locked in the order of their index, then every stream's returns, then the
+    /// arena: nothing moves meanwhile.
     pub(crate) fn memory_snapshot(&self) -> MemorySnapshot {
         loop {
             if let Some(snapshot) = self.try_snapshot() {

@@ -49,8 +49,8 @@ pub struct MemoryStats {
     pub peak_reserved: u64,
     /// In live tensors, rounded up to blocks; without frozen ones.
     pub live: u64,
-    /// No less than what was ever live at once: the sum of the peaks of all streams, each of which counts what was freed when
-    /// the stream fetches it.
+    /// No less than what was ever live at once: the sum of the peaks of all streams, each of which counts what was
+    /// freed when the stream fetches it.
     pub peak_live: u64,
     /// In blocks that are free, kept by the streams that had them.
     pub cached: u64,

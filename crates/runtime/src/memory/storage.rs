@@ -318,7 +318,7 @@ impl Storage {
         }
     }
 
-    /// The memory that the bytes are in. Whoever asks has made sure that the storage is not a captured one, which has
+    /// The memory that the bytes are in. The caller has made sure that the storage is not a captured one, which has
     /// none.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.kind {

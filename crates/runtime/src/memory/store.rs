@@ -5,7 +5,7 @@
 //! | `budget` | whoever grows reserves, whoever drops a memory last gives back | atomics of its own |
 //! | `arena` | whoever misses, gathers or drops frozen storage | its lock, a leaf: it is taken under a recorder too |
 //! | `growth` | whoever grows, from the reservation to the entry in the arena | its turn |
-//! | `hand` | whoever gathers | nothing: a hint |
+//! | `hand` | a thread that gathers | nothing: a hint |
 //! | `waits`, `reclaimed`, `decayed` | whoever does it | nothing: figures |
 
 use super::arena::{Arena, HOST};
@@ -108,8 +108,8 @@ impl Store {
         self.decayed.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether segments are on their way back to the device, for whoever has the turn to grow: bytes are reserved and
-    /// in no segment. And how many have ever left.
+    /// Whether segments are on their way back to the device, for the thread that has the turn to grow: bytes are
+    /// reserved and in no segment. And how many have ever left.
     pub(super) fn leaving(&self) -> (bool, u64) {
         let arena = self.arena.lock();
         (self.budget.taken() > arena.usage().segments, arena.removed())

@@ -258,8 +258,8 @@ impl<'a> Parts<'a> {
     /// The next part of the storage, and where it goes on the host.
     pub(super) fn next(&mut self) -> Option<(Range<u64>, Range<usize>)> {
         self.shortage.try_again();
-        // As many pieces as that, which start at multiples of an alignment: one piece is one block, and whoever is
-        // content with one has nothing while it waits.
+        // As many pieces as that, which start at multiples of an alignment: one piece is one block, and a caller
+        // that is content with one has nothing while it waits.
         let start = self.next / BINDING_ALIGNMENT * BINDING_ALIGNMENT;
         let part = self.next..self.range.end.min(start + self.most);
         (self.last, self.next) = (part.start, part.end);

@@ -221,8 +221,8 @@ impl Recorder {
         }
     }
 
-    /// Appends an operation and stamps its blocks, as one step (I2). The caller holds the blocks' hazards, whose foreign
-    /// uses are all submitted, and has checked the operands.
+    /// Appends an operation and stamps its blocks, as one step (I2). The caller holds the blocks' hazards, whose
+    /// foreign uses are all submitted, and has checked the operands.
     pub(crate) fn append(
         &mut self,
         work: &Work<'_>,
@@ -243,8 +243,8 @@ impl Recorder {
         self.at(command)
     }
 
-    /// Appends a run of a graph and stamps its operands and the graph's memory, as one step (I2): a copy for each input, the run,
-    /// a copy for each output. The caller holds the hazards, as for [`append`](Self::append).
+    /// Appends a run of a graph and stamps its operands and the graph's memory, as one step (I2): a copy for each
+    /// input, the run, a copy for each output. The caller holds the hazards, as for [`append`](Self::append).
     pub(crate) fn append_replay(
         &mut self,
         replay: &Replay<'_>,
@@ -383,8 +383,8 @@ impl Recorder {
         }
     }
 
-    /// Appends a timestamp, between barriers: it comes after everything before it, and before everything after it. Gives its
-    /// list's value and its index there.
+    /// Appends a timestamp, between barriers: it comes after everything before it, and before everything after it.
+    /// Gives its list's value and its index there.
     pub(crate) fn append_timestamp(&mut self) -> (u64, u32, Arc<Outcome>) {
         let command = self.list.commands.len() as u32 + 1;
         self.list.commands.extend([Command::Barrier, Command::Timestamp, Command::Barrier]);
@@ -419,7 +419,8 @@ impl Recorder {
     }
 }
 
-/// Appends an operation to a list. `place` says, of a storage, which memory of the list it is in, and where it starts there.
+/// Appends an operation to a list. `place` says, of a storage, which memory of the list it is in, and where it starts
+/// there.
 pub(crate) fn push_command(
     list: &mut List,
     work: &Work<'_>,

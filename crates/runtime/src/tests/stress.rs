@@ -758,8 +758,8 @@ fn a_slow_submit_holds_up_its_own_stream_alone() {
     pause_between_seal_and_commit(mock(fresh_seed()));
 }
 
-/// The same where all streams share one queue of the driver's, on the software driver: whoever submitted a wait for the
-/// list that is held would stop the queue for good.
+/// The same where all streams share one queue of the driver's, on the software driver: a submitted wait for the list
+/// that is held would stop the queue for good.
 #[test]
 fn a_slow_submit_holds_up_its_own_stream_alone_on_vulkan() {
     if let Some(device) = thalweg_vulkan::testing::device() {

@@ -27,8 +27,8 @@ pub fn told() -> Option<(String, Program)> {
 }
 
 /// The case that opens devices while threads are in the driver. The validation layers do not bear that (Debian's of
-/// 1.3.239): while one thread is in `vkCreateDevice`, another, in `vkWaitSemaphores`, calls a function that the layer has
-/// not set yet. So it runs without them.
+/// 1.3.239): while one thread is in `vkCreateDevice`, another, in `vkWaitSemaphores`, calls a function that the layer
+/// has not set yet. So it runs without them.
 const OPENS_WHILE_BUSY: &str = "forked_from_busy_threads";
 
 /// This program again, to run a case.

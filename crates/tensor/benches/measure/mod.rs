@@ -6,6 +6,7 @@
 use serde::Serialize;
 use std::fmt;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::thread;
 
@@ -22,6 +23,16 @@ pub fn end(result: Result<()>) -> ExitCode {
         source = cause.source();
     }
     ExitCode::FAILURE
+}
+
+/// Refuses a directory of a model that is not there.
+#[allow(dead_code)] // some benchmarks need no model
+pub fn check_model(directory: &Path) -> Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let what = "is not a directory; run scripts/fetch-model, or name the model's with --model";
+    Err(format!("{} {what}", directory.display()).into())
 }
 
 /// The flags of every benchmark.

@@ -48,7 +48,7 @@ impl Compiled for DriverCache {
 
 impl Drop for DriverCache {
     fn drop(&mut self) {
-        // SAFETY: whoever compiles with it holds it, and the device goes after all of these (`close`).
+        // SAFETY: a thread that compiles with it holds it, and the device goes after all of these (`close`).
         unsafe { self.device.destroy_pipeline_cache(self.raw, None) };
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! - between two barriers of a concurrent encoder, dispatches run in any order; a serial encoder keeps its order;
 //! - encoders of one queue run one after the other, the other way round, or interleaved, unless a fence, a wait for an
-//!   event, or a buffer whose hazards Metal tracks comes between them;
+//!   event, or a buffer that Metal tracks the hazards of comes between them;
 //! - a wait for an event holds back what was committed to the queue after it; a signal comes after all that was
 //!   committed before;
 //! - command buffers complete in order, late by a little, and their handlers are called by a thread of their own.

@@ -41,8 +41,8 @@ impl Short {
     }
 }
 
-/// A block comes back from another thread, whose stream still reads it, while its owner allocates: the owner gets it with its
-/// stamps, or another.
+/// A block comes back from another thread, whose stream still reads it, while its owner allocates: the owner gets it
+/// with its stamps, or another.
 #[test]
 fn loom_foreign_free_against_allocation() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -108,8 +108,8 @@ fn loom_growth_against_a_segment_that_leaves() {
     bounded(PREEMPTIONS_OF_THREE, || one_of_two(512, [256, 512], false));
 }
 
-/// What nobody uses is had, wherever it is on its way to: a stream's span goes to the arena, and its segment to the device,
-/// by somebody else's hand.
+/// What nobody uses is had, wherever it is on its way to: a stream's span goes to the arena, and its segment to the
+/// device, by somebody else's hand.
 fn trim_against_allocation(limit: u64, bytes: u64) {
     let short = Short::new(limit, false);
     drop(short.world.streams[0].allocate(256).unwrap());

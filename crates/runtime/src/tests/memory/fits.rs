@@ -99,8 +99,8 @@ fn at_once(device: &Device, count: u64, bytes: u64) -> Result<()> {
     (0..count).map(make).collect::<Result<Vec<_>>>().map(drop)
 }
 
-/// The lengths are the worst for each other: half as long again, so that the one's blocks are taken whole for the other,
-/// or just too short to be large, so that few fit in a segment.
+/// The lengths are the worst for each other: half as long again, so that the one's blocks are taken whole for the
+/// other, or just too short to be large, so that few fit in a segment.
 #[test]
 fn what_is_not_large_fits_again_with_a_quarter_to_spare() {
     let limit = 64 << 20;
