@@ -339,3 +339,6 @@ impl Bins {
         Some(block)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
