@@ -1,5 +1,7 @@
 //! One stream's blocks alone: what splits and merges keep.
 
+#![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
+
 use super::*;
 use crate::hazard::Use;
 use crate::memory::class::Scale;
@@ -13,6 +15,7 @@ fn class(kib: u64) -> Class {
 }
 
 /// A heap with a span of so many KiB, divided into blocks of 32 that are handed out, in the order of their bytes.
+#[expect(clippy::vec_box, reason = "what is handed out is boxed")]
 fn divided(kib: u64, raw: bool) -> (Heap, Vec<Box<Block>>) {
     let mut heap = Heap::default();
     // What the memory is is never looked at.
