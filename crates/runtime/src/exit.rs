@@ -72,9 +72,9 @@ static WATCHED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 static REGISTERED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 /// Has the devices closed at the exit. Called for each device that has been opened: its driver may have been loaded
-/// just now, after another one's device was opened. And a driver may register more when it first runs something; so
-/// there is another handler of ours whenever the number of its devices has doubled, which is a few, however many are
-/// opened.
+/// just now, after another one's device was opened. And a driver may register more when it first runs something: with
+/// one handler a driver, the case `exit_main_returns_while_it_hangs_vulkan` did not end in 8 of 30 runs. So there is
+/// another handler whenever the number of its devices has doubled, which is a few, however many are opened.
 pub(crate) fn watch(driver: &str) {
     thalweg_hal::process::watch_forks();
     // Held for the registration, so that nobody goes on with a device of the driver before there is a handler.
