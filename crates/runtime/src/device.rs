@@ -261,7 +261,6 @@ impl Drop for Lease {
         if self.explicit && !life::forked() {
             let core = &*self.device.core;
             core.defer_flush(self.index);
-            core.stream(self.index).strict.restart(None);
             core.pool.release_explicit(self.index);
         }
     }

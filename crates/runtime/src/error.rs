@@ -96,12 +96,6 @@ pub enum Error {
         /// How many there are.
         parts: usize,
     },
-    /// Only a stream of one's own can stay failed: those of the pool are shared with strangers.
-    #[error("stream {stream} is the pool's, which strangers share; a stream that stays failed is made by Stream::new")]
-    PooledStream {
-        /// The stream.
-        stream: u32,
-    },
     /// A closure that is captured asked for something that is not an operation.
     #[error("{operation} cannot be captured in a graph: capture operations alone, and do the rest before or after")]
     NotCapturable {

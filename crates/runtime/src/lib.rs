@@ -31,8 +31,7 @@
 //!
 //! Lists are shared by strangers, so failure is a command's, not a list's. A failed command keeps no other from running;
 //! those that read what it wrote fail with the same error when their list settles. Inside a list that follows from the
-//! bindings, between lists from edges that the recorder keeps. Reading a tensor tells the failure; nothing else does, except
-//! a stream whose owner asked it to [stay failed](Stream::stay_failed).
+//! bindings, between lists from edges that the recorder keeps. Reading a tensor tells the failure; nothing else does.
 //!
 //! # Waiting
 //!

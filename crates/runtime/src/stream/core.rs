@@ -10,12 +10,10 @@
 //! | `waiters` | tasks that wait, and the reaper that wakes them | its lock |
 //!
 //! Lock order (I3): hazards (by id) -> `submitter` -> `recorder` -> `returns`; `submitter` -> `retiring`'s queue.
-//! `recorder` and that queue are never held together, nobody takes a hazard under either, and `strict` and `waiters`
-//! are leaves.
+//! `recorder` and that queue are never held together, nobody takes a hazard under either, and `waiters` is a leaf.
 
 use super::recorder::{Points, Progress, Recorder, Sealed};
 use super::retire::{InFlight, Retiring};
-use super::strict::Strict;
 use super::turn::Turn;
 use super::waiters::Waiters;
 use crate::device::DeviceCore;
@@ -62,7 +60,6 @@ pub(crate) struct StreamCore {
     submitter: Turn<Box<dyn Queue>>,
     submitted: AtomicU64,
     pub(crate) retiring: Retiring,
-    pub(crate) strict: Strict,
     pub(crate) waiters: Waiters,
     pub(crate) counters: StreamCounters,
     pub(crate) returns: Mutex<Returns>,
@@ -77,7 +74,6 @@ impl StreamCore {
             submitter: Turn::new(queue),
             submitted: AtomicU64::new(0),
             retiring: Retiring::default(),
-            strict: Strict::default(),
             waiters: Waiters::default(),
             counters: StreamCounters::default(),
             returns: Mutex::new(Returns::default()),

@@ -11,12 +11,11 @@ pub(crate) mod pool;
 pub(crate) mod record;
 pub(crate) mod recorder;
 pub(crate) mod retire;
-pub(crate) mod strict;
 pub(crate) mod turn;
 pub(crate) mod waiters;
 
 use crate::device::{Device, Lease};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Result};
 use crate::event::{Event, Moment};
 use crate::graph::Capture;
 use crate::life;
@@ -109,33 +108,6 @@ impl Stream {
     /// operation in it.
     pub fn or_busy(&self) -> Self {
         Self { refuses: true, ..self.clone() }
-    }
-
-    /// Makes the stream stay failed, from the first operation recorded from now on that fails: once its list has run,
-    /// recording and synchronizing answer with that failure until [`reset`](Self::reset). Otherwise a failure is told
-    /// to those alone who read the data.
-    ///
-    /// # Errors
-    /// [`Error::PooledStream`] for a stream that strangers share.
-    pub fn stay_failed(&self) -> Result<()> {
-        self.check_capturable("a change of how a stream fails")?;
-        if !self.lease.explicit {
-            return Err(Error::PooledStream { stream: self.id() });
-        }
-        life::check_fork()?;
-        let next = self.core().recorder.lock().next();
-        self.core().strict.restart(Some(next));
-        Ok(())
-    }
-
-    /// Ends the failure of a stream that [stays failed](Self::stay_failed), and gives it back. Failures of what has
-    /// been recorded by now do not count any more.
-    pub fn reset(&self) -> Option<Failure> {
-        if life::forked() || self.check_capturable("a change of how a stream fails").is_err() {
-            return None;
-        }
-        let next = self.core().recorder.lock().next();
-        self.core().strict.reset(next)
     }
 
     /// The device.
@@ -270,9 +242,8 @@ impl Stream {
         self.core().flush(&self.device().core, self.patience())
     }
 
-    /// Waits until everything recorded so far has run. Says nothing of whether it succeeded, unless the stream
-    /// [stays failed](Self::stay_failed): a failure follows the data, and is told to whoever reads it. For a deadline,
-    /// [`record_event`](Self::record_event) and [`Event::synchronize`].
+    /// Waits until everything recorded so far has run. Says nothing of whether it succeeded: a failure follows the data,
+    /// and reading that tells it. For a deadline, [`record_event`](Self::record_event) and [`Event::synchronize`].
     ///
     /// # Errors
     /// If the device is lost or closed.
@@ -281,8 +252,7 @@ impl Stream {
         let core = &self.device().core;
         core.life.check_waits()?;
         let last = self.core().recorder.lock().last();
-        core.wait(self.id(), last, Patience::Forever)?;
-        self.core().strict.check()
+        core.wait(self.id(), last, Patience::Forever)
     }
 
     /// As [`synchronize`](Self::synchronize), for async tasks.
@@ -291,8 +261,7 @@ impl Stream {
     /// As for [`synchronize`](Self::synchronize).
     pub async fn finished(&self) -> Result<()> {
         self.check_capturable("waiting for a stream")?;
-        self.record_event().finished().await?;
-        self.core().strict.check()
+        self.record_event().finished().await
     }
 
     pub(crate) fn core(&self) -> &core::StreamCore {

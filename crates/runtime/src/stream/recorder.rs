@@ -174,11 +174,6 @@ impl Recorder {
         self.list.commands.len() - self.marks.added()
     }
 
-    /// Where the next command goes: the value of its list, and its index there.
-    pub(crate) fn next(&self) -> (u64, u32) {
-        (self.open, self.list.commands.len() as u32)
-    }
-
     /// Takes the open list, if there is anything in it, and opens the next in `spare`.
     pub(crate) fn seal(&mut self, spare: List) -> Option<Sealed> {
         if self.is_empty() {

@@ -141,9 +141,6 @@ impl StreamCore {
         let own = queue.reported.drain(..reported).filter(|report| report.value == front.value);
         let mut told = told(self.index, &front, own);
         front.marks.take_times(&mut told.times);
-        if !told.failures.is_empty() {
-            self.strict.fail(front.value, &told.failures);
-        }
         front.outcome.enter(told);
         // Before it can be seen, so that whoever has waited for the list finds it in the profile.
         core.profile.settled(self.index, &front);

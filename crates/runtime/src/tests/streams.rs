@@ -69,54 +69,6 @@ fn a_thread_moves_off_a_stream_that_it_shares_when_another_is_free_and_its_own_i
 }
 
 #[test]
-fn a_stream_stays_failed_until_reset_if_its_owner_asks() {
-    let device = device(Config::default());
-    let [strict, other] = streams(&device);
-    let even = Known::upload(&device, 2, 0).unwrap();
-    // Before it was asked for, a failure is nobody's but the data's.
-    drop(even.odd_copy(&strict).unwrap());
-    strict.synchronize().unwrap();
-    strict.stay_failed().unwrap();
-    let broken = even.odd_copy(&strict).unwrap();
-    let failed =
-        |result: Result<()>| matches!(result, Err(Error::Failed(failure)) if failure.operation == "fail_if_even");
-    assert!(failed(strict.synchronize()));
-    assert!(failed(Known::fill(&strict, 1).map(drop)));
-    assert!(failed(block_on(strict.finished())));
-    assert!(Known::fill(&other, 1).unwrap().is_right().unwrap(), "a stranger");
-    assert_eq!(strict.reset().unwrap().stream, strict.id());
-    assert!(strict.reset().is_none());
-    assert!(Known::fill(&strict, 1).unwrap().is_right().unwrap());
-    assert!(broken.is_right().is_err(), "the data stays failed");
-    strict.synchronize().unwrap();
-    // Recorded before the reset and run after it: that does not count either.
-    drop(even.odd_copy(&strict).unwrap());
-    strict.reset();
-    strict.synchronize().unwrap();
-    // Among commands of one list, those count that were recorded after the call.
-    drop(Known::fill(&strict, 1).unwrap());
-    drop(even.odd_copy(&strict).unwrap());
-    strict.reset();
-    drop(Known::fill(&strict, 1).unwrap());
-    strict.synchronize().unwrap();
-    drop(Known::fill(&strict, 1).unwrap());
-    strict.reset();
-    drop(even.odd_copy(&strict).unwrap());
-    assert!(failed(strict.synchronize()));
-    strict.reset();
-    let pooled = Stream::current(&device).unwrap();
-    assert!(matches!(pooled.stay_failed(), Err(Error::PooledStream { .. })));
-    // The next owner of the slot has asked for nothing.
-    let id = strict.id();
-    drop(strict);
-    drop(broken);
-    let next = Stream::new(&device).unwrap();
-    assert_eq!(next.id(), id);
-    drop(even.odd_copy(&next).unwrap());
-    next.synchronize().unwrap();
-}
-
-#[test]
 fn a_call_that_would_wait_for_a_credit_is_busy_and_has_done_nothing() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
     let (device, faulty) = faulty(Config::default().lists_in_flight(1).list_commands(4), plan);
