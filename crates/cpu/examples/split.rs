@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Result, Span, Submission};
+use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Result, IndexRange, Submission};
 
 const WORDS: u32 = 16 << 10;
 const CHAIN: u32 = 100;
@@ -37,7 +37,7 @@ fn chain(device: &CpuDevice, rounds: u32) -> Result<Arc<List>> {
     list.pipelines.push(device.create_pipeline(&churn())?);
     list.bindings.push(Binding { memory: 0, access: Access::ReadWrite, offset: 0, bytes });
     for _ in 0..CHAIN {
-        let (bindings, params) = (Span { start: 0, len: 1 }, Span { start: 0, len: 4 });
+        let (bindings, params) = (IndexRange { start: 0, len: 1 }, IndexRange { start: 0, len: 4 });
         list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [WORDS, 1, 1] });
         list.commands.push(Command::Barrier);
     }

@@ -147,7 +147,7 @@ mod tests {
     fn a_key_tells_kernels_and_parameters_apart_and_not_numbers_of_items() {
         use std::borrow::Cow;
         use thalweg_hal::host::HostPipeline;
-        use thalweg_hal::{KernelSource, Pipeline, Span};
+        use thalweg_hal::{KernelSource, Pipeline, IndexRange};
         let kernel = || KernelSource {
             name: "kernel".into(),
             bindings: Cow::Borrowed(&[]),
@@ -167,7 +167,7 @@ mod tests {
             ..List::default()
         };
         let key = |pipeline, start, extent| {
-            let (bindings, params) = (Span { start: 0, len: 0 }, Span { start, len: 12 });
+            let (bindings, params) = (IndexRange { start: 0, len: 0 }, IndexRange { start, len: 12 });
             Key::of(&list, &Command::Dispatch { pipeline, bindings, params, extent })
         };
         let one = key(0, 0, [24, 1, 1]);

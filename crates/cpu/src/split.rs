@@ -244,8 +244,8 @@ mod tests {
         };
         let command = Command::Dispatch {
             pipeline: 0,
-            bindings: thalweg_hal::Span { start: 0, len: 0 },
-            params: thalweg_hal::Span { start: 0, len: 0 },
+            bindings: thalweg_hal::IndexRange { start: 0, len: 0 },
+            params: thalweg_hal::IndexRange { start: 0, len: 0 },
             extent: [items, 1, 1],
         };
         let pipeline = host::HostPipeline::new(&source, crate::NAME).unwrap();

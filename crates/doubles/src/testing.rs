@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use std::ops::Range;
 use std::sync::Arc;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
-use thalweg_hal::{Access, Binding, Command, Error, KernelSource, Limits, List, Memory, MemoryKind, Span};
+use thalweg_hal::{Access, Binding, Command, Error, KernelSource, Limits, List, Memory, MemoryKind, IndexRange};
 
 /// Runs a kernel whose last binding is its one output, and returns that output. It starts out as NaN, or -1, in every
 /// element.
@@ -72,8 +72,8 @@ fn dispatch<P: Pod, T: Pod>(
         bind(Access::Read, bytes)?;
     }
     bind(access, output)?;
-    let bindings = Span { start: 0, len: list.bindings.len() as u32 };
-    let params = Span { start: 0, len: size_of::<P>() as u32 };
+    let bindings = IndexRange { start: 0, len: list.bindings.len() as u32 };
+    let params = IndexRange { start: 0, len: size_of::<P>() as u32 };
     list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [items, 1, 1] });
     let any = u64::MAX;
     let limits = Limits { max_binding_bytes: any, max_allocations: any, memory_bytes: any, max_lists_in_flight: any };

@@ -57,14 +57,14 @@ impl Binding {
 
 /// A run of entries in one of the list's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct IndexRange {
     /// First entry.
     pub start: u32,
     /// Number of entries.
     pub len: u32,
 }
 
-impl Span {
+impl IndexRange {
     /// The entries as a range of indices.
     pub fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
@@ -79,9 +79,9 @@ pub enum Command {
         /// Index into the list's table of pipelines.
         pipeline: u32,
         /// The operands, in the kernel's order, in the list's table of bindings.
-        bindings: Span,
+        bindings: IndexRange,
         /// The parameter struct, in the list's parameter bytes.
-        params: Span,
+        params: IndexRange,
         /// How much work there is, in the kernel's own items. Written bindings divide evenly along the first axis:
         /// item `i` of `n` writes the `i`-th of `n` equal parts of each. A device may split the work there.
         extent: [u32; 3],
@@ -89,12 +89,12 @@ pub enum Command {
     /// Copies the bytes of one binding to another of the same length. Two consecutive bindings: source, destination.
     Copy {
         /// Index of the source's binding; the destination's follows it.
-        bindings: Span,
+        bindings: IndexRange,
     },
     /// Fills a binding, whose length is a multiple of four, with a repeated 32-bit pattern.
     Fill {
         /// The one binding.
-        bindings: Span,
+        bindings: IndexRange,
         /// The pattern, in the device's byte order.
         pattern: u32,
     },
@@ -109,7 +109,7 @@ pub enum Command {
         /// What the rest of *this* list has to do with its data: what it reads that was written before, and what it writes for
         /// others. Memory that it alone uses need not be named.
         /// They may overlap.
-        bindings: Span,
+        bindings: IndexRange,
     },
     /// Reports the device's clock ([`crate::Reported::Time`]) at a moment when every earlier command of the queue that
     /// a barrier separates from this one has finished, and before any later command that a barrier separates from it
@@ -120,13 +120,13 @@ pub enum Command {
 
 impl Command {
     /// The command's bindings in the list's table.
-    pub fn bindings(&self) -> Span {
+    pub fn bindings(&self) -> IndexRange {
         match self {
             Self::Dispatch { bindings, .. }
             | Self::Copy { bindings }
             | Self::Fill { bindings, .. }
             | Self::Run { bindings, .. } => *bindings,
-            Self::Barrier | Self::Timestamp => Span { start: 0, len: 0 },
+            Self::Barrier | Self::Timestamp => IndexRange { start: 0, len: 0 },
         }
     }
 }

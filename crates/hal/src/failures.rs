@@ -87,7 +87,7 @@ fn failure(source: &KernelSource, [code, number]: [u32; 2]) -> Option<Error> {
 mod tests {
     use super::*;
     use crate::host::HostPipeline;
-    use crate::{Features, Groups, Span, Wgsl, WgslModule};
+    use crate::{Features, Groups, IndexRange, Wgsl, WgslModule};
     use std::borrow::Cow;
 
     fn source(name: &'static str, failures: &'static [&'static str]) -> KernelSource {
@@ -118,7 +118,7 @@ mod tests {
     /// A list that dispatches these kernels, and runs the given lists at its end.
     fn list(sources: &[KernelSource], lists: &[&Arc<List>]) -> Arc<List> {
         let mut list = List::default();
-        let none = Span { start: 0, len: 0 };
+        let none = IndexRange { start: 0, len: 0 };
         for source in sources {
             let pipeline = list.pipelines.len() as u32;
             list.pipelines.push(Arc::new(HostPipeline::new(source, "test").unwrap()));

@@ -62,7 +62,7 @@ pub mod validate;
 #[cfg(test)]
 extern crate self as thalweg_hal;
 
-pub use command::{Access, Binding, Command, Span};
+pub use command::{Access, Binding, Command, IndexRange};
 pub use device::{
     BINDING_ALIGNMENT, Device, DeviceInfo, DeviceKind, Doorbell, HostAccess, KernelSupport, Limits, Listener,
     MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline,

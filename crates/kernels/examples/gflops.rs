@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use std::sync::Arc;
 use std::time::Instant;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
-use thalweg_hal::{Access, Binding, Command, Error, KernelSource, List, Memory, MemoryKind, Span};
+use thalweg_hal::{Access, Binding, Command, Error, KernelSource, List, Memory, MemoryKind, IndexRange};
 use thalweg_kernels::linear::{self, Activation, linear_on, packed_len};
 use thalweg_kernels::{Isa, attention};
 
@@ -46,8 +46,8 @@ impl Work {
     fn dispatch(&mut self, operands: &[Binding]) {
         self.list.commands.push(Command::Dispatch {
             pipeline: 0,
-            bindings: Span { start: self.list.bindings.len() as u32, len: operands.len() as u32 },
-            params: Span { start: 0, len: self.list.params.len() as u32 },
+            bindings: IndexRange { start: self.list.bindings.len() as u32, len: operands.len() as u32 },
+            params: IndexRange { start: 0, len: self.list.params.len() as u32 },
             extent: [self.rows, 1, 1],
         });
         self.list.bindings.extend_from_slice(operands);

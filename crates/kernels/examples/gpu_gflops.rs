@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Command, Device, KernelSource, List, Memory, MemoryKind, Queue, Reported, Span, Submission,
+    Access, Binding, Command, Device, KernelSource, List, Memory, MemoryKind, Queue, Reported, IndexRange, Submission,
 };
 use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
 use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
@@ -45,8 +45,8 @@ impl Bench {
             list.bindings.push(Binding { memory: at, access: *access, offset: 0, bytes: *bytes as u64 });
         }
         self.write(&list.memories, offsets)?;
-        let bindings = Span { start: 0, len: list.bindings.len() as u32 };
-        let params = Span { start: 0, len: size_of_val(params) as u32 };
+        let bindings = IndexRange { start: 0, len: list.bindings.len() as u32 };
+        let params = IndexRange { start: 0, len: size_of_val(params) as u32 };
         list.commands.extend([Command::Barrier, Command::Timestamp]);
         for _ in 0..DISPATCHES {
             list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [rows, 1, 1] });
@@ -69,7 +69,7 @@ impl Bench {
         let mut list = List { memories: memories.to_vec(), ..List::default() };
         for (at, memory) in (0..).zip(memories) {
             list.bindings.push(Binding { memory: at, access: Access::Write, offset: 0, bytes: memory.bytes() });
-            list.commands.push(Command::Fill { bindings: Span { start: at, len: 1 }, pattern: 0 });
+            list.commands.push(Command::Fill { bindings: IndexRange { start: at, len: 1 }, pattern: 0 });
         }
         if !offsets.is_empty() {
             let bytes = size_of_val(offsets) as u64;
@@ -80,7 +80,7 @@ impl Bench {
             list.memories.push(host);
             list.bindings.push(Binding { memory: from, access: Access::Read, offset: 0, bytes });
             list.bindings.push(Binding { memory: 1, access: Access::Write, offset: 0, bytes });
-            list.commands.extend([Command::Barrier, Command::Copy { bindings: Span { start, len: 2 } }]);
+            list.commands.extend([Command::Barrier, Command::Copy { bindings: IndexRange { start, len: 2 } }]);
         }
         self.run(&Arc::new(list)).map(drop)
     }

@@ -55,7 +55,7 @@
 //!
 //! Data comes from the host and goes there by commands, but where the host sees the device's memory and nothing has to be waited
 //! for. [`Storage::download`] gives a [`Pending`] value, which any number of threads and tasks wait for. New memory is zeros to
-//! everybody: the first list that takes it fills it. See `memory/transfer.rs`.
+//! everybody: the first list that takes it fills it. See `api/transfer.rs`.
 //!
 //! # Graphs
 //!
@@ -77,37 +77,29 @@
 //! a device is waited for, for two seconds, and our thread leaves the driver before the driver is torn down. In a forked
 //! child every call answers [`thalweg_hal::Error::ForkedChild`] before it takes a lock, and what is dropped there is leaked.
 
-mod cache;
-mod config;
-mod device;
-mod error;
-mod event;
-mod exit;
-mod graph;
-mod hazard;
-mod life;
+mod api;
+mod base;
+mod engine;
 mod memory;
-mod patience;
-mod pending;
-mod pipelines;
-mod profile;
-mod reaper;
-mod stream;
-mod sync;
+mod order;
 #[cfg(test)]
 mod tests;
+mod trace;
 
-pub use cache::{Cache, CacheStats};
-pub use config::Config;
-pub use device::{Counters, Device};
-pub use error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
-pub use event::{Event, Finished};
-pub use graph::Graph;
-pub use memory::{
-    BlockSnapshot, BlockState, MemorySnapshot, MemoryStats, MutableStorage, Operand, Pool, SegmentSnapshot,
-    SpanSnapshot, SpanState, Storage,
-};
-pub use pending::{Awaited, Pending};
-pub use pipelines::Pipeline;
-pub use profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler, Range, range};
-pub use stream::{Attached, Stream, Work};
+pub use api::device::{Counters, Device};
+pub use api::event::{Event, Finished};
+pub use api::graph::Graph;
+pub use api::mutable::MutableStorage;
+pub use api::pending::{Awaited, Pending};
+pub use api::pool::Pool;
+pub use api::profile::{Dropped, KernelTable, KernelTime, Profile, Profiler};
+pub use api::storage::{Operand, Storage};
+pub use api::stream::{Attached, Stream};
+pub use base::cache::{Cache, CacheStats};
+pub use base::config::Config;
+pub use base::error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
+pub use memory::snapshot::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
+pub use memory::stats::MemoryStats;
+pub use order::work::{Pipeline, Work};
+pub use trace::options::{Detail, ProfileOptions};
+pub use trace::writers::{Range, range};

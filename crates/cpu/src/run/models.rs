@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Command, KernelSource, List, Span, host};
+use thalweg_hal::{Command, KernelSource, List, IndexRange, host};
 
 const WORKERS: usize = 2;
 /// Preemptions of a thread in the larger models; what needs more is not looked for.
@@ -111,7 +111,7 @@ fn dispatch(items: u32) -> Arc<List> {
         wgsl: None,
         host: Some(|_| Ok(())),
     };
-    let none = Span { start: 0, len: 0 };
+    let none = IndexRange { start: 0, len: 0 };
     let command = Command::Dispatch { pipeline: 0, bindings: none, params: none, extent: [items, 1, 1] };
     let pipeline = host::HostPipeline::new(&source, crate::NAME).unwrap();
     Arc::new(List { commands: vec![command], pipelines: vec![Arc::new(pipeline)], ..List::default() })

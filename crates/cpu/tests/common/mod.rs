@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::{
     Access, Binding, Command, Device, HostCall, HostFn, KernelFailure, KernelSource, List, Listener, Memory, Pipeline,
-    Queue, Result, Span, Submission, Timeline, TimelinePoint,
+    Queue, Result, IndexRange, Submission, Timeline, TimelinePoint,
 };
 
 /// Long enough for any machine; a test that needs it has failed.
@@ -134,8 +134,8 @@ impl Builder {
         list.params.resize(list.params.len().next_multiple_of(16), 0);
         list.commands.push(Command::Dispatch {
             pipeline: list.pipelines.len() as u32 - 1,
-            bindings: Span { start, len: bindings.len() as u32 },
-            params: Span { start: params_start, len: params.len() as u32 },
+            bindings: IndexRange { start, len: bindings.len() as u32 },
+            params: IndexRange { start: params_start, len: params.len() as u32 },
             extent: [items, 1, 1],
         });
         list.commands.push(Command::Barrier);
@@ -149,7 +149,7 @@ impl Builder {
         let start = list.bindings.len() as u32;
         let memory = list.memories.len() as u32 - 1;
         list.bindings.push(Binding { memory, access: Access::Write, offset, bytes });
-        list.commands.push(Command::Fill { bindings: Span { start, len: 1 }, pattern });
+        list.commands.push(Command::Fill { bindings: IndexRange { start, len: 1 }, pattern });
         list.commands.push(Command::Barrier);
         self
     }
@@ -169,7 +169,7 @@ impl Builder {
             let memory = list.memories.len() as u32 - 1;
             list.bindings.push(Binding { memory, access, offset, bytes });
         }
-        list.commands.push(Command::Copy { bindings: Span { start, len: 2 } });
+        list.commands.push(Command::Copy { bindings: IndexRange { start, len: 2 } });
         list.commands.push(Command::Barrier);
         self
     }

@@ -13,7 +13,7 @@ use thalweg_hal::host::HostPipeline;
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
     Command, Device, Error, KernelFailure, KernelSource, List, Listener, Memory, MemoryKind, Queue, Report, Reported,
-    Result, Span, Timeline, TimelinePoint, Violation,
+    Result, IndexRange, Timeline, TimelinePoint, Violation,
 };
 
 const B: Step = Step::Barrier;
@@ -189,7 +189,7 @@ fn failing() -> KernelSource {
 }
 
 fn failing_list() -> Arc<List> {
-    let none = Span { start: 0, len: 0 };
+    let none = IndexRange { start: 0, len: 0 };
     let command = Command::Dispatch { pipeline: 0, bindings: none, params: none, extent: [1, 1, 1] };
     let pipelines: Vec<Arc<dyn thalweg_hal::Pipeline>> = vec![Arc::new(HostPipeline::new(&failing(), "test").unwrap())];
     Arc::new(List { commands: vec![command], pipelines, ..List::default() })

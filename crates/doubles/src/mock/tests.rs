@@ -4,7 +4,7 @@ use super::*;
 use crate::rig::fresh;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use thalweg_hal::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, Span};
+use thalweg_hal::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, IndexRange};
 
 const BYTES: u64 = 256;
 
@@ -67,10 +67,10 @@ impl Bench {
                 list.commands.push(Command::Timestamp);
                 continue;
             }
-            let bindings = Span { start: list.bindings.len() as u32, len: 2 };
+            let bindings = IndexRange { start: list.bindings.len() as u32, len: 2 };
             list.bindings.push(Binding { memory: input, access: Access::Read, offset: 0, bytes: 4 });
             list.bindings.push(Binding { memory: 2, access: Access::ReadWrite, offset: 0, bytes: 4 });
-            let params = Span { start: 0, len: 0 };
+            let params = IndexRange { start: 0, len: 0 };
             list.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [1; 3] });
         }
         Arc::new(list)
@@ -117,7 +117,7 @@ fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build() {
     let bench = Bench::new(0, 1);
     let mut list = List { memories: bench.memories.clone(), ..List::default() };
     list.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: BYTES + 4 });
-    list.commands.push(Command::Fill { bindings: Span { start: 0, len: 1 }, pattern: 0 });
+    list.commands.push(Command::Fill { bindings: IndexRange { start: 0, len: 1 }, pattern: 0 });
     let mut queue = bench.device.create_queue().unwrap();
     // SAFETY: the promise is broken on purpose: the assertion ends the call before anything relies on it.
     let _ = unsafe { queue.submit(Submission { list: &Arc::new(list), waits: &[], value: 1 }) };
@@ -173,11 +173,11 @@ fn a_panicking_kernel_fails_its_command_and_no_other() {
     let mut failing = List { memories: bench.memories.clone(), ..List::default() };
     failing.pipelines.push(bench.device.create_pipeline(&FAILS).unwrap());
     failing.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: 4 });
-    let (bindings, params) = (Span { start: 0, len: 1 }, Span { start: 0, len: 0 });
+    let (bindings, params) = (IndexRange { start: 0, len: 1 }, IndexRange { start: 0, len: 0 });
     failing.commands.push(Command::Dispatch { pipeline: 0, bindings, params, extent: [1; 3] });
     failing.commands.push(Command::Barrier);
     failing.bindings.push(Binding { memory: 0, access: Access::Write, offset: 0, bytes: 4 });
-    let bindings = Span { start: 1, len: 1 };
+    let bindings = IndexRange { start: 1, len: 1 };
     failing.commands.push(Command::Fill { bindings, pattern: 8 });
     for (value, list) in [(1, Arc::new(failing)), (2, bench.list(&[None, Some(0)]))] {
         submit(&mut queue, &list, &[], value).unwrap();

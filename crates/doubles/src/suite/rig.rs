@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
     Access, BINDING_ALIGNMENT, Binding, Command, Device, Features, Groups, HostAccess, KernelSource, List, Memory,
-    MemoryKind, Pipeline, Queue, Result, Span, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
+    MemoryKind, Pipeline, Queue, Result, IndexRange, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
 };
 
 /// Long enough for any list here on any machine.
@@ -70,7 +70,7 @@ impl Builder {
         let start = list.params.len() as u32;
         list.params.extend_from_slice(params);
         list.params.resize(list.params.len().next_multiple_of(16), 0);
-        let (pipeline, params) = (list.pipelines.len() as u32 - 1, Span { start, len: params.len() as u32 });
+        let (pipeline, params) = (list.pipelines.len() as u32 - 1, IndexRange { start, len: params.len() as u32 });
         list.commands.extend([Command::Dispatch { pipeline, bindings, params, extent }, Command::Barrier]);
         self
     }
@@ -90,7 +90,7 @@ impl Builder {
     pub fn run(mut self, inner: &Arc<List>) -> Self {
         let list = self.0.lists.len() as u32;
         self.0.lists.push(Arc::clone(inner));
-        let bindings = Span { start: 0, len: 0 };
+        let bindings = IndexRange { start: 0, len: 0 };
         self.0.commands.extend([Command::Run { list, bindings }, Command::Barrier]);
         self
     }
@@ -110,14 +110,14 @@ impl Builder {
         Arc::new(self.0)
     }
 
-    fn bind<'a>(&mut self, ranges: impl IntoIterator<Item = (Range<'a>, Access)>) -> Span {
+    fn bind<'a>(&mut self, ranges: impl IntoIterator<Item = (Range<'a>, Access)>) -> IndexRange {
         let list = &mut self.0;
         let start = list.bindings.len() as u32;
         for ((memory, offset, bytes), access) in ranges {
             list.memories.push(Arc::clone(memory));
             list.bindings.push(Binding { memory: list.memories.len() as u32 - 1, access, offset, bytes });
         }
-        Span { start, len: list.bindings.len() as u32 - start }
+        IndexRange { start, len: list.bindings.len() as u32 - start }
     }
 }
 

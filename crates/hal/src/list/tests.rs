@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::CommandError;
 use crate::host::{HostMemory, HostPipeline};
-use crate::{Access, KernelSource, MemoryKind, Span};
+use crate::{Access, KernelSource, MemoryKind, IndexRange};
 
 const LIMITS: Limits =
     Limits { max_binding_bytes: 1024, max_allocations: 1, memory_bytes: 4096, max_lists_in_flight: 1 };
@@ -20,7 +20,7 @@ fn list() -> List {
         host: Some(|_| Ok(())),
     };
     let bind = |memory, access, offset| Binding { memory, access, offset, bytes: 8 };
-    let span = |start, len| Span { start, len };
+    let span = |start, len| IndexRange { start, len };
     let inner = List {
         commands: vec![Command::Barrier, Command::Fill { bindings: span(0, 1), pattern: 1 }],
         bindings: vec![bind(0, Access::Write, 0)],
@@ -123,7 +123,7 @@ fn a_list_that_is_run_keeps_the_rules_and_runs_none_and_takes_no_time() {
     let what = "a list that another runs can neither run a third nor take the time";
     let apart = Violation::Malformed { command: 0, what };
     assert_eq!(after(|list| inner(list).commands.insert(0, Command::Timestamp)), apart);
-    let run = Command::Run { list: 0, bindings: Span { start: 0, len: 0 } };
+    let run = Command::Run { list: 0, bindings: IndexRange { start: 0, len: 0 } };
     assert_eq!(after(|list| inner(list).commands[0] = run), apart);
     let error = CommandError::PartialWord { bytes: 6 };
     assert_eq!(after(|list| inner(list).bindings[0].bytes = 6), Violation::Command { command: 1, error });

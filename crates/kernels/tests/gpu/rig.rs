@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use thalweg_doubles::testing::{run, run_in_place};
 use thalweg_hal::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Reported, Span,
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Reported, IndexRange,
     Submission,
 };
 
@@ -66,8 +66,8 @@ impl Rig {
         let access = if matches!(last, Last::Out(_)) { Access::Write } else { Access::ReadWrite };
         self.bind(&mut list, access, &out);
         let operands = list.bindings.clone();
-        let bindings = Span { start: 0, len: operands.len() as u32 };
-        let params = Span { start: 0, len: size_of::<P>() as u32 };
+        let bindings = IndexRange { start: 0, len: operands.len() as u32 };
+        let params = IndexRange { start: 0, len: size_of::<P>() as u32 };
         // Behind each memory is one that the host sees.
         let pairs = (0..list.memories.len() as u32).step_by(2);
         pairs.clone().for_each(|memory| copy(&mut list, memory + 1, memory));
@@ -146,5 +146,5 @@ fn copy(list: &mut List, from: u32, to: u32) {
     let (start, bytes) = (list.bindings.len() as u32, list.memories[from as usize].bytes());
     let binding = |memory, access| Binding { memory, access, offset: 0, bytes };
     list.bindings.extend([binding(from, Access::Read), binding(to, Access::Write)]);
-    list.commands.push(Command::Copy { bindings: Span { start, len: 2 } });
+    list.commands.push(Command::Copy { bindings: IndexRange { start, len: 2 } });
 }

@@ -19,11 +19,12 @@
 //! - What was dropped while lists may read it is in *limbo*: freed when the last value that each stream had recorded by
 //!   then has settled.
 //!
-//! All of it is plain data under one lock, a leaf, in [`Store`](super::store::Store). It calls no driver: whoever grows
+//! All of it is plain data under one lock, a leaf, in [`DeviceMemory`](super::device_memory::DeviceMemory). It calls no driver: whoever grows
 //! inserts the memory afterwards, and what goes back is returned, to be dropped with nothing locked.
 
 use super::ranges::Ranges;
 use super::stats::Usage;
+use crate::order::point::Point;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_hal::{BINDING_ALIGNMENT, Memory};
@@ -43,8 +44,8 @@ pub(crate) const LARGE: PoolId = 4;
 /// The first number of a pool that somebody made.
 const FIRST: PoolId = 5;
 
-/// By stream, the last value that may use some bytes.
-pub(crate) type Values = Arc<[(u32, u64)]>;
+/// Of each stream, the last list that may use some bytes.
+pub(crate) type Values = Arc<[Point]>;
 
 /// What a span is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,7 +362,7 @@ impl Arena {
         }
         let done = |dropped: &Dropped| {
             let until = dropped.until.as_ref();
-            until.is_some_and(|values| values.iter().all(|(stream, value)| settled(*stream) >= *value))
+            until.is_some_and(|values| values.iter().all(|last| settled(last.stream) >= last.value))
         };
         let (left, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.limbo).into_iter().partition(done);
         self.limbo = kept;

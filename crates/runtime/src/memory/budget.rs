@@ -1,7 +1,7 @@
 //! One bound on the memory of all streams and models.
 
-use crate::profile::hook::Hook;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::base::sync::atomic::{AtomicU64, Ordering};
+use crate::trace::hook::Hook;
 use std::any::Any;
 use std::sync::Arc;
 use thalweg_hal::{Memory, MemoryKind, Overhead};
@@ -12,17 +12,17 @@ use thalweg_hal::{Memory, MemoryKind, Overhead};
 pub(crate) struct Budgeted {
     // Dropped in this order: freed first, given back then.
     memory: Arc<dyn Memory>,
-    _share: Share,
+    _reservation: Reservation,
 }
 
 /// Bytes of one allocation that are reserved.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct Reservation {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
-impl Share {
+impl Reservation {
     /// Takes `bytes` for one allocation if they are there.
     pub(crate) fn reserve(budget: &Arc<Budget>, bytes: u64) -> Option<Self> {
         budget.reserve(bytes).then(|| Self { budget: Arc::clone(budget), bytes })
@@ -30,11 +30,11 @@ impl Share {
 
     /// The memory that it was reserved for.
     pub(crate) fn spend(self, memory: Arc<dyn Memory>) -> Arc<dyn Memory> {
-        Arc::new(Budgeted { memory, _share: self })
+        Arc::new(Budgeted { memory, _reservation: self })
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.release(self.bytes);
         self.budget.profile.shrunk(self.bytes, self.budget.reserved());

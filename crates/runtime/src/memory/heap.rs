@@ -13,9 +13,10 @@
 
 use super::arena::Place;
 use super::class::{Class, SIZES, Zone, size_within};
-use super::store::StreamUse;
-use crate::hazard::{Hazard, Uses, Write};
-use crate::sync::Mutex;
+use super::hazard::Hazard;
+use super::stats::StreamUse;
+use crate::base::sync::Mutex;
+use crate::order::uses::{Uses, Write};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use thalweg_hal::{Access, Memory};
@@ -60,6 +61,32 @@ impl Block {
     }
 }
 
+/// One stream's memory. Two of them share no pair of cache lines, so that threads on different streams do not slow each
+/// other down.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct StreamHeap {
+    pub(crate) heap: Mutex<Heap>,
+    /// Taken under the heap's lock, too.
+    pub(crate) returns: Mutex<Returns>,
+}
+
+impl StreamHeap {
+    /// What the memory is used for.
+    pub(crate) fn uses(&self, stream: u32) -> StreamUse {
+        // Returns first: a block that is freed in between would otherwise be counted as freed but not handed out.
+        let freed = self.returns.lock().bytes;
+        self.heap.lock().uses(stream, freed)
+    }
+
+    /// A block comes back, from any thread.
+    pub(crate) fn give_back(&self, block: Box<Block>) {
+        let mut returns = self.returns.lock();
+        returns.bytes += block.bytes;
+        returns.blocks.push(block);
+    }
+}
+
 /// Blocks that were freed and wait for their owner to fetch them. Written by any thread, emptied by the owner.
 #[derive(Debug, Default)]
 pub(crate) struct Returns {
@@ -79,7 +106,7 @@ pub(crate) enum Purpose {
     HostWrite,
 }
 
-/// The free blocks of one stream, under its recorder's lock.
+/// The free blocks of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     /// By zone.

@@ -4,13 +4,13 @@
 //! |---|---|---|
 //! | [`Budget`](budget::Budget) | the bounds on what all streams and models take from the device | by atomics |
 //! | [`Arena`](arena::Arena) | *segments*, which are driver allocations, carved into *spans* | under one lock, when a stream has nothing |
-//! | [`Heap`](heap::Heap) | what one stream has, divided into *blocks* | under the stream's recorder, by itself alone |
+//! | [`Heap`](heap::Heap) | what one stream has, divided into *blocks* | under a lock of the stream's |
 //!
 //! A hit in a stream's own free lists touches nothing shared. A free, from any thread, is one push on the owner's list.
 //!
 //! A freed block keeps its uses (I5). Its own stream may take it again at once: the next operation on it is ordered
-//! after them like any other. A split copies them, and a merge unites them; so does a [`MutableStorage`] with those of
-//! its parts. What is free and settled can go back to the arena, in any pieces, and from there to any stream.
+//! after them like any other. A split copies them, and a merge unites them; so does a mutable storage with those of its
+//! parts. What is free and settled can go back to the arena, in any pieces, and from there to any stream.
 //!
 //! One rule keeps memory from being hoarded: before more is taken from the device, what is free and settled is
 //! gathered, wherever it is. Another keeps it from falling to pieces: what is small, and what is large for the limit,
@@ -18,34 +18,26 @@
 //! went before, a call that fits the limit by itself fits it again; where most of the limit is in blocks that are not
 //! large, with a quarter of it to spare, since those are taken as they come.
 //!
-//! A miss runs with no lock held: see `ladder.rs`. Frozen storage has no stamps, and its spans rest in limbo when they
+//! A miss runs with no lock held: see `slow_path.rs`. Frozen storage has no stamps, and its spans rest in limbo when they
 //! are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
 //!
-//! Lock order: recorders (by index) -> returns -> arena; the turn to grow comes before all of them, and nobody who has
+//! What it asks of the streams is a trait, [`Lists`](lists::Lists).
+//!
+//! Lock order: heaps (by stream) -> returns -> arena; the turn to grow comes before all of them, and nobody who has
 //! it waits for the device.
 
-mod allocate;
 pub(crate) mod arena;
 pub(crate) mod budget;
-mod class;
+pub(crate) mod class;
+pub(crate) mod device_memory;
 mod gather;
+pub(crate) mod hazard;
 pub(crate) mod heap;
-mod ladder;
-mod mutable;
-mod pool;
+pub(crate) mod lists;
 mod ranges;
-mod shortage;
-mod snapshot;
-mod stats;
-mod storage;
-pub(crate) mod store;
-mod transfer;
+pub(crate) mod shortage;
+mod slow_path;
+pub(crate) mod snapshot;
+pub(crate) mod stats;
 
-pub(crate) use allocate::allocate;
-pub use mutable::MutableStorage;
-pub use pool::Pool;
-pub(crate) use pool::PoolSpan;
-pub use snapshot::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
-pub use stats::MemoryStats;
-pub use storage::{Operand, Storage};
-pub(crate) use store::StreamUse;
+pub(crate) use slow_path::Request;

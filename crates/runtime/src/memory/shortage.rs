@@ -4,8 +4,8 @@
 //! staging for as long as it takes to record its copy, or for that to run, and gives it back by itself: it may be
 //! waited for. Downloads that somebody keeps may not.
 
-use crate::error::{Error, Result};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::base::error::{Error, Result};
+use crate::base::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a transfer waits while no other gets any further: the device is held up, then.
@@ -13,7 +13,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The transfers of a device that have staging, or are about to take it.
 #[derive(Debug, Default)]
-pub(super) struct Transfers {
+pub(crate) struct Transfers {
     under_way: AtomicU64,
     /// How many have given back what they had, whatever came of them.
     ended: AtomicU64,
@@ -21,13 +21,13 @@ pub(super) struct Transfers {
 
 /// One of them. Dropped when it has given back what it had.
 #[derive(Debug)]
-pub(super) struct UnderWay<'a> {
+pub(crate) struct UnderWay<'a> {
     transfers: &'a Transfers,
     gives_back: bool,
 }
 
 impl Transfers {
-    pub(super) fn begin(&self) -> UnderWay<'_> {
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
         // SeqCst, here and below: a thread that sees nobody under way any more sees that somebody has ended.
         self.under_way.fetch_add(1, Ordering::SeqCst);
         UnderWay { transfers: self, gives_back: true }
@@ -36,7 +36,7 @@ impl Transfers {
 
 impl UnderWay<'_> {
     /// It gives nothing back: it had nothing, or somebody keeps what it has.
-    pub(super) fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.gives_back = false;
     }
 }
@@ -49,7 +49,7 @@ impl Drop for UnderWay<'_> {
 }
 
 /// What one transfer has seen of the others.
-pub(super) struct Shortage<'a> {
+pub(crate) struct Shortage<'a> {
     transfers: &'a Transfers,
     /// How many had ended before the last try.
     ended: u64,
@@ -58,12 +58,12 @@ pub(super) struct Shortage<'a> {
 }
 
 impl<'a> Shortage<'a> {
-    pub(super) fn new(transfers: &'a Transfers) -> Self {
+    pub(crate) fn new(transfers: &'a Transfers) -> Self {
         Self { transfers, ended: 0, since: None }
     }
 
     /// The transfer is about to look for room.
-    pub(super) fn try_again(&mut self) {
+    pub(crate) fn try_again(&mut self) {
         self.ended = self.transfers.ended.load(Ordering::SeqCst);
     }
 
@@ -72,7 +72,7 @@ impl<'a> Shortage<'a> {
     ///
     /// # Errors
     /// That error, if it is another, or nobody else is under way, or none has ended for a while.
-    pub(super) fn passes(&mut self, error: Error) -> Result<()> {
+    pub(crate) fn passes(&mut self, error: Error) -> Result<()> {
         if !matches!(error, Error::OutOfMemory(_)) {
             return Err(error);
         }
@@ -90,7 +90,7 @@ impl<'a> Shortage<'a> {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::sync::yield_now;
+    use crate::base::sync::yield_now;
     use loom::thread;
     use std::sync::Arc;
 

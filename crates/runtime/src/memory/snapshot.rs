@@ -1,14 +1,13 @@
 //! Every byte that is taken from the device, and what it is used for, at one moment.
 
 use super::arena::{Arena, Owner, PoolId};
+use super::device_memory::DeviceMemory;
 use super::heap::Block;
+use super::lists::Lists;
 use super::stats::MemoryStats;
-use crate::device::DeviceCore;
-use crate::stream::core::StreamCore;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
-use thalweg_hal::Access;
 
 /// A device's memory at one moment: what there is of it, piece by piece, and the same in numbers. See
 /// [`crate::Device::memory_snapshot`].
@@ -104,44 +103,43 @@ impl MemorySnapshot {
     }
 }
 
-impl DeviceCore {
-    /// A snapshot, taken with every recorder locked in the order of their index, then every stream's returns, then the
+impl DeviceMemory {
+    /// A snapshot, taken with every heap locked in the order of the streams, then every stream's returns, then the
     /// arena: nothing moves meanwhile.
-    pub(crate) fn memory_snapshot(&self) -> MemorySnapshot {
+    pub(crate) fn snapshot(&self, lists: &impl Lists) -> MemorySnapshot {
         loop {
-            if let Some(snapshot) = self.try_snapshot() {
+            if let Some(snapshot) = self.try_snapshot(lists) {
                 return snapshot;
             }
         }
     }
 
     /// `None` if a stream was made meanwhile that has memory already.
-    fn try_snapshot(&self) -> Option<MemorySnapshot> {
-        let streams: Vec<&StreamCore> = self.streams().collect();
-        let mut recorders: Vec<_> = streams.iter().map(|stream| stream.recorder.lock()).collect();
-        let mut returns: Vec<_> = streams.iter().map(|stream| stream.returns.lock()).collect();
-        let arena = self.memory.arena.lock();
-        let known: HashSet<u32> = streams.iter().map(|stream| stream.index).collect();
+    fn try_snapshot(&self, lists: &impl Lists) -> Option<MemorySnapshot> {
+        let streams: Vec<_> = self.heaps().collect();
+        let mut heaps: Vec<_> = streams.iter().map(|(_, heap)| heap.heap.lock()).collect();
+        let mut returns: Vec<_> = streams.iter().map(|(_, heap)| heap.returns.lock()).collect();
+        let arena = self.arena.lock();
+        let known: HashSet<u32> = streams.iter().map(|(stream, _)| *stream).collect();
         if arena.streams().any(|stream| !known.contains(&stream)) {
             return None;
         }
-        let mut stats = self.memory.stats(&arena);
+        let mut stats = self.arena_stats(&arena);
         let mut dropped = Dropped::new();
-        for ((stream, recorder), returns) in streams.iter().zip(&mut recorders).zip(&mut returns) {
-            recorder.heap.uses(stream.index, returns.bytes).add_to(&mut stats);
-            let free = recorder.heap.free_blocks().chain(returns.blocks.iter_mut().map(|block| &mut **block));
-            dropped.extend(free.map(|block| ((block.segment, block.offset), (block.bytes, self.state(block)))));
+        for (((stream, _), heap), returns) in streams.iter().zip(&mut heaps).zip(&mut returns) {
+            heap.uses(*stream, returns.bytes).add_to(&mut stats);
+            let free = heap.free_blocks().chain(returns.blocks.iter_mut().map(|block| &mut **block));
+            dropped.extend(free.map(|block| ((block.segment, block.offset), (block.bytes, state(block, lists)))));
         }
         let segments = segments(&arena, &dropped);
         Some(MemorySnapshot { stats, segments })
     }
+}
 
-    /// Of a block that is not live.
-    fn state(&self, block: &mut Block) -> BlockState {
-        let uses = block.hazard.uses.get_mut();
-        let is_settled = uses.before(Access::Write).all(|by| self.stream(by.stream).settled() >= by.value);
-        if is_settled { BlockState::Free } else { BlockState::Pending }
-    }
+/// Of a block that is not live.
+fn state(block: &mut Block, lists: &impl Lists) -> BlockState {
+    let uses = block.hazard.uses.get_mut();
+    if uses.is_settled(|stream| lists.settled(stream)) { BlockState::Free } else { BlockState::Pending }
 }
 
 /// The blocks that are not live: segment and offset, length and state.

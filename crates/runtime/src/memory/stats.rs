@@ -92,3 +92,25 @@ impl MemoryStats {
         if self.free == 0 { 0.0 } else { 1.0 - self.largest_free as f64 / self.free as f64 }
     }
 }
+
+/// What one stream knows of its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamUse {
+    pub(crate) stream: u32,
+    pub(crate) live: u64,
+    pub(crate) cached: u64,
+    pub(crate) peak: u64,
+    pub(crate) allocations: u64,
+    pub(crate) misses: u64,
+}
+
+impl StreamUse {
+    pub(crate) fn add_to(&self, stats: &mut MemoryStats) {
+        stats.live += self.live;
+        stats.cached += self.cached;
+        stats.peak_live += self.peak;
+        // A miss that is out of memory hands nothing out.
+        stats.hits += self.allocations.saturating_sub(self.misses);
+        stats.misses += self.misses;
+    }
+}

@@ -2,6 +2,7 @@
 //! which.
 
 use super::world::{ADVANCE, BYTES, COMBINE, Known, faulty, fresh_seed, mock, streams};
+use crate::order::point::Point;
 use crate::{Config, Device, Error, Operand, Storage, Stream, Work};
 use fastrand::Rng;
 use std::cell::Cell;
@@ -100,7 +101,7 @@ fn a_wait_for_the_device_keeps_nobody_else_waiting() {
     let event = held.record_event();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| event.synchronize(None).unwrap());
-        while device.core.stream(held.id()).submitted() == 0 {
+        while device.engine.stream(held.id()).submitted() == 0 {
             std::thread::yield_now();
         }
         // The same stream takes operations, lists and allocations, and so does everybody else.
@@ -220,11 +221,11 @@ fn a_stream_that_is_taken_again_starts_clean() {
 fn the_stream_that_is_named_is_the_one_and_the_device_is_all_of_them() {
     let device = mock(MockConfig::default());
     let [current, named, third] = streams(&device);
-    let submitted = |stream: &Stream| device.core.stream(stream.id()).submitted();
+    let submitted = |stream: &Stream| device.engine.stream(stream.id()).submitted();
     current.scope(|| {
         let known = Known::fill(&named, 1).unwrap();
-        assert_eq!(current.record_event().point(&device.core).unwrap(), (current.id(), 0));
-        assert_eq!(named.record_event().point(&device.core).unwrap(), (named.id(), 1));
+        assert_eq!(current.record_event().point(&device.engine).unwrap(), Point { stream: current.id(), value: 0 });
+        assert_eq!(named.record_event().point(&device.engine).unwrap(), Point { stream: named.id(), value: 1 });
         let _other = Known::fill(&third, 2).unwrap();
         let mine = Known::fill(&Stream::current(&device).unwrap(), 3).unwrap();
         named.synchronize().unwrap();
@@ -232,7 +233,7 @@ fn the_stream_that_is_named_is_the_one_and_the_device_is_all_of_them() {
         assert!(known.is_right().unwrap());
         device.synchronize().unwrap();
         for stream in [&current, &named, &third] {
-            assert!(device.core.stream(stream.id()).is_idle(), "stream {}", stream.id());
+            assert!(device.engine.stream(stream.id()).is_idle(), "stream {}", stream.id());
         }
         assert!(mine.is_right().unwrap());
     });
@@ -342,7 +343,7 @@ fn short_lived_threads_leave_memory_flat() {
 
 /// How many operations an idle stream records before it hands them over.
 fn operations_of_a_list(stream: &Stream) -> usize {
-    let submitted = || stream.device().core.stream(stream.id()).submitted();
+    let submitted = || stream.device().engine.stream(stream.id()).submitted();
     let before = submitted();
     (1..).find(|_| Known::fill(stream, 1).map(drop).is_ok() && submitted() > before).unwrap()
 }
@@ -364,7 +365,7 @@ fn a_pipeline_of_a_device_that_is_gone_is_foreign_to_the_next() {
     for _ in 0..20 {
         let device = mock(MockConfig::default());
         let pipeline = device.pipeline(&ADVANCE).unwrap();
-        let gone = Arc::downgrade(&device.core);
+        let gone = Arc::downgrade(&device.engine);
         drop(device);
         // The reaper may hold it for one more look.
         while gone.strong_count() > 0 {

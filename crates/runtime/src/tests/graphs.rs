@@ -123,7 +123,7 @@ fn falsify_barriers_inside_graphs() {
 
 #[test]
 fn falsify_the_order_of_runs_in_one_memory() {
-    assert_noticed(|seed| Plan { seed, ..Plan::default() }, |device| device.core.sabotage.forget_runs());
+    assert_noticed(|seed| Plan { seed, ..Plan::default() }, |device| device.engine.sabotage.forget_runs());
 }
 
 /// Other threads submit, allocate and compile while a closure is captured, and it neither runs nor allocates anything.

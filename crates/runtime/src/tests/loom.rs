@@ -7,10 +7,10 @@
 mod memory;
 mod transfers;
 
-use crate::patience::Patience;
-use crate::reaper::{self, Watch};
-use crate::stream::pool::Pool;
-use crate::stream::turn::Turn;
+use crate::base::timed_mutex::TimedMutex;
+use crate::base::wait_policy::WaitPolicy;
+use crate::engine::assignment::Assignment;
+use crate::engine::reaper::{self, Watch};
 use crate::{Config, Device, Event, Operand, Storage, Stream, Work};
 use loom::thread;
 use std::any::Any;
@@ -324,15 +324,15 @@ fn loom_deferred_flush() {
     model(|| {
         let world = World::new(1, 100);
         let others = [
-            spawn(&world, |world| world.device.core.defer_flush(world.streams[0].id())),
+            spawn(&world, |world| world.device.engine.defer_flush(world.streams[0].id())),
             spawn(&world, |world| world.streams[0].flush().unwrap()),
         ];
-        let core = &world.device.core;
-        let next = core.doorbell.listen();
-        core.submit_deferred();
+        let engine = &world.device.engine;
+        let next = engine.doorbell.listen();
+        engine.submit_deferred();
         join(others);
-        let looks_again = next.is_rung() || core.doorbell.is_ticking();
-        assert!(looks_again || !core.has_deferred(), "the request is forgotten");
+        let looks_again = next.is_rung() || engine.doorbell.is_ticking();
+        assert!(looks_again || !engine.has_deferred(), "the request is forgotten");
         world.judge();
     });
 }
@@ -345,19 +345,19 @@ fn loom_deferred_flush_without_credit() {
         let world = World::limited(1, 100, 1);
         world.streams[0].flush().unwrap();
         world.combine_own();
-        let core = &world.device.core;
+        let engine = &world.device.engine;
         let mut watch = Watch::default();
         // Has counted the list that is in flight.
         reaper::round(core, &mut watch);
-        core.defer_flush(world.streams[0].id());
+        engine.defer_flush(world.streams[0].id());
         let device = spawn(&world, |world| {
-            let timeline = &world.device.core.stream(world.streams[0].id()).timeline;
+            let timeline = &world.device.engine.stream(world.streams[0].id()).timeline;
             SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
         });
         reaper::round(core, &mut watch);
         device.join().unwrap();
-        let looks_again = core.doorbell.is_ticking() || core.doorbell.is_rung();
-        assert!(looks_again || !core.has_deferred(), "the request is forgotten");
+        let looks_again = engine.doorbell.is_ticking() || engine.doorbell.is_rung();
+        assert!(looks_again || !engine.has_deferred(), "the request is forgotten");
     });
 }
 
@@ -368,10 +368,10 @@ fn loom_doorbell() {
         let world = World::new(1, 100);
         let ring = || {
             let world = Arc::clone(&world);
-            thread::spawn(move || world.device.core.doorbell.ring())
+            thread::spawn(move || world.device.engine.doorbell.ring())
         };
         let early = ring();
-        let bell = &world.device.core.doorbell;
+        let bell = &world.device.engine.doorbell;
         let _before = bell.listen();
         early.join().unwrap();
         let late = [ring(), ring()];
@@ -440,17 +440,17 @@ fn loom_one_owner() {
 #[test]
 fn loom_turn_past_one_who_gives_up() {
     bounded(PREEMPTIONS_OF_THREE, || {
-        let turn = Arc::new(Turn::new(0));
-        let take = |patience: fn() -> Patience| {
+        let turn = Arc::new(TimedMutex::new(0));
+        let take = |patience: fn() -> WaitPolicy| {
             let turn = Arc::clone(&turn);
             thread::spawn(move || turn.take(patience()).map(|mut value| *value += 1).is_ok())
         };
-        let gives_up = take(|| Patience::Never);
-        let patient = take(|| Patience::Forever);
-        let here = turn.take(Patience::Forever).map(|mut value| *value += 1).is_ok();
+        let gives_up = take(|| WaitPolicy::Never);
+        let patient = take(|| WaitPolicy::Forever);
+        let here = turn.take(WaitPolicy::Forever).map(|mut value| *value += 1).is_ok();
         let got = [gives_up, patient].map(|thread| thread.join().unwrap());
         assert!(here && got[1], "waited for ever, or in vain");
-        assert_eq!(*turn.take(Patience::Never).unwrap(), 2 + i32::from(got[0]));
+        assert_eq!(*turn.take(WaitPolicy::Never).unwrap(), 2 + i32::from(got[0]));
     });
 }
 
@@ -501,8 +501,8 @@ fn task_against_reaper(gives_up: bool) {
     world.streams[0].flush().unwrap();
     let event = world.streams[0].record_event();
     let reaper = spawn(&world, |world| {
-        let core = &world.device.core;
-        let timeline = &core.stream(world.streams[0].id()).timeline;
+        let engine = &world.device.engine;
+        let timeline = &engine.stream(world.streams[0].id()).timeline;
         SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
         reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     });
@@ -514,15 +514,15 @@ fn task_against_reaper(gives_up: bool) {
         drop(finished);
     }
     reaper.join().unwrap();
-    let core = &world.device.core;
-    if core.doorbell.is_rung() {
+    let engine = &world.device.engine;
+    if engine.doorbell.is_rung() {
         reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     }
     if !gives_up {
         assert!(ready || woken.0.load(Ordering::Relaxed) > 0, "nobody wakes the task");
     }
     if gives_up || !ready {
-        assert_eq!(world.device.core.stream(world.streams[0].id()).waiters.len(), 0, "a waker stays behind");
+        assert_eq!(world.device.engine.stream(world.streams[0].id()).waiters.len(), 0, "a waker stays behind");
     }
 }
 
@@ -541,13 +541,13 @@ fn loom_task_that_gives_up() {
 fn loom_submit_against_rest() {
     model(|| {
         let world = World::new(1, 100);
-        let core = &world.device.core;
+        let engine = &world.device.engine;
         // Rings for what is recorded already, and looks.
-        core.doorbell.ring();
+        engine.doorbell.ring();
         let submitter = spawn(&world, |world| world.streams[0].flush().unwrap());
         reaper::round(core, &mut Watch::default());
         submitter.join().unwrap();
-        let looks_again = core.doorbell.is_ticking() || core.doorbell.is_rung();
+        let looks_again = engine.doorbell.is_ticking() || engine.doorbell.is_rung();
         assert!(looks_again, "a list that nobody settles");
     });
 }
@@ -565,12 +565,12 @@ fn loom_deferred_flush_against_close() {
             };
             let recorded = world.streams[0].record(&Work::Fill(1), &[Operand::write(&mut storage)]);
             assert!(matches!(recorded, Ok(()) | Err(crate::Error::Closed)), "{recorded:?}");
-            world.device.core.defer_flush(world.streams[0].id());
+            world.device.engine.defer_flush(world.streams[0].id());
         });
-        let reaper = spawn(&world, |world| drop(reaper::round(&world.device.core, &mut Watch::default())));
-        world.device.core.close(Patience::Forever).unwrap();
+        let reaper = spawn(&world, |world| drop(reaper::round(&world.device.engine, &mut Watch::default())));
+        world.device.engine.close(WaitPolicy::Forever).unwrap();
         join([recorder, reaper]);
-        let stream = world.device.core.stream(world.streams[0].id());
+        let stream = world.device.engine.stream(world.streams[0].id());
         assert!(stream.is_idle(), "something was recorded and never ran");
         assert_eq!(world.validated.report().violations, 0);
     });

@@ -1,7 +1,7 @@
 //! Models of the cache and of what streams keep of it: the shipped code, in every interleaving that loom finds.
 
 use super::loom::{COMBINE, Silent, model};
-use crate::cache::Cache;
+use crate::Cache;
 use crate::{Config, Device, Error, Stream};
 use loom::thread;
 use std::borrow::Cow;

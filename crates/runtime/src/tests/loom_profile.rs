@@ -1,8 +1,8 @@
 //! Models of the profiler's rings and sessions. (How a thread finds its writer is in a thread local, which models have not.)
 
-use crate::profile::event::{Event, Kind};
-use crate::profile::session::{Session, Writer};
-use crate::{ProfileOptions, profile::ring::Ring};
+use crate::trace::event::{Event, Kind};
+use crate::trace::session::{Session, Writer};
+use crate::{ProfileOptions, trace::ring::Ring};
 use loom::thread;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ mod fits;
 mod model;
 
 use super::world::{BYTES, Known, faulty, fresh_seed, streams};
-use crate::patience::Patience;
+use crate::base::wait_policy::WaitPolicy;
 use crate::{
     BlockState, Config, Device, Error, MemorySnapshot, Operand, OutOfMemory, Pool, SpanState, Storage, Stream, Work,
 };
@@ -94,7 +94,7 @@ fn the_snapshot_adds_up_to_the_byte_while_everybody_works() {
                             0 => frozen.push(Storage::frozen_in(pool, &vec![1; random.usize(..9000)]).unwrap()),
                             1 => frozen.truncate(random.usize(..4)),
                             2 => held.truncate(random.usize(..8)),
-                            3 => drop(device.core.decay()),
+                            3 => drop(device.engine.memory.decay(&*device.engine)),
                             4 => device.trim(),
                             _ => {
                                 let mut storage = stream.allocate(4 * random.u64(1..100 * KIB)).unwrap();
@@ -123,7 +123,7 @@ fn the_snapshot_says_what_each_piece_is_used_for_and_is_json() {
     let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let pool = Pool::new(&device, "a \"name\"").unwrap();
-    let graph = pool.take(300, Patience::Forever).unwrap();
+    let graph = pool.take(300, WaitPolicy::Forever).unwrap();
     assert_eq!((graph.bytes(), graph.offset() % 256), (512, 0));
     let live = stream.allocate(1000).unwrap();
     let (weights, gone) = (Known::freeze(&device, 1, 2).unwrap(), Known::freeze(&device, 3, 4).unwrap());
@@ -161,20 +161,20 @@ fn the_snapshot_says_what_each_piece_is_used_for_and_is_json() {
 fn an_idle_stream_gives_back_what_it_has_cached_and_a_busy_one_does_not() {
     let device = with(Config::default());
     let [idle, busy] = streams(&device);
-    let cached = |stream: &Stream| device.core.stream(stream.id()).memory().cached;
+    let cached = |stream: &Stream| device.engine.memory.heap(stream.id()).uses(stream.id()).cached;
     drop([&idle, &busy].map(|stream| stream.allocate(BYTES).unwrap()));
-    assert!(device.core.decay());
+    assert!(device.engine.memory.decay(&*device.engine));
     let before = [&idle, &busy].map(cached);
     assert!(before[0] > 0 && before[1] > 0);
     drop(busy.allocate(BYTES).unwrap());
-    assert!(device.core.decay());
+    assert!(device.engine.memory.decay(&*device.engine));
     assert_eq!([&idle, &busy].map(cached), [0, before[1]]);
     // Now the other is idle too. What is wholly free then goes a period later.
-    assert!(device.core.decay());
+    assert!(device.engine.memory.decay(&*device.engine));
     assert_eq!([&idle, &busy].map(cached), [0, 0]);
     let reserved = device.memory().reserved;
     assert!(reserved > 0);
-    assert!(!device.core.decay(), "there is nothing left to look for");
+    assert!(!device.engine.memory.decay(&*device.engine), "there is nothing left to look for");
     let stats = balanced(&device).stats;
     assert_eq!((stats.reserved, stats.decayed), (0, reserved));
 }
@@ -220,7 +220,7 @@ fn what_is_above_the_soft_limit_goes_back_though_nothing_is_submitted() {
     let device = Device::new(hal, config).unwrap();
     let [stream] = streams(&device);
     // Now it means to look again in an hour.
-    while device.core.doorbell.is_soon() {
+    while device.engine.doorbell.is_soon() {
         std::thread::yield_now();
     }
     // Nothing is recorded: nothing but the memory wakes it.
@@ -252,7 +252,7 @@ fn frozen_memory_is_not_used_again_while_a_list_may_read_it() {
 #[test]
 fn falsify_limbo() {
     let device = with(Config::default().memory_limit(1 << 20));
-    device.core.sabotage.empty_limbo_at_once();
+    device.engine.sabotage.empty_limbo_at_once();
     assert!(reads_of_others(&device), "the memory was used again, and nobody noticed");
 }
 
@@ -480,8 +480,8 @@ fn a_span_of_a_pool_is_nobody_elses_and_rests_in_limbo() {
     let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
     let [stream] = streams(&device);
     let pool = Pool::new(&device, "graph").unwrap();
-    let spans = [1000, 2000].map(|bytes| pool.take(bytes, Patience::Forever).unwrap());
-    let range = |span: &crate::memory::PoolSpan| span.offset()..span.offset() + span.bytes();
+    let spans = [1000, 2000].map(|bytes| pool.take(bytes, WaitPolicy::Forever).unwrap());
+    let range = |span: &crate::engine::span::PoolSpan| span.offset()..span.offset() + span.bytes();
     assert_eq!(spans[0].memory().id(), spans[1].memory().id());
     assert!(range(&spans[0]).end <= range(&spans[1]).start || range(&spans[1]).end <= range(&spans[0]).start);
     let (first, _second) = (range(&spans[0]), range(&spans[1]));
@@ -490,11 +490,11 @@ fn a_span_of_a_pool_is_nobody_elses_and_rests_in_limbo() {
     drop(spans);
     device.trim();
     assert!(device.memory().limbo > 0);
-    assert_ne!(range(&pool.take(1000, Patience::Forever).unwrap()), first);
+    assert_ne!(range(&pool.take(1000, WaitPolicy::Forever).unwrap()), first);
     faulty.release();
     stream.synchronize().unwrap();
     device.trim();
     assert_eq!(device.memory().limbo, 0);
-    assert!(matches!(pool.take(u64::MAX, Patience::Forever), Err(Error::OutOfMemory(_))));
+    assert!(matches!(pool.take(u64::MAX, WaitPolicy::Forever), Err(Error::OutOfMemory(_))));
     balanced(&device);
 }

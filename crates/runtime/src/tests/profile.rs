@@ -2,7 +2,7 @@
 
 use super::trace::Trace;
 use super::world::{BYTES, COMBINE, Known, fresh_seed};
-use crate::profile::event::{Kind, NEVER};
+use crate::trace::event::{Kind, NEVER};
 use crate::{Config, Detail, Device, Error, Operand, ProfileOptions, Profiler, Result, Stream, Work, range};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -325,7 +325,7 @@ fn nothing_of_one_session_gets_into_the_next() {
     let first = start();
     drop(range("first"));
     // Began in the first session, ends in the second: belongs to neither.
-    let (late, stranger) = (device.core.profile.begin(), device.core.profile.begin());
+    let (late, stranger) = (device.engine.trace.begin(), device.engine.trace.begin());
     let crossing = range("crossing");
     let first = first.stop();
     let second = start();
@@ -334,7 +334,7 @@ fn nothing_of_one_session_gets_into_the_next() {
     thread::scope(|scope| drop(scope.spawn(|| stranger.compiled("stranger"))));
     drop(crossing);
     drop(range("second"));
-    device.core.profile.begin().compiled("in time");
+    device.engine.trace.begin().compiled("in time");
     let second = second.stop();
     drop(range("nowhere"));
     let names = |profile| Trace::of(profile).slices.into_iter().map(|slice| slice.name).collect::<Vec<_>>();

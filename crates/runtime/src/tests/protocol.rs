@@ -252,7 +252,7 @@ fn what_does_not_fit_is_refused_and_leaves_no_trace() {
     let aliased = Operand { access: thalweg_hal::Access::Write, ..known.read() };
     let error = refuse(&Work::Copy, &[known.read(), aliased]);
     assert!(matches!(error, Error::Aliased { written: 1, other: 0 }), "{error}");
-    assert_eq!(stream.record_event().point(&device.core).unwrap(), before.point(&device.core).unwrap());
+    assert_eq!(stream.record_event().point(&device.engine).unwrap(), before.point(&device.engine).unwrap());
     assert!(frozen.is_right().unwrap() && known.is_right().unwrap());
 }
 
@@ -283,10 +283,10 @@ fn a_device_is_gone_when_its_last_handle_is() {
     let known = Known::fill(&Stream::current(&device).unwrap(), 5).unwrap();
     drop(device);
     assert!(known.is_right().unwrap(), "a tensor keeps its device");
-    let core = Arc::downgrade(&known.storage.device().core);
+    let engine = Arc::downgrade(&known.storage.device().engine);
     drop(known);
     // The reaper may hold it for one more look.
-    while core.strong_count() > 0 {
+    while engine.strong_count() > 0 {
         std::thread::yield_now();
     }
 }
@@ -299,7 +299,7 @@ fn lists_in_flight_are_bounded() {
     let config = Config::default().lists_in_flight(LIMIT);
     let device = Device::new(Arc::<Faulty>::clone(&faulty), config).unwrap();
     let [stream] = streams(&device);
-    let core = device.core.stream(stream.id());
+    let state = device.engine.stream(stream.id());
     std::thread::scope(|scope| {
         let recording = scope.spawn(|| {
             (0..10).for_each(|value| {
@@ -309,20 +309,20 @@ fn lists_in_flight_are_bounded() {
         });
         // Nothing settles, so the credits are used up, and then nothing more is submitted: not by the thread, which
         // waits, and not by the reaper when it is asked.
-        while core.in_flight() < LIMIT {
+        while state.in_flight() < LIMIT {
             std::thread::yield_now();
         }
         for _ in 0..1000 {
-            device.core.defer_flush(stream.id());
+            device.engine.defer_flush(stream.id());
             std::thread::yield_now();
-            assert_eq!(core.submitted(), LIMIT);
+            assert_eq!(state.submitted(), LIMIT);
         }
         assert!(!recording.is_finished());
         faulty.release();
         recording.join().unwrap();
     });
     device.synchronize().unwrap();
-    assert_eq!(core.submitted(), 10);
+    assert_eq!(state.submitted(), 10);
 }
 
 #[test]
@@ -345,9 +345,9 @@ fn an_idle_device_gets_work_after_a_few_commands() {
     let mut lengths = Vec::new();
     let mut known = Known::fill(&stream, 1).unwrap();
     for commands in 1.. {
-        let before = device.core.stream(stream.id()).submitted();
+        let before = device.engine.stream(stream.id()).submitted();
         known = known.copy(&stream).unwrap();
-        if device.core.stream(stream.id()).submitted() > before {
+        if device.engine.stream(stream.id()).submitted() > before {
             lengths.push(commands);
         }
         if lengths.len() == 7 {

@@ -87,9 +87,9 @@ fn a_call_that_would_wait_for_a_credit_is_busy_and_has_done_nothing() {
     };
     assert!(matches!(busy, Error::Busy) && busy.is_retryable(), "{busy}");
     assert!(matches!(refusing.flush(), Err(Error::Busy)));
-    let before = stream.core().len();
+    let before = stream.state().len();
     assert!(refusing.scope(|| Known::fill(&Stream::current(&device).unwrap(), 1)).is_err());
-    assert_eq!(stream.core().len(), before);
+    assert_eq!(stream.state().len(), before);
     let live = device.memory().live;
     // Waiting has its deadline, although the list cannot even be submitted.
     let event = stream.record_event();
@@ -148,7 +148,7 @@ fn timed_events_alone_are_handed_over_too() {
     let device = device(Config::default());
     let stream = Stream::new(&device).unwrap();
     let events: Vec<_> = (0..1000).map(|_| stream.record_timed_event().unwrap()).collect();
-    assert!(device.counters().lists > 2 && stream.core().len() <= 256);
+    assert!(device.counters().lists > 2 && stream.state().len() <= 256);
     assert!(events.windows(2).all(|pair| pair[1].elapsed_since(&pair[0]).is_ok()));
 }
 
@@ -189,7 +189,7 @@ fn a_timed_event_is_the_end_of_its_list_where_the_time_is_taken_by_list() {
     }
     let lists = device.counters().lists;
     let end = stream.record_timed_event().unwrap();
-    assert_eq!((device.counters().lists, stream.core().len()), (lists + 1, 1), "it ends the list");
+    assert_eq!((device.counters().lists, stream.state().len()), (lists + 1, 1), "it ends the list");
     // The clock counts steps: between the two are at least the six operations.
     assert!(end.elapsed_since(&start).unwrap() >= Duration::from_nanos(6));
     other.wait(&end).unwrap();

@@ -8,6 +8,7 @@ mod player;
 mod tally;
 
 use super::world::{Found, Known, ListId, fresh_seed};
+use crate::order::point::Point;
 use crate::{Config, Detail, Device, Error, ProfileOptions, Profiler, Stream};
 use fastrand::Rng;
 use player::{INBOX, Player};
@@ -89,7 +90,7 @@ fn round(device: &Device, Mix { threads, seed }: Mix, refused: impl FnOnce() -> 
 /// The lists that a device refused so far.
 fn refused(device: &Device, faulty: &Faulty) -> HashSet<ListId> {
     let streams: std::collections::HashMap<_, _> =
-        device.core.streams().map(|stream| (stream.timeline.id(), stream.index)).collect();
+        device.engine.streams().map(|stream| (stream.timeline.id(), stream.index)).collect();
     let list = |(timeline, value)| Some((*streams.get(&timeline)?, value));
     faulty.refused().into_iter().filter_map(list).collect()
 }
@@ -393,7 +394,7 @@ fn falsify_on_metal(plan: Plan) {
 
 #[test]
 fn falsify_stamps_of_freed_bytes() {
-    assert_noticed(seeded(), |device| device.core.sabotage.forget_freed_stamps(), |_| true);
+    assert_noticed(seeded(), |device| device.engine.sabotage.forget_freed_stamps(), |_| true);
 }
 
 /// Asserts that somebody notices when a protection above the HAL's seam is taken out, and that nobody does otherwise.
@@ -419,7 +420,7 @@ fn assert_noticed_alone(
 /// Without it a list waits for what nobody has submitted: on a real device for ever, here it is refused.
 #[test]
 fn falsify_the_flush_before_a_wait() {
-    let sabotage = |device: &Device| device.core.sabotage.skip_foreign_flushes();
+    let sabotage = |device: &Device| device.engine.sabotage.skip_foreign_flushes();
     let notices = |doubles: &Doubles, _: &Tally| !doubles.faulty.refused().is_empty();
     assert_noticed_alone(seeded(), |seed| Validated::new(mock(seed)), sabotage, notices);
 }
@@ -431,7 +432,7 @@ fn a_wait_for_what_is_not_submitted_is_noticed_by_whoever_submits_it() {
     let device = super::world::mock(MockConfig::default());
     let [stream] = super::world::streams(&device);
     let known = Known::fill(&stream, 1).unwrap();
-    let wait = || crate::stream::core::device_waits(&device.core, &[(stream.id(), 1)].into_iter().collect());
+    let wait = || device.engine.device_waits(&[Point { stream: stream.id(), value: 1 }].into_iter().collect());
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait)).unwrap_err();
     assert!(panic.downcast_ref::<String>().is_some_and(|text| text.starts_with("I1")), "another panic");
     // It is right once the list is submitted, and no wait any more once it has settled.
@@ -442,7 +443,7 @@ fn a_wait_for_what_is_not_submitted_is_noticed_by_whoever_submits_it() {
 /// Without them a queue gets more lists than it takes: on some devices it then hangs, here it refuses.
 #[test]
 fn falsify_credits() {
-    let sabotage = |device: &Device| device.core.sabotage.unlimited_credit();
+    let sabotage = |device: &Device| device.engine.sabotage.unlimited_credit();
     let notices = |doubles: &Doubles, _: &Tally| !doubles.faulty.refused().is_empty();
     let device = |seed| -> Arc<dyn thalweg_hal::Device> {
         MockDevice::new(MockConfig { seed, lists_in_flight: 2, ..MockConfig::default() })
@@ -454,7 +455,7 @@ fn falsify_credits() {
 #[test]
 fn falsify_the_edges_that_carry_errors() {
     let plan = Plan { submissions: Strike::Share(0.01), ..seeded() };
-    let sabotage = |device: &Device| device.core.sabotage.drop_edges();
+    let sabotage = |device: &Device| device.engine.sabotage.drop_edges();
     assert_noticed_alone(plan, |seed| mock(seed), sabotage, |_, tally| tally.wrong > 0);
 }
 

@@ -77,7 +77,7 @@ fn any_data_comes_back_as_it_went_through_a_device_that_the_host_does_not_see() 
             }
         }
         assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
-        assert_eq!(device.core.live_bytes(), 0);
+        assert_eq!(device.engine.memory.live_bytes(), 0);
         assert!(device.memory().staging <= 512 << 10);
     }
 }
@@ -94,7 +94,7 @@ fn a_download_is_in_the_list_of_the_write_that_it_reads() {
     assert_eq!(device.counters().foreign_flushes, 0);
     // Once that is submitted, it is on the reader's own.
     assert_eq!(reader.scope(|| written.download(0, 4096)).unwrap().wait().unwrap()[4..8], 7u32.to_ne_bytes());
-    assert_eq!((device.counters().lists, reader.core().submitted()), (2, 1));
+    assert_eq!((device.counters().lists, reader.state().submitted()), (2, 1));
     assert_eq!(validated.report().violations, 0);
 }
 
@@ -111,7 +111,7 @@ fn a_download_keeps_what_it_read_and_not_the_storage() {
     let both = Pending::all([after, before]).map(|both| both.iter().map(|bytes| bytes[999]).collect::<Vec<_>>());
     assert_eq!(*both.wait().unwrap(), [2, 1]);
     assert_eq!(validated.report().violations, 0);
-    assert_eq!(device.core.live_bytes(), 0, "staging is given back when the bytes are fetched");
+    assert_eq!(device.engine.memory.live_bytes(), 0, "staging is given back when the bytes are fetched");
 }
 
 /// Counts how often it was woken.
@@ -288,7 +288,7 @@ fn new_memory_is_zeros_to_everybody_and_nothing_reads_what_nobody_wrote() {
     copied.read(0, &mut found[..3000]).unwrap();
     assert!(found[..3000].iter().all(|byte| *byte == 0));
     // A span is filled once, whichever of its blocks is used.
-    let commands = || first.core().recorder.lock().len();
+    let commands = || first.state().recorder.lock().len();
     let before = commands();
     let more: Vec<_> = (0..20).map(|_| first.allocate(5000).unwrap()).collect();
     assert_eq!(commands(), before);
@@ -314,7 +314,7 @@ fn new_memory_is_zeros_to_everybody_and_nothing_reads_what_nobody_wrote() {
 #[test]
 fn falsify_zeros_of_new_memory() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
-    device.core.sabotage.skip_zeros();
+    device.engine.sabotage.skip_zeros();
     let stream = Stream::new(&device).unwrap();
     let storage = stream.allocate(5000).unwrap();
     assert!(stream.scope(|| storage.read(0, &mut [0; 8])).is_err());
@@ -463,7 +463,7 @@ fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it_also_in_the_list_of_
     let stream = Stream::new(&device).unwrap();
     let storage = stream.scope(|| Storage::from_bytes(&device, &vec![5; 4 << 20])).unwrap();
     assert!(
-        stream.core().submitted() > 0 && stream.core().len() > 1,
+        stream.state().submitted() > 0 && stream.state().len() > 1,
         "pieces in more lists than one, of which one is open"
     );
     let copied = copy(&stream, &storage).unwrap();
@@ -516,7 +516,7 @@ fn frozen_memory_whose_upload_was_given_up_is_filled_by_its_next_owner() {
     let frozen = stream.scope(|| Storage::frozen_in(&pool, &[1; 300_000]));
     assert!(matches!(frozen, Err(Error::OutOfMemory(_))), "{frozen:?}");
     drop(downloads);
-    device.core.gather();
+    device.engine.memory.gather(&*device.engine);
     // Less than was asked for before: a part of the same span.
     let graph = Graph::capture_in(&pool, &[512], |inputs| {
         let stream = Stream::current(&device)?;

@@ -50,11 +50,11 @@ fn who_may_not_wait_leaves_the_waits_to_the_device() {
     // Nothing is seen to complete: who waited would wait for ever.
     let copy = known.copy(&busy).unwrap();
     busy.flush().unwrap();
-    assert_eq!((mock.device_waits(), b.core().len()), (1, 1));
+    assert_eq!((mock.device_waits(), b.state().len()), (1, 1));
     // The reaper does not wait either.
     let again = copy.copy(&a).unwrap();
     let event = a.record_event();
-    while a.core().submitted() < 2 {
+    while a.state().submitted() < 2 {
         assert!(!event.query());
         std::thread::yield_now();
     }
@@ -73,7 +73,7 @@ fn whose_patience_is_over_leaves_the_waits_to_the_device() {
     let event = b.record_event();
     assert!(matches!(event.synchronize(Some(Duration::from_millis(20))), Err(Error::Timeout)));
     // What was recorded is with the device all the same.
-    assert_eq!((mock.device_waits(), b.core().submitted()), (1, 1));
+    assert_eq!((mock.device_waits(), b.state().submitted()), (1, 1));
     faulty.release();
     assert!(copy.is_right().unwrap() && event.query());
 }
@@ -87,7 +87,7 @@ fn who_waits_for_a_device_that_is_lost_is_told() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| copy.is_right());
         // The wait on the host is for the first stream's list, which nobody sees complete.
-        while a.core().submitted() < 1 {
+        while a.state().submitted() < 1 {
             std::thread::yield_now();
         }
         faulty.lose();

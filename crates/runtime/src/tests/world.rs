@@ -3,7 +3,7 @@
 //! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations below keep it one,
 //! so the host knows what each tensor must hold from two numbers, and a stale or foreign word shows.
 
-use crate::stream::retire::DOWNLOAD;
+use crate::order::results::DOWNLOAD;
 use crate::{Config, Device, Error, Graph, Operand, Result, Storage, Stream, Work};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -387,7 +387,7 @@ pub(crate) fn found(right: Result<bool>) -> Found {
 /// Where a storage comes from that an operation on `from` has just written. Nobody else can write it meanwhile.
 fn origin(storage: &Storage, from: &[&Known], fails: bool) -> Arc<Origin> {
     let hazard = storage.hazard().expect("operations write pooled storages");
-    let list = hazard.uses.lock().writes.first().map(|write| (write.by.stream, write.by.value));
+    let list = hazard.uses.lock().writes.first().map(|write| (write.by.at.stream, write.by.at.value));
     let from = from.iter().map(|known| Arc::clone(&known.origin)).collect();
     Arc::new(Origin { list, fails, from, failures: OnceLock::new() })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thalweg_hal::host::HostPipeline;
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Queue, Result, Span, Submission,
+    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Queue, Result, IndexRange, Submission,
     Timeline, TimelinePoint, Violation,
 };
 
@@ -53,14 +53,14 @@ pub(crate) fn list(steps: &[Step]) -> Arc<List> {
             wgsl: None,
             host: Some(|_| Ok(())),
         };
-        let bindings = Span { start: list.bindings.len() as u32, len: touches.len() as u32 };
+        let bindings = IndexRange { start: list.bindings.len() as u32, len: touches.len() as u32 };
         for (memory, access, bytes) in touches {
             let Range { start: offset, end } = *bytes;
             let index = list.memories.len() as u32;
             list.memories.push(memory.clone());
             list.bindings.push(Binding { memory: index, access: *access, offset, bytes: end - offset });
         }
-        let (pipeline, params) = (list.pipelines.len() as u32, Span { start: 0, len: 0 });
+        let (pipeline, params) = (list.pipelines.len() as u32, IndexRange { start: 0, len: 0 });
         list.pipelines.push(Arc::new(HostPipeline::new(&source, "rig").unwrap()));
         list.commands.push(Command::Dispatch { pipeline, bindings, params, extent: [1, 1, 1] });
     }

@@ -154,10 +154,10 @@ fn a_pool_has_its_own_segments_unless_there_is_nothing_else() {
     assert!(arena.drop_pool(pool).is_empty());
     assert!(arena.put_in_limbo(1, 0, false));
     let end = arena.limbo_end().unwrap();
-    let values = Values::from([(0, 7)]);
-    assert!(arena.leave_limbo(end, &values, |_| 6).is_empty());
+    let last = |value| Values::from([Point { stream: 0, value }]);
+    assert!(arena.leave_limbo(end, &last(7), |_| 6).is_empty());
     assert_eq!(arena.usage().limbo, 2 * UNIT);
-    assert_eq!(arena.leave_limbo(end, &Values::from([(0, 9)]), |_| 7).len(), 1, "the first snapshot counts");
+    assert_eq!(arena.leave_limbo(end, &last(9), |_| 7).len(), 1, "the first snapshot counts");
     assert_eq!((arena.usage().segments, arena.pools().count()), (5 * UNIT, 5));
 }
 

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
 use super::*;
-use crate::hazard::Use;
 use crate::memory::class::Scale;
+use crate::order::point::{Point, Use};
 use thalweg_hal::MemoryKind;
 use thalweg_hal::host::HostMemory;
 
@@ -41,11 +41,11 @@ fn give_back(heap: &mut Heap, block: Box<Block>) {
 }
 
 fn stamp(block: &mut Block, access: Access, stream: u32) {
-    block.hazard.uses.get_mut().stamp(access, Use { stream, command: 0, value: 1 }, &Arc::default());
+    block.hazard.uses.get_mut().stamp(access, Use { at: Point { stream, value: 1 }, command: 0 }, &Arc::default());
 }
 
 fn users(block: &mut Block) -> Vec<u32> {
-    let mut users: Vec<_> = block.hazard.uses.get_mut().before(Access::Write).map(|by| by.stream).collect();
+    let mut users: Vec<_> = block.hazard.uses.get_mut().before(Access::Write).map(|by| by.at.stream).collect();
     users.sort_unstable();
     users
 }

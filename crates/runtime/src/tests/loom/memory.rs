@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Error;
-use crate::reaper::{Decay, SOON};
+use crate::engine::reaper::{Decay, SOON};
 
 /// Streams of a device with so many bytes, and none that are written.
 struct Short {
@@ -143,14 +143,14 @@ fn loom_growth_above_the_soft_limit_against_the_reapers_rest() {
         let hal = Arc::new(Silent::like(&*MockDevice::new(MockConfig::default())));
         let device = Device::without_reaper(hal, Config::default().memory_soft_limit(0)).unwrap();
         let stream = Stream::new(&device).unwrap();
-        let core = Arc::clone(&device.core);
+        let engine = Arc::clone(&device.engine);
         let (mut watch, mut decay) = (Watch::default(), Decay::default());
         // Nobody rings before it has looked once: it will.
         let grow = thread::spawn(move || stream.allocate(256).unwrap());
         reaper::round(&core, &mut watch);
         let looks_soon = decay.look(&core).is_some_and(|pause| pause <= SOON);
         let storage = grow.join().unwrap();
-        assert!(looks_soon || core.doorbell.is_rung());
+        assert!(looks_soon || engine.doorbell.is_rung());
         drop(storage);
     });
 }

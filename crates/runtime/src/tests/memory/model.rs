@@ -4,8 +4,8 @@
 //! and with what the device has counted. Where it says that there is no memory, the model looks for some itself.
 
 use super::{balanced, report};
-use crate::memory::PoolSpan;
-use crate::patience::Patience;
+use crate::base::wait_policy::WaitPolicy;
+use crate::engine::span::PoolSpan;
 use crate::{BlockState, Config, Device, Error, MemorySnapshot, Operand, Pool, SpanState, Storage, Stream, Work};
 use proptest::prelude::*;
 use std::ops::Range;
@@ -182,7 +182,7 @@ impl Model {
             }
             Step::Take { pool, bytes } => {
                 if let Some(pool) = self.pool(pool) {
-                    let made = pool.take(bytes, Patience::Forever).map(Thing::Span);
+                    let made = pool.take(bytes, WaitPolicy::Forever).map(Thing::Span);
                     self.enter(false, made);
                 }
             }
@@ -194,8 +194,8 @@ impl Model {
             Step::Look(at) if !self.live.is_empty() => self.live[at % self.live.len()].check(),
             Step::Look(_) => {}
             Step::Trim => self.device.trim(),
-            Step::Decay => drop(self.device.core.decay()),
-            Step::Collect => self.device.core.gather(),
+            Step::Decay => drop(self.device.engine.memory.decay(&*self.device.engine)),
+            Step::Collect => self.device.engine.memory.gather(&*self.device.engine),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What came of rounds of stress, in numbers.
 
 use crate::Error;
-use crate::stream::retire::UPLOAD;
+use crate::order::results::UPLOAD;
 
 /// What came of the rounds.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,79 @@
+//! Async tasks that wait for a stream.
+//!
+//! A task leaves its waker and what it waits for. Only the reaper wakes, last of all that it does and with nothing
+//! locked, since a waker is the user's code (I8). Whoever leaves a waker rings for the reaper, which then watches the stream; and
+//! looks at the stream once more afterwards, since nobody is woken for what has happened before.
+
+use crate::base::sync::Mutex;
+use std::task::Waker;
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Milestone {
+    /// The list that signals the value has been handed to the device.
+    Submitted(u64),
+    /// It has settled.
+    Settled(u64),
+}
+
+/// The tasks that wait for one stream: as many as there are futures.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<(u64, Milestone, Waker)>,
+    tickets: u64,
+}
+
+impl Waiters {
+    /// Leaves a waker, in place of the one left before with this ticket.
+    pub(crate) fn leave(&self, ticket: &mut Option<u64>, milestone: Milestone, waker: &Waker) {
+        // Cloned and dropped with nothing locked: both are the user's code.
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        let known = ticket.and_then(|ticket| state.waiting.iter_mut().find(|(id, ..)| *id == ticket));
+        let replaced = match known {
+            Some((_, _, known)) => Some(std::mem::replace(known, waker)),
+            None => {
+                state.tickets += 1;
+                let id = state.tickets;
+                state.waiting.push((id, milestone, waker));
+                *ticket = Some(id);
+                None
+            }
+        };
+        drop(state);
+        drop(replaced);
+    }
+
+    /// Takes a waker back. It may have been woken already.
+    pub(crate) fn give_up(&self, ticket: u64) {
+        let mut state = self.state.lock();
+        let at = state.waiting.iter().position(|(id, ..)| *id == ticket);
+        let entry = at.map(|at| state.waiting.swap_remove(at));
+        drop(state);
+        drop(entry);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().waiting.is_empty()
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
+    /// Moves those that have what they wait for to `woken`.
+    pub(crate) fn take_reached(&self, submitted: u64, settled: u64, woken: &mut Vec<Waker>) {
+        let reached = |milestone: &Milestone| match *milestone {
+            Milestone::Submitted(value) => value <= submitted,
+            Milestone::Settled(value) => value <= settled,
+        };
+        let mut state = self.state.lock();
+        woken.extend(state.waiting.extract_if(.., |(_, milestone, _)| reached(milestone)).map(|(.., waker)| waker));
+    }
+}
