@@ -142,6 +142,7 @@ pub trait Device: Send + Sync + fmt::Debug {
 ///     queue.submit(submission)
 /// }
 /// ```
+// audit: FA
 pub trait Queue: Send + fmt::Debug {
     /// The queue's timeline, which its lists raise and nothing else does. It goes on when the queue is dropped, until
     /// the last list that was submitted has run.

@@ -15,6 +15,7 @@ fn is_told<T>(result: Result<T>) -> bool {
     matches!(error, thalweg_hal::Error::ForkedChild)
 }
 
+// audit: C23
 #[test]
 fn a_forked_child_is_told_before_any_lock() {
     let directory = written(&SmallEncoder::new(seed(), 1, 16));

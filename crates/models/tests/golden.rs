@@ -46,6 +46,7 @@ fn golden_in_f16() {
 
 /// On Vulkan from 8 threads at once, one by one and in batches: the same within the GPU's rounding. All texts on a GPU;
 /// on a software driver, which takes half a second for each, some.
+// audit: C13
 #[test]
 fn golden_on_vulkan() {
     let Some((model, every)) = on(vulkan(), DType::F32) else { return };

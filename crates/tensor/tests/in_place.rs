@@ -98,6 +98,7 @@ fn changes(tensor: &mut Tensor, other: &Tensor) -> [Result<()>; 3] {
     [tensor.add_in_place(other), tensor.unary_in_place(Unary::Neg), tensor.fill(7.0f32)]
 }
 
+// audit: C16
 #[test]
 fn shared_memory_is_refused_and_does_not_change() {
     let seed = Random::new(std::process::id().into()).bits();

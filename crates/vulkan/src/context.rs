@@ -335,6 +335,7 @@ mod tests {
     }
 
     /// If it should happen that a device goes of which not everything has run, it is left as it is, and nobody waits.
+    // audit: C22
     #[test]
     fn a_device_that_is_not_done_is_left_alone_without_a_wait() {
         let Some(context) = open() else { return };

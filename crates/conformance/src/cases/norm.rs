@@ -7,6 +7,7 @@ use thalweg_kernels::norm::reference;
 use thalweg_tensor::f16;
 
 pub(super) const CASES: &[Case] = &[
+    // audit: F2 (cpu)
     case("layer_norm_f32", 60, layer_norm::<f32>),
     case("add_layer_norm_f32", 60, add_layer_norm::<f32>),
     case("layer_norm_f16", 40, layer_norm::<f16>),

@@ -388,6 +388,7 @@ fn timelines_of_others_are_refused() {
     }
 }
 
+// audit: C28
 #[test]
 fn the_validator_below_sees_what_is_taken_out() {
     for plan in [

@@ -245,6 +245,7 @@ fn a_list_of_nothing_but_a_barrier_is_signalled() {
     bench.device.wait_any(&[done], None, None).unwrap();
 }
 
+// audit: C20
 #[test]
 fn a_list_may_be_the_last_owner_of_its_memory() {
     // With some seeds the list has run before the others let go.

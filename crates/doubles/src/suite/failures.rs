@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thalweg_hal::{Access, Error, KernelSource, MemoryKind, Reported, TimelinePoint, Timestamps};
 
 pub const TESTS: &[(&str, Test)] = &[
+    // audit: C24 (metal, vulkan)
     ("exactly_the_kernels_that_fail_are_reported", exactly_the_kernels_that_fail_are_reported),
     ("a_prepared_list_reports_each_time", a_prepared_list_reports_each_time),
     #[cfg(debug_assertions)]

@@ -109,6 +109,7 @@ mod tests {
         }
     }
 
+    // audit: F6
     #[test]
     fn copies_at_other_addresses_are_equal() {
         let (a, b) = (kernel(), kernel());
@@ -119,6 +120,7 @@ mod tests {
     }
 
     /// Each of these changes one thing.
+    // audit: F6
     #[test]
     fn a_difference_in_anything_is_one() {
         let host: [HostFn; 2] = [|call| call.params::<u32>().map(drop), |call| call.params::<u64>().map(drop)];

@@ -63,6 +63,7 @@ pub struct WgslModule {
 ///     form.module = module;
 /// }
 /// ```
+// audit: FA
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wgsl {
     module: WgslModule,

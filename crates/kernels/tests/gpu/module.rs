@@ -140,6 +140,7 @@ fn what_another_entry_point_uses_is_not_asked_for() {
     assert!(refused.contains("binding 0"), "{refused}");
 }
 
+// audit: FA
 #[test]
 fn a_module_may_use_what_it_declares_and_nothing_else() {
     let f16 = ("enable f16;", "f32(f16(lid))");
@@ -179,6 +180,7 @@ fn main() {
 }
 ";
 
+// audit: FA
 #[test]
 fn matrix_units_take_a_promise() {
     let features = Features { matrices: true, ..Features::NONE };

@@ -37,6 +37,7 @@ use thalweg_hal::{DeviceInfo, KernelSource};
 ///     &device.engine.hal.info().name
 /// }
 /// ```
+// audit: FA
 #[derive(Clone, Debug)]
 pub struct Device {
     pub(crate) engine: Arc<Engine>,

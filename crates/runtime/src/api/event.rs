@@ -32,6 +32,7 @@ use std::time::Duration;
 ///     Default::default()
 /// }
 /// ```
+// audit: FB
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Keeps the device, and the stream if it is the stream's own.

@@ -189,6 +189,7 @@ mod tests {
         assert_eq!(plan.commands.len(), 2);
     }
 
+    // audit: C13
     #[test]
     fn random_programs_are_ordered_and_no_buffer_is_written_over_another_that_lives() {
         let seed = fastrand::u64(..);

@@ -44,6 +44,7 @@ impl Pipeline {
 ///     stream.record(&Work::Dispatch { pipeline, params: &[], extent: [1; 3] }, operands)
 /// }
 /// ```
+// audit: F9
 #[derive(Clone, Copy, Debug)]
 pub enum Work<'a> {
     /// Runs a kernel; see [`Command::Dispatch`].

@@ -28,6 +28,7 @@ fn write(writer: &mut Writer, numbers: std::ops::Range<u64>) {
 }
 
 /// A writer against a drain: what was drained is whole, in order, and together with what was dropped all there was.
+// audit: F3
 #[test]
 fn loom_ring_against_drain() {
     bounded(|| {
@@ -53,6 +54,7 @@ fn loom_ring_against_drain() {
 
 /// A thread ends while its ring is drained, and another comes: each event is its own thread's, whether the second has got a ring of
 /// its own or the first's.
+// audit: F3
 #[test]
 fn loom_ring_of_a_thread_that_has_ended() {
     bounded(|| {
@@ -85,6 +87,7 @@ fn loom_ring_of_a_thread_that_has_ended() {
 }
 
 /// A session ends while threads write: what was written before it is there or counted, and what comes later disturbs nobody.
+// audit: F3
 #[test]
 fn loom_stop_against_writers() {
     bounded(|| {
@@ -113,6 +116,7 @@ fn loom_stop_against_writers() {
 }
 
 /// Two who drain, the drainer and whoever stops, take nothing twice.
+// audit: F3
 #[test]
 fn loom_two_drainers() {
     bounded(|| {

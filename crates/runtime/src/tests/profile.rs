@@ -73,6 +73,7 @@ fn devices(seed: u64) -> [(Device, bool); 2] {
     ]
 }
 
+// audit: F3
 #[test]
 fn a_trace_of_eight_threads_has_what_a_person_looks_for() {
     let _alone = alone();
@@ -197,6 +198,7 @@ fn program(seed: u64, options: Option<ProfileOptions>) -> (Vec<Vec<u8>>, u64, u6
     (bytes, lists, validated.report().violations)
 }
 
+// audit: F3
 #[test]
 fn results_and_lists_are_those_without_a_profiler() {
     let _alone = alone();
@@ -215,6 +217,7 @@ fn results_and_lists_are_those_without_a_profiler() {
     }
 }
 
+// audit: F3
 #[test]
 fn failures_are_those_without_a_profiler() {
     let _alone = alone();
@@ -254,6 +257,7 @@ fn failures_are_those_without_a_profiler() {
     }
 }
 
+// audit: F3
 #[test]
 fn what_does_not_fit_is_dropped_and_counted() {
     let _alone = alone();
@@ -293,6 +297,7 @@ fn operations_that_do_not_fit_are_counted_too() {
     assert!(made.iter().all(|known| known.is_right().unwrap()));
 }
 
+// audit: F12
 #[test]
 fn threads_that_end_leave_their_rings_to_others() {
     let _alone = alone();
@@ -317,6 +322,7 @@ fn threads_that_end_leave_their_rings_to_others() {
     assert_eq!((names.len(), trace.named("short")), (3000, 3000), "each thread has a track of its own");
 }
 
+// audit: C10
 #[test]
 fn nothing_of_one_session_gets_into_the_next() {
     let _alone = alone();
@@ -464,6 +470,7 @@ fn an_operation_that_was_refused_has_not_happened() {
 }
 
 /// More threads than streams at work, while sessions of every sort start and stop at random.
+// audit: F3
 #[test]
 fn stress_sessions_come_and_go() {
     let _alone = alone();
