@@ -1,4 +1,5 @@
-//! What sharing dispatches is worth: one stream that runs a chain of compute-heavy dispatches, with 1 worker and with 2.
+//! What sharing dispatches is worth: one stream that runs a chain of compute-heavy dispatches, with 1 worker and
+//! with 2.
 //!
 //! `cargo run --release -p thalweg-cpu --example split`
 

@@ -244,8 +244,8 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
     });
 }
 
-/// Two threads ring each other's doorbells. Each dawdles before it waits, so that the other's ring comes at every moment
-/// of it: before, while it looks, when it is about to sleep, and after.
+/// Two threads ring each other's doorbells. Each dawdles before it waits, so that the other's ring comes at every
+/// moment of it: before, while it looks, when it is about to sleep, and after.
 #[test]
 fn stress_doorbells_lose_no_wake_up() {
     const ROUNDS: u64 = 5_000;

@@ -5,11 +5,11 @@
 //! | no barrier | [`Plan::barriers`], [`Plan::start_barriers`] | the inner device gets a copy of the list without it |
 //! | no wait | [`Plan::waits`] | the inner device gets the submission without it |
 //! | no memory | [`Plan::allocations`] | [`Error::OutOfMemory`] |
-//! | refused submission | [`Plan::submissions`] | [`Error::Driver`]; the inner device sees nothing of it; see [`Faulty::refused`] |
+//! | refused submission | [`Plan::submissions`] | [`Error::Driver`], unseen by the device; [`Faulty::refused`] |
 //! | refused kernel | [`Plan::pipelines`] | [`Error::Driver`] |
 //! | failed list | [`Plan::failures`] | it runs, and all its commands are reported as failed with [`Error::Driver`] |
-//! | late signal | [`Plan::signals`] | the host sees neither the value nor later ones of the timeline until [`Faulty::release`] |
-//! | late answer | [`Plan::delays`] | the call is held up until [`Faulty::release`], [`Faulty::lose`] or [`Faulty::set`] |
+//! | late signal | [`Plan::signals`] | the host sees no value of the timeline from it on until [`Faulty::release`] |
+//! | late answer | [`Plan::delays`] | the call waits for [`Faulty::release`], [`Faulty::lose`] or [`Faulty::set`] |
 //! | lost device | [`Faulty::lose`] | every call answers [`Error::DeviceLost`]; who is waiting wakes with it |
 //!
 //! All are off at first. What strikes is decided by counting, or by numbers drawn from [`Plan::seed`], so the same

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p thalweg-kernels --example gpu_gflops`
 //!
-//! Each line is one kernel at one shape: a list of 40 dispatches, one after the other, between two timestamps; the median
-//! of 9 lists, for each dispatch.
+//! Each line is one kernel at one shape: a list of 40 dispatches, one after the other, between two timestamps; the
+//! median of 9 lists, for each dispatch.
 
 use bytemuck::Pod;
 use std::error::Error;

@@ -1,5 +1,5 @@
-//! A forked child has the model and none of its threads: it is told so, whatever locks the parent's threads held at that
-//! moment. In a process of its own, because it forks.
+//! A forked child has the model and none of its threads: it is told so, whatever locks the parent's threads held at
+//! that moment. In a process of its own, because it forks.
 #![cfg(unix)]
 
 mod support;

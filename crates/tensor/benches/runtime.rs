@@ -4,8 +4,8 @@
 //! use (the smaller of threads and cores), by all operations: the processor time of one operation while every core is
 //! busy. With no more threads than cores that is the slowest thread's time for one operation. With more, threads take
 //! turns, and the figure also holds what a thread costs the others when it is interrupted with a lock. The reaper, one
-//! thread of the device, is not counted as a core of its own: it takes its share from the threads once they are as many as
-//! the cores.
+//! thread of the device, is not counted as a core of its own: it takes its share from the threads once they are as many
+//! as the cores.
 
 #![allow(missing_docs)] // a program
 

@@ -8,7 +8,9 @@
 //! | all at one operation of the simdgroup | they go on, with what each has brought |
 //! | some at such an operation | rule broken: divergent simdgroup operation |
 //! | at a barrier or at their end | the next simdgroup goes on; after the last of the group, see below |
-//! | | all threads at one barrier: a new round; all at their end: the group is done; else rule broken: divergent barrier |
+//! | all of the group at one barrier | a new round |
+//! | all of the group at their end | the group is done |
+//! | the group's at several of these | rule broken: divergent barrier |
 //!
 //! Operations on a simdgroup's matrices do not wait: its first thread does them. Each thread keeps a running sum of the
 //! places and arguments that it passed, and the sums are compared where the simdgroup waits next.

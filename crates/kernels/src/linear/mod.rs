@@ -56,8 +56,8 @@ kernel! {
 }
 
 kernel! {
-    /// [`LINEAR`] for inputs and outputs that are multiples of 4, of which a GPU loads four elements at once. On the host
-    /// the same.
+    /// [`LINEAR`] for inputs and outputs that are multiples of 4, of which a GPU loads four elements at once. On the
+    /// host the same.
     LINEAR_WIDE, linear_wide_on: Linear<MANY, true>
 }
 
