@@ -1,7 +1,7 @@
 //! Stamps: what the bytes of a block remember of their last uses (I5).
 //!
-//! From the uses of its operands an operation learns which foreign values it has to wait for, whether it needs a barrier, and whose failure
-//! would be its own:
+//! From the uses of its operands an operation learns which foreign values it has to wait for, whether it needs a
+//! barrier, and whose failure would be its own:
 //!
 //! | new access | has to come after |
 //! |---|---|

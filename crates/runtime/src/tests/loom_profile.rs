@@ -1,4 +1,5 @@
-//! Models of the profiler's rings and sessions. (How a thread finds its writer is in a thread local, which models have not.)
+//! Models of the profiler's rings and sessions. (How a thread finds its writer is in a thread local, which models have
+//! not.)
 
 use crate::trace::event::{Event, Kind};
 use crate::trace::session::{Session, Writer};
@@ -52,8 +53,8 @@ fn loom_ring_against_drain() {
     });
 }
 
-/// A thread ends while its ring is drained, and another comes: each event is its own thread's, whether the second has got a ring of
-/// its own or the first's.
+/// A thread ends while its ring is drained, and another comes: each event is its own thread's, whether the second has
+/// got a ring of its own or the first's.
 // audit: F3
 #[test]
 fn loom_ring_of_a_thread_that_has_ended() {
@@ -86,7 +87,8 @@ fn loom_ring_of_a_thread_that_has_ended() {
     });
 }
 
-/// A session ends while threads write: what was written before it is there or counted, and what comes later disturbs nobody.
+/// A session ends while threads write: what was written before it is there or counted, and what comes later disturbs
+/// nobody.
 // audit: F3
 #[test]
 fn loom_stop_against_writers() {

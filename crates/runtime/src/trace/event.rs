@@ -1,6 +1,7 @@
 //! What is taken note of, as a handful of numbers.
 //!
-//! Every event has the same fields, so that a ring's slot is a fixed number of words. What a field means depends on the kind:
+//! Every event has the same fields, so that a ring's slot is a fixed number of words. What a field means depends on the
+//! kind:
 //!
 //! | kind | `name` | `stream` | `command` | `value` | `start`, `end` | `extra` |
 //! |---|---|---|---|---|---|---|

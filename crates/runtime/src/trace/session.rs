@@ -6,8 +6,9 @@
 //! | `names` | for a look-up | a thread at its first event of a name |
 //! | `store` | while rings are drained | the drainer alone: its thread, or whoever stops |
 //!
-//! Order: `store` -> `rings`. `rings` and `names` are leaves, also under a stream's queue of lists in flight. No writer takes `store`. A session is told from others by its number, which no
-//! other has: a thread keeps a [`Writer`] for each session that it has met, and writes through no other.
+//! Order: `store` -> `rings`. `rings` and `names` are leaves, also under a stream's queue of lists in flight. No writer
+//! takes `store`. A session is told from others by its number, which no other has: a thread keeps a [`Writer`] for each
+//! session that it has met, and writes through no other.
 
 use super::event::{Event, Kind};
 use super::options::{Detail, ProfileOptions};
@@ -180,7 +181,8 @@ impl Session {
         }
     }
 
-    /// How long the drainer sleeps between two looks: a ring holds what a thread writes meanwhile, if that does other things too.
+    /// How long the drainer sleeps between two looks: a ring holds what a thread writes meanwhile, if that does other
+    /// things too.
     pub(crate) fn pause(&self) -> Duration {
         match self.options.detail {
             Detail::Coarse => Duration::from_millis(20),

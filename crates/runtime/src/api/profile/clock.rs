@@ -1,9 +1,9 @@
 //! The device's clock beside the host's.
 //!
-//! Nothing is known of how they relate, so that is measured: the device is asked for its time while the host looks at its own
-//! before and after. The device's reading lies between the two, so half of what is between is the uncertainty; of several tries
-//! the shortest counts. Measured at the start and at the stop, which gives the rate as well; in between a straight line is
-//! assumed.
+//! Nothing is known of how they relate, so that is measured: the device is asked for its time while the host looks at
+//! its own before and after. The device's reading lies between the two, so half of what is between is the uncertainty;
+//! of several tries the shortest counts. Measured at the start and at the stop, which gives the rate as well; in
+//! between a straight line is assumed.
 
 use crate::api::device::Device;
 use crate::api::stream::Stream;
@@ -62,8 +62,8 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// The host's time at a moment of the device's clock; `None` without a reading. What would be before the session's start is
-    /// at its start.
+    /// The host's time at a moment of the device's clock; `None` without a reading. What would be before the session's
+    /// start is at its start.
     pub(crate) fn host(&self, device: u64) -> Option<u64> {
         let (from, to) = match self.readings {
             [Some(from), Some(to)] => (from, to),

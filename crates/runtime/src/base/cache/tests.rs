@@ -213,7 +213,8 @@ fn a_builder_that_asks_for_its_own_key_is_told_so() {
     assert_eq!(*value.unwrap(), 3);
 }
 
-/// Each of three threads builds one key of the next one's: whoever closes the circle is told, and the others get values.
+/// Each of three threads builds one key of the next one's: whoever closes the circle is told, and the others get
+/// values.
 // audit: C2
 #[test]
 fn builders_that_wait_for_each_other_in_a_circle_are_told_so() {
