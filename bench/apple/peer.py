@@ -200,7 +200,7 @@ class Peer:
         }
 
     def expect_same(self, form: str, batch: int) -> None:
-        """Refuses a form that computes something else than the one whose values have been compared, for this batch."""
+        """Refuses a form that computes something else, for this batch, than the form that has been compared."""
         ids = self.tokenizer.ids(self.texts.requests(1, 0, batch, 1)[0])
         found = []
         for one in (form, self.model.threaded[0]):

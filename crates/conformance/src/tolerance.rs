@@ -13,7 +13,7 @@ use thalweg_tensor::{Binary, Pooling, Reduction};
 /// Half a unit in the last place of 1: the relative error of one rounded f32 operation.
 pub const ROUNDING: f64 = 5.960_464_477_539_063e-8;
 
-/// A sum of `terms` terms whose magnitudes add up to `magnitudes`.
+/// A sum of `terms` terms; their magnitudes add up to `magnitudes`.
 pub fn sum(terms: usize, magnitudes: f64) -> f64 {
     terms as f64 * ROUNDING * magnitudes
 }
@@ -46,9 +46,8 @@ pub fn matmul(k: usize, magnitudes: f64) -> f64 {
     sum(k + 1, magnitudes)
 }
 
-/// Softmax of values whose differences are at most 20: a difference is off by 20 roundings, the exponential of it by a
-/// few (a device's own by `|x| e^-|x|`, which is less than 1, of four), the sum by one for each term; no result is
-/// above 1.
+/// Softmax of values that differ by at most 20: a difference is off by 20 roundings, the exponential of it by a few (a
+/// device's own by `|x| e^-|x|`, which is less than 1, of four), the sum by one for each term; no result is above 1.
 pub fn softmax(width: usize) -> f64 {
     (64.0 + width as f64) * ROUNDING
 }

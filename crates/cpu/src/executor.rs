@@ -280,7 +280,7 @@ impl Shared {
             if start.elapsed() >= SPIN {
                 return false;
             }
-            // Whoever has something to do comes first.
+            // A thread with something to do comes first.
             thread::yield_now();
         }
     }

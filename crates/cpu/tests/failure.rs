@@ -76,7 +76,7 @@ fn stress_a_failure_is_there_before_its_value() {
     });
 }
 
-/// Whoever records has checked every command; a debug build looks again.
+/// The caller has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
 #[test]
 fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build() {

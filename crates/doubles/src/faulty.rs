@@ -246,8 +246,8 @@ impl Queue for FaultyQueue {
 
         let rewrite = if fails { Some(Rewrite::Fail(work_of(list))) } else { kept.map(Rewrite::Renumber) };
         rewrite.into_iter().for_each(|rewrite| self.raised.reports().expect(value, rewrite));
-        // SAFETY: passed on to the caller, whose promises hold for what is left of the submission: all of it, unless
-        // the plan says to break them, and then the inner device is one that is there to find out.
+        // SAFETY: passed on to the caller. Its promises hold for what is left of the submission: all of it, unless the
+        // plan says to break them, and then the inner device is one that is there to find out.
         let taken = unsafe { self.inner.submit(Submission { list: &inner_list, waits: &inner_waits, value }) };
         match &taken {
             Ok(()) => self.submitted = value,

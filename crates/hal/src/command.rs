@@ -91,7 +91,7 @@ pub enum Command {
         /// Index of the source's binding; the destination's follows it.
         bindings: IndexRange,
     },
-    /// Fills a binding, whose length is a multiple of four, with a repeated 32-bit pattern.
+    /// Fills a binding with a repeated 32-bit pattern. The binding's length is a multiple of four.
     Fill {
         /// The one binding.
         bindings: IndexRange,

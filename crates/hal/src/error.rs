@@ -8,7 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a device can answer instead of doing the work.
 ///
-/// Cloneable, because one failure is told to every waiter whose data depends on it.
+/// Cloneable, because one failure is told to every waiter for data that depends on it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -11,8 +11,8 @@ pub fn forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// From now on children of this process know that they are. Called by whoever opens a device. Does nothing where there
-/// is no `fork`.
+/// From now on children of this process know that they are. Called when a device is opened. Does nothing where there is
+/// no `fork`.
 pub fn watch_forks() {
     #[cfg(unix)]
     {

@@ -41,7 +41,7 @@
 //! # What it cannot see
 //!
 //! - **Luck.** It asks the timelines itself. A missing wait on work that happened to be complete is no violation,
-//!   though whoever submitted never looked. A device that completes late shows more.
+//!   though the caller never looked. A device that completes late shows more.
 //! - **Which thread looked.** What the host has seen complete is complete for all its threads. That the threads hand
 //!   such knowledge on correctly is for the memory model of the language, and its tools.
 //! - **What kernels do.** It trusts the declared accesses; that a `Write` binding reads nothing and writes every byte
@@ -139,7 +139,7 @@ impl Validated {
         Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten: None }) })
     }
 
-    /// Wraps a device, and looks also whether what is read was ever written, on a device whose new memory is undefined.
+    /// Wraps a device, and looks also whether what is read was ever written, on a device where new memory is undefined.
     /// Not for one that refuses submissions: what depends on a refused list runs, and reads what it would have written.
     pub fn with_first_writes(inner: Arc<dyn Device>) -> Arc<Self> {
         let unwritten = Some(Mutex::default());

@@ -89,7 +89,7 @@ impl Bench {
     fn run(&mut self, list: &Arc<List>) -> Result<Vec<Duration>, Box<dyn Error>> {
         list.check(&self.device.info().limits)?;
         self.value += 1;
-        // SAFETY: barriers order the commands of each list here, and whoever calls waits for one list before the next,
+        // SAFETY: barriers order the commands of each list here, and the caller waits for one list before the next,
         // which starts with a barrier.
         unsafe { self.queue.submit(Submission { list, waits: &[], value: self.value })? };
         self.queue.timeline().wait(self.value, None)?;

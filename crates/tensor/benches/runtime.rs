@@ -34,7 +34,7 @@ struct Args {
     /// Numbers of threads
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Vec<u16>,
-    /// Measure only rows whose name contains this
+    /// Measure only rows with this in their name
     #[arg(long, default_value = "")]
     row: String,
     #[command(flatten)]
@@ -163,9 +163,7 @@ fn print(figures: &[Figure], cores: usize) {
     }
     eprintln!("\nwall clock times min(threads, cores) by operations; see the head of the source");
     if figures.iter().any(|figure| figure.threads > cores) {
-        eprintln!(
-            "* more threads than the {cores} cores: they take turns, and wait for locks whose holder was interrupted"
-        );
+        eprintln!("* more threads than the {cores} cores: they take turns, and wait for locks of interrupted holders");
     }
     let control: Vec<&Figure> = figures.iter().filter(|figure| figure.operation == ROWS[0].name).collect();
     let best = control.iter().map(|figure| figure.nanoseconds.lowest).fold(f64::INFINITY, f64::min);

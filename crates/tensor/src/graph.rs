@@ -49,7 +49,7 @@ impl Kind {
 }
 
 impl Graph {
-    /// Captures what `call` does with tensors of the shapes and types of `inputs`, whose values do not matter. It gets
+    /// Captures what `call` does with tensors of the shapes and types of `inputs`; their values do not matter. It gets
     /// tensors that stand for them, in that order, and returns the outputs. Nothing runs meanwhile, and other threads
     /// are not disturbed.
     ///
@@ -111,7 +111,8 @@ impl Graph {
     }
 
     /// As [`replay`](Self::replay), unless that run would come after another thread's, because the graph has no more
-    /// memories: then nothing is recorded, and the answer is `None`. For whoever can do the same without the graph.
+    /// memories: then nothing is recorded, and the answer is `None`. For callers that can do the same without the
+    /// graph.
     ///
     /// # Errors
     /// As for [`replay`](Self::replay).

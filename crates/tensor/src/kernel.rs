@@ -27,7 +27,7 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 /// kernel compares its `global_invocation_id` with the length of what it writes. An index past the end of an operand is
 /// clamped to it: it reads or writes a wrong element of that operand, never another tensor. An operand that is shorter
 /// than the type declared for it is refused. A kernel that stores 1 in `failure[0]` (see [`failures`](Self::failures))
-/// fails: whoever reads what it wrote, or what was computed from it, is told.
+/// fails: every reader of what it wrote, or of what was computed from it, is told.
 ///
 /// # Cost
 ///
@@ -70,7 +70,7 @@ impl Kernel {
         // Outputs start as zeros, and a kernel may leave some of them.
         let bindings: Vec<_> = reads.chain(std::iter::repeat_n(Access::ReadWrite, outputs)).collect();
         let name = name.into();
-        // Not the name of a kernel of ours: whoever reads an error knows whose it is.
+        // Not the name of a kernel of ours: an error shows that the kernel is the user's.
         let (full_name, bindings) = (Cow::Owned(format!("user.{name}")), Cow::Owned(bindings));
         let source = KernelSource { name: full_name, bindings, params_bytes: 0, wgsl: None, host: None };
         Self { name, source, inputs }
@@ -130,7 +130,7 @@ impl Kernel {
     ///
     /// # Errors
     /// As for [`compile`](Self::compile); if the number of operands, or the size of the parameters, is not what the
-    /// kernel takes; if an operand is empty or too large. A failure of the kernel itself is told to whoever reads the
+    /// kernel takes; if an operand is empty or too large. A failure of the kernel itself is told to the readers of the
     /// outputs.
     pub fn run<P: Pod>(
         &self,

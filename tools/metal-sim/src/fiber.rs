@@ -74,7 +74,7 @@ struct Fiber {
 #[repr(C, align(32))]
 struct Brought([[u8; LANES * BROUGHT]; 2]);
 
-/// A simdgroup whose turn it is.
+/// A simdgroup that has its turn.
 #[derive(Clone, Copy)]
 struct Turn {
     simdgroup: usize,
@@ -203,7 +203,7 @@ impl Group {
         first
     }
 
-    /// The simdgroup that comes after the one whose turn it is.
+    /// The simdgroup that comes after the one that has its turn.
     fn next_simdgroup(&self) -> Option<usize> {
         let simdgroup = self.turn.simdgroup;
         if self.backwards {
@@ -260,7 +260,7 @@ impl Group {
         if self.backwards { (self.threads - 1) / LANES } else { 0 }
     }
 
-    /// The threads of the simdgroup whose turn it is.
+    /// The threads of the simdgroup that has its turn.
     fn lanes(&self) -> std::ops::Range<usize> {
         let Turn { first, last, .. } = self.turn;
         first.min(last)..first.max(last) + 1

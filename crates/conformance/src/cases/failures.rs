@@ -1,4 +1,4 @@
-//! Operations that fail on the device: whoever reads is told, by the name of the kernel; nobody else notices.
+//! Operations that fail on the device: a reader is told, by the name of the kernel; nobody else notices.
 
 use super::case;
 use crate::outcome::ensure;

@@ -109,7 +109,7 @@ fn outcomes(lists: &[&[Option<u32>]]) -> BTreeSet<u32> {
     (0..64).map(run).collect()
 }
 
-/// Whoever records has checked every command; a debug build looks again.
+/// The caller has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
 #[test]
 #[should_panic = "a promise of `Queue::submit`"]

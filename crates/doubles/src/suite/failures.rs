@@ -118,7 +118,7 @@ fn a_prepared_list_reports_each_time(gpu: &Gpu) {
     assert_eq!((Arc::strong_count(&memory), Arc::strong_count(&counter)), (1, 1));
 }
 
-/// Whoever records has checked every command; a debug build looks again.
+/// The caller has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
 fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build(gpu: &Gpu) {
     let device = &*gpu.device;

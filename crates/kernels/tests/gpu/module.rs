@@ -76,7 +76,7 @@ fn threadgroup_arguments(text: &str) -> Vec<&str> {
     arguments.map(|line| line.trim().rsplit(' ').next().unwrap()).collect()
 }
 
-/// The variables of a module whose lengths a text asks for, by their handles, which are in the names of the members.
+/// The variables of a module that a text asks the lengths of, by their handles, which are in the names of the members.
 fn sized_variables(text: &str) -> Vec<usize> {
     let members = text.split("struct _mslBufferSizes {").nth(1).unwrap().split('}').next().unwrap();
     let numbers = members.lines().filter_map(|line| line.trim().strip_prefix("uint size")?.strip_suffix(';'));

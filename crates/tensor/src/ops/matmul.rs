@@ -47,7 +47,7 @@ impl Tensor {
         dispatch(source, &[a.whole(), b.whole()], self.device(), (layout, self.dtype), &params, batch * m)
     }
 
-    /// This as three axes, whose leading ones are merged.
+    /// This as three axes: the leading ones are merged.
     fn merged(&self, shape: [usize; 3]) -> Result<Self> {
         match self.shape().len() {
             3 => Ok(self.clone()),
