@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Result, IndexRange, Submission};
+use thalweg_hal::{
+    Access, Binding, Command, Device, IndexRange, KernelSource, List, MemoryKind, Queue, Result, Submission,
+};
 
 const WORDS: u32 = 16 << 10;
 const CHAIN: u32 = 100;

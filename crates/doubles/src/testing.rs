@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use std::ops::Range;
 use std::sync::Arc;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
-use thalweg_hal::{Access, Binding, Command, Error, KernelSource, Limits, List, Memory, MemoryKind, IndexRange};
+use thalweg_hal::{Access, Binding, Command, Error, IndexRange, KernelSource, Limits, List, Memory, MemoryKind};
 
 /// Runs a kernel with one output, its last binding, and returns that output. It starts out as NaN, or -1, in every
 /// element.

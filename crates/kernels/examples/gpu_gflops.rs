@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Command, Device, KernelSource, List, Memory, MemoryKind, Queue, Reported, IndexRange, Submission,
+    Access, Binding, Command, Device, IndexRange, KernelSource, List, Memory, MemoryKind, Queue, Reported, Submission,
 };
 use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
 use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};

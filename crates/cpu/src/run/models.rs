@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Command, KernelSource, List, IndexRange, host};
+use thalweg_hal::{Command, IndexRange, KernelSource, List, host};
 
 const WORKERS: usize = 2;
 /// Preemptions of a thread in the larger models; what needs more is not looked for.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use thalweg_hal::host::HostPipeline;
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Command, Device, Error, KernelFailure, KernelSource, List, Listener, Memory, MemoryKind, Queue, Report, Reported,
-    Result, IndexRange, Timeline, TimelinePoint, Violation,
+    Command, Device, Error, IndexRange, KernelFailure, KernelSource, List, Listener, Memory, MemoryKind, Queue, Report,
+    Reported, Result, Timeline, TimelinePoint, Violation,
 };
 
 const B: Step = Step::Barrier;

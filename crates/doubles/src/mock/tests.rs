@@ -4,7 +4,7 @@ use super::*;
 use crate::rig::fresh;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use thalweg_hal::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, IndexRange};
+use thalweg_hal::{Access, Binding, Command, HostCall, IndexRange, KernelFailure, List, Report, Reported};
 
 const BYTES: u64 = 256;
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, BINDING_ALIGNMENT, Binding, Command, Device, Features, Groups, HostAccess, KernelSource, List, Memory,
-    MemoryKind, Pipeline, Queue, Result, IndexRange, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
+    Access, BINDING_ALIGNMENT, Binding, Command, Device, Features, Groups, HostAccess, IndexRange, KernelSource, List,
+    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
 };
 
 /// Long enough for any list here on any machine.
