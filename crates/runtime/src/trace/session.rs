@@ -13,6 +13,7 @@
 use super::event::{Event, Kind};
 use super::options::{Detail, ProfileOptions};
 use super::ring::Ring;
+use crate::base::rank::Rank;
 use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::base::sync::{Condvar, Mutex};
 use std::collections::HashMap;
@@ -96,12 +97,15 @@ impl Session {
             id: thalweg_hal::unique_id(),
             epoch: Instant::now(),
             options,
-            rings: Mutex::default(),
-            names: Mutex::new(Names { ids: HashMap::from([(Arc::clone(&other), 0)]), all: vec![other] }),
-            store: Mutex::default(),
+            rings: Mutex::new(Rank::TraceRings, Rings::default()),
+            names: Mutex::new(
+                Rank::TraceNames,
+                Names { ids: HashMap::from([(Arc::clone(&other), 0)]), all: vec![other] },
+            ),
+            store: Mutex::new(Rank::TraceStore, Store::default()),
             homeless: AtomicU64::new(0),
             over: AtomicBool::new(false),
-            ending: Mutex::new(false),
+            ending: Mutex::new(Rank::TraceEnd, false),
             wake: Condvar::default(),
         }
     }
