@@ -6,10 +6,10 @@
 //! ```
 //!
 //! - A hook costs one relaxed load while nobody profiles.
-//! - A thread writes to a [ring] of its own and never waits: what does not fit is dropped and counted.
-//! - The rings are the [session]'s. A thread finds its own by the session's number, so that one that is late cannot
+//! - A thread writes to a ring of its own and never waits: what does not fit is dropped and counted.
+//! - The rings are the session's. A thread finds its own by the session's number, so that one that is late cannot
 //!   write into a later session. The ring of a thread that has ended is used again once it is drained.
-//! - [Timestamps](marks) in the lists change no hazard, no order and no failure.
+//! - Timestamps in the lists change no hazard, no order and no failure.
 //! - Nothing happens in signal handlers, nor in a forked child. A device that is lost or closed is profiled up to
 //!   there.
 //!
