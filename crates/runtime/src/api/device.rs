@@ -100,9 +100,7 @@ impl Device {
     /// it.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         fork::check_fork()?;
-        let (stream, policy) =
-            current::known(self).map_or((None, WaitPolicy::Forever), |(stream, policy)| (Some(stream), policy));
-        self.engine.pipeline(stream, source, policy)
+        self.engine.pipeline(source, current::policy(self))
     }
 
     /// What has been asked of the compiled kernels ([`pipeline`](Self::pipeline)), and how many there are.
@@ -110,11 +108,7 @@ impl Device {
         if fork::forked() {
             return CacheStats::default(); // the lock may be held for ever
         }
-        let mut stats = self.engine.pipelines.stats();
-        // Relaxed: figures for people.
-        stats.hits +=
-            self.engine.streams().map(|stream| stream.counters.pipeline_hits.load(Ordering::Relaxed)).sum::<u64>();
-        stats
+        self.engine.pipelines.stats()
     }
 
     /// What the device's streams have done so far.

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use thalweg_hal::{KernelSource, MemoryKind, Timestamps};
+use thalweg_hal::{MemoryKind, StaticKernel, Timestamps};
 
 /// An order of operations on a device. Operations of one stream take effect in the order in which they were recorded;
 /// operations of different streams may overlap, except where one uses what the other wrote.
@@ -142,14 +142,14 @@ impl Stream {
         self.engine().record(self.id(), work, operands, self.policy())
     }
 
-    /// As [`Device::pipeline`], for a thread that records here: found without anything that other streams' threads
-    /// write.
+    /// The compiled form of a kernel of the program: compiled on first use, as by [`Device::pipeline`], and kept for as
+    /// long as the device is there. It is found by its number, and that writes nothing.
     ///
     /// # Errors
     /// As for [`Device::pipeline`].
-    pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
+    pub fn static_pipeline(&self, kernel: &'static StaticKernel) -> Result<&Pipeline> {
         fork::check_fork()?;
-        self.engine().pipeline(Some(self.id()), source, self.policy())
+        self.engine().static_pipeline(kernel, self.policy())
     }
 
     /// A mark behind everything recorded so far.

@@ -133,20 +133,16 @@ pub(crate) struct Entry<V> {
     bytes: u64,
     /// The number of its insertion; 0 if it never was inserted.
     made: AtomicU64,
-    pub(crate) used: Used,
+    /// When it was last used, by the cache's clock. Relaxed everywhere: it only says which value to keep, and one that is
+    /// late by a moment is as good.
+    used: AtomicU64,
 }
 
-/// When a value was last used, by the cache's clock. Shared by all who remember the value outside the cache.
-///
-/// Relaxed everywhere: it only says which value to keep, and one that is late by a moment is as good.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Used(Arc<AtomicU64>);
-
-impl Used {
+impl<V> Entry<V> {
     /// Writes only what is not known yet.
-    pub(crate) fn at(&self, now: u64) {
-        if self.0.load(Relaxed) != now {
-            self.0.store(now, Relaxed);
+    fn is_used(&self, now: u64) {
+        if self.used.load(Relaxed) != now {
+            self.used.store(now, Relaxed);
         }
     }
 }
@@ -260,7 +256,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         self.map.read().flights.is_empty()
     }
 
-    /// The clock, for [`Used::at`].
+    /// The clock, for [`Entry::is_used`].
     pub(crate) fn now(&self) -> u64 {
         // A use comes after the last insertion, and not after the next.
         self.clock.0.load(Relaxed) + 1
@@ -276,7 +272,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
     fn hit(&self, entry: Arc<Entry<V>>) -> Arc<Entry<V>> {
         // Relaxed: a figure for people.
         self.hits.fetch_add(1, Relaxed);
-        entry.used.at(self.now());
+        entry.is_used(self.now());
         entry
     }
 
@@ -317,7 +313,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
                 // Relaxed: written under the map's lock alone.
                 let now = self.clock.0.load(Relaxed) + 1;
                 entry.made.store(now, Relaxed);
-                entry.used.at(now);
+                entry.is_used(now);
                 map.insert(Arc::clone(key), Arc::clone(entry));
                 while map.stats.entries > self.most_entries as u64 || map.stats.bytes > self.most_bytes {
                     // There is one: what is too heavy by itself does not get here.
@@ -350,7 +346,7 @@ impl<K: Hash + Eq, V, E> Map<K, V, E> {
             Slot::Building(_) => None,
         });
         // Relaxed: `made` was written under this lock; of `used` see there.
-        let age = |(_, entry): &(&Arc<K>, &Arc<Entry<V>>)| (entry.used.0.load(Relaxed), entry.made.load(Relaxed));
+        let age = |(_, entry): &(&Arc<K>, &Arc<Entry<V>>)| (entry.used.load(Relaxed), entry.made.load(Relaxed));
         let (key, bytes) = ready.min_by_key(age).map(|(key, entry)| (Arc::clone(key), entry.bytes))?;
         self.stats.evictions += 1;
         self.stats.entries -= 1;

@@ -41,8 +41,6 @@ pub(crate) enum Rank {
     CacheMap,
     /// How one build of a cache's value ended.
     CacheFlight,
-    /// The streams' reference counts in a pipeline.
-    Shares,
     /// Whether the reaper has been rung for.
     Doorbell,
     /// Who waits for the reaper's end.

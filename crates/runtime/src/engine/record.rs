@@ -156,13 +156,14 @@ impl Engine {
         if after >= self.config.list_commands {
             return true;
         }
-        // Every few commands, because asking the device takes a while.
+        // Every few commands, because asking the device takes a while. Nothing is settled here, nor freed.
         if before / FEW_COMMANDS == after / FEW_COMMANDS {
             return false;
         }
-        // An edge that is still open means that the device has that list.
-        let _ = self.settle(Point { stream: stream.index, value: u64::MAX });
-        after >= FEW_COMMANDS << stream.in_flight().min(16)
+        // In this order, what is submitted in between makes the answer too large, which is the safe side.
+        let completed = stream.timeline.completed();
+        let in_flight = stream.submitted().saturating_sub(completed);
+        after >= FEW_COMMANDS << in_flight.min(16)
     }
 
     /// Submits what another stream has recorded up to a use, so that it may be waited for (I1).

@@ -27,16 +27,6 @@ use thalweg_hal::{Queue, Timeline, TimelinePoint};
 pub(crate) struct StreamCounters {
     pub(crate) foreign_flushes: AtomicU64,
     pub(crate) credit_waits: AtomicU64,
-    /// Of two threads of the stream at the same moment, one may not be counted.
-    pub(crate) pipeline_hits: AtomicU64,
-}
-
-impl StreamCounters {
-    /// Not an addition in one step, which would cost a third of the whole look-up.
-    pub(crate) fn count_pipeline_hit(&self) {
-        // Relaxed: a figure for people.
-        self.pipeline_hits.store(self.pipeline_hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
 }
 
 /// A stream's state, as long as its device. Streams lie side by side, and no two of them share a pair of cache lines

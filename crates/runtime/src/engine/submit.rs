@@ -1,6 +1,7 @@
 //! From the open list to the device.
 
 use super::Engine;
+use super::in_flight::SPARE_LISTS;
 use super::stream::StreamState;
 use crate::base::error::{Error, Result};
 use crate::base::sync::atomic::Ordering;
@@ -30,6 +31,10 @@ impl Engine {
         let mut queue = stream.submitter.take(policy)?;
         // Looked again in our turn: somebody else may have sealed that list meanwhile (I2).
         if stream.submitted() < at.value {
+            if stream.in_flight() > SPARE_LISTS as u64 {
+                // Lists that have run are filled again. What keeps one from settling keeps it for later.
+                let _ = self.settle(Point { stream: stream.index, value: u64::MAX });
+            }
             self.wait_for_credit(stream, policy)?;
             if let Some(sealed) = self.seal(stream, policy)? {
                 self.submit(stream, &mut **queue, sealed);

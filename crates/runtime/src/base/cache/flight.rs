@@ -123,7 +123,7 @@ impl<'a, K: Hash + Eq, V, E> Attempt<'a, K, V, E> {
     {
         let built = build().map(|value| {
             let bytes = (self.cache.weigh)(&self.key, &value);
-            Arc::new(Entry { value, bytes, made: AtomicU64::new(0), used: Default::default() })
+            Arc::new(Entry { value, bytes, made: AtomicU64::new(0), used: AtomicU64::new(0) })
         });
         let outcome = match &built {
             Ok(entry) => Outcome::Built(Arc::clone(entry)),
