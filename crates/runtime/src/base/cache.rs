@@ -1,4 +1,4 @@
-//! A bounded cache that builds each value once, whoever asks for it.
+//! A bounded cache that builds each value once, however many threads ask for it.
 //!
 //! ```text
 //!            first to ask            it is built
@@ -14,14 +14,14 @@
 //! | being built by the caller itself, or by somebody who waits for the caller | gets [`Error::Recursive`] |
 //! | ready | gets it |
 //!
-//! A failure is told to the builder and to those who waited for it, and is not kept: whoever comes later tries again.
+//! The builder and those who waited for it get a failure, and it is not kept: a later caller tries again.
 //!
 //! # Eviction
 //!
 //! An insertion takes out what was not used for the longest time until both bounds hold, by a clock that ticks with
 //! each insertion. So a hit writes the time of the last use only if it is not that already, and threads that use the
 //! same values over and over write nothing that they share. What is taken out is dropped from the cache, nothing more:
-//! whoever has the value, such as a list in flight, keeps it.
+//! owners of the value, such as a list in flight, keep it.
 //!
 //! # Locks
 //!
@@ -32,10 +32,10 @@
 //!
 //! | field | written by | under |
 //! |---|---|---|
-//! | `map` and its counters | who begins, ends or joins a flight | its lock |
-//! | `clock` | whoever inserts | `map` |
-//! | `Entry::used` | whoever finds the entry | nothing |
-//! | `hits` | whoever finds an entry in the map | `map`, shared |
+//! | `map` and its counters | a thread that begins, ends or joins a flight | its lock |
+//! | `clock` | an insertion | `map` |
+//! | `Entry::used` | a look-up that finds the entry | nothing |
+//! | `hits` | a look-up that finds an entry in the map | `map`, shared |
 
 mod flight;
 #[cfg(all(test, not(loom)))]
@@ -190,7 +190,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone + From<Error>> Cache<K, V, E> {
     /// as long as it takes.
     ///
     /// # Errors
-    /// As for [`get`](Self::get); [`Error::Timeout`]. Whoever builds the value goes on, and it is kept.
+    /// As for [`get`](Self::get); [`Error::Timeout`]. The builder goes on, and its value is kept.
     pub fn get_within(&self, timeout: Duration, key: &K, build: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         self.entry(key, WaitPolicy::of(Some(timeout)), build).map(|entry| entry.value.clone())
     }
@@ -225,7 +225,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone + From<Error>> Cache<K, V, E> {
                     match &*outcome {
                         Outcome::Built(entry) => return Ok(Arc::clone(entry)),
                         Outcome::Failed(error) => return Err(error.clone()),
-                        // Whoever gets there first takes over.
+                        // The first of those who waited takes over.
                         Outcome::Abandoned => {}
                     }
                 }
@@ -280,7 +280,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         entry
     }
 
-    /// Looks again with the map locked, and begins or joins a flight. Whoever joins one has to wait, or to leave it.
+    /// Looks again with the map locked, and begins or joins a flight. A caller that joins one has to wait, or leave it.
     fn look(&self, key: &Arc<K>, policy: WaitPolicy) -> Found<'_, K, V, E> {
         let me = this_thread();
         let own = Arc::new(Flight::new(me));

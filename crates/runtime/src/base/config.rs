@@ -66,9 +66,9 @@ impl Config {
         self
     }
 
-    /// The most bytes of memory that the host reads and writes, through which data is copied to and from a device whose
-    /// own memory the host does not see. Part of [`memory_limit`](Self::memory_limit). Default: a sixteenth of that, at
-    /// most 64 MiB; at least 512 KiB. More lets more copies be under way at a time.
+    /// The most bytes of memory that the host reads and writes. Data is copied through it to and from a device that has
+    /// memory which the host does not see. Part of [`memory_limit`](Self::memory_limit). Default: a sixteenth of that,
+    /// at most 64 MiB; at least 512 KiB. More lets more copies be under way at a time.
     pub fn staging_limit(mut self, bytes: u64) -> Self {
         self.staging_limit = Some(bytes);
         self
@@ -89,7 +89,7 @@ impl Config {
     }
 
     /// How many lists of one stream may be submitted and not settled (at least 1; default 32; never more than the
-    /// device takes). Whoever would submit one more waits for the oldest.
+    /// device takes). A thread that would submit one more waits for the oldest.
     pub fn lists_in_flight(mut self, lists: u64) -> Self {
         self.lists_in_flight = lists.max(1);
         self

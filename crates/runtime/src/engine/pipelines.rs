@@ -14,8 +14,8 @@
 //! ```
 //!
 //! What a thread remembers is the cache's. When a kernel is evicted its shares go with it, and threads and streams that
-//! are idle keep nothing alive. Whoever has a [`Pipeline`], and every list that uses it until that has settled, has the
-//! share, so the backend's pipeline goes when the device is done with it.
+//! are idle keep nothing alive. Each owner of a [`Pipeline`] has the share, and so has every list that uses it until it
+//! has settled. So the backend's pipeline goes when the device is done with it.
 //!
 //! | field | written by | under |
 //! |---|---|---|

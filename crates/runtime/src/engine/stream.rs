@@ -87,7 +87,7 @@ impl StreamState {
 
     /// Every list up to this value has been taken by the device.
     pub(crate) fn submitted(&self) -> u64 {
-        // Acquire: pairs with the Release in `publish`. Whoever sees a value may submit a wait for it.
+        // Acquire: pairs with the Release in `publish`. A thread that sees a value may submit a wait for it.
         self.submitted.load(Ordering::Acquire)
     }
 
@@ -106,7 +106,7 @@ impl StreamState {
     pub(crate) fn in_flight(&self) -> u64 {
         let settled = self.settled();
         // In this order, what settles in between makes the answer too large, which is the safe side. A list may also
-        // settle before whoever submits it has published that.
+        // settle before the thread that submits it has published that.
         self.submitted().saturating_sub(settled)
     }
 

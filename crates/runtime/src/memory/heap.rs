@@ -135,8 +135,8 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    /// A free block, or `None` for a miss. For commands the one freed last, whose bytes are likeliest in a cache; for
-    /// the host one of the oldest, which are likeliest settled. A settled block comes without uses.
+    /// A free block, or `None` for a miss. For commands the one freed last: its bytes are likeliest in a cache. For
+    /// the host one of the oldest: they are likeliest settled. A settled block comes without uses.
     pub(crate) fn take(
         &mut self,
         class: Class,
@@ -204,7 +204,7 @@ impl Heap {
 
     /// Moves returned blocks to the free ones.
     pub(crate) fn fetch(&mut self, returns: &Mutex<Returns>) {
-        // The lock is held for the swap alone: whoever frees a block must not wait for the sorting.
+        // The lock is held for the swap alone: a thread that frees a block must not wait for the sorting.
         let mut blocks = {
             let mut returns = returns.lock();
             self.fetched = returns.bytes;

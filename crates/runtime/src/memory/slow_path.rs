@@ -35,7 +35,7 @@ const MOST_GROWTH: u64 = 64 << 20;
 const LIMIT_PARTS: u64 = 32;
 /// Segments of small blocks are half as long: several fit into what is kept for what is not large.
 const SMALL_PARTS: u64 = 128;
-/// How long a list that has settled may keep its memory. Whoever settled it is about to drop it.
+/// How long a list that has settled may keep its memory. The thread that settled it is about to drop it.
 const LINGER: Duration = Duration::from_secs(1);
 /// How often one waits for everything that has been recorded by then: others may have taken what was waited for, and
 /// have freed it again. Each time they have got on by a list at least.

@@ -1,4 +1,4 @@
-//! How the commands of a settled list ended, and whose failure that is.
+//! How the commands of a settled list ended, and which of them inherit a failure.
 //!
 //! A command has failed if the device said so, or if it read what a failed command wrote; what overwrites that without
 //! reading it is fine again. Between lists, edges say who reads what; inside a list, the bindings do.
@@ -120,7 +120,7 @@ pub(crate) fn name(list: &List, command: &Command) -> Cow<'static, str> {
 /// it: it worked on undefined data.
 fn propagate(list: &List, mut inherited: Failed, mut own: Failed) -> Vec<(u32, Failure)> {
     let mut failures = Vec::new();
-    // Ranges of memories whose content is undefined, with the reason.
+    // Ranges of memories with undefined content, and the reason.
     let mut undefined: Vec<(Range<u64>, u64, Failure)> = Vec::new();
     let overlap = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
     for (index, command) in list.commands.iter().enumerate() {

@@ -84,7 +84,7 @@ fn loom_single_flight_with_a_failing_builder() {
     });
 }
 
-/// When the builder panics, whoever waits builds: nobody waits for ever, and nobody else gets the panic.
+/// When the builder panics, a thread that waits builds: nobody waits for ever, and nobody else gets the panic.
 // audit: C8
 #[test]
 fn loom_single_flight_with_a_builder_who_leaves() {

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(super) enum Outcome<V, E> {
     Built(Arc<Entry<V>>),
     Failed(E),
-    /// Whoever was building panicked. Nothing is known of the value.
+    /// The builder panicked. Nothing is known of the value.
     Abandoned,
 }
 
@@ -23,24 +23,24 @@ pub(super) struct Flight<V, E> {
     builder: ThreadId,
     /// Written once, by the builder.
     outcome: Mutex<Option<Arc<Outcome<V, E>>>>,
-    told: Condvar,
+    ended: Condvar,
 }
 
 impl<V, E> Flight<V, E> {
     pub(super) fn new(builder: ThreadId) -> Self {
-        Self { builder, outcome: Mutex::new(Rank::CacheFlight, None), told: Condvar::default() }
+        Self { builder, outcome: Mutex::new(Rank::CacheFlight, None), ended: Condvar::default() }
     }
 
     /// Ends the attempt for those who wait.
     pub(super) fn tell(&self, outcome: Arc<Outcome<V, E>>) {
         *self.outcome.lock() = Some(outcome);
-        self.told.notify_all();
+        self.ended.notify_all();
     }
 
     /// Waits for the end.
     ///
     /// # Errors
-    /// That the policy is over. The caller then [leaves](Flights::leave).
+    /// That the time is over. The caller then [leaves](Flights::leave).
     pub(super) fn wait(&self, policy: WaitPolicy) -> Result<Arc<Outcome<V, E>>> {
         let mut outcome = self.outcome.lock();
         loop {
@@ -51,13 +51,13 @@ impl<V, E> Flight<V, E> {
             if left == Some(Duration::ZERO) {
                 return Err(policy.over());
             }
-            outcome = self.told.wait(outcome, left);
+            outcome = self.ended.wait(outcome, left);
         }
     }
 }
 
-/// Who waits for which attempt. Whoever ends an attempt takes those out who wait for it, so nobody is listed here who
-/// is about to go on.
+/// Who waits for which attempt. The thread that ends an attempt takes out those who wait for it, so nobody is listed
+/// here who is about to go on.
 pub(super) struct Flights<V, E>(Vec<(ThreadId, Arc<Flight<V, E>>)>);
 
 impl<V, E> Default for Flights<V, E> {
@@ -67,8 +67,8 @@ impl<V, E> Default for Flights<V, E> {
 }
 
 impl<V, E> Flights<V, E> {
-    /// Whether a thread that waits for an attempt waits for itself: for its own, or for one whose builder waits,
-    /// directly or through others, for one of its own. This ends, since nobody joins who would close a circle.
+    /// Whether a thread that waits for an attempt waits for itself: the attempt is its own, or its builder waits,
+    /// directly or through others, for one of the thread's. This ends, since nobody joins who would close a circle.
     pub(super) fn would_never_end(&self, thread: ThreadId, flight: &Arc<Flight<V, E>>) -> bool {
         let mut builder = flight.builder;
         loop {
