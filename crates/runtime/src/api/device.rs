@@ -94,10 +94,10 @@ impl Device {
     /// evicted is compiled again; owners of the old `Pipeline`, and lists that use it, keep the old one.
     ///
     /// # Errors
-    /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says, also to those
-    /// who waited for it, while a later call tries again. In the scope of a stream that is not to wait
-    /// ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`](crate::Error::Busy) while another thread compiles
-    /// it.
+    /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says. Threads
+    /// that waited for it get the same error, and a later call tries again. In the scope of a stream that is not to
+    /// wait ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`](crate::Error::Busy) while another thread
+    /// compiles it.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         fork::check_fork()?;
         let (stream, policy) =

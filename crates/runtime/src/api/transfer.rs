@@ -306,7 +306,7 @@ pub(super) fn yield_task() -> impl Future<Output = ()> {
 fn stream_for(engine: &Engine, storage: &Storage, reader: u32, policy: WaitPolicy) -> Result<u32> {
     let Some(hazard) = storage.hazard() else { return Ok(reader) };
     let uses = match policy {
-        // Somebody who has it may be waiting for the device.
+        // The thread that has it may be waiting for the device.
         WaitPolicy::Never => hazard.uses.try_lock().ok_or(Error::Busy)?,
         WaitPolicy::Forever | WaitPolicy::Until(_) => hazard.uses.lock(),
     };

@@ -95,9 +95,9 @@ impl Config {
         self
     }
 
-    /// How many compiled kernels the device keeps (at least 1; default 1,024). Past that, those go that were not used
-    /// for the longest time, and are compiled again if somebody asks for them. More than a program's kernels is enough:
-    /// a pipeline's key is never a shape.
+    /// How many compiled kernels the device keeps (at least 1; default 1,024). Past that, the kernels go that were not
+    /// used for the longest time. They are compiled again when they are asked for. More than a program's kernels is
+    /// enough: a pipeline's key is never a shape.
     pub fn pipeline_cache(mut self, pipelines: usize) -> Self {
         self.pipelines = pipelines.max(1);
         self

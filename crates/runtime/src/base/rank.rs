@@ -1,4 +1,4 @@
-//! The order in which locks are taken, and who notices when it is not kept.
+//! The order in which locks are taken, and the check that it is kept.
 //!
 //! Each lock of the runtime is made with its rank. A thread takes a lock only while every lock that it holds has a
 //! lower rank, or the same and a lower id: hazards, and what streams have of one kind. So no two threads can wait for

@@ -38,7 +38,7 @@ impl Engine {
         last.iter().for_each(|at| drop(self.flush_to(*at, policy)));
         last.iter().for_each(|at| drop(self.wait(*at, policy)));
         let lists = last.iter().map(|at| at.value.saturating_sub(self.settled(at.stream))).sum();
-        // Of two who close it at once, the first to get here says how it ended.
+        // If two threads close it at once, the first to get here says how it ended.
         let lists = *self.unfinished.get_or_init(|| lists);
         self.life.end();
         self.wake_waiting();
@@ -53,7 +53,7 @@ impl Engine {
         if lists > 0 { Err(Error::Unfinished { lists }) } else { Ok(()) }
     }
 
-    /// Has everybody who waits look at the device's state: threads at once, tasks by the reaper.
+    /// Makes all that wait look at the device's state: threads at once, tasks by the reaper.
     fn wake_waiting(&self) {
         self.streams().for_each(|stream| stream.timeline.interrupt());
         self.doorbell.ring();

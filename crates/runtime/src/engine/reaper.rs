@@ -159,12 +159,12 @@ pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
     Ok(())
 }
 
-/// The thread, as those see it who wait for its end.
+/// The reaper's thread, for threads that wait for its end.
 #[derive(Debug)]
 pub(crate) struct Reaper {
     /// The [`Engine::id`] of its device.
     device: u64,
-    /// With one of those who wait for the end.
+    /// Taken by one of the threads that wait for the end.
     ended: TimedMutex<Receiver<std::convert::Infallible>>,
 }
 

@@ -2,10 +2,10 @@
 //!
 //! | field | written by | under |
 //! |---|---|---|
-//! | `recorder` | who records; the flusher swaps the list out | its lock |
+//! | `recorder` | a thread that records; the flusher swaps the list out | its lock |
 //! | `submitter` | the flusher, from the swap to the end of `Queue::submit` | its turn |
 //! | `submitted` | the flusher, after `Queue::submit` has returned | `submitter` |
-//! | `in_flight` | the flusher adds lists, who settles removes them | its lock |
+//! | `in_flight` | the flusher adds lists, a thread that settles removes them | its lock |
 //! | `waiters` | tasks that wait, and the reaper that wakes them | its lock |
 //!
 //! Lock order (I3): hazards (by id) -> `submitter` -> `recorder`; `submitter` -> `in_flight`. `recorder` and

@@ -50,7 +50,7 @@ pub(crate) struct DeviceMemory {
     pub(crate) staging_limit: u64,
     /// What goes through staging at the moment.
     pub(crate) transfers: Transfers,
-    /// With which stream the next gathering begins.
+    /// The stream at which the next gathering begins.
     hand: AtomicUsize,
     waits: AtomicU64,
     reclaimed: AtomicU64,
@@ -107,19 +107,19 @@ impl DeviceMemory {
         self.heaps[stream as usize].get_or_init(|| StreamHeap::new(stream));
     }
 
-    /// Those of all streams, by rising number.
+    /// The heaps of all streams, by rising number.
     pub(crate) fn heaps(&self) -> impl Iterator<Item = (u32, &StreamHeap)> {
         (0..).zip(&self.heaps).filter_map(|(stream, heap)| Some((stream, heap.get()?)))
     }
 
     /// Bytes of all streams' blocks in live storages.
     pub(crate) fn live_bytes(&self) -> u64 {
-        self.heaps().map(|(stream, heap)| heap.uses(stream).live).sum()
+        self.heaps().map(|(stream, heap)| heap.usage(stream).live).sum()
     }
 
     /// What the memory is used for.
     pub(crate) fn stats(&self) -> MemoryStats {
-        let streams: Vec<_> = self.heaps().map(|(stream, heap)| heap.uses(stream)).collect();
+        let streams: Vec<_> = self.heaps().map(|(stream, heap)| heap.usage(stream)).collect();
         let mut stats = self.arena_stats(&self.arena.lock());
         streams.into_iter().for_each(|stream| stream.add_to(&mut stats));
         stats

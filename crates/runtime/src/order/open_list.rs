@@ -41,7 +41,7 @@ pub(crate) struct SealedList {
     pub(crate) waits: Points,
     /// What its commands read of other lists.
     pub(crate) edges: Vec<Edge>,
-    /// Where those ask who depend on it.
+    /// Commands that depend on the list find its failures here.
     pub(crate) outcome: Arc<Outcome>,
     /// The profiler's timestamps.
     pub(crate) marks: Marks,

@@ -21,7 +21,7 @@ pub(crate) struct InFlight {
     pub(crate) list: Arc<List>,
     /// What its commands read of other lists.
     pub(crate) edges: Vec<Edge>,
-    /// Where those ask who depend on the list.
+    /// Commands that depend on the list find its failures here.
     pub(crate) outcome: Arc<Outcome>,
     /// The profiler's timestamps.
     pub(crate) marks: Marks,
@@ -115,9 +115,9 @@ pub(crate) fn name(list: &List, command: &Command) -> Cow<'static, str> {
     }
 }
 
-/// Lets failures follow the data inside a list: the bindings say who reads what. In the order of recording, which is
-/// that of every two commands that touch the same bytes. What a command inherits comes before what the device says of
-/// it: it worked on undefined data.
+/// Lets failures follow the data inside a list: the bindings say which command reads what. It goes by the order of
+/// recording, in which any two commands ran that touch the same bytes. An inherited failure comes before what the
+/// device says of the command: it worked on undefined data.
 fn propagate(list: &List, mut inherited: Failed, mut own: Failed) -> Vec<(u32, Failure)> {
     let mut failures = Vec::new();
     // Ranges of memories with undefined content, and the reason.

@@ -491,7 +491,7 @@ fn falsify_signals() {
     assert!(known.is_right().unwrap() && event.query());
 }
 
-/// Calls of the device that take their time keep nobody waiting who does not need what they do.
+/// A slow call of the device keeps no thread waiting that does not need its result.
 // audit: F2, C6, C12
 #[test]
 fn a_slow_submit_holds_up_its_own_stream_alone() {

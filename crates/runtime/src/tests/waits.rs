@@ -47,7 +47,7 @@ fn who_may_not_wait_leaves_the_waits_to_the_device() {
     let [a, b] = streams(&device);
     let known = Known::fill(&a, 1).unwrap();
     let busy = b.or_busy();
-    // Nothing is seen to complete: who waited would wait for ever.
+    // Nothing is seen to complete: a wait would never end.
     let copy = known.copy(&busy).unwrap();
     busy.flush().unwrap();
     assert_eq!((mock.device_waits(), b.state().len()), (1, 1));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How an attempt ended.
-pub(super) enum Outcome<V, E> {
+pub(super) enum Ending<V, E> {
     Built(Arc<Entry<V>>),
     Failed(E),
     /// The builder panicked. Nothing is known of the value.
@@ -22,18 +22,18 @@ pub(super) enum Outcome<V, E> {
 pub(super) struct Flight<V, E> {
     builder: ThreadId,
     /// Written once, by the builder.
-    outcome: Mutex<Option<Arc<Outcome<V, E>>>>,
+    ending: Mutex<Option<Arc<Ending<V, E>>>>,
     ended: Condvar,
 }
 
 impl<V, E> Flight<V, E> {
     pub(super) fn new(builder: ThreadId) -> Self {
-        Self { builder, outcome: Mutex::new(Rank::CacheFlight, None), ended: Condvar::default() }
+        Self { builder, ending: Mutex::new(Rank::CacheFlight, None), ended: Condvar::default() }
     }
 
     /// Ends the attempt for those who wait.
-    pub(super) fn tell(&self, outcome: Arc<Outcome<V, E>>) {
-        *self.outcome.lock() = Some(outcome);
+    pub(super) fn tell(&self, ending: Arc<Ending<V, E>>) {
+        *self.ending.lock() = Some(ending);
         self.ended.notify_all();
     }
 
@@ -41,17 +41,17 @@ impl<V, E> Flight<V, E> {
     ///
     /// # Errors
     /// That the time is over. The caller then [leaves](Flights::leave).
-    pub(super) fn wait(&self, policy: WaitPolicy) -> Result<Arc<Outcome<V, E>>> {
-        let mut outcome = self.outcome.lock();
+    pub(super) fn wait(&self, policy: WaitPolicy) -> Result<Arc<Ending<V, E>>> {
+        let mut ending = self.ending.lock();
         loop {
-            if let Some(outcome) = &*outcome {
-                return Ok(Arc::clone(outcome));
+            if let Some(ending) = &*ending {
+                return Ok(Arc::clone(ending));
             }
             let left = policy.left();
             if left == Some(Duration::ZERO) {
                 return Err(policy.over());
             }
-            outcome = self.ended.wait(outcome, left);
+            ending = self.ended.wait(ending, left);
         }
     }
 }
@@ -125,12 +125,12 @@ impl<'a, K: Hash + Eq, V, E> Attempt<'a, K, V, E> {
             let bytes = (self.cache.weigh)(&self.key, &value);
             Arc::new(Entry { value, bytes, made: AtomicU64::new(0), used: Default::default() })
         });
-        let outcome = match &built {
-            Ok(entry) => Outcome::Built(Arc::clone(entry)),
-            Err(error) => Outcome::Failed(error.clone()),
+        let ending = match &built {
+            Ok(entry) => Ending::Built(Arc::clone(entry)),
+            Err(error) => Ending::Failed(error.clone()),
         };
         self.ended = true;
-        self.cache.end(&self.key, &self.flight, outcome);
+        self.cache.end(&self.key, &self.flight, ending);
         built
     }
 }
@@ -138,7 +138,7 @@ impl<'a, K: Hash + Eq, V, E> Attempt<'a, K, V, E> {
 impl<K: Hash + Eq, V, E> Drop for Attempt<'_, K, V, E> {
     fn drop(&mut self) {
         if !self.ended {
-            self.cache.end(&self.key, &self.flight, Outcome::Abandoned);
+            self.cache.end(&self.key, &self.flight, Ending::Abandoned);
         }
     }
 }
