@@ -174,7 +174,7 @@ fn mix(threads: &[usize], open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
             let profiler =
                 (rounds % 2 == 0).then(|| Profiler::start(&doubles.device, ProfileOptions::new().detail(detail)));
             let profiler = match profiler.transpose() {
-                // One of the refused submissions was the one that compares the clocks.
+                // One of the submissions that are refused was that which compares the clocks.
                 Err(Error::Failed(_)) => None,
                 profiler => profiler.unwrap(),
             };
