@@ -12,7 +12,7 @@
 //!   foreign stream is flushed up to the use in question before the wait is recorded. So the order of the submit calls
 //!   is a topological order of the waits: there is no cycle, and the device never waits for the host.
 //! - **I2** Stamping is atomic for an operation, not for an operand: the hazards of all its blocks are locked together,
-//!   in the order of their ids, from the first look to the stamp.
+//!   in the order of their ids, from the first look until the bytes are stamped.
 //! - **I3** A stream has two locks for its way forward: the submitter, a turn that can be waited for with a deadline,
 //!   orders seal, encode and commit; the recorder is held to append, or to swap the list out. Order: hazards by id,
 //!   submitter, recorder.

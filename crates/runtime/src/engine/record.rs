@@ -3,7 +3,7 @@
 //! 1. The operation has been checked against its kernel and its operands, with nothing locked.
 //! 2. Lock the hazards of all its operands, in the order of their ids.
 //! 3. Flush every foreign stream that has not submitted its use yet, up to that use. The hazards stay locked, so no new
-//!    use can appear between this look and the stamp.
+//!    use can appear between this look and step 4.
 //! 4. Lock the recorder; append waits, barrier and command, and stamp the hazards.
 //! 5. Release everything. If the list is long enough, submit it.
 
