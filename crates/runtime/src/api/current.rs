@@ -158,7 +158,7 @@ pub(crate) fn scoped<R>(stream: &Stream, call: impl FnOnce() -> R) -> R {
             drop(stream);
         }
     }
-    // A thread whose locals are gone has no scopes, and records on the pool's first stream.
+    // A thread that has lost its locals has no scopes, and records on the pool's first stream.
     let entered = HINTS.try_with(|hints| hints.borrow_mut().scopes.push(stream.clone()));
     let _scope = entered.is_ok().then_some(Scope);
     call()

@@ -90,7 +90,7 @@ impl Event {
 
     /// Waits until everything before the event has run, or the timeout is over. Handing over a list that is not yet
     /// submitted is one call of the driver, which the timeout does not cut short. Says nothing of whether it succeeded:
-    /// a failure follows the data, and is told to whoever reads it.
+    /// a failure follows the data, and a read of the data reports it.
     ///
     /// # Errors
     /// [`Error::Timeout`], or that the device is lost or closed.
@@ -98,7 +98,7 @@ impl Event {
         self.wait(WaitPolicy::of(timeout))
     }
 
-    /// The same, as long as the policy lasts.
+    /// The same, as long as the policy allows.
     pub(crate) fn wait(&self, policy: WaitPolicy) -> Result<()> {
         fork::check_fork()?;
         self.engine().wait(self.at, policy)

@@ -39,7 +39,7 @@ impl Stream {
         Self { lease, refuses: false, capture: None }
     }
 
-    /// The same stream through a handle whose operations are captured.
+    /// The same stream through a handle that captures operations.
     pub(crate) fn capturing(&self, capture: &Arc<Capture>) -> Self {
         Self { capture: Some(Arc::clone(capture)), ..self.clone() }
     }
@@ -94,7 +94,7 @@ impl Stream {
         Attached { stream: self.clone(), future }
     }
 
-    /// The same stream through a handle whose calls never wait for the device, nor for a thread that does. Where
+    /// The same stream through a handle that never waits for the device, nor for a thread that does. Where
     /// [`record`](Self::record), [`allocate`](Self::allocate), [`wait`](Self::wait) or [`flush`](Self::flush) would
     /// have to, they answer [`Error::Busy`], and nothing has happened. With [`scope`](Self::scope) that goes for every
     /// operation in it.

@@ -260,7 +260,7 @@ pub struct PoolMemory {
     pub name: Arc<str>,
     /// Bytes taken from the device.
     pub reserved: u64,
-    /// Bytes of that which are free.
+    /// The bytes among them that are free.
     pub free: u64,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! 1. The operation has been checked against its kernel and its operands, with nothing locked.
 //! 2. Lock the hazards of all its operands, in the order of their ids.
-//! 3. Flush every foreign stream whose use is not submitted yet, up to that use. The hazards stay locked, so no new
-//!    use can appear between this look and the stamp.
+//! 3. Flush every foreign stream that has not submitted its use yet, up to that use. The hazards stay locked, so no new
+//!    use can appear between this look and step 4.
 //! 4. Lock the recorder; append waits, barrier and command, and stamp the hazards.
 //! 5. Release everything. If the list is long enough, submit it.
 
@@ -26,7 +26,7 @@ use thalweg_hal::Access;
 /// After this many commands, the barrier at the start included, an idle stream hands over its list.
 const FEW_COMMANDS: usize = 16;
 
-/// An operand whose bytes remember their uses.
+/// An operand with bytes that remember their uses.
 pub(crate) trait Tracked: Bound {
     /// Where the uses of the bytes are kept; nowhere, if they never change.
     fn hazards(&self) -> &[Hazard];
@@ -54,7 +54,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Records a run of a graph, whose operands fit it. On an error nothing is appended and nothing stamped.
+    /// Records a run of a graph. Its operands fit. On an error nothing is appended and nothing stamped.
     pub(crate) fn replay<O: Tracked>(
         &self,
         stream: u32,
@@ -81,7 +81,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went.
+    /// Records a copy between a storage and staging. The operands fit. Gives where it is, and where its result will be.
     pub(crate) fn transfer<O: Tracked>(
         &self,
         stream: u32,
@@ -188,7 +188,7 @@ fn lock<'a>(
 ) -> Result<()> {
     for (hazard, access, operand) in hazards {
         let uses = match policy {
-            // Whoever has it may be waiting for the device.
+            // The thread that has it may be waiting for the device.
             WaitPolicy::Never => hazard.uses.try_lock().ok_or(Error::Busy)?,
             WaitPolicy::Forever | WaitPolicy::Until(_) => hazard.uses.lock(),
         };

@@ -2,10 +2,10 @@
 //!
 //! | field | written by | under |
 //! |---|---|---|
-//! | `recorder` | who records; the flusher swaps the list out | its lock |
+//! | `recorder` | a thread that records; the flusher swaps the list out | its lock |
 //! | `submitter` | the flusher, from the swap to the end of `Queue::submit` | its turn |
 //! | `submitted` | the flusher, after `Queue::submit` has returned | `submitter` |
-//! | `in_flight` | the flusher adds lists, who settles removes them | its lock |
+//! | `in_flight` | the flusher adds lists, a thread that settles removes them | its lock |
 //! | `waiters` | tasks that wait, and the reaper that wakes them | its lock |
 //!
 //! Lock order (I3): hazards (by id) -> `submitter` -> `recorder`; `submitter` -> `in_flight`. `recorder` and
@@ -77,7 +77,7 @@ impl StreamState {
 
     /// Every list up to this value has been taken by the device.
     pub(crate) fn submitted(&self) -> u64 {
-        // Acquire: pairs with the Release in `publish`. Whoever sees a value may submit a wait for it.
+        // Acquire: pairs with the Release in `publish`. A thread that sees a value may submit a wait for it.
         self.submitted.load(Ordering::Acquire)
     }
 
@@ -96,7 +96,7 @@ impl StreamState {
     pub(crate) fn in_flight(&self) -> u64 {
         let settled = self.settled();
         // In this order, what settles in between makes the answer too large, which is the safe side. A list may also
-        // settle before whoever submits it has published that.
+        // settle before the thread that submits it has published that.
         self.submitted().saturating_sub(settled)
     }
 

@@ -95,7 +95,7 @@ impl MemoryStats {
 
 /// What one stream knows of its memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StreamUse {
+pub(crate) struct StreamUsage {
     pub(crate) stream: u32,
     pub(crate) live: u64,
     pub(crate) cached: u64,
@@ -104,7 +104,7 @@ pub(crate) struct StreamUse {
     pub(crate) misses: u64,
 }
 
-impl StreamUse {
+impl StreamUsage {
     pub(crate) fn add_to(&self, stats: &mut MemoryStats) {
         stats.live += self.live;
         stats.cached += self.cached;

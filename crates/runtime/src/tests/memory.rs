@@ -163,7 +163,7 @@ fn the_snapshot_says_what_each_piece_is_used_for_and_is_json() {
 fn an_idle_stream_gives_back_what_it_has_cached_and_a_busy_one_does_not() {
     let device = with(Config::default());
     let [idle, busy] = streams(&device);
-    let cached = |stream: &Stream| device.engine.memory.heap(stream.id()).uses(stream.id()).cached;
+    let cached = |stream: &Stream| device.engine.memory.heap(stream.id()).usage(stream.id()).cached;
     drop([&idle, &busy].map(|stream| stream.allocate(BYTES).unwrap()));
     assert!(device.engine.memory.decay(&*device.engine));
     let before = [&idle, &busy].map(cached);

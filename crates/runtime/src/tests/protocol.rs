@@ -371,7 +371,7 @@ fn an_idle_device_gets_work_after_a_few_commands() {
     assert!(lists[5] > 3 * lists[0] && lists[5] <= 256, "{lists:?}");
 }
 
-/// A device that makes no queue while told not to, and whose queues may panic.
+/// A device that makes no queue while told not to, and has queues that may panic.
 #[derive(Debug)]
 struct Reluctant {
     inner: Arc<MockDevice>,

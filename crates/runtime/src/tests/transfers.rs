@@ -1,4 +1,4 @@
-//! Data between the host and a device whose memory it does not see, where new memory holds what it happens to.
+//! Data between the host and a device with memory that the host does not see, and that is not zero when it is new.
 
 use super::world::{Known, fresh_seed};
 use crate::{
@@ -505,7 +505,7 @@ fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
     std::thread::scope(|scope| {
         let maker = scope.spawn(|| slow.wait().map(|two| *two));
         is_entered.recv().unwrap();
-        // Neither outlasts its patience, nor keeps the task's thread.
+        // Neither waits longer than its policy allows, nor keeps the task's thread.
         let (answer, answered) = mpsc::channel();
         let late = made.clone();
         scope.spawn(move || answer.send(late.wait_until(Instant::now())).unwrap());

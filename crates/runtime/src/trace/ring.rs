@@ -81,7 +81,7 @@ impl Ring {
         let at = self.written.load(Ordering::Relaxed);
         // Acquire: pairs with the Release in `drain`: the slot has been read.
         if at - self.read.load(Ordering::Acquire) >= self.capacity {
-            // Relaxed: the owner's own; whoever counts has synchronised with it or takes a lower number.
+            // Relaxed: the owner's own; the reader has synchronised with it or takes a lower number.
             self.dropped.store(self.dropped.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             return;
         }

@@ -55,7 +55,7 @@ impl Thread {
 }
 
 /// Calls with this thread's writer for the session of that number, which `find` gives if the thread has not met it.
-/// Does nothing in a forked child; a thread whose locals are gone writes nothing, and that is counted.
+/// Does nothing in a forked child; a thread that has lost its locals writes nothing, and that is counted.
 pub(crate) fn write(id: u64, find: impl Fn() -> Option<Arc<Session>>, write: impl FnOnce(&mut Writer)) {
     if fork::forked() {
         return;

@@ -176,13 +176,13 @@ impl Made {
 
 fn forked_from_busy_threads(program: &Program) {
     let device = program.open();
-    // A device whose lists never seem to end, for futures to wait for.
+    // A device with lists that never seem to end, for futures to wait for.
     let (faulty, slow) = program.faulty(Plan { signals: Strike::Always, ..Plan::default() });
     let shared = Stream::new(&slow).unwrap();
     let fill = Known::fill(&shared, 1).unwrap();
     shared.flush().unwrap();
     let pending = shared.record_event();
-    // So many that whoever takes a waker back holds the lock for a while.
+    // So many that a thread that takes a waker back holds the lock for a while.
     let wait = |_| {
         let mut waiting = Box::pin(pending.finished());
         assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
