@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A kernel that is a `static` of the program. It has a number of its own, by which what was made of it is found without
-/// a look at the kernel.
+/// A kernel that is a `static` of the program. It has a number of its own, by which what was made of it is found
+/// without a look at the kernel.
 #[derive(Debug)]
 pub struct StaticKernel {
     source: KernelSource,

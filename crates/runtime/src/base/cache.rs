@@ -134,8 +134,8 @@ pub(crate) struct Entry<V> {
     bytes: u64,
     /// The number of its insertion; 0 if it never was inserted.
     made: AtomicU64,
-    /// When it was last used, by the cache's clock. Relaxed everywhere: it only says which value to keep, and one that is
-    /// late by a moment is as good.
+    /// When it was last used, by the cache's clock. Relaxed everywhere: it only says which value to keep, and one that
+    /// is late by a moment is as good.
     used: AtomicU64,
 }
 

@@ -1,9 +1,9 @@
 //! Compiled kernels: one compile for each.
 //!
-//! A kernel that is a `static` of the program has a number ([`StaticKernel`]), and a device has a place for each number,
-//! where its compiled form stays: a look-up is two loads. All others, which a program may make without end, are in the
-//! device's [`Cache`], within bounds, and are found by what they are. A kernel that is evicted is compiled again; a
-//! [`Pipeline`] that somebody has, and every list that uses it until that has settled, keep the old one.
+//! A kernel that is a `static` of the program has a number ([`StaticKernel`]), and a device has a place for each
+//! number, where its compiled form stays: a look-up is two loads. All others, which a program may make without end, are
+//! in the device's [`Cache`], within bounds, and are found by what they are. A kernel that is evicted is compiled
+//! again; a [`Pipeline`] that somebody has, and every list that uses it until that has settled, keep the old one.
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -152,11 +152,10 @@ fn loom_eviction_against_look_up() {
     });
 }
 
-/// The same of pipelines, which threads remember without the cache: a share that is made while its kernel is being
-/// evicted keeps nothing alive once nobody has it.
+/// The same of pipelines: one that is found while its kernel is being evicted is gone once nobody has it.
 // audit: C21
 #[test]
-fn loom_eviction_against_what_threads_remember() {
+fn loom_eviction_of_pipelines_against_look_ups() {
     static OTHER: KernelSource = KernelSource {
         name: Cow::Borrowed("other"),
         bindings: Cow::Borrowed(&[]),
