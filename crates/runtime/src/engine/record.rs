@@ -203,7 +203,8 @@ fn lock<'a>(
 /// [`Error::Aliased`] if it writes bytes that another of its operands covers too.
 fn distinct_hazards<'a, O: Tracked>(operands: &'a [O], hazards: &mut Hazards<'a>) -> Result<()> {
     for (index, operand) in operands.iter().enumerate() {
-        hazards.extend(operand.hazards().iter().map(|hazard| (hazard, operand.access(), index)));
+        // One by one, since nearly every operand has one: a range of them takes longer.
+        operand.hazards().iter().for_each(|hazard| hazards.push((hazard, operand.access(), index)));
     }
     hazards.sort_unstable_by_key(|(hazard, ..)| hazard.id);
     for pair in hazards.windows(2) {
