@@ -3,6 +3,7 @@
 use super::event::{Event, Finished};
 use crate::base::error::{Error, Result};
 use crate::base::fork;
+use crate::base::rank::Rank;
 use crate::base::sync::{Condvar, Mutex, ThreadId, this_thread};
 use crate::base::wait_policy::WaitPolicy;
 use std::future::{Future, IntoFuture};
@@ -82,13 +83,13 @@ impl<T: Send + Sync + 'static> Pending<T> {
         after: Vec<Event>,
         make: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Self {
-        let state = Mutex::new(State::Unmade(parts.into(), Box::new(make)));
+        let state = Mutex::new(Rank::Pending, State::Unmade(parts.into(), Box::new(make)));
         Self { shared: Arc::new(Shared { after, state, made: Condvar::default() }) }
     }
 
     /// A value that is there.
     pub fn ready(value: T) -> Self {
-        let state = Mutex::new(State::Made(Ok(Arc::new(value))));
+        let state = Mutex::new(Rank::Pending, State::Made(Ok(Arc::new(value))));
         Self { shared: Arc::new(Shared { after: Vec::new(), state, made: Condvar::default() }) }
     }
 

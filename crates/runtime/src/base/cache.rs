@@ -42,6 +42,7 @@ mod tests;
 
 use crate::base::error::Error;
 use crate::base::fork;
+use crate::base::rank::Rank;
 use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::base::sync::{Hashing, RwLock, this_thread};
 use crate::base::wait_policy::WaitPolicy;
@@ -167,7 +168,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone + From<Error>> Cache<K, V, E> {
             weigh,
             clock: Clock(AtomicU64::new(0)),
             hits: AtomicU64::new(0),
-            map: RwLock::new(map),
+            map: RwLock::new(Rank::CacheMap, map),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which stream is whose: how many threads share each of the pool's, and which are somebody's own.
 
 use crate::base::error::{Error, Result};
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::Ordering::Relaxed;
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -34,7 +35,7 @@ impl Assignment {
             threads: (0..streams).map(|_| AtomicU32::new(0)).collect(),
             vacant: AtomicUsize::new(streams),
             moves: AtomicU64::new(0),
-            explicit: Mutex::new(Explicit { free: Vec::new(), unused: streams as u32 }),
+            explicit: Mutex::new(Rank::Assignment, Explicit { free: Vec::new(), unused: streams as u32 }),
         }
     }
 

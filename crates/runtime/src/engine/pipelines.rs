@@ -30,6 +30,7 @@ use super::Engine;
 use crate::base::cache::{Cache, CacheStats, Entry, Used};
 use crate::base::config::Config;
 use crate::base::error::Result;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::base::wait_policy::WaitPolicy;
@@ -95,7 +96,7 @@ impl Engine {
     fn compiled(&self, source: &KernelSource, policy: WaitPolicy) -> Result<Arc<Entry<Arc<Compiled>>>> {
         self.pipelines.0.entry(source, policy, || {
             let begun = self.trace.begin();
-            let (hal, shares) = (self.hal.create_pipeline(source)?, Mutex::default());
+            let (hal, shares) = (self.hal.create_pipeline(source)?, Mutex::new(Rank::Shares, Vec::new()));
             begun.compiled(&source.name);
             Ok(Arc::new(Compiled { hal, shares }))
         })

@@ -8,6 +8,7 @@
 
 use super::Engine;
 use super::stream::StreamState;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicBool, Ordering};
 use crate::base::timed_mutex::TimedMutex;
@@ -47,7 +48,13 @@ pub(crate) struct Doorbell {
 impl Doorbell {
     pub(crate) fn new(bell: Arc<dyn thalweg_hal::Doorbell>) -> Self {
         let flag = AtomicBool::new;
-        Self { bell, rung: Mutex::default(), ticking: flag(false), decaying: flag(true), soon: flag(true) }
+        Self {
+            bell,
+            rung: Mutex::new(Rank::Doorbell, false),
+            ticking: flag(false),
+            decaying: flag(true),
+            soon: flag(true),
+        }
     }
 
     /// Makes the reaper look at what was submitted before this call, sooner or later.
@@ -147,7 +154,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
     let thread = std::thread::Builder::new().name("thalweg-reaper".into()).spawn(body);
     let refused = |source| Error::Thread { device: engine.hal.info().name.clone(), source: Arc::new(source) };
     thread.map_err(refused)?;
-    let entered = engine.reaper.set(Reaper { device: engine.id, ended: TimedMutex::new(ended) });
+    let entered = engine.reaper.set(Reaper { device: engine.id, ended: TimedMutex::new(Rank::ReaperEnd, ended) });
     debug_assert!(entered.is_ok(), "a device is started once");
     Ok(())
 }

@@ -13,6 +13,7 @@
 
 use super::in_flight::InFlightLists;
 use super::waiters::Waiters;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, Ordering};
 use crate::base::timed_mutex::TimedMutex;
@@ -59,8 +60,8 @@ impl StreamState {
         Self {
             index,
             timeline: Arc::clone(queue.timeline()),
-            recorder: Mutex::new(OpenList::new(index)),
-            submitter: TimedMutex::new(queue),
+            recorder: Mutex::new(Rank::Recorder, OpenList::new(index)),
+            submitter: TimedMutex::new(Rank::Submitter, queue),
             submitted: AtomicU64::new(0),
             in_flight: InFlightLists::default(),
             waiters: Waiters::default(),

@@ -75,8 +75,11 @@ impl Lists for Engine {
     }
 
     fn flush(&self, stream: u32) {
-        // Whoever is submitting there does it too.
-        let _ = Self::flush(self, stream, WaitPolicy::Never);
+        // A stream has its memory a moment before it is there itself.
+        if let Some(stream) = self.streams[stream as usize].get() {
+            // A thread that is submitting there does it too.
+            let _ = self.flush_to(stream.last(), WaitPolicy::Never);
+        }
     }
 
     fn wait_for_any(&self, goal: &[Point], policy: WaitPolicy) -> Result<()> {

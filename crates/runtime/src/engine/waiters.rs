@@ -4,6 +4,7 @@
 //! locked, since a waker is the user's code (I8). Whoever leaves a waker rings for the reaper, which then watches the stream; and
 //! looks at the stream once more afterwards, since nobody is woken for what has happened before.
 
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use std::task::Waker;
 
@@ -17,7 +18,7 @@ pub(crate) enum Milestone {
 }
 
 /// The tasks that wait for one stream: as many as there are futures.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiters {
     state: Mutex<State>,
 }
@@ -26,6 +27,12 @@ pub(crate) struct Waiters {
 struct State {
     waiting: Vec<(u64, Milestone, Waker)>,
     tickets: u64,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self { state: Mutex::new(Rank::Waiters, State::default()) }
+    }
 }
 
 impl Waiters {

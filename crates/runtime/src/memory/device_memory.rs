@@ -16,6 +16,7 @@ use super::heap::StreamHeap;
 use super::shortage::Transfers;
 use super::stats::MemoryStats;
 use crate::base::config::Config;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::base::timed_mutex::TimedMutex;
@@ -74,9 +75,9 @@ impl DeviceMemory {
             #[cfg(test)]
             sabotage: Arc::default(),
             budget: Arc::new(Budget::new(Limits { hard, soft, allocations }, overhead, Arc::clone(trace))),
-            arena: Mutex::new(Arena::new()),
+            arena: Mutex::new(Rank::Arena, Arena::new()),
             scale: Scale::of(hard),
-            growth: TimedMutex::new(()),
+            growth: TimedMutex::new(Rank::Growth, ()),
             transfers: Transfers::default(),
             staging_limit: staging.clamp(LEAST_STAGING.min(hard), hard) / BINDING_ALIGNMENT * BINDING_ALIGNMENT,
             hand: AtomicUsize::new(0),
@@ -103,7 +104,7 @@ impl DeviceMemory {
 
     /// A stream is made.
     pub(crate) fn open_heap(&self, stream: u32) {
-        self.heaps[stream as usize].get_or_init(StreamHeap::default);
+        self.heaps[stream as usize].get_or_init(|| StreamHeap::new(stream));
     }
 
     /// Those of all streams, by rising number.

@@ -15,6 +15,7 @@ use super::arena::Place;
 use super::class::{Class, SIZES, Zone, size_within};
 use super::hazard::Hazard;
 use super::stats::StreamUse;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::order::uses::{Uses, Write};
 use std::collections::VecDeque;
@@ -63,7 +64,7 @@ impl Block {
 
 /// One stream's memory. Two of them share no pair of cache lines, so that threads on different streams do not slow each
 /// other down.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct StreamHeap {
     pub(crate) heap: Mutex<Heap>,
@@ -72,6 +73,12 @@ pub(crate) struct StreamHeap {
 }
 
 impl StreamHeap {
+    pub(crate) fn new(stream: u32) -> Self {
+        let id = u64::from(stream);
+        let returns = Mutex::with_id(Rank::Returns, id, Returns::default());
+        Self { heap: Mutex::with_id(Rank::Heap, id, Heap::default()), returns }
+    }
+
     /// What the memory is used for.
     pub(crate) fn uses(&self, stream: u32) -> StreamUse {
         // Returns first: a block that is freed in between would otherwise be counted as freed but not handed out.

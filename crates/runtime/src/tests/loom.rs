@@ -7,6 +7,7 @@
 mod memory;
 mod transfers;
 
+use crate::base::rank::Rank;
 use crate::base::timed_mutex::TimedMutex;
 use crate::base::wait_policy::WaitPolicy;
 use crate::engine::assignment::Assignment;
@@ -348,13 +349,13 @@ fn loom_deferred_flush_without_credit() {
         let engine = &world.device.engine;
         let mut watch = Watch::default();
         // Has counted the list that is in flight.
-        reaper::round(core, &mut watch);
+        reaper::round(engine, &mut watch);
         engine.defer_flush(world.streams[0].id());
         let device = spawn(&world, |world| {
             let timeline = &world.device.engine.stream(world.streams[0].id()).timeline;
             SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
         });
-        reaper::round(core, &mut watch);
+        reaper::round(engine, &mut watch);
         device.join().unwrap();
         let looks_again = engine.doorbell.is_ticking() || engine.doorbell.is_rung();
         assert!(looks_again || !engine.has_deferred(), "the request is forgotten");
@@ -400,7 +401,7 @@ fn loom_two_readers_and_a_writer() {
 #[test]
 fn loom_assign_move_and_release() {
     model(|| {
-        let pool = Arc::new(Pool::new(3));
+        let pool = Arc::new(Assignment::new(3));
         let [a, b, free, with_a, with_b] = std::array::from_fn(|_| pool.assign());
         assert_eq!((a, b), (with_a, with_b));
         let program = |stream: u32| {
@@ -420,7 +421,7 @@ fn loom_assign_move_and_release() {
 #[test]
 fn loom_one_owner() {
     model(|| {
-        let pool = Arc::new(Pool::new(1));
+        let pool = Arc::new(Assignment::new(1));
         let owned = Arc::new([const { AtomicU64::new(0) }; 3]);
         let program = || {
             let (pool, owned) = (Arc::clone(&pool), Arc::clone(&owned));
@@ -440,7 +441,7 @@ fn loom_one_owner() {
 #[test]
 fn loom_turn_past_one_who_gives_up() {
     bounded(PREEMPTIONS_OF_THREE, || {
-        let turn = Arc::new(TimedMutex::new(0));
+        let turn = Arc::new(TimedMutex::new(Rank::Growth, 0));
         let take = |patience: fn() -> WaitPolicy| {
             let turn = Arc::clone(&turn);
             thread::spawn(move || turn.take(patience()).map(|mut value| *value += 1).is_ok())
@@ -504,7 +505,7 @@ fn task_against_reaper(gives_up: bool) {
         let engine = &world.device.engine;
         let timeline = &engine.stream(world.streams[0].id()).timeline;
         SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
-        reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
+        reaper::round(engine, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     });
     let woken = Arc::new(Woken::default());
     let waker = Arc::clone(&woken).into();
@@ -516,7 +517,7 @@ fn task_against_reaper(gives_up: bool) {
     reaper.join().unwrap();
     let engine = &world.device.engine;
     if engine.doorbell.is_rung() {
-        reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
+        reaper::round(engine, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     }
     if !gives_up {
         assert!(ready || woken.0.load(Ordering::Relaxed) > 0, "nobody wakes the task");
@@ -545,7 +546,7 @@ fn loom_submit_against_rest() {
         // Rings for what is recorded already, and looks.
         engine.doorbell.ring();
         let submitter = spawn(&world, |world| world.streams[0].flush().unwrap());
-        reaper::round(core, &mut Watch::default());
+        reaper::round(engine, &mut Watch::default());
         submitter.join().unwrap();
         let looks_again = engine.doorbell.is_ticking() || engine.doorbell.is_rung();
         assert!(looks_again, "a list that nobody settles");

@@ -4,6 +4,7 @@ use super::event::{Event, Kind, NEVER};
 use super::options::Detail;
 use super::session::{Session, Writer};
 use super::writers;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, Ordering};
 use crate::order::marks::{Marks, Profiling};
@@ -25,7 +26,7 @@ pub(crate) struct Hook {
 
 impl Hook {
     pub(crate) fn new() -> Self {
-        Self { state: AtomicU64::new(0), session: Mutex::new(None) }
+        Self { state: AtomicU64::new(0), session: Mutex::new(Rank::TraceSession, None) }
     }
 
     /// Makes a session the device's, which nobody writes to before [`open`](Self::open). `false` if there is one.

@@ -13,6 +13,7 @@
 use super::event::{Event, Kind};
 use super::options::Options;
 use super::ring::Ring;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::HashMap;
@@ -77,8 +78,11 @@ impl Session {
             id: thalweg_hal::unique_id(),
             epoch: Instant::now(),
             options,
-            rings: Mutex::default(),
-            names: Mutex::new(Names { ids: HashMap::from([(Arc::clone(&other), 0)]), all: vec![other] }),
+            rings: Mutex::new(Rank::TraceRings, Rings::default()),
+            names: Mutex::new(
+                Rank::TraceNames,
+                Names { ids: HashMap::from([(Arc::clone(&other), 0)]), all: vec![other] },
+            ),
             homeless: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }

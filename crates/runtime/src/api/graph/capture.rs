@@ -3,6 +3,7 @@
 use crate::api::pool::Pool;
 use crate::api::storage::{Operand, Storage};
 use crate::base::error::{Error, Result};
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::wait_policy::WaitPolicy;
 use crate::engine::instance::Instance;
@@ -60,7 +61,7 @@ impl Captured {
 
 impl Capture {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default() })
+        Arc::new(Self { state: Mutex::new(Rank::Capture, State::default()) })
     }
 
     /// A buffer of the graph.

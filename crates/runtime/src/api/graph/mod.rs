@@ -29,6 +29,7 @@ use super::storage::{Operand, Storage};
 use super::stream::Stream;
 use crate::base::error::{Error, Result};
 use crate::base::fork;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::wait_policy::WaitPolicy;
@@ -125,7 +126,7 @@ impl Graph {
         let captured = capture.finish(inputs, &outputs)?;
         let limit = (device.info().parallelism as usize).clamp(1, MAX_INSTANCES);
         let first = captured.instance(pool, current.policy())?;
-        let (instances, next) = (Mutex::new(vec![Arc::new(first)]), AtomicUsize::new(0));
+        let (instances, next) = (Mutex::new(Rank::Instances, vec![Arc::new(first)]), AtomicUsize::new(0));
         Ok(Self { core: Arc::new(GraphCore { pool: pool.clone(), captured, instances, limit, next }) })
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Cache, Entry};
 use crate::base::error::Result;
+use crate::base::rank::Rank;
 use crate::base::sync::atomic::AtomicU64;
 use crate::base::sync::{Condvar, Mutex, ThreadId, this_thread};
 use crate::base::wait_policy::WaitPolicy;
@@ -27,7 +28,7 @@ pub(super) struct Flight<V, E> {
 
 impl<V, E> Flight<V, E> {
     pub(super) fn new(builder: ThreadId) -> Self {
-        Self { builder, outcome: Mutex::new(None), told: Condvar::default() }
+        Self { builder, outcome: Mutex::new(Rank::CacheFlight, None), told: Condvar::default() }
     }
 
     /// Ends the attempt for those who wait.

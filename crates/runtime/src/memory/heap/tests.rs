@@ -29,7 +29,7 @@ fn divided(kib: u64, raw: bool) -> (Heap, Vec<Box<Block>>) {
 }
 
 fn take(heap: &mut Heap, kib: u64) -> Option<Box<Block>> {
-    heap.take(class(kib), Purpose::Commands, &Mutex::default(), |_| 0)
+    heap.take(class(kib), Purpose::Commands, &StreamHeap::new(0).returns, |_| 0)
 }
 
 fn merge_and_take(heap: &mut Heap, kib: u64, purpose: Purpose) -> Option<Box<Block>> {

@@ -147,8 +147,8 @@ fn loom_growth_above_the_soft_limit_against_the_reapers_rest() {
         let (mut watch, mut decay) = (Watch::default(), Decay::default());
         // Nobody rings before it has looked once: it will.
         let grow = thread::spawn(move || stream.allocate(256).unwrap());
-        reaper::round(&core, &mut watch);
-        let looks_soon = decay.look(&core).is_some_and(|pause| pause <= SOON);
+        reaper::round(&engine, &mut watch);
+        let looks_soon = decay.look(&engine).is_some_and(|pause| pause <= SOON);
         let storage = grow.join().unwrap();
         assert!(looks_soon || engine.doorbell.is_rung());
         drop(storage);
