@@ -280,7 +280,7 @@ impl Shared {
             if start.elapsed() >= SPIN {
                 return false;
             }
-            // Whoever has something to do comes first.
+            // A thread with something to do comes first.
             thread::yield_now();
         }
     }
@@ -365,6 +365,7 @@ mod tests {
         assert!(error.starts_with(&given), "{error}");
     }
 
+    // audit: C8
     #[test]
     fn the_process_has_one_pool_while_it_is_in_use() {
         let first = Pool::of_process(None).unwrap();

@@ -74,7 +74,7 @@ impl Task {
 /// | state of the lane | `busy` | who moves it on |
 /// |---|---|---|
 /// | empty | no | `push` |
-/// | head waits for a value | yes | whoever reaches the value, by `resume` |
+/// | head waits for a value | yes | the thread that reaches the value, by `resume` |
 /// | head runnable | yes | a worker, by `take` |
 /// | head taken and running | yes | that worker, by `finish`, or by `put_back` if the list yields |
 /// | head yielded: runnable | yes | a worker, by `take` |

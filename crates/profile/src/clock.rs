@@ -1,9 +1,9 @@
 //! The device's clock beside the host's.
 //!
-//! Nothing is known of how they relate, so that is measured: the device is asked for its time while the host looks at its own
-//! before and after. The device's reading lies between the two, so half of what is between is the uncertainty; of several tries
-//! the shortest counts. Measured at the start and at the stop, which gives the rate as well; in between a straight line is
-//! assumed.
+//! Nothing is known of how they relate, so that is measured: the device is asked for its time while the host looks at
+//! its own before and after. The device's reading lies between the two, so half of what is between is the uncertainty;
+//! of several tries the shortest counts. Measured at the start and at the stop, which gives the rate as well; in
+//! between a straight line is assumed.
 
 use std::time::{Duration, Instant};
 use thalweg_runtime::{Device, Result, Stream};

@@ -1,8 +1,8 @@
 //! The thread that empties the rings.
 //!
-//! It owns what it collects, and gives it back when it ends, so it shares nothing. It sleeps on a channel: whoever stops
-//! lets go of the other end and joins it; whoever drops the profiler lets go alone. In a forked child the thread is not
-//! there, and the channel's locks may be held for ever: both ends are left as they are.
+//! It owns what it collects, and gives it back when it ends, so it shares nothing. It sleeps on a channel, and ends
+//! when the other end is gone: a stop drops that and joins the thread, a drop of the profiler does not wait for it. In
+//! a forked child the thread is not there, and the channel's locks may be held for ever: its end is left as it is.
 
 use crate::options::ProfileOptions;
 use std::panic::resume_unwind;
@@ -53,7 +53,7 @@ impl Store {
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Drainer {
-    /// Taken by whoever ends it.
+    /// Taken when it ends.
     parts: Option<(Sender<()>, JoinHandle<Store>)>,
 }
 

@@ -37,7 +37,8 @@ pub struct Profile {
 pub struct Dropped {
     /// The thread's ring was full; see [`ProfileOptions::ring_events`].
     pub ring_full: u64,
-    /// More threads wrote at once than there may be (1,024; 65,536 one after the other), or the thread had all but ended.
+    /// More threads wrote at once than there may be (1,024; 65,536 one after the other), or the thread had all but
+    /// ended.
     pub no_ring: u64,
     /// The profile was full; see [`ProfileOptions::max_events`].
     pub profile_full: u64,
@@ -108,10 +109,10 @@ impl Profile {
 
     /// Writes the trace as Chrome's JSON, which <https://ui.perfetto.dev> and `chrome://tracing` open.
     ///
-    /// A track for each thread, with what it called; one for each stream, with what the device did, and more of them where that
-    /// overlaps; arrows from the call to the kernel, and from the submit to the list; the memory. What is missing, and how well
-    /// the clocks are known, is in `otherData`. Where the device has no clock, a list lasts from its submit to when somebody saw
-    /// that it had settled.
+    /// A track for each thread, with what it called; one for each stream, with what the device did, and more of them
+    /// where that overlaps; arrows from the call to the kernel, and from the submit to the list; the memory. What is
+    /// missing, and how well the clocks are known, is in `otherData`. Where the device has no clock, a list lasts from
+    /// its submit to when somebody saw that it had settled.
     ///
     /// # Errors
     /// What the writer says. Writes in small pieces, but through a buffer of its own.

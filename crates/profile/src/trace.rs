@@ -287,8 +287,8 @@ fn write_device<W: Write>(
     Ok(())
 }
 
-/// The memory over time. It starts and ends at what was looked up then; in between a full profile has every change, a coarse one
-/// what was looked up now and then.
+/// The memory over time. It starts and ends at what was looked up then; in between a full profile has every change, a
+/// coarse one what was looked up now and then.
 fn write_memory<W: Write>(profile: &Profile, entries: &mut Entries<W>) -> io::Result<()> {
     let [before, after] = profile.memory;
     let full = profile.detail() == Detail::Full;

@@ -21,7 +21,7 @@ use thalweg_runtime::{Device, MutableStorage, Operand, Stream, Work};
 /// Calls return at once, as a tensor's operators do.
 ///
 /// If an operation fails on the device, the parts that it wrote stay failed until they are [written](Self::write)
-/// again, and whoever reads them is told.
+/// again, and their readers are told.
 ///
 /// ```
 /// # use thalweg_tensor::{MutableTensor, Result, Tensor};

@@ -91,8 +91,8 @@ impl Tensor {
         Ok(Self { storage, layout, dtype: T::DTYPE })
     }
 
-    /// A copy on another device, or this tensor if it is there already. The host carries the values: waits for the work that
-    /// makes them. The copy is contiguous, and frozen if this is.
+    /// A copy on another device, or this tensor if it is there already. The host carries the values: waits for the work
+    /// that makes them. The copy is contiguous, and frozen if this is.
     ///
     /// # Errors
     /// If that work failed, or there is no memory on the other device.
@@ -106,8 +106,8 @@ impl Tensor {
         tensor.carried(device, bytes, self.is_frozen())
     }
 
-    /// As [`to_device`](Self::to_device), for async tasks: keeps no thread waiting. A view that has to be made contiguous is
-    /// copied on the stream that is current at the first poll; see [`Stream::attach`].
+    /// As [`to_device`](Self::to_device), for async tasks: keeps no thread waiting. A view that has to be made
+    /// contiguous is copied on the stream that is current at the first poll; see [`Stream::attach`].
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device).
@@ -149,10 +149,10 @@ impl Tensor {
         Ok(values)
     }
 
-    /// Has the elements copied to the host, in row-major order, behind the work that makes them, and returns at once. Any
-    /// number of threads and tasks wait for what it gives; the tensor may be changed or dropped meanwhile. Costs a copy on
-    /// the device, in the list of that work where it is still open; [`to_vec`](Self::to_vec) saves it where the host sees the
-    /// memory.
+    /// Has the elements copied to the host, in row-major order, behind the work that makes them, and returns at once.
+    /// Any number of threads and tasks wait for what it gives; the tensor may be changed or dropped meanwhile. Costs a
+    /// copy on the device, in the list of that work where it is still open; [`to_vec`](Self::to_vec) saves it where the
+    /// host sees the memory.
     ///
     /// ```
     /// # use thalweg_tensor::{Result, Tensor};
@@ -234,8 +234,8 @@ impl Tensor {
     }
 }
 
-/// What a device fills memory with, in bytes. Storages that are not frozen are whole numbers of them; the last may be longer
-/// than its elements.
+/// What a device fills memory with, in bytes. Storages that are not frozen are whole numbers of them; the last may be
+/// longer than its elements.
 pub(crate) const WORD: usize = 4;
 
 /// The bits of a value, as the device fills memory with them: repeated, where they are shorter than a word.

@@ -67,7 +67,7 @@ pub fn best(f16: bool, head_dim: usize) -> &'static KernelSource {
     }
 }
 
-/// Rows whose state is kept at once, for each head.
+/// How many rows' state is kept at once, for each head.
 const ROWS: usize = 256;
 
 /// Rows of one head that a workgroup has.

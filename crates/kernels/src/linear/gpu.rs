@@ -13,8 +13,9 @@ pub(super) const SOME: u32 = 32;
 pub(super) const MANY: u32 = 64;
 /// The form for many rows needs this many workgroups to keep a large device busy.
 const ENOUGH: usize = 128;
-/// From this many workgroups on, the form between is taken instead of that for few rows. Measured on an H200 with MiniLM: it does
-/// more for several threads than it costs one (docs/proof.md), which reads the weights four times but from more workgroups.
+/// From this many workgroups on, the form between is taken instead of that for few rows. Measured on an H200 with
+/// MiniLM: it does more for several threads than it costs one (docs/proof.md), which reads the weights four times but
+/// from more workgroups.
 const SOME_GROUPS: usize = 32;
 
 /// The form of [`LINEAR`], or of [`LINEAR_F16`], that suits a number of rows, inputs and outputs best. All compute the

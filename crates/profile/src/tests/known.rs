@@ -1,4 +1,4 @@
-//! Tensors whose every value is known, and the operations that make them.
+//! Tensors of which every value is known, and the operations that make them.
 //!
 //! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations keep it one, so the
 //! host knows what each must hold from two numbers.

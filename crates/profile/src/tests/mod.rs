@@ -1,4 +1,4 @@
-//! The profiler on devices whose every step is known.
+//! The profiler with programs of which every step is known.
 
 pub(crate) mod known;
 mod profile;

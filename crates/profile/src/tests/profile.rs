@@ -1,4 +1,4 @@
-//! The profiler: what a trace says of programs whose every step is known, and that they run as they do without it.
+//! What a trace says of programs of which every step is known, and that they run as they do without a profiler.
 
 use super::known::{self, BYTES, COMBINE, Known, fresh_seed};
 use super::trace::Trace;
@@ -74,6 +74,7 @@ fn devices(seed: u64) -> [(Device, bool); 2] {
     ]
 }
 
+// audit: F3
 #[test]
 fn a_trace_of_eight_threads_has_what_a_person_looks_for() {
     let _alone = alone();
@@ -198,6 +199,7 @@ fn program(seed: u64, options: Option<ProfileOptions>) -> (Vec<Vec<u8>>, u64, u6
     (bytes, lists, validated.report().violations)
 }
 
+// audit: F3
 #[test]
 fn results_and_lists_are_those_without_a_profiler() {
     let _alone = alone();
@@ -217,6 +219,7 @@ fn results_and_lists_are_those_without_a_profiler() {
     }
 }
 
+// audit: F3
 #[test]
 fn failures_are_those_without_a_profiler() {
     let _alone = alone();
@@ -229,7 +232,7 @@ fn failures_are_those_without_a_profiler() {
             let [stream, other] = known::streams(&device);
             let profiler = Profiler::start(&device, options).unwrap();
             let source = Known::upload(&device, 3, 5).unwrap();
-            // A list whose end, which is the profiler's, fails: that is nobody's failure.
+            // The end of a list is the profiler's. One that fails there is nobody's failure.
             let copied = source.copy(&stream).unwrap();
             faulty.set(strikes.clone());
             stream.flush().unwrap();
@@ -256,6 +259,7 @@ fn failures_are_those_without_a_profiler() {
     }
 }
 
+// audit: F3
 #[test]
 fn what_does_not_fit_is_dropped_and_counted() {
     let _alone = alone();
@@ -399,6 +403,7 @@ fn an_operation_that_was_refused_has_not_happened() {
 }
 
 /// More threads than streams at work, while sessions of every sort start and stop at random.
+// audit: F3
 #[test]
 fn stress_sessions_come_and_go() {
     let _alone = alone();

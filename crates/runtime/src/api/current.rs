@@ -93,8 +93,8 @@ pub(crate) fn check_capturable(device: &Device, operation: &'static str) -> Resu
     }
 }
 
-/// The thread's lease, or one of a stream that nobody uses if the thread shares its own and that is idle: then nothing can be
-/// overtaken.
+/// The thread's lease, or one of a stream that nobody uses if the thread shares its own and that is idle: then nothing
+/// can be overtaken.
 fn relocated(device: &Device, lease: Arc<Lease>) -> Result<Arc<Lease>> {
     let engine = &*device.engine;
     let is_idle = || engine.stream(lease.index).is_idle();

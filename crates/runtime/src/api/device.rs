@@ -37,6 +37,7 @@ use thalweg_hal::{DeviceInfo, KernelSource};
 ///     &device.engine.hal.info().name
 /// }
 /// ```
+// audit: FA
 #[derive(Clone, Debug)]
 pub struct Device {
     pub(crate) engine: Arc<Engine>,
@@ -76,8 +77,8 @@ impl Device {
         self.engine.memory.stats()
     }
 
-    /// Every piece of the memory at one moment, and what it is used for. For diagnosis: nobody allocates or frees anything while it is
-    /// taken, which is as long as it takes to list every block.
+    /// Every piece of the memory at one moment, and what it is used for. For diagnosis: nobody allocates or frees
+    /// anything while it is taken, which is as long as it takes to list every block.
     pub fn memory_snapshot(&self) -> MemorySnapshot {
         if fork::forked() {
             return MemorySnapshot::default(); // the locks may be held for ever

@@ -32,6 +32,7 @@ use std::time::Duration;
 ///     Default::default()
 /// }
 /// ```
+// audit: FB
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Keeps the device, and the stream if it is the stream's own.
@@ -125,8 +126,8 @@ impl Event {
         Ok(self.device_time()?.saturating_sub(earlier.device_time()?))
     }
 
-    /// When it was reached, by the device's clock: the time since an epoch of the device's own, of which nothing is known.
-    /// For events made by [`Stream::record_timed_event`](crate::Stream::record_timed_event). Waits for it.
+    /// When it was reached, by the device's clock: the time since an epoch of the device's own, of which nothing is
+    /// known. For events made by [`Stream::record_timed_event`](crate::Stream::record_timed_event). Waits for it.
     ///
     /// # Errors
     /// As [`elapsed_since`](Self::elapsed_since).

@@ -1,12 +1,12 @@
-//! Listening: what threads and the device do, as plain events, for a profiler, an exporter of metrics, or anybody.
+//! Listening: what threads and the device do, as plain events, for a profiler, an exporter of metrics, or any other.
 //!
 //! ```text
 //!  threads, device ──► a ring a thread ──► Reader::drain ──► events, numbers of threads and names
 //! ```
 //!
 //! A device has one [`Listener`] at a time. It opens and closes; the [`Reader`] that comes with it takes out what was
-//! written meanwhile, from any thread, as often as it likes. What is in a ring that is full is kept, and what comes on
-//! top is dropped and counted, so a reader drains every few milliseconds. Nobody who writes waits for it.
+//! written meanwhile, on any thread, as often as it likes. A full ring keeps what it has; what comes on top is dropped
+//! and counted, so a reader drains every few milliseconds. No thread that writes waits for it.
 //!
 //! ```
 //! use thalweg_runtime::listener::{Kind, Listener, Options};
@@ -67,8 +67,8 @@ enum Stage {
 }
 
 impl Listener {
-    /// Makes a listener the device's. Nothing is written before it is opened. Takes no memory to speak of: threads bring
-    /// their rings along.
+    /// Makes a listener the device's. Nothing is written before it is opened. Takes no memory to speak of: a thread
+    /// brings its ring along.
     ///
     /// # Errors
     /// [`Error::Profiling`] if the device has one; that it is lost or closed.
@@ -155,6 +155,7 @@ impl fmt::Debug for Listener {
 ///     });
 /// }
 /// ```
+// audit: F3
 pub struct Reader {
     engine: Weak<Engine>,
     pub(crate) session: Arc<Session>,
@@ -162,8 +163,8 @@ pub struct Reader {
 
 impl Reader {
     /// Takes out what has been written: each event once, with the number of its thread, those of a thread in the order
-    /// in which they were written. `take` is called with nothing locked. If it panics, what it was given of that thread may
-    /// come again.
+    /// in which they were written. `take` is called with nothing locked. If it panics, what it was given of that thread
+    /// may come again.
     ///
     /// Costs a few nanoseconds an event. Nothing is there in a forked child.
     pub fn drain(&mut self, take: impl FnMut(u32, Event)) {
@@ -180,8 +181,8 @@ impl Reader {
         }
     }
 
-    /// Appends the names of kernels and ranges, by their numbers, that `names` does not have yet. Every name in what was
-    /// drained before is among them. There are at most 65,536; what comes later has number 0, which says so.
+    /// Appends the names of kernels and ranges, by their numbers, that `names` does not have yet. Every name in what
+    /// was drained before is among them. There are at most 65,536; what comes later has number 0, which says so.
     pub fn names(&self, names: &mut Vec<Arc<str>>) {
         if !fork::forked() {
             self.session.names(names);
@@ -193,8 +194,8 @@ impl Reader {
         if fork::forked() { Dropped::default() } else { self.session.dropped() }
     }
 
-    /// What the memory is used for now; `None` if the device is gone. Locks each stream's memory for a moment, one after
-    /// the other.
+    /// What the memory is used for now; `None` if the device is gone. Locks each stream's memory for a moment, one
+    /// after the other.
     pub fn memory(&self) -> Option<MemorySample> {
         if fork::forked() {
             return None;

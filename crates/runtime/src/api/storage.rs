@@ -44,6 +44,7 @@ const MOST_CAPTURED: u64 = 1 << 48;
 ///     Operand::write(&mut *storage)
 /// }
 /// ```
+// audit: C16
 #[derive(Debug)]
 pub struct Storage {
     lease: Arc<Lease>,
@@ -427,6 +428,7 @@ impl Drop for Storage {
 ///     Ok(())
 /// }
 /// ```
+// audit: C15
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     pub(crate) storage: &'a Storage,

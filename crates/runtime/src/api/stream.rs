@@ -142,7 +142,8 @@ impl Stream {
         self.engine().record(self.id(), work, operands, self.policy())
     }
 
-    /// As [`Device::pipeline`], for a thread that records here: found without anything that other streams' threads write.
+    /// As [`Device::pipeline`], for a thread that records here: found without anything that other streams' threads
+    /// write.
     ///
     /// # Errors
     /// As for [`Device::pipeline`].
@@ -244,8 +245,9 @@ impl Stream {
         self.engine().flush(self.id(), self.policy())
     }
 
-    /// Waits until everything recorded so far has run. Says nothing of whether it succeeded: a failure follows the data,
-    /// and reading that tells it. For a deadline, [`record_event`](Self::record_event) and [`Event::synchronize`].
+    /// Waits until everything recorded so far has run. Says nothing of whether it succeeded: a failure follows the
+    /// data, and reading that tells it. For a deadline, [`record_event`](Self::record_event) and
+    /// [`Event::synchronize`].
     ///
     /// # Errors
     /// If the device is lost or closed.

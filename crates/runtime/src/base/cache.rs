@@ -10,7 +10,7 @@
 //! | who asks for a key that is | does |
 //! |---|---|
 //! | not there | builds it, with nothing locked |
-//! | being built | waits for that key alone: for the value, or the failure of that attempt; takes over if the builder panics |
+//! | being built | waits for that key alone: for the value or that failure; takes over if the builder panics |
 //! | being built by the caller itself, or by somebody who waits for the caller | gets [`Error::Recursive`] |
 //! | ready | gets it |
 //!
@@ -18,16 +18,17 @@
 //!
 //! # Eviction
 //!
-//! An insertion takes out what was not used for the longest time until both bounds hold, by a clock that ticks with each
-//! insertion. So a hit writes the time of the last use only if it is not that already, and threads that use the same values
-//! over and over write nothing that they share. What is taken out is dropped from the cache, nothing more: whoever has the
-//! value, such as a list in flight, keeps it.
+//! An insertion takes out what was not used for the longest time until both bounds hold, by a clock that ticks with
+//! each insertion. So a hit writes the time of the last use only if it is not that already, and threads that use the
+//! same values over and over write nothing that they share. What is taken out is dropped from the cache, nothing more:
+//! whoever has the value, such as a list in flight, keeps it.
 //!
 //! # Locks
 //!
-//! The map is locked for a look-up, an insertion, and the choice of what to evict, which looks at every entry. Under it run
-//! `Hash` and `Eq` of the keys, which must not use the cache; values, errors and keys are built, weighed, cloned and dropped
-//! with nothing locked (I8). A flight's lock is held to leave or to find its outcome. Neither is taken under the other.
+//! The map is locked for a look-up, an insertion, and the choice of what to evict, which looks at every entry. Under it
+//! run `Hash` and `Eq` of the keys, which must not use the cache; values, errors and keys are built, weighed, cloned
+//! and dropped with nothing locked (I8). A flight's lock is held to leave or to find its outcome. Neither is taken
+//! under the other.
 //!
 //! | field | written by | under |
 //! |---|---|---|
@@ -59,8 +60,8 @@ use std::time::Duration;
 /// the same one wait, and nobody else does. When there are too many, those go that were not used for the longest time.
 /// Keys are compared whole, never by hash alone.
 ///
-/// A value is cloned for everybody who asks: make it an [`Arc`] of something. `Hash` and `Eq` of the key run under a lock
-/// of the cache and must not use it.
+/// A value is cloned for everybody who asks: make it an [`Arc`] of something. `Hash` and `Eq` of the key run under a
+/// lock of the cache and must not use it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -85,15 +86,16 @@ pub struct Cache<K, V, E = Error> {
     map: RwLock<Map<K, V, E>>,
 }
 
-/// The number of insertions so far. Everybody reads it, so it shares no pair of cache lines with what is written more often.
+/// The number of insertions so far. Everybody reads it, so it shares no pair of cache lines with what is written more
+/// often.
 #[repr(align(128))]
 struct Clock(AtomicU64);
 
 /// What has been asked of a [`Cache`], and what is in it.
 ///
 /// Every call that got as far as the cache is a hit, a miss, or a wait that ended with the value or failure of somebody
-/// else's attempt. One that waited for a builder who panicked, or that stopped waiting, is a wait, and a hit or a miss besides
-/// if it went on.
+/// else's attempt. One that waited for a builder who panicked, or that stopped waiting, is a wait, and a hit or a miss
+/// besides if it went on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
@@ -158,8 +160,8 @@ enum Found<'a, K: Hash + Eq, V, E> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone, E: Clone + From<Error>> Cache<K, V, E> {
-    /// An empty cache for at most so many values (at least 1) and so many bytes, by what `weigh` says of each when it has
-    /// been built. A value that is heavier than all bytes together is handed out and not kept.
+    /// An empty cache for at most so many values (at least 1) and so many bytes, by what `weigh` says of each when it
+    /// has been built. A value that is heavier than all bytes together is handed out and not kept.
     pub fn new(entries: usize, bytes: u64, weigh: fn(&K, &V) -> u64) -> Self {
         let map = Map { slots: HashMap::default(), flights: Flights::default(), stats: CacheStats::default() };
         Self {
@@ -177,15 +179,15 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone + From<Error>> Cache<K, V, E> {
     /// A hit takes a shared lock and clones the value.
     ///
     /// # Errors
-    /// What `build` says, be it this call's or the one that this call waited for; [`Error::Recursive`] if waiting would never
-    /// end, because the value is being built by this thread, or by one that waits for what this thread is building in this
-    /// cache; that the process is a forked child.
+    /// What `build` says, be it this call's or the one that this call waited for; [`Error::Recursive`] if waiting would
+    /// never end, because the value is being built by this thread, or by one that waits for what this thread is
+    /// building in this cache; that the process is a forked child.
     pub fn get(&self, key: &K, build: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         self.entry(key, WaitPolicy::Forever, build).map(|entry| entry.value.clone())
     }
 
-    /// As [`get`](Self::get), and does not wait for somebody else longer than this. What the call builds itself takes as long
-    /// as it takes.
+    /// As [`get`](Self::get), and does not wait for somebody else longer than this. What the call builds itself takes
+    /// as long as it takes.
     ///
     /// # Errors
     /// As for [`get`](Self::get); [`Error::Timeout`]. Whoever builds the value goes on, and it is kept.
@@ -340,8 +342,8 @@ impl<K: Hash + Eq, V, E> Map<K, V, E> {
         self.slots.insert(key, Slot::Ready(entry));
     }
 
-    /// Takes out what was not used for the longest time; of several, what was made first. So it is never the newest one of
-    /// two or more.
+    /// Takes out what was not used for the longest time; of several, what was made first. So it is never the newest one
+    /// of two or more.
     fn evict(&mut self) -> Option<(Arc<K>, Slot<V, E>)> {
         let ready = self.slots.iter().filter_map(|(key, slot)| match slot {
             Slot::Ready(entry) => Some((key, entry)),

@@ -1,9 +1,9 @@
 //! The order in which locks are taken, and who notices when it is not kept.
 //!
-//! Each lock of the runtime is made with its rank. A thread takes a lock only while every lock that it holds has a lower
-//! rank, or the same and a lower id: hazards, and what streams have of one kind. So no two threads can wait for each
-//! other. In builds with debug assertions a thread that does otherwise panics and names both locks; in others a rank is
-//! nothing. (Models have none: loom looks for what would go wrong itself.)
+//! Each lock of the runtime is made with its rank. A thread takes a lock only while every lock that it holds has a
+//! lower rank, or the same and a lower id: hazards, and what streams have of one kind. So no two threads can wait for
+//! each other. In builds with debug assertions a thread that does otherwise panics and names both locks; in others a
+//! rank is nothing. (Models have none: loom looks for what would go wrong itself.)
 //!
 //! A lock that is only tried for cannot keep anybody waiting, so its rank is not looked at. It counts once it is held.
 

@@ -1,5 +1,5 @@
-//! The only door to the locks and atomics that protocols are made of; `--cfg loom` swaps what is behind it. (Tables that are
-//! filled once use the standard library's `OnceLock`.)
+//! The only door to the locks and atomics that protocols are made of; `--cfg loom` swaps what is behind it. (Tables
+//! that are filled once use the standard library's `OnceLock`.)
 //!
 //! `Arc` is always the standard library's: a loom `Arc` cannot hold a trait object, and the HAL's traits are handed
 //! around as such. Nothing here relies on a reference count for ordering.
@@ -24,8 +24,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// A mutex without poisoning: no user code runs under a lock of the runtime (I8; keys of caches run under one of another
-/// kind), and every critical section leaves its data consistent at each point where it could unwind.
+/// A mutex without poisoning: no user code runs under a lock of the runtime (I8; keys of caches run under one of
+/// another kind), and every critical section leaves its data consistent at each point where it could unwind.
 #[derive(Debug)]
 pub(crate) struct Mutex<T> {
     place: Place,

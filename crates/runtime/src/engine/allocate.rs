@@ -14,8 +14,8 @@ use thalweg_hal::{Access, Memory, MemoryKind};
 
 impl Engine {
     /// At least `bytes` bytes of a stream. Their content is whatever was there: zeros, if nothing was. Whoever takes a
-    /// block for commands calls [`fill`](Self::fill) before anything else is recorded on it. What was taken for the host
-    /// to write to is filled block by block, by the host to the end of the block or by a command.
+    /// block for commands calls [`fill`](Self::fill) before anything else is recorded on it. What was taken for the
+    /// host to write to is filled block by block, by the host to the end of the block or by a command.
     pub(crate) fn allocate(
         &self,
         stream: u32,

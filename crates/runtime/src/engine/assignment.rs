@@ -66,7 +66,8 @@ impl Assignment {
         }
     }
 
-    /// Another stream for a thread that shares `stream`, if there is one that nobody uses. It has left the old one then.
+    /// Another stream for a thread that shares `stream`, if there is one that nobody uses. It has left the old one
+    /// then.
     pub(crate) fn move_away(&self, stream: u32, idle: impl FnOnce() -> bool) -> Option<u32> {
         let shared = || self.threads[stream as usize].load(Relaxed) > 1 && self.vacant.load(Relaxed) > 0;
         if !shared() || !idle() {

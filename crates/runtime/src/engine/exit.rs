@@ -143,6 +143,7 @@ mod tests {
     use std::sync::atomic::Ordering;
     use thalweg_doubles::mock::{MockConfig, MockDevice};
 
+    // audit: C22
     #[test]
     fn a_thousand_devices_have_few_handlers() {
         for _ in 0..1000 {

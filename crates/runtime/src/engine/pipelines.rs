@@ -1,9 +1,9 @@
 //! Compiled kernels: one compile for each, within bounds.
 //!
-//! The device's [`Cache`] has every compiled kernel once. A stream on which it was asked for has a share in it, with a reference
-//! count of its own, and a thread remembers the shares that it asked for. So a look-up that finds one writes nothing that
-//! threads on other streams write. (It is the thread that remembers, not the stream: a table of the stream's would need a
-//! lock, which costs as much as all the rest of the look-up.)
+//! The device's [`Cache`] has every compiled kernel once. A stream on which it was asked for has a share in it, with a
+//! reference count of its own, and a thread remembers the shares that it asked for. So a look-up that finds one writes
+//! nothing that threads on other streams write. (It is the thread that remembers, not the stream: a table of the
+//! stream's would need a lock, which costs as much as all the rest of the look-up.)
 //!
 //! ```text
 //!  thread's table ──weak──► the stream's share ──────► the backend's pipeline
@@ -13,9 +13,9 @@
 //!                                      the device's cache
 //! ```
 //!
-//! What a thread remembers is the cache's. When a kernel is evicted its shares go with it, and threads and streams that are
-//! idle keep nothing alive. Whoever has a [`Pipeline`], and every list that uses it until that has settled, has the share, so
-//! the backend's pipeline goes when the device is done with it.
+//! What a thread remembers is the cache's. When a kernel is evicted its shares go with it, and threads and streams that
+//! are idle keep nothing alive. Whoever has a [`Pipeline`], and every list that uses it until that has settled, has the
+//! share, so the backend's pipeline goes when the device is done with it.
 //!
 //! | field | written by | under |
 //! |---|---|---|
@@ -117,8 +117,8 @@ impl Entry<Arc<Compiled>> {
     }
 }
 
-/// A stream's share in a pipeline: a reference count of its own, and a time of the last use. No two of them share a pair of
-/// cache lines, for the streams' threads write them all the time.
+/// A stream's share in a pipeline: a reference count of its own, and a time of the last use. No two of them share a
+/// pair of cache lines, for the streams' threads write them all the time.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Share {
@@ -162,15 +162,16 @@ thread_local! {
 /// How many pipelines a thread remembers.
 const REMEMBERED: usize = 64;
 
-/// The pipelines that a thread asked for, as far as there is room. A kernel has two places, by its address and the stream.
+/// The pipelines that a thread asked for, as far as there is room. A kernel has two places, by its address and the
+/// stream.
 #[derive(Debug)]
 struct Remembered {
     /// None of them until the first is remembered.
     places: Vec<Place>,
 }
 
-/// A stream's share, and what the kernel's address was: that only says where to look. It may be of a kernel that has been
-/// evicted, and keeps nothing of it but a few words of memory.
+/// A stream's share, and what the kernel's address was: that only says where to look. It may be of a kernel that has
+/// been evicted, and keeps nothing of it but a few words of memory.
 #[derive(Clone, Debug, Default)]
 struct Place {
     address: usize,

@@ -101,7 +101,8 @@ impl Engine {
         Ok(write)
     }
 
-    /// Has `append` append to a stream's list while the hazards are held and everything that they tell to come after is submitted.
+    /// Has `append` append to a stream's list while the hazards are held and everything that they tell to come after is
+    /// submitted.
     fn in_order<'a, T>(
         &self,
         stream: u32,
@@ -134,8 +135,8 @@ impl Engine {
         Ok(appended)
     }
 
-    /// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being submitted
-    /// now.
+    /// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being
+    /// submitted now.
     pub(crate) fn hand_over(&self, stream: &StreamState, before: usize, after: usize, policy: WaitPolicy) {
         if self.is_enough(stream, before, after) {
             self.hand_over_now(stream, policy);
@@ -149,8 +150,8 @@ impl Engine {
         }
     }
 
-    /// Whether a list that has grown is to be submitted: a few commands for a device that has nothing of this stream to do, twice
-    /// as many for each list that it has.
+    /// Whether a list that has grown is to be submitted: a few commands for a device that has nothing of this stream to
+    /// do, twice as many for each list that it has.
     fn is_enough(&self, stream: &StreamState, before: usize, after: usize) -> bool {
         if after >= self.config.list_commands {
             return true;

@@ -135,8 +135,8 @@ impl Engine {
         stream.publish(at.value);
     }
 
-    /// A list's waits, as the device understands them. What has settled since it was noted needs none: the host has seen it
-    /// complete, and the list starts with a barrier (I6).
+    /// A list's waits, as the device understands them. What has settled since it was noted needs none: the host has
+    /// seen it complete, and the list starts with a barrier (I6).
     pub(crate) fn device_waits(&self, waits: &Points) -> smallvec::SmallVec<[TimelinePoint; 4]> {
         let wait = |at: &Point| {
             let stream = self.stream(at.stream);

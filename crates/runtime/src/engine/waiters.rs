@@ -1,8 +1,8 @@
 //! Async tasks that wait for a stream.
 //!
 //! A task leaves its waker and what it waits for. Only the reaper wakes, last of all that it does and with nothing
-//! locked, since a waker is the user's code (I8). Whoever leaves a waker rings for the reaper, which then watches the stream; and
-//! looks at the stream once more afterwards, since nobody is woken for what has happened before.
+//! locked, since a waker is the user's code (I8). Whoever leaves a waker rings for the reaper, which then watches the
+//! stream; and looks at the stream once more afterwards, since nobody is woken for what has happened before.
 
 use crate::base::rank::Rank;
 use crate::base::sync::Mutex;

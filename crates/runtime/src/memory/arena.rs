@@ -19,8 +19,9 @@
 //! - What was dropped while lists may read it is in *limbo*: freed when the last value that each stream had recorded by
 //!   then has settled.
 //!
-//! All of it is plain data under one lock, a leaf, in [`DeviceMemory`](super::device_memory::DeviceMemory). It calls no driver: whoever grows
-//! inserts the memory afterwards, and what goes back is returned, to be dropped with nothing locked.
+//! All of it is plain data under one lock, a leaf, in [`DeviceMemory`](super::device_memory::DeviceMemory). It calls no
+//! driver: whoever grows inserts the memory afterwards, and what goes back is returned, to be dropped with nothing
+//! locked.
 
 use super::ranges::Ranges;
 use super::stats::Usage;

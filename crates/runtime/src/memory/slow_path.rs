@@ -3,9 +3,9 @@
 //! 1. Look: among one's own blocks, then for a free span of the arena.
 //! 2. Gather: what is settled goes from limbo and from streams into the arena. Look again after each. So more is taken
 //!    from the device only for what is live or still in use.
-//! 3. Grow. One thread at a time; one that waited for the turn looks again first. Above the soft limit as much goes back
-//!    to the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called. A
-//!    segment is larger than what is asked for, in proportion to what is reserved already, so that there are few; if
+//! 3. Grow. One thread at a time; one that waited for the turn looks again first. Above the soft limit as much goes
+//!    back to the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called.
+//!    A segment is larger than what is asked for, in proportion to what is reserved already, so that there are few; if
 //!    the device or the budget refuses that, just what is asked for.
 //! 4. Give the device back all that is wholly free, and grow again.
 //! 5. Submit what has been recorded, wait until any list of it has run, and go on with 2. Others go on meanwhile, and
@@ -169,8 +169,9 @@ impl DeviceMemory {
         }
     }
 
-    /// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the device
-    /// uses it still, or has just ended. Of staging it is not known what is live; who waits for that, see `shortage.rs`.
+    /// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the
+    /// device uses it still, or has just ended. Of staging it is not known what is live; who waits for that, see
+    /// `shortage.rs`.
     fn others_were_faster(&self, request: Request, refused: bool) -> bool {
         let stats = self.stats();
         let fits_beside = |bytes: u64| bytes.saturating_add(request.least) <= stats.limit;
@@ -205,8 +206,8 @@ impl DeviceMemory {
             MemoryKind::Device => {
                 let parts = if pool == SMALL { SMALL_PARTS } else { LIMIT_PARTS };
                 match segment_bytes(budget.reserved(), budget.limits(), parts, bytes) {
-                    // What lives long, and would fill most of a segment, gets one of its length: the rest might be of use
-                    // to nobody.
+                    // What lives long, and would fill most of a segment, gets one of its length: the rest might be of
+                    // use to nobody.
                     ahead if !matches!(pool, BLOCKS | SMALL) && bytes >= ahead / 4 => bytes,
                     ahead => ahead,
                 }
@@ -243,7 +244,8 @@ impl DeviceMemory {
         Ok(false)
     }
 
-    /// How many bytes a pool may take of those that are left, beside so many of staging and of blocks that are not large.
+    /// How many bytes a pool may take of those that are left, beside so many of staging and of blocks that are not
+    /// large.
     fn room(&self, pool: PoolId, left: u64, staged: u64, not_large: u64) -> u64 {
         if pool == HOST {
             return self.staging_limit.saturating_sub(staged);

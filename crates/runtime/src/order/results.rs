@@ -116,8 +116,8 @@ pub(crate) fn name(list: &List, command: &Command) -> Cow<'static, str> {
 }
 
 /// Lets failures follow the data inside a list: the bindings say who reads what. In the order of recording, which is
-/// that of every two commands that touch the same bytes. What a command inherits comes before what the device says of it:
-/// it worked on undefined data.
+/// that of every two commands that touch the same bytes. What a command inherits comes before what the device says of
+/// it: it worked on undefined data.
 fn propagate(list: &List, mut inherited: Failed, mut own: Failed) -> Vec<(u32, Failure)> {
     let mut failures = Vec::new();
     // Ranges of memories whose content is undefined, with the reason.

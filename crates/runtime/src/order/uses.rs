@@ -1,7 +1,7 @@
 //! Stamps: what the bytes of a block remember of their last uses (I5).
 //!
-//! From the uses of its operands an operation learns which foreign values it has to wait for, whether it needs a barrier, and whose failure
-//! would be its own:
+//! From the uses of its operands an operation learns which foreign values it has to wait for, whether it needs a
+//! barrier, and whose failure would be its own:
 //!
 //! | new access | has to come after |
 //! |---|---|
@@ -121,6 +121,7 @@ mod tests {
         assert_eq!(uses.before(Access::Read).collect::<Vec<_>>(), [at(0, 1)]);
     }
 
+    // audit: C14
     #[test]
     fn a_write_comes_after_every_reader_and_the_last_use_of_each() {
         let mut uses = Uses::default();
@@ -143,6 +144,7 @@ mod tests {
         assert_eq!(uses.before(Access::Write).count(), 0);
     }
 
+    // audit: C14
     #[test]
     fn united_parts_keep_the_last_use_of_each_stream() {
         let mut uses = Uses::default();

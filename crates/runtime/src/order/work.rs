@@ -44,6 +44,7 @@ impl Pipeline {
 ///     stream.record(&Work::Dispatch { pipeline, params: &[], extent: [1; 3] }, operands)
 /// }
 /// ```
+// audit: F9
 #[derive(Clone, Copy, Debug)]
 pub enum Work<'a> {
     /// Runs a kernel; see [`Command::Dispatch`].
@@ -119,7 +120,8 @@ pub(crate) fn index_of<T: ?Sized>(table: &mut Vec<Arc<T>>, object: &Arc<T>) -> u
     }) as u32
 }
 
-/// What an operation does with the bytes whose uses these are, and the index of its operand. The caller has them locked.
+/// What an operation does with the bytes whose uses these are, and the index of its operand. The caller has them
+/// locked.
 #[derive(Debug)]
 pub(crate) struct Locked<U> {
     pub(crate) access: Access,

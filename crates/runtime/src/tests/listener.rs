@@ -150,6 +150,7 @@ fn names_and_threads_are_appended_to_those_that_are_known() {
     }
 }
 
+// audit: F12
 #[test]
 fn threads_that_end_leave_their_rings_to_others() {
     let _alone = alone();
@@ -176,6 +177,7 @@ fn threads_that_end_leave_their_rings_to_others() {
     assert_eq!((names.len(), told.len()), (3000, 3000), "each thread has a number of its own");
 }
 
+// audit: C10
 #[test]
 fn nothing_of_one_session_gets_into_the_next() {
     let _alone = alone();

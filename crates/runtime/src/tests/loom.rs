@@ -272,6 +272,7 @@ fn threads<const N: usize>(world: &Arc<World>, programs: [fn(&World); N]) {
 }
 
 /// (I2) B = f(A) on one stream against A = g(B) on the other.
+// audit: F8, C11
 #[test]
 fn loom_crossed_operations() {
     model(|| {
@@ -282,6 +283,7 @@ fn loom_crossed_operations() {
 
 /// (I1, I3) A stream that seals and submits by itself, because its lists are full after one command, against a foreign
 /// flush of what it has recorded.
+// audit: F1, C1
 #[test]
 fn loom_seal_and_submit_against_a_foreign_flush() {
     model(|| {
@@ -300,6 +302,7 @@ fn loom_seal_and_submit_against_a_foreign_flush() {
 }
 
 /// (I1) A wait for an event of a stream that somebody else is flushing.
+// audit: F1, C3
 #[test]
 fn loom_event_against_flush() {
     model(|| {
@@ -320,6 +323,7 @@ fn loom_event_against_flush() {
 
 /// What somebody asked to have submitted is submitted, or the reaper's wait ends and it looks again; also if somebody
 /// else is submitting on that stream while the reaper tries.
+// audit: C9
 #[test]
 fn loom_deferred_flush() {
     model(|| {
@@ -340,6 +344,7 @@ fn loom_deferred_flush() {
 
 /// What the reaper could not submit for want of a credit, it submits or comes back to, also if the credit comes while
 /// it looks and nothing else is in flight then.
+// audit: C6
 #[test]
 fn loom_deferred_flush_without_credit() {
     model(|| {
@@ -363,6 +368,7 @@ fn loom_deferred_flush_without_credit() {
 }
 
 /// Nobody rings unheard: after the reaper has listened, the first ring is heard.
+// audit: C9
 #[test]
 fn loom_doorbell() {
     model(|| {
@@ -385,6 +391,7 @@ fn loom_doorbell() {
 }
 
 /// (I2) Two streams read what a third writes: both orders are orders, for each reader.
+// audit: F8, C11, C14
 #[test]
 fn loom_two_readers_and_a_writer() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -398,6 +405,7 @@ fn loom_two_readers_and_a_writer() {
 
 /// Of two threads that share their streams with others, one alone moves to the stream that becomes free; and all places
 /// are given back.
+// audit: F11, C5
 #[test]
 fn loom_assign_move_and_release() {
     model(|| {
@@ -418,6 +426,7 @@ fn loom_assign_move_and_release() {
 }
 
 /// A stream of one's own has one owner at a time.
+// audit: C5
 #[test]
 fn loom_one_owner() {
     model(|| {
@@ -438,6 +447,7 @@ fn loom_one_owner() {
 }
 
 /// The submitter's turn is handed on, also past somebody who stops waiting for it.
+// audit: C5
 #[test]
 fn loom_turn_past_one_who_gives_up() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -473,6 +483,7 @@ fn loom_waits_on_the_host() {
 }
 
 /// Of a stream's lists no more are in flight than may be, whoever submits, and who waits for a credit gets it.
+// audit: C31
 #[test]
 fn loom_credits() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -527,17 +538,20 @@ fn task_against_reaper(gives_up: bool) {
     }
 }
 
+// audit: C18
 #[test]
 fn loom_task_against_reaper() {
     model(|| task_against_reaper(false));
 }
 
+// audit: C18
 #[test]
 fn loom_task_that_gives_up() {
     model(|| task_against_reaper(true));
 }
 
 /// The reaper does not rest while a list is in flight that it has not seen.
+// audit: C9
 #[test]
 fn loom_submit_against_rest() {
     model(|| {
@@ -555,6 +569,7 @@ fn loom_submit_against_rest() {
 
 /// A device that is closed has run what was recorded, and records nothing more: against a thread that records, and the
 /// reaper that submits what that thread left behind.
+// audit: C9, C22
 #[test]
 fn loom_deferred_flush_against_close() {
     bounded(PREEMPTIONS_OF_THREE, || {

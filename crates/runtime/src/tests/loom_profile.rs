@@ -40,6 +40,7 @@ fn write(writer: &mut Writer, numbers: std::ops::Range<u64>) {
 }
 
 /// A writer against a drain: what was drained is whole, in order, and together with what was dropped all there was.
+// audit: F3
 #[test]
 fn loom_ring_against_drain() {
     bounded(|| {
@@ -63,8 +64,9 @@ fn loom_ring_against_drain() {
     });
 }
 
-/// A thread ends while its ring is drained, and another comes: each event is its own thread's, whether the second has got a ring of
-/// its own or the first's.
+/// A thread ends while its ring is drained, and another comes: each event is its own thread's, whether the second has
+/// got a ring of its own or the first's.
+// audit: F3
 #[test]
 fn loom_ring_of_a_thread_that_has_ended() {
     bounded(|| {
@@ -97,7 +99,9 @@ fn loom_ring_of_a_thread_that_has_ended() {
     });
 }
 
-/// A session ends while threads write: what was written before it is there or counted, and what comes later disturbs nobody.
+/// A session ends while threads write: what was written before it is there or counted, and what comes later disturbs
+/// nobody.
+// audit: F3
 #[test]
 fn loom_stop_against_writers() {
     bounded(|| {
@@ -127,8 +131,9 @@ fn loom_stop_against_writers() {
     });
 }
 
-/// Two who drain, one after the other, as whoever stops does after the thread that drains beside the writers: nothing comes twice,
-/// and nothing is missing.
+/// Two threads drain one after the other, the first of them beside the writer: nothing comes twice, and nothing is
+/// missing.
+// audit: F3
 #[test]
 fn loom_two_drainers() {
     bounded(|| {

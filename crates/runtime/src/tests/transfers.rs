@@ -43,6 +43,7 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
+// audit: C29
 #[test]
 fn any_data_comes_back_as_it_went_through_a_device_that_the_host_does_not_see() {
     let seed = fresh_seed();
@@ -81,6 +82,7 @@ fn any_data_comes_back_as_it_went_through_a_device_that_the_host_does_not_see() 
     }
 }
 
+// audit: C29
 #[test]
 fn a_download_is_in_the_list_of_the_write_that_it_reads() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -97,6 +99,7 @@ fn a_download_is_in_the_list_of_the_write_that_it_reads() {
     assert_eq!(validated.report().violations, 0);
 }
 
+// audit: C13
 #[test]
 fn a_download_keeps_what_it_read_and_not_the_storage() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -123,6 +126,7 @@ impl Wake for Count {
     }
 }
 
+// audit: C29
 #[test]
 fn two_threads_and_a_task_wait_for_one_download_whatever_others_do() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -164,6 +168,7 @@ fn two_threads_and_a_task_wait_for_one_download_whatever_others_do() {
     assert_eq!(made.load(Ordering::SeqCst), 1, "made once, for all");
 }
 
+// audit: C2
 #[test]
 fn whoever_waits_while_another_makes_the_value_waits_for_that_alone() {
     let (device, _) = discrete(fresh_seed(), Config::default());
@@ -192,6 +197,7 @@ fn whoever_waits_while_another_makes_the_value_waits_for_that_alone() {
     assert!(matches!(poll(task), Poll::Ready(Ok(length)) if *length == 100));
 }
 
+// audit: C2
 #[test]
 fn a_closure_that_panics_or_waits_for_itself_is_an_error_and_hangs_nobody() {
     let (device, _) = discrete(fresh_seed(), Config::default());
@@ -210,6 +216,7 @@ fn a_closure_that_panics_or_waits_for_itself_is_an_error_and_hangs_nobody() {
     assert!(matches!(*pending.wait().unwrap(), Err(Error::Recursive)));
 }
 
+// audit: C29
 #[test]
 fn a_failure_comes_down_with_the_data_and_with_nothing_else() {
     let (device, _) = discrete(fresh_seed(), Config::default());
@@ -224,6 +231,7 @@ fn a_failure_comes_down_with_the_data_and_with_nothing_else() {
     assert!(stream.scope(|| fine.download(0, 4)).unwrap().wait().is_ok());
 }
 
+// audit: C29
 #[test]
 fn an_upload_of_which_one_piece_failed_has_failed_whichever_it_was() {
     for refused in 1..=4 {
@@ -242,6 +250,7 @@ fn an_upload_of_which_one_piece_failed_has_failed_whichever_it_was() {
     }
 }
 
+// audit: C25
 #[test]
 fn a_model_of_nine_tenths_of_the_limit_loads() {
     const LIMIT: u64 = 24 << 20;
@@ -274,6 +283,7 @@ fn a_model_of_nine_tenths_of_the_limit_loads() {
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }
 
+// audit: C13
 #[test]
 fn new_memory_is_zeros_to_everybody_and_nothing_reads_what_nobody_wrote() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -310,6 +320,7 @@ fn new_memory_is_zeros_to_everybody_and_nothing_reads_what_nobody_wrote() {
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }
 
+// audit: C13, C28
 #[test]
 fn falsify_zeros_of_new_memory() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -321,6 +332,7 @@ fn falsify_zeros_of_new_memory() {
     assert!(matches!(first, Some(Violation::Unwritten { .. })), "{first:?}");
 }
 
+// audit: C13
 #[test]
 fn a_span_that_another_stream_takes_was_filled_by_the_first() {
     // Little memory, so that spans go from stream to stream; each list is judged.
@@ -352,6 +364,7 @@ fn a_span_that_another_stream_takes_was_filled_by_the_first() {
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }
 
+// audit: C25
 #[test]
 fn fills_and_copies_of_one_to_three_bytes_are_right_outside_a_graph_and_inside() {
     for access in [HostAccess::None, HostAccess::Cached] {
@@ -380,6 +393,7 @@ fn fills_and_copies_of_one_to_three_bytes_are_right_outside_a_graph_and_inside()
     }
 }
 
+// audit: C22
 #[test]
 fn after_the_close_what_was_downloaded_is_there_and_the_rest_where_the_host_sees_it() {
     for access in [HostAccess::None, HostAccess::Cached] {
@@ -407,6 +421,7 @@ impl Wake for Flag {
     }
 }
 
+// audit: C12
 #[test]
 fn an_async_read_keeps_no_thread_also_where_staging_is_short() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -434,6 +449,7 @@ fn an_async_read_keeps_no_thread_also_where_staging_is_short() {
     assert!(found.len() == 2 << 20 && found.iter().all(|byte| *byte == 1));
 }
 
+// audit: C29
 #[test]
 fn a_listener_is_told_of_uploads_downloads_and_zeros() {
     let (device, _) = discrete(fresh_seed(), Config::default());
@@ -451,6 +467,7 @@ fn a_listener_is_told_of_uploads_downloads_and_zeros() {
     assert!(operations.iter().all(|count| *count > 0), "{told:?}");
 }
 
+// audit: C24
 #[test]
 fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it_also_in_the_list_of_the_last() {
     let plan = Plan { submissions: Strike::Nth(1), ..Plan::default() };
@@ -467,6 +484,7 @@ fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it_also_in_the_list_of_
     assert!(matches!(stream.scope(|| copied.read(0, &mut [0; 4])), Err(Error::Failed(_))));
 }
 
+// audit: C29
 #[test]
 fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
     let (go, gone) = mpsc::channel::<()>();
@@ -498,6 +516,7 @@ fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
     assert!(matches!(poll(task), Poll::Ready(Ok(values)) if [*values[0], *values[1]] == [3, 2]));
 }
 
+// audit: C13
 #[test]
 fn frozen_memory_whose_upload_was_given_up_is_filled_by_its_next_owner() {
     let (device, validated) = discrete(fresh_seed(), Config::default().staging_limit(512 << 10));

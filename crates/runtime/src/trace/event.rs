@@ -50,7 +50,7 @@ impl Kind {
     ];
 }
 
-/// One event. All kinds have the same fields; what a field means depends on the kind, and it is 0 where it means nothing:
+/// One event. All kinds have the same fields. What a field means depends on the kind; where it means nothing, it is 0.
 ///
 /// | kind | `name` | `stream` | `command` | `value` | `start`, `end` | `extra` |
 /// |---|---|---|---|---|---|---|

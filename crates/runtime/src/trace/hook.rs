@@ -17,8 +17,8 @@ use thalweg_hal::{Command, List, Timestamps};
 /// A device's hook; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Hook {
-    /// Written by whoever starts or stops. Relaxed everywhere: it orders nothing. Who sees it too late, or too early, looks for a
-    /// session of that number, under the lock, and finds it or does not.
+    /// Written by whoever starts or stops. Relaxed everywhere: it orders nothing. Who sees it too late, or too early,
+    /// looks for a session of that number, under the lock, and finds it or does not.
     state: AtomicU64,
     /// The session, from before the first event to after the last.
     session: Mutex<Option<Arc<Session>>>,

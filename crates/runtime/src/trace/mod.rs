@@ -1,8 +1,8 @@
 //! Taking note of what threads and the device do, while somebody listens.
 //!
 //! ```text
-//!  threads ──hooks──► a ring each ──drain──► whoever listens
-//!  device ──timestamps──► whoever settles the list ──► its ring
+//!  threads ──hooks──► a ring each ──drain──► the listener
+//!  device ──timestamps──► the thread that settles the list ──► its ring
 //! ```
 //!
 //! - A [hook] costs one relaxed load while nobody listens.

@@ -136,8 +136,8 @@ impl Session {
         (name, id)
     }
 
-    /// Takes out what has been written, with the numbers of the threads; nothing is locked meanwhile. For one drainer at
-    /// a time.
+    /// Takes out what has been written, with the numbers of the threads; nothing is locked meanwhile. For one drainer
+    /// at a time.
     pub(crate) fn drain(&self, mut take: impl FnMut(u32, Event)) {
         let rings = self.rings.lock().all.clone();
         rings.iter().for_each(|ring| ring.drain(&mut take));

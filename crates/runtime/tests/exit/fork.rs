@@ -25,9 +25,13 @@ use thalweg_runtime::{
 };
 
 pub const CASES: [Case; 5] = [
+    // audit: C23 (cpu, mock_discrete)
     Case { name: "forked_from_busy_threads", on: Double::ALL, run: forked_from_busy_threads },
+    // audit: C23 (cpu, mock_discrete)
     Case { name: "forked_while_locks_are_held", on: Double::ALL, run: forked_while_locks_are_held },
+    // audit: C23 (cpu)
     Case { name: "forked_before_any_device", on: &[Double::Cpu], run: forked_before_any_device },
+    // audit: C23 (cpu)
     Case { name: "commands_from_busy_threads", on: Double::ALL, run: commands_from_busy_threads },
     Case { name: "a_program_by_itself", on: Double::ALL, run: a_program_by_itself },
 ];

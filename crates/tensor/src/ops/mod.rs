@@ -38,7 +38,7 @@ fn dispatch(
     })
 }
 
-/// Records a kernel whose last operand is the one that it writes.
+/// Records a kernel that writes its last operand.
 fn record(
     stream: &Stream,
     source: &KernelSource,

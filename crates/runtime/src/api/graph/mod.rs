@@ -1,8 +1,8 @@
 //! Graphs: operations recorded once and run often.
 //!
 //! ```text
-//!  Graph::capture ──► Capture (operations, no memory) ──plan──► template ──┬──► Instance (memory, prepared list, hazard)
-//!                                                                          └──► Instance ...
+//!  Graph::capture ──► Capture (operations, no memory) ──plan──► template ┬──► Instance (memory, prepared list, hazard)
+//!                                                                        └──► Instance ...
 //!  Graph::replay ──► copies in, Command::Run, copies out, in the thread's stream like any operation
 //! ```
 //!

@@ -56,8 +56,8 @@ impl<V, E> Flight<V, E> {
     }
 }
 
-/// Who waits for which attempt. Whoever ends an attempt takes those out who wait for it, so nobody is listed here who is
-/// about to go on.
+/// Who waits for which attempt. Whoever ends an attempt takes those out who wait for it, so nobody is listed here who
+/// is about to go on.
 pub(super) struct Flights<V, E>(Vec<(ThreadId, Arc<Flight<V, E>>)>);
 
 impl<V, E> Default for Flights<V, E> {
@@ -67,8 +67,8 @@ impl<V, E> Default for Flights<V, E> {
 }
 
 impl<V, E> Flights<V, E> {
-    /// Whether a thread that waits for an attempt waits for itself: for its own, or for one whose builder waits, directly or
-    /// through others, for one of its own. This ends, since nobody joins who would close a circle.
+    /// Whether a thread that waits for an attempt waits for itself: for its own, or for one whose builder waits,
+    /// directly or through others, for one of its own. This ends, since nobody joins who would close a circle.
     pub(super) fn would_never_end(&self, thread: ThreadId, flight: &Arc<Flight<V, E>>) -> bool {
         let mut builder = flight.builder;
         loop {

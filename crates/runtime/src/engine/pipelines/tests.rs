@@ -25,6 +25,7 @@ fn await_gone(pipeline: &Weak<dyn thalweg_hal::Pipeline>) {
     }
 }
 
+// audit: C20, C21
 #[test]
 fn an_evicted_pipeline_lives_until_the_device_is_done_with_it() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -46,6 +47,7 @@ fn an_evicted_pipeline_lives_until_the_device_is_done_with_it() {
 }
 
 /// Neither a stream that is used no more, nor its thread, nor a clone of its handle.
+// audit: F5, C21
 #[test]
 fn nobody_who_is_idle_keeps_an_evicted_pipeline() {
     let (device, _) = faulty(Config::default().pipeline_cache(2), Plan::default());
@@ -66,6 +68,7 @@ fn nobody_who_is_idle_keeps_an_evicted_pipeline() {
     await_gone(&pipeline);
 }
 
+// audit: C21
 #[test]
 fn a_pipeline_that_threads_remember_is_not_evicted_before_one_that_nobody_uses() {
     let (device, _) = faulty(Config::default().pipeline_cache(2), Plan::default());
@@ -91,6 +94,7 @@ fn a_pipeline_that_threads_remember_is_not_evicted_before_one_that_nobody_uses()
 }
 
 /// The same name, the same bindings and parameters, another host function.
+// audit: F6, C10
 #[test]
 fn namesakes_are_two_kernels() {
     let other = KernelSource {
@@ -159,6 +163,7 @@ fn who_is_not_to_wait_is_told_that_another_thread_compiles() {
 }
 
 /// Devices share the threads' tables, and nothing else.
+// audit: F6, C10
 #[test]
 fn what_a_thread_remembers_of_one_device_is_not_another_ones() {
     let devices = [0; 2].map(|_| Device::new(MockDevice::new(MockConfig::default()), Config::default()).unwrap());

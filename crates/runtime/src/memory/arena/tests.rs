@@ -190,6 +190,7 @@ fn what_enters_limbo_after_the_end_waits_for_another_snapshot() {
     assert_eq!((arena.usage().free, arena.usage().limbo), (UNIT, 2 * UNIT));
 }
 
+// audit: C30
 #[test]
 fn a_segment_decays_when_it_was_free_and_untouched_for_a_period() {
     let mut arena = with(&[2, 2]);
@@ -207,6 +208,7 @@ fn a_segment_decays_when_it_was_free_and_untouched_for_a_period() {
 }
 
 /// A tiling of random requests, checked against a bitmap of its own.
+// audit: C15
 #[test]
 fn random_spans_never_overlap_and_come_back_whole() {
     const UNITS: usize = 64;
