@@ -41,6 +41,7 @@ fn work(device: &Device) {
     drop(range("a round"));
 }
 
+// audit: C23
 #[test]
 fn exit_a_forked_child_has_no_profile_and_leaves_the_parents_alone() {
     let open = || Device::new(MockDevice::new(MockConfig::default()), Config::default()).unwrap();
