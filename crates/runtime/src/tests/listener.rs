@@ -112,6 +112,17 @@ fn nothing_is_told_before_it_is_open_nor_after_it_is_closed() {
 }
 
 #[test]
+fn rings_of_any_size_are_within_bounds() {
+    let _alone = alone();
+    let device = world::mock(MockConfig::default());
+    for ring_events in [0, 1, 1 << 20, usize::MAX] {
+        let (_listener, mut reader) = open(&device, Options { ring_events, ..Options::default() });
+        drop(range("fits"));
+        assert_eq!(drain(&mut reader).len(), 1, "{ring_events} events");
+    }
+}
+
+#[test]
 fn a_device_has_one_listener_until_that_is_dropped() {
     let _alone = alone();
     let device = world::mock(MockConfig::default());
@@ -175,6 +186,10 @@ fn threads_that_end_leave_their_rings_to_others() {
     names.sort();
     names.dedup();
     assert_eq!((names.len(), told.len()), (3000, 3000), "each thread has a number of its own");
+    // A thread may keep the session for long, but not its rings.
+    let session = Arc::clone(&reader.session);
+    drop(reader);
+    assert_eq!(session.rings(), 0);
 }
 
 // audit: C10
