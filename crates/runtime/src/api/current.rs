@@ -21,7 +21,7 @@ thread_local! {
 struct Hints {
     /// One for each device that the thread has used and that still exists.
     pooled: Vec<Hint>,
-    /// Streams of the [`Stream::scope`](super::Stream::scope) calls that the thread is in, innermost last.
+    /// Streams of the [`Stream::scope`](Stream::scope) calls that the thread is in, innermost last.
     scopes: Vec<Stream>,
 }
 

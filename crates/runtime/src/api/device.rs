@@ -95,8 +95,9 @@ impl Device {
     ///
     /// # Errors
     /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says, also to those
-    /// who waited for it, while whoever asks later tries again. In the scope of a stream that is not to wait
-    /// ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`] while another thread compiles it.
+    /// who waited for it, while a later call tries again. In the scope of a stream that is not to wait
+    /// ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`](crate::Error::Busy) while another thread compiles
+    /// it.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         fork::check_fork()?;
         let (stream, policy) =
@@ -177,14 +178,15 @@ impl Device {
     }
 
     /// Closes the device for everybody: from now on nothing is recorded on it, and what was recorded runs, for as long
-    /// as the timeout lasts. Then whoever still waits is answered [`Error::Closed`], and the device's thread ends. Data
-    /// that is there can still be read. Closing it again answers the same way.
+    /// as the timeout lasts. Then those who still wait are answered [`Error::Closed`](crate::Error::Closed), and the
+    /// device's thread ends. Data that is there can still be read. Closing it again answers the same way.
     ///
     /// Needed only to know that everything has ended: dropping the last handle never waits, and at the exit of the
     /// process what is on the device is waited for, for a short time.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] if the timeout was over first, or that the device is lost. It is closed all the same.
+    /// [`Error::Unfinished`](crate::Error::Unfinished) if the timeout was over first, or that the device is lost. It is
+    /// closed all the same.
     pub fn close(&self, timeout: Duration) -> Result<()> {
         fork::check_fork()?;
         self.engine.close(WaitPolicy::of(Some(timeout))).inspect_err(|_| {

@@ -405,7 +405,7 @@ impl Drop for Storage {
 /// A part of a storage as an operand of an operation.
 ///
 /// Reading borrows the storage, writing borrows it mutably: memory that somebody else can name cannot be written. The
-/// one exception is [`MutableStorage`](super::MutableStorage).
+/// one exception is [`MutableStorage`](crate::MutableStorage).
 ///
 /// ```
 /// # use thalweg_runtime::{Operand, Result, Storage, Stream, Work};

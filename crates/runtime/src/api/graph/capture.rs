@@ -93,7 +93,7 @@ impl Capture {
         self.state.lock().check()
     }
 
-    /// Adds an operation that has been [checked](crate::stream::record::check).
+    /// Adds an operation that has been [checked](crate::api::check::operation).
     pub(crate) fn record(self: &Arc<Self>, work: &Work<'_>, operands: &[Operand<'_>]) -> Result<()> {
         for (index, operand) in operands.iter().enumerate() {
             let own = operand.storage.captured().is_some_and(|(capture, _)| Arc::ptr_eq(capture, self));

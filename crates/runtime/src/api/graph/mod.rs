@@ -7,7 +7,7 @@
 //! ```
 //!
 //! While a graph is captured nothing runs and nothing is allocated: storages are numbers, and operations go into a
-//! private list, whatever other threads do meanwhile. When the closure ends, [`plan`] finds the barriers and lets
+//! private list, whatever other threads do meanwhile. When the closure ends, `plan` finds the barriers and lets
 //! buffers share bytes whose lives do not meet.
 //!
 //! A replay is *one operation* of the stream that it is recorded on. Its operands are the inputs, which are copied in,
