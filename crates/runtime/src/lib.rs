@@ -65,11 +65,11 @@
 //! as one operation with inputs that are copied in and outputs that are copied out, with the hazards, waits and
 //! failures of any operation. Threads do not wait for each other as long as there is memory for runs of their own.
 //!
-//! # Profiling
+//! # Listening
 //!
-//! A [`Profiler`] takes note of what threads and the device do, for a trace that opens in Perfetto ([`Profile`]) and a
-//! table of kernels; [`range()`] names what a thread is at. Any number of threads may run meanwhile. Off, a hook costs
-//! a relaxed load.
+//! A [`listener`] is told what threads and the device do, as plain events; [`range()`] names what a thread is at. Any
+//! number of threads may run meanwhile. While nobody listens, a hook costs a relaxed load. What is made of the events
+//! is not the runtime's: the crate `thalweg-profile` makes traces and tables of them.
 //!
 //! # Shutdown
 //!
@@ -93,10 +93,10 @@ mod trace;
 pub use api::device::{Counters, Device};
 pub use api::event::{Event, Finished};
 pub use api::graph::Graph;
+pub use api::listener;
 pub use api::mutable::MutableStorage;
 pub use api::pending::{Awaited, Pending};
 pub use api::pool::Pool;
-pub use api::profile::{Dropped, KernelTable, KernelTime, Profile, Profiler};
 pub use api::storage::{Operand, Storage};
 pub use api::stream::{Attached, Stream};
 pub use base::cache::{Cache, CacheStats};
@@ -105,5 +105,4 @@ pub use base::error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMem
 pub use memory::snapshot::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
 pub use memory::stats::MemoryStats;
 pub use order::work::{Pipeline, Work};
-pub use trace::options::{Detail, ProfileOptions};
 pub use trace::writers::{Range, range};

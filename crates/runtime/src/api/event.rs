@@ -123,10 +123,15 @@ impl Event {
     /// [`synchronize`](Self::synchronize) answers.
     pub fn elapsed_since(&self, earlier: &Self) -> Result<Duration> {
         earlier.point(self.engine())?;
-        Ok(self.clock()?.saturating_sub(earlier.clock()?))
+        Ok(self.device_time()?.saturating_sub(earlier.device_time()?))
     }
 
-    pub(crate) fn clock(&self) -> Result<Duration> {
+    /// When it was reached, by the device's clock: the time since an epoch of the device's own, of which nothing is
+    /// known. For events made by [`Stream::record_timed_event`](crate::Stream::record_timed_event). Waits for it.
+    ///
+    /// # Errors
+    /// As [`elapsed_since`](Self::elapsed_since).
+    pub fn device_time(&self) -> Result<Duration> {
         let (time, outcome) = self.time.as_ref().ok_or(Error::NoTime("record the event with record_timed_event"))?;
         self.synchronize(None)?;
         let untold = Error::NoTime("the device has not told it");

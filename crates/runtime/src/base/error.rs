@@ -153,7 +153,7 @@ pub enum Error {
     /// The closure that was to make a [`Pending`](crate::Pending) value panicked.
     #[error("the closure that makes this value of the device's results panicked; there is no value")]
     Abandoned,
-    /// A device has one profiler at a time.
+    /// A device has one profiler, or other [`Listener`](crate::listener::Listener), at a time.
     #[error("{device} is being profiled already; stop that profiler, or wait until it has been stopped")]
     Profiling {
         /// The device's name.

@@ -45,16 +45,12 @@ pub(crate) enum Rank {
     Doorbell,
     /// Who waits for the reaper's end.
     ReaperEnd,
-    /// What a session of the profiler has drained.
-    TraceStore,
     /// A device's session.
     TraceSession,
     /// A session's rings.
     TraceRings,
     /// A session's names.
     TraceNames,
-    /// Whether a session ends.
-    TraceEnd,
     /// Inside a lock that is waited for with a deadline.
     Exchange,
 }

@@ -6,6 +6,8 @@ mod audit;
 mod graphs;
 #[cfg(not(loom))]
 mod held;
+#[cfg(not(loom))]
+mod listener;
 #[cfg(loom)]
 mod loom;
 #[cfg(loom)]
@@ -17,15 +19,11 @@ mod memory;
 #[cfg(not(loom))]
 mod overhead;
 #[cfg(not(loom))]
-mod profile;
-#[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod streams;
 #[cfg(not(loom))]
 mod stress;
-#[cfg(not(loom))]
-mod trace;
 #[cfg(not(loom))]
 mod transfers;
 #[cfg(not(loom))]

@@ -7,9 +7,11 @@
 mod player;
 mod tally;
 
+use super::listener::{Beside, options};
 use super::world::{Found, Known, ListId, fresh_seed};
+use crate::listener::Detail;
 use crate::order::point::Point;
-use crate::{Config, Detail, Device, Error, ProfileOptions, Profiler, Stream};
+use crate::{Config, Device, Error, Stream};
 use fastrand::Rng;
 use player::{INBOX, Player};
 use std::collections::HashSet;
@@ -168,18 +170,12 @@ fn mix(threads: &[usize], open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
             // A device each round, so that what it remembers of refusals is the round's.
             let seed = random.u64(..);
             let doubles = Doubles::new(open(seed), Plan { seed, ..plan() }, config);
-            // Every other round is profiled, in one detail or the other.
+            // To every other round somebody listens, in one detail or the other.
             rounds += 1;
             let detail = if rounds % 4 == 0 { Detail::Full } else { Detail::Coarse };
-            let profiler =
-                (rounds % 2 == 0).then(|| Profiler::start(&doubles.device, ProfileOptions::new().detail(detail)));
-            let profiler = match profiler.transpose() {
-                // One of the submissions that are refused was that which compares the clocks.
-                Err(Error::Failed(_)) => None,
-                profiler => profiler.unwrap(),
-            };
+            let listening = (rounds % 2 == 0).then(|| Beside::start(&doubles.device, options(detail)));
             let tally = doubles.round(Mix { threads, seed });
-            drop(profiler.map(Profiler::stop));
+            assert_ne!(listening.map(Beside::stop), Some(0));
             assert_clean(&doubles.device, &tally, seed);
             reclaimed += doubles.device.memory().reclaimed;
             assert_balanced(&doubles.device, seed);

@@ -1,4 +1,4 @@
-//! What the runtime calls where something happens. While nobody profiles, a hook is one relaxed load.
+//! What the runtime calls where something happens. While nobody listens, a hook is one relaxed load.
 
 use super::event::{Event, Kind, NEVER};
 use super::options::Detail;
@@ -65,12 +65,12 @@ impl Hook {
         writers::write(id, find, write);
     }
 
-    /// Something begins that every profile has.
+    /// Something begins that every listener is told.
     pub(crate) fn begin(&self) -> Measured<'_> {
         self.measured(|_| true)
     }
 
-    /// An operation begins, which only a full profile has.
+    /// An operation begins, which is told in full detail only.
     pub(crate) fn begin_operation(&self) -> Measured<'_> {
         self.measured(Profiling::is_full)
     }

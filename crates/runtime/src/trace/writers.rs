@@ -96,8 +96,9 @@ pub(crate) fn leave(session: &Arc<Session>) {
     change(|running| running.retain(|other| !Arc::ptr_eq(other, session)));
 }
 
-/// Names what the thread does until the guard is dropped, in the trace of every profiler that runs then and
-/// ran already when it began. Costs one relaxed load when none does.
+/// Names what the thread does until the guard is dropped, for every profiler (or other
+/// [`Listener`](crate::listener::Listener)) that runs then and ran already when it began. Costs one relaxed load when
+/// none does.
 ///
 /// ```
 /// # fn tokenize(_: &str) {}
