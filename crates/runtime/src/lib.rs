@@ -102,7 +102,7 @@ pub use api::stream::{Attached, Stream};
 pub use base::cache::{Cache, CacheStats};
 pub use base::config::Config;
 pub use base::error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
+pub use base::memory_stats::MemoryStats;
 pub use memory::snapshot::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
-pub use memory::stats::MemoryStats;
 pub use order::work::{Pipeline, Work};
 pub use trace::writers::{Range, range};

@@ -275,14 +275,7 @@ impl DeviceMemory {
         drop(arena);
         Error::OutOfMemory(Box::new(OutOfMemory {
             requested: request.least,
-            limit: stats.limit,
-            reserved: stats.reserved,
-            frozen: stats.frozen,
-            limbo: stats.limbo,
-            free: stats.free,
-            largest_free: stats.largest_free,
-            allocations: stats.allocations,
-            max_allocations: stats.max_allocations,
+            stats,
             streams,
             pools,
             waited: tried.waited,

@@ -4,7 +4,7 @@ use super::arena::{Arena, Owner, PoolId};
 use super::device_memory::DeviceMemory;
 use super::heap::Block;
 use super::lists::Lists;
-use super::stats::MemoryStats;
+use crate::base::memory_stats::MemoryStats;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
