@@ -18,6 +18,7 @@ use crate::memory::heap::{Block, Purpose};
 use crate::order::uses::{Uses, Write};
 use crate::order::work::Bound;
 use smallvec::SmallVec;
+use std::fmt;
 use std::sync::Arc;
 use thalweg_hal::{Access, Binding, Memory, MemoryKind};
 
@@ -45,14 +46,12 @@ const MOST_CAPTURED: u64 = 1 << 48;
 /// }
 /// ```
 // audit: C16
-#[derive(Debug)]
 pub struct Storage {
     lease: Arc<Lease>,
     kind: Kind,
     bytes: u64,
 }
 
-#[derive(Debug)]
 enum Kind {
     /// Always `Some`, until `drop` takes it.
     Pooled(Option<Box<Block>>),
@@ -429,7 +428,7 @@ impl Drop for Storage {
 /// }
 /// ```
 // audit: C15
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Operand<'a> {
     pub(crate) storage: &'a Storage,
     /// Where the uses of the bytes are kept; nowhere, if they are frozen.
@@ -462,6 +461,24 @@ impl<'a> Operand<'a> {
     /// written is undefined afterwards.
     pub fn first(self, bytes: u64) -> Self {
         Self { bytes: self.bytes.min(bytes), ..self }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Pooled(_) => "",
+            Kind::Frozen(_) => "frozen, ",
+            Kind::Captured { .. } => "captured, ",
+        };
+        write!(f, "Storage({kind}{} bytes on {})", self.bytes, self.device().info().name)
+    }
+}
+
+impl fmt::Debug for Operand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { storage, access, offset, bytes, .. } = self;
+        write!(f, "Operand({access:?} {bytes} bytes from {offset} of {storage:?})")
     }
 }
 

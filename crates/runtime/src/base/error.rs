@@ -186,7 +186,7 @@ impl From<thalweg_hal::Error> for Error {
 }
 
 /// Work that failed: told to everybody who waits for data that depends on it, and to nobody else.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("{source} (first failed: {operation} on stream {stream}, list {value})")]
 pub struct Failure {
     /// The operation that first failed: a kernel's name, "copy" or "fill".
@@ -199,8 +199,14 @@ pub struct Failure {
     pub source: Arc<thalweg_hal::Error>,
 }
 
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Failure({self})")
+    }
+}
+
 /// Who holds the memory when there is no more, and what was tried.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[cfg_attr(test, derive(Default))]
 #[non_exhaustive]
 pub struct OutOfMemory {
@@ -262,6 +268,20 @@ pub struct PoolMemory {
     pub reserved: u64,
     /// Bytes of that which are free.
     pub free: u64,
+}
+
+/// The sums; the rest is in the message.
+impl fmt::Debug for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutOfMemory")
+            .field("requested", &self.requested)
+            .field("limit", &self.limit)
+            .field("reserved", &self.reserved)
+            .field("frozen", &self.frozen)
+            .field("free", &self.free)
+            .field("retry_can_help", &self.retry_can_help)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for OutOfMemory {

@@ -2,6 +2,7 @@
 
 use super::arena::Owner;
 use serde::Serialize;
+use std::fmt;
 
 /// Bytes of all segments, by what they are used for. The sum of the others is `segments`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl Usage {
 ///
 /// `reserved` is the sum of `live`, `cached`, `frozen`, `graphs`, `limbo`, `free`, `in_transit` and `overhead`; exactly
 /// so while nobody else uses the device, and in [`MemorySnapshot`](crate::MemorySnapshot) always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryStats {
     /// The most that may be reserved.
@@ -86,10 +87,18 @@ pub struct MemoryStats {
     pub decayed: u64,
 }
 
-impl MemoryStats {
-    /// How much of the free memory a single allocation cannot have, from 0 (all of it is one piece) to 1.
-    pub fn fragmentation(&self) -> f64 {
-        if self.free == 0 { 0.0 } else { 1.0 - self.largest_free as f64 / self.free as f64 }
+/// What most of it is; there are more fields than a line has room for.
+impl fmt::Debug for MemoryStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStats")
+            .field("limit", &self.limit)
+            .field("reserved", &self.reserved)
+            .field("live", &self.live)
+            .field("cached", &self.cached)
+            .field("frozen", &self.frozen)
+            .field("graphs", &self.graphs)
+            .field("free", &self.free)
+            .finish_non_exhaustive()
     }
 }
 

@@ -17,12 +17,11 @@ use thalweg_hal::{Binding, List, Memory};
 const BUFFER: u32 = 1 << 31;
 
 /// The state of one capture. Filled by the closure's thread, and whoever it hands the stream to.
-#[derive(Debug)]
 pub(crate) struct Capture {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// Without barriers; bindings of captured storages name buffers.
     list: List,
@@ -36,7 +35,6 @@ struct State {
 }
 
 /// What a finished capture comes to.
-#[derive(Debug)]
 pub(crate) struct Captured {
     /// Bindings of the graph's own memory name memory 0 and are relative to its start.
     pub(crate) list: List,
