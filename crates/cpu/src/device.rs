@@ -4,6 +4,7 @@ use crate::executor::{Options, WorkerPool};
 use crate::machine;
 use crate::queue::CpuQueue;
 use crate::timeline::CpuDoorbell;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::host::{HostMemory, HostPipeline, memory};
@@ -17,12 +18,17 @@ use thalweg_hal::{
 const MAX_ALLOCATIONS: u64 = 1 << 15;
 
 /// The processor as a device.
-#[derive(Debug)]
 pub struct CpuDevice {
     info: DeviceInfo,
     /// Nothing: what it takes is ordinary memory of the process.
     overhead: Arc<Overhead>,
     pool: Arc<WorkerPool>,
+}
+
+impl fmt::Debug for CpuDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CpuDevice({})", self.info.name)
+    }
 }
 
 impl CpuDevice {

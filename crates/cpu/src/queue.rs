@@ -13,13 +13,18 @@ use std::time::Duration;
 use thalweg_hal::{Limits, List, Queue, Result, Submission, Timeline};
 
 /// The submitting end of a lane. Keeps the pool alive.
-#[derive(Debug)]
 pub struct CpuQueue {
     lane: Arc<Lane>,
     /// The lane's.
     timeline: Arc<dyn Timeline>,
     pool: Arc<WorkerPool>,
     limits: Limits,
+}
+
+impl fmt::Debug for CpuQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CpuQueue({:?})", self.timeline)
+    }
 }
 
 impl CpuQueue {

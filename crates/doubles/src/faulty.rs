@@ -33,6 +33,7 @@ pub use plan::{Counts, Delays, Plan, Strike};
 
 use injector::{Fault, Injector};
 use reports::Rewrite;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thalweg_hal::{
@@ -56,13 +57,11 @@ pub fn is_injected(error: &Error) -> bool {
 }
 
 /// A device that does worse than the one it wraps, as told; see the [module](self).
-#[derive(Debug)]
 pub struct Faulty {
     shared: Arc<Shared>,
 }
 
 /// What the device, its queues and its timelines share.
-#[derive(Debug)]
 struct Shared {
     inner: Arc<dyn Device>,
     injector: Mutex<Injector>,
@@ -100,6 +99,12 @@ impl Shared {
 
     fn lost(&self) -> Error {
         Error::DeviceLost { device: self.inner.info().name.clone() }
+    }
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Faulty({})", self.shared.inner.info().name)
     }
 }
 
@@ -211,7 +216,6 @@ impl Device for Faulty {
 }
 
 /// A queue of a [`Faulty`] device.
-#[derive(Debug)]
 struct FaultyQueue {
     inner: Box<dyn Queue>,
     raised: Arc<Raised>,
@@ -219,6 +223,12 @@ struct FaultyQueue {
     /// The value of the last list that was taken.
     submitted: u64,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for FaultyQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyQueue({:?})", self.inner)
+    }
 }
 
 impl Queue for FaultyQueue {

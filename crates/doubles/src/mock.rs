@@ -25,6 +25,7 @@ mod timeline;
 
 use schedule::State;
 use std::any::Any;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,14 +90,12 @@ impl Default for MockConfig {
 }
 
 /// The mock device. See the [module](self).
-#[derive(Debug)]
 pub struct MockDevice {
     info: DeviceInfo,
     overhead: Arc<Overhead>,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     name: String,
     limits: Limits,
@@ -111,6 +110,12 @@ struct Shared {
 struct Allocated {
     bytes: u64,
     memories: u64,
+}
+
+impl fmt::Debug for MockDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MockDevice({})", self.info.name)
+    }
 }
 
 impl MockDevice {
@@ -281,10 +286,15 @@ impl Shared {
 }
 
 /// Rung under the device's lock; a listener looks under it too.
-#[derive(Debug)]
 struct MockDoorbell {
     rings: AtomicU64,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for MockDoorbell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MockDoorbell(on {})", self.shared.name)
+    }
 }
 
 impl Doorbell for MockDoorbell {
@@ -304,11 +314,16 @@ impl Doorbell for MockDoorbell {
     }
 }
 
-#[derive(Debug)]
 struct MockQueue {
     index: usize,
     timeline: Arc<dyn Timeline>,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for MockQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MockQueue({} of {})", self.index, self.shared.name)
+    }
 }
 
 impl Queue for MockQueue {
@@ -335,10 +350,15 @@ impl Queue for MockQueue {
 }
 
 /// Host memory that counts against the mock's limits.
-#[derive(Debug)]
 struct MockMemory {
     memory: host::HostMemory,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for MockMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.memory.fmt(f)
+    }
 }
 
 impl Memory for MockMemory {

@@ -89,32 +89,29 @@ fn dispatch<P: Pod, T: Pod>(
     Ok(bytemuck::cast_slice(bytes).to_vec())
 }
 
-/// Random numbers: SplitMix64 (Steele, Lea and Flood, 2014). The same seed gives the same numbers everywhere.
+/// Random numbers for kernels. The same seed gives the same numbers everywhere.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(fastrand::Rng);
 
 impl Random {
     /// Numbers that `seed` decides.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     /// Any 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.u64(..)
     }
 
     /// A number in the range, which is not empty.
     pub fn below(&mut self, bound: u32) -> u32 {
-        ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u32
+        self.0.u32(..bound)
     }
 
     /// A value in -1..1.
     pub fn unit(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
+        2.0 * self.0.f32() - 1.0
     }
 
     /// `len` values in -1..1.

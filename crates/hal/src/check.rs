@@ -28,9 +28,10 @@
 mod tests;
 
 use crate::{Access, BINDING_ALIGNMENT, Error, KernelSource, Limits, MAX_BINDINGS, MAX_PARAMETER_BYTES, Pipeline};
+use std::fmt;
 
 /// What a command does with its operands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Operation<'a> {
     /// [`Command::Dispatch`](crate::Command::Dispatch).
     Dispatch {
@@ -63,6 +64,20 @@ pub struct Operand {
     pub offset: u64,
     /// Length in bytes.
     pub bytes: u64,
+}
+
+impl fmt::Debug for Operation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dispatch { pipeline, params, extent } => {
+                let (name, bytes) = (&pipeline.source().name, params.len());
+                write!(f, "Dispatch({name} on {extent:?}, {bytes} bytes of parameters)")
+            }
+            Self::Copy => f.write_str("Copy"),
+            Self::Fill => f.write_str("Fill"),
+            Self::Run => f.write_str("Run"),
+        }
+    }
 }
 
 impl Operand {

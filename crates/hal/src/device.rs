@@ -198,7 +198,7 @@ pub enum Reported {
 }
 
 /// A list on its way to a queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Submission<'a> {
     /// What to run. The device keeps the `Arc` until the list has run.
     pub list: &'a Arc<List>,
@@ -206,6 +206,12 @@ pub struct Submission<'a> {
     pub waits: &'a [TimelinePoint],
     /// What the queue's timeline reaches when the list has run.
     pub value: u64,
+}
+
+impl fmt::Debug for Submission<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Submission({:?} after {} waits, to signal {})", self.list, self.waits.len(), self.value)
+    }
 }
 
 /// A value on a timeline.
@@ -324,7 +330,7 @@ pub trait Pipeline: Send + Sync + fmt::Debug {
 }
 
 /// What a device says about itself.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DeviceInfo {
     /// The name to show, with the backend: "cpu (Intel Xeon, 2 threads, avx512)".
     pub name: String,
@@ -353,6 +359,17 @@ pub struct DeviceInfo {
     pub support: KernelSupport,
     /// Further facts for people, as name and value.
     pub details: Vec<(&'static str, String)>,
+}
+
+impl fmt::Debug for DeviceInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, driver, .. } = self;
+        f.debug_struct("DeviceInfo")
+            .field("name", name)
+            .field("kind", kind)
+            .field("driver", driver)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What memory is for.

@@ -14,7 +14,7 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::{env, fs, io};
+use std::{env, fmt, fs, io};
 
 /// The variable that says where the files are. Empty: nowhere.
 const DIRECTORY: &str = "THALWEG_CACHE_DIR";
@@ -26,10 +26,15 @@ const HEADER: usize = 20;
 pub const MAX_BYTES: u64 = 32 << 20;
 
 /// A file with what one driver compiled for one device.
-#[derive(Debug)]
 pub struct CacheFile {
     path: PathBuf,
     identity: Vec<u8>,
+}
+
+impl fmt::Debug for CacheFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheFile({})", self.path.display())
+    }
 }
 
 impl CacheFile {

@@ -8,12 +8,12 @@ use crate::{Violation, check, unique_id};
 use memmap2::{MmapOptions, MmapRaw};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
+use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 /// Zeroed memory of the host, aligned for any binding.
-#[derive(Debug)]
 pub struct HostMemory {
     id: u64,
     kind: MemoryKind,
@@ -33,7 +33,6 @@ const LEAST_MAPPED: usize = 128 << 10;
 const NATURAL_ALIGNMENT: usize = 16;
 
 /// Where the bytes come from.
-#[derive(Debug)]
 enum Allocation {
     /// A mapping of their own; pages are aligned enough.
     Mapped(#[allow(dead_code)] MmapRaw), // held for its drop
@@ -76,6 +75,12 @@ impl Drop for Allocation {
 unsafe impl Send for HostMemory {}
 // SAFETY: as above.
 unsafe impl Sync for HostMemory {}
+
+impl fmt::Debug for HostMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostMemory({}: {} bytes, {:?})", self.id, self.bytes, self.kind)
+    }
+}
 
 impl HostMemory {
     /// Allocates; the system hands out large memories' pages on first use only, and has them back on drop.

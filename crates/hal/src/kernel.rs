@@ -11,6 +11,7 @@ use crate::{Access, KernelFailure, MAX_BINDINGS};
 use bytemuck::Pod;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 /// A kernel, independent of any backend, in one form or both: a backend takes the one that it runs, and refuses a
@@ -18,7 +19,7 @@ use std::ops::Range;
 ///
 /// A pipeline's key is the kernel and its data types, never a shape: shapes travel in the parameters. Two kernels are
 /// equal if they are so in everything; see the implementation of `PartialEq`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KernelSource {
     /// Unique name, for errors and traces.
     pub name: Cow<'static, str>,
@@ -39,7 +40,6 @@ pub struct KernelSource {
 pub type HostFn = fn(&mut HostCall<'_>) -> Result<(), KernelFailure>;
 
 /// One call of a kernel's host form.
-#[derive(Debug)]
 pub struct HostCall<'a> {
     /// The items of the dispatch's first axis to compute.
     pub items: Range<u32>,
@@ -51,6 +51,13 @@ pub struct HostCall<'a> {
     pub inputs: HostInputs<'a>,
     /// The bindings that are written, also those that are read as well: of each, only the part that belongs to `items`.
     pub outputs: HostOutputs<'a>,
+}
+
+impl fmt::Debug for HostCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { items, extent, params, inputs, outputs } = self;
+        write!(f, "HostCall({items:?} of {extent:?}, {} bytes of parameters, {inputs:?}, {outputs:?})", params.len())
+    }
 }
 
 impl HostCall<'_> {
@@ -67,8 +74,14 @@ impl HostCall<'_> {
 
 /// The bindings that a call reads, in the order of the kernel's bindings and counted by themselves: 0 is the first
 /// input.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HostInputs<'a>(pub(crate) SmallVec<[&'a [u8]; MAX_BINDINGS]>);
+
+impl fmt::Debug for HostInputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostInputs({})", self.0.len())
+    }
+}
 
 impl<'a> HostInputs<'a> {
     /// The bytes of each input: for a kernel that calls another.
@@ -88,8 +101,13 @@ impl<'a> HostInputs<'a> {
 
 /// The bindings that a call writes, in the order of the kernel's bindings and counted by themselves: 0 is the first
 /// output.
-#[derive(Debug)]
 pub struct HostOutputs<'a>(pub(crate) SmallVec<[&'a mut [u8]; MAX_BINDINGS]>);
+
+impl fmt::Debug for HostOutputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostOutputs({})", self.0.len())
+    }
+}
 
 impl<'a> HostOutputs<'a> {
     /// The bytes of each output: for a kernel that calls another.

@@ -3,6 +3,7 @@
 use crate::check::{self, Operand, Operation};
 use crate::{Binding, Command, Limits, Memory, Pipeline, Violation};
 use std::any::Any;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 /// Every parameter struct starts at a multiple of this many bytes of its list.
@@ -11,7 +12,7 @@ pub const PARAMETER_ALIGNMENT: usize = 16;
 /// Commands with everything they name. Plain data while it is built; nobody changes it once it is submitted.
 ///
 /// The tables own what the commands use: a submitted list keeps its memories and pipelines alive until it has run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct List {
     /// What to do. Only barriers order the commands.
     pub commands: Vec<Command>,
@@ -46,8 +47,8 @@ impl Prepared {
     }
 }
 
-impl std::fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.get().is_some() { "Prepared" } else { "Prepared(not)" })
     }
 }
@@ -67,6 +68,17 @@ impl<'a> Step<'a> {
     /// The command.
     pub fn command(&self) -> &'a Command {
         &self.list.commands[self.at]
+    }
+}
+
+/// How much there is of everything.
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { commands, bindings, params, memories, pipelines, lists, prepared: _ } = self;
+        let (commands, bindings, params) = (commands.len(), bindings.len(), params.len());
+        let (memories, pipelines, lists) = (memories.len(), pipelines.len(), lists.len());
+        write!(f, "List({commands} commands, {bindings} bindings, {params} bytes of parameters, ")?;
+        write!(f, "{memories} memories, {pipelines} pipelines, {lists} lists)")
     }
 }
 

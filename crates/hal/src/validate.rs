@@ -81,6 +81,7 @@ use crate::{
 };
 use history::Kind;
 use model::Model;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -103,12 +104,10 @@ pub struct Report {
 ///
 /// Queues are wrapped. Memories, pipelines, timelines and doorbells are the inner device's own; what was made by the
 /// inner device directly can be used too, but what is *submitted* to it directly is not seen.
-#[derive(Debug)]
 pub struct Validated {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     inner: Arc<dyn Device>,
     model: Mutex<Model>,
@@ -130,6 +129,12 @@ impl Shared {
     fn refuse<T>(&self, violation: Violation) -> Result<T> {
         self.model().note(&violation);
         Err(violation.into())
+    }
+}
+
+impl fmt::Debug for Validated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Validated({})", self.shared.inner.info().name)
     }
 }
 
@@ -235,12 +240,17 @@ impl Device for Validated {
 }
 
 /// A queue of a [`Validated`] device: a hardware queue of its own to the model.
-#[derive(Debug)]
 struct ValidatedQueue {
     inner: Box<dyn Queue>,
     /// The model's index of this queue.
     index: usize,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for ValidatedQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ValidatedQueue({:?})", self.inner)
+    }
 }
 
 impl Queue for ValidatedQueue {

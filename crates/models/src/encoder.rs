@@ -12,7 +12,6 @@ use thalweg_tensor::{Activation, DType, PackedMatrix, Result as TensorResult, Te
 pub(crate) const WORDS: &str = "embeddings.word_embeddings.weight";
 
 /// The weights of an encoder, frozen on a device.
-#[derive(Debug)]
 pub(crate) struct Encoder {
     /// `[vocabulary, width]`.
     words: Tensor,
@@ -28,7 +27,6 @@ pub(crate) struct Encoder {
 }
 
 /// One layer.
-#[derive(Debug)]
 struct Layer {
     /// Query, key and value side by side, so that one product makes all three: width to `3 * width`.
     qkv: Dense,
@@ -43,14 +41,12 @@ struct Layer {
 }
 
 /// A matrix and a bias.
-#[derive(Debug)]
 struct Dense {
     weight: PackedMatrix,
     bias: Tensor,
 }
 
 /// Weight and bias of a layer normalisation, `[width]` each.
-#[derive(Debug)]
 struct Norm {
     weight: Tensor,
     bias: Tensor,
@@ -102,6 +98,11 @@ impl Encoder {
     /// What it computes in.
     pub(crate) fn dtype(&self) -> DType {
         self.words.dtype()
+    }
+
+    /// How many layers it has.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// The length of a token's vector.

@@ -17,7 +17,6 @@ const MOST_GRAPHS: usize = 512;
 const GPU_BYTES: u64 = 256 << 20;
 
 /// The graphs of a model, by the number of tokens of the one sequence.
-#[derive(Debug)]
 pub(crate) struct Graphs {
     cache: Cache<usize, Graph, Error>,
     pool: Pool,

@@ -11,6 +11,7 @@ use crate::packed::{PackedBatch, passes};
 use crate::pooling;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
+use std::fmt;
 use std::path::Path;
 use thalweg_runtime::{CacheStats, Device, Pool};
 use thalweg_tensor::{DType, Pooling, Tensor};
@@ -28,7 +29,6 @@ pub const TOKENS_PER_PASS: usize = 8192;
 /// One model serves any number of threads: every method takes `&self`, and the weights are shared and never change.
 /// Each call records its work on the calling thread's stream. A text's embedding has the same bits alone and in any
 /// batch on the CPU.
-#[derive(Debug)]
 pub struct EmbeddingModel {
     device: Device,
     tokenizer: Tokenizer,
@@ -38,6 +38,14 @@ pub struct EmbeddingModel {
     pooling: Pooling,
     normalize: bool,
     max_tokens: usize,
+}
+
+impl fmt::Debug for EmbeddingModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (layers, width, dtype) = (self.encoder.layers(), self.width(), self.dtype());
+        let (tokens, name) = (self.max_tokens, &self.device.info().name);
+        write!(f, "EmbeddingModel({layers} layers of {dtype}[{width}], at most {tokens} tokens, on {name})")
+    }
 }
 
 impl EmbeddingModel {

@@ -78,10 +78,10 @@ impl SmallEncoder {
     /// The tensors of `model.safetensors`: name, shape, and values in row-major order.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let (width, wide) = (self.width, self.intermediate);
-        let mut random = Random(self.seed);
+        let mut random = fastrand::Rng::with_seed(self.seed);
         let mut tensors = Vec::new();
         let mut add = |name: String, shape: &[usize], centre: f32, spread: f32| {
-            let values = (0..shape.iter().product()).map(|_| centre + spread * random.next()).collect();
+            let values = (0..shape.iter().product()).map(|_| centre + spread * (2.0 * random.f32() - 1.0)).collect();
             tensors.push((format!("{}{name}", self.prefix), shape.to_vec(), values));
         };
         add("embeddings.word_embeddings.weight".into(), &[vocabulary().len(), width], 0.0, 1.0);
@@ -218,19 +218,4 @@ fn tokenizer() -> Value {
 
 fn write_json(path: &Path, value: &Value) -> io::Result<()> {
     fs::write(path, serde_json::to_vec_pretty(value)?)
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    /// The next value, uniform in [-1, 1).
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        (z >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
 }

@@ -4,6 +4,7 @@ use crate::config::TextConfig;
 use crate::error::{Error, Panicked, Result};
 use crate::json::read_file;
 use std::borrow::Cow;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
@@ -11,10 +12,16 @@ use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, Truncatio
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// One text as the encoder takes it: its token ids and type ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
     ids: Vec<u32>,
     type_ids: Vec<u32>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokens({})", self.len())
+    }
 }
 
 impl Tokens {
@@ -51,7 +58,6 @@ impl Tokens {
 ///
 /// The library is given untrusted files and texts, so its panics are caught and become errors. It is only read after
 /// loading, so nothing is left half-changed by one.
-#[derive(Debug)]
 pub(crate) struct Tokenizer {
     tokenizer: tokenizers::Tokenizer,
     path: PathBuf,

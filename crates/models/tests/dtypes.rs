@@ -2,8 +2,9 @@
 
 mod support;
 
+use fastrand::Rng;
 use half::{bf16, f16};
-use support::{Random, bits, cpu, seed, written};
+use support::{bits, cpu, seed, text, written};
 use thalweg_models::testing::{Dtype, SmallEncoder, write_weights, write_weights_as};
 use thalweg_models::{EmbeddingModel, Error, LoadOptions};
 use thalweg_tensor::DType;
@@ -11,15 +12,15 @@ use thalweg_tensor::DType;
 const WEIGHTS: &str = "model.safetensors";
 const F16: fn() -> LoadOptions = || LoadOptions::new().dtype(DType::F16);
 
-fn texts(random: &mut Random) -> Vec<String> {
-    (0..6).map(|words| random.text(words * 3)).collect()
+fn texts(random: &mut Rng) -> Vec<String> {
+    (0..6).map(|words| text(random, words * 3)).collect()
 }
 
 /// A file of f16 or bf16 gives the bits of a file of f32 that has the same values.
 #[test]
 fn files_of_two_byte_elements_are_widened() {
-    let mut random = Random(seed());
-    let encoder = SmallEncoder::new(random.below(1 << 30) as u64, 2, 32);
+    let mut random = Rng::with_seed(seed());
+    let encoder = SmallEncoder::new(random.u64(..), 2, 32);
     let texts = texts(&mut random);
     let texts: Vec<_> = texts.iter().map(String::as_str).collect();
     for (dtype, rounded) in [
@@ -42,9 +43,9 @@ fn files_of_two_byte_elements_are_widened() {
 
 #[test]
 fn a_model_in_f16_is_near_the_one_in_f32() {
-    let mut random = Random(seed());
+    let mut random = Rng::with_seed(seed());
     for pooling in ["mean", "cls", "max"] {
-        let encoder = SmallEncoder { pooling, ..SmallEncoder::new(random.below(1 << 30) as u64, 2, 36) };
+        let encoder = SmallEncoder { pooling, ..SmallEncoder::new(random.u64(..), 2, 36) };
         let directory = written(&encoder);
         let full = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
         let half = EmbeddingModel::load_with(&cpu(), directory.path(), F16()).unwrap();

@@ -4,7 +4,8 @@
 
 mod support;
 
-use support::{Random, bits, seed, written};
+use fastrand::Rng;
+use support::{bits, seed, text, written};
 use thalweg_models::EmbeddingModel;
 use thalweg_models::testing::SmallEncoder;
 use thalweg_runtime::{Config, Device};
@@ -36,9 +37,9 @@ fn stress_short_lived_threads_leave_resident_memory_flat() {
     let device = Device::new(hal, Config::default()).expect("a device");
     let directory = written(&SmallEncoder::new(seed, 2, 64));
     let model = EmbeddingModel::load(&device, directory.path()).expect("a good model");
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     // Of every length there can be, and longer.
-    let texts: Vec<String> = (0..80).map(|words| random.text(words)).collect();
+    let texts: Vec<String> = (0..80).map(|words| text(&mut random, words)).collect();
     let expected: Vec<Vec<u32>> =
         texts.iter().map(|text| bits(&model.embed(&[text]).expect("embeds")[0].values)).collect();
     device.synchronize().expect("the device answers");
@@ -51,10 +52,10 @@ fn stress_short_lived_threads_leave_resident_memory_flat() {
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let (model, texts, expected) = (&model, &texts, &expected);
-                let mut random = Random(seed.wrapping_add((wave * THREADS + thread) as u64));
+                let mut random = Rng::with_seed(seed.wrapping_add((wave * THREADS + thread) as u64));
                 scope.spawn(move || {
                     for _ in 0..REQUESTS {
-                        let which = random.below(texts.len());
+                        let which = random.usize(..texts.len());
                         let embedding = model.embed(&[&texts[which]]).expect("embeds").remove(0);
                         assert_eq!(bits(&embedding.values), expected[which], "text {which}, seed {seed}");
                     }

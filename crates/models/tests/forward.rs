@@ -2,15 +2,16 @@
 
 mod support;
 
+use fastrand::Rng;
 use support::reference::Reference;
-use support::{Random, bits, cpu, loaded, seed, set, unset, written};
+use support::{bits, cpu, loaded, seed, set, text, unset, written};
 use thalweg_models::testing::{MAX_TOKENS, SmallEncoder};
 use thalweg_models::{EmbeddingModel, Error, TOKENS_PER_PASS, Tokens};
 
 /// Texts of every kind of length: none, one token, a few, the most, and more than the most.
-fn texts(random: &mut Random) -> Vec<String> {
+fn texts(random: &mut Rng) -> Vec<String> {
     let mut texts = vec![String::new(), " \t\n".into(), "a".into(), "the river flows".into()];
-    texts.extend([2, 5, 11, 19, 200].map(|words| random.text(words)));
+    texts.extend([2, 5, 11, 19, 200].map(|words| text(random, words)));
     texts
 }
 
@@ -18,7 +19,7 @@ fn borrowed(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
-fn check(encoder: &SmallEncoder, model: &EmbeddingModel, random: &mut Random) {
+fn check(encoder: &SmallEncoder, model: &EmbeddingModel, random: &mut Rng) {
     let reference = Reference::new(encoder);
     let texts = texts(random);
     let tokens = model.tokenize(&borrowed(&texts)).expect("tokens");
@@ -38,7 +39,7 @@ fn check(encoder: &SmallEncoder, model: &EmbeddingModel, random: &mut Random) {
 
 #[test]
 fn every_activation_pooling_and_prefix_matches_the_reference() {
-    let mut random = Random(seed());
+    let mut random = Rng::with_seed(seed());
     let activations = ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"];
     let poolings = ["mean", "cls", "max"];
     for (index, activation) in activations.into_iter().enumerate() {
@@ -47,7 +48,7 @@ fn every_activation_pooling_and_prefix_matches_the_reference() {
             pooling: poolings[index % 3],
             normalize: index % 2 == 0,
             prefix: if index % 4 == 0 { "bert." } else { "" },
-            ..SmallEncoder::new(random.below(1 << 30) as u64, 2, 32)
+            ..SmallEncoder::new(random.u64(..), 2, 32)
         };
         check(&encoder, &loaded(&encoder), &mut random);
     }
@@ -55,9 +56,9 @@ fn every_activation_pooling_and_prefix_matches_the_reference() {
 
 #[test]
 fn any_layer_count_and_width_matches_the_reference() {
-    let mut random = Random(seed());
+    let mut random = Rng::with_seed(seed());
     for (layers, width, heads, intermediate) in [(1, 8, 1, 8), (3, 24, 2, 100), (2, 60, 5, 33), (1, 128, 4, 512)] {
-        let seed = random.below(1 << 30) as u64;
+        let seed = random.u64(..);
         let encoder = SmallEncoder { heads, intermediate, ..SmallEncoder::new(seed, layers, width) };
         check(&encoder, &loaded(&encoder), &mut random);
     }
@@ -65,11 +66,11 @@ fn any_layer_count_and_width_matches_the_reference() {
 
 #[test]
 fn a_batch_gives_the_bits_of_single_texts() {
-    let mut random = Random(seed());
-    let model = loaded(&SmallEncoder::new(random.below(1 << 30) as u64, 2, 32));
+    let mut random = Rng::with_seed(seed());
+    let model = loaded(&SmallEncoder::new(random.u64(..), 2, 32));
     let mut text = || {
-        let words = random.below(30);
-        random.text(words)
+        let words = random.usize(..30);
+        text(&mut random, words)
     };
     let texts: Vec<String> = (0..40).map(|_| text()).collect();
     let batch = model.embed(&borrowed(&texts)).unwrap();
@@ -81,11 +82,11 @@ fn a_batch_gives_the_bits_of_single_texts() {
 
 #[test]
 fn more_tokens_than_a_pass_keep_order_and_bits() {
-    let mut random = Random(seed());
+    let mut random = Rng::with_seed(seed());
     let model = loaded(&SmallEncoder::new(7, 1, 16));
-    let sequence = |random: &mut Random| {
-        let length = 1 + random.below(MAX_TOKENS);
-        Tokens::from_ids((0..length).map(|_| random.below(20) as u32).collect::<Vec<_>>())
+    let sequence = |random: &mut Rng| {
+        let length = 1 + random.usize(..MAX_TOKENS);
+        Tokens::from_ids((0..length).map(|_| random.usize(..20) as u32).collect::<Vec<_>>())
     };
     let sequences: Vec<Tokens> = (0..400).map(|_| sequence(&mut random)).collect();
     assert!(sequences.iter().map(Tokens::len).sum::<usize>() > TOKENS_PER_PASS, "the test needs several passes");
@@ -213,8 +214,8 @@ fn a_closed_device_is_asked_before_anything_else() {
 
 #[test]
 fn an_async_call_has_the_same_bits() {
-    let mut random = Random(seed());
-    let model = loaded(&SmallEncoder::new(random.below(1 << 30) as u64, 2, 32));
+    let mut random = Rng::with_seed(seed());
+    let model = loaded(&SmallEncoder::new(random.u64(..), 2, 32));
     let own: Vec<String> = texts(&mut random);
     let expected = model.embed(&borrowed(&own)).expect("embeddings");
     let device = model.device();

@@ -2,10 +2,11 @@
 
 mod support;
 
+use fastrand::Rng;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use support::{Random, bits, cpu, seed};
+use support::{bits, cpu, seed};
 use thalweg_models::{Embedding, EmbeddingModel, LoadOptions};
 use thalweg_tensor::DType;
 use thalweg_vulkan::testing;
@@ -173,15 +174,15 @@ fn golden_one_thread_one_by_one() {
 
 #[test]
 fn golden_one_thread_in_batches() {
-    let mut random = Random(seed());
+    let mut random = Rng::with_seed(seed());
     let alone: Vec<_> = GOLDEN.iter().map(|golden| MODEL.embed(&[&golden.text]).unwrap().remove(0)).collect();
     for _ in 0..2 {
         let mut order: Vec<usize> = (0..GOLDEN.len()).collect();
         // Fisher and Yates.
-        (1..order.len()).rev().for_each(|i| order.swap(i, random.below(i + 1)));
+        random.shuffle(&mut order);
         let mut rest = &order[..];
         while !rest.is_empty() {
-            let (batch, others) = rest.split_at(1 + random.below(rest.len().min(20)));
+            let (batch, others) = rest.split_at(1 + random.usize(..rest.len().min(20)));
             rest = others;
             let texts: Vec<&str> = batch.iter().map(|&index| GOLDEN[index].text.as_str()).collect();
             for (&index, embedding) in batch.iter().zip(MODEL.embed(&texts).unwrap()) {
@@ -198,11 +199,11 @@ fn golden_sixteen_threads() {
     std::thread::scope(|scope| {
         for thread in 0..16 {
             scope.spawn(move || {
-                let mut random = Random(seed.wrapping_add(thread));
+                let mut random = Rng::with_seed(seed.wrapping_add(thread));
                 // Alternately one by one and in batches, from another start in each thread.
-                let mut index = random.below(GOLDEN.len());
+                let mut index = random.usize(..GOLDEN.len());
                 for turn in 0..6 {
-                    let size = if turn % 2 == 0 { 1 } else { 2 + random.below(8) };
+                    let size = if turn % 2 == 0 { 1 } else { 2 + random.usize(..8) };
                     let batch: Vec<&Golden> = GOLDEN.iter().cycle().skip(index).take(size).collect();
                     let texts: Vec<&str> = batch.iter().map(|golden| golden.text.as_str()).collect();
                     for (golden, embedding) in batch.iter().zip(MODEL.embed(&texts).unwrap()) {

@@ -2,8 +2,9 @@
 
 mod support;
 
+use fastrand::Rng;
 use std::sync::Arc;
-use support::{Random, bits, cpu, seed, written};
+use support::{bits, cpu, seed, text, written};
 use thalweg_models::testing::{MAX_TOKENS, SmallEncoder};
 use thalweg_models::{EmbeddingModel, LoadOptions, Tokens};
 use thalweg_runtime::{Config, Device};
@@ -38,11 +39,11 @@ fn stress_embeddings_by_graphs_have_the_bits_of_those_without() {
                 for thread in 0..8 {
                     let (model, plain) = (&model, &plain);
                     scope.spawn(move || {
-                        let mut random = Random(seed.wrapping_add(thread));
+                        let mut random = Rng::with_seed(seed.wrapping_add(thread));
                         for _ in 0..12 {
-                            let batch = random.below(8) == 0;
+                            let batch = random.usize(..8) == 0;
                             let mut tokens = || {
-                                let ids = (0..1 + random.below(MAX_TOKENS)).map(|_| random.below(15) as u32);
+                                let ids = (0..1 + random.usize(..MAX_TOKENS)).map(|_| random.usize(..15) as u32);
                                 Tokens::from_ids(ids.collect::<Vec<_>>())
                             };
                             // Now and then a batch, which is not one of the graphs'.
@@ -74,9 +75,9 @@ fn without_room_for_graphs_texts_are_embedded_all_the_same() {
     let device = cpu();
     let model = EmbeddingModel::load_with(&device, directory.path(), LoadOptions::new().graphs(1)).expect("a model");
     let plain = EmbeddingModel::load_with(&device, directory.path(), LoadOptions::new().graphs(0)).expect("a model");
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     for _ in 0..10 {
-        let text = random.text(12);
+        let text = text(&mut random, 12);
         let [embedded, expected] = [&model, &plain].map(|model| model.embed(&[&text]).expect("an embedding").remove(0));
         assert_eq!(bits(&embedded.values), bits(&expected.values));
     }

@@ -4,15 +4,16 @@
 
 mod support;
 
-use support::{Random, loaded, seed};
+use fastrand::Rng;
+use support::{loaded, seed, text};
 use thalweg_models::testing::SmallEncoder;
 
 #[test]
 fn tokenizing_starts_no_thread() {
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let model = loaded(&SmallEncoder::new(1, 1, 16));
-    let mut random = Random(seed());
-    let texts: Vec<String> = (0..200).map(|_| random.text(100)).collect();
+    let mut random = Rng::with_seed(seed());
+    let texts: Vec<String> = (0..200).map(|_| text(&mut random, 100)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let before = threads();
     model.tokenize(&texts).unwrap();

@@ -2,10 +2,11 @@
 
 mod support;
 
+use fastrand::Rng;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
-use support::{Random, bits, seed, written};
+use support::{bits, seed, text, written};
 use thalweg_models::EmbeddingModel;
 use thalweg_models::testing::SmallEncoder;
 use thalweg_runtime::{Config, Device};
@@ -36,11 +37,11 @@ fn two_models(config: Config) {
     let small = written(&SmallEncoder::new(seed, 2, 128));
     let models = [directory.as_path(), small.path()].map(|path| EmbeddingModel::load(&device, path).expect("a model"));
 
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let texts: Vec<String> = (0..TEXTS)
         .map(|index| {
-            let words = if index % 2 == 0 { random.below(3) } else { 15 + random.below(15) };
-            random.text(words)
+            let words = if index % 2 == 0 { random.usize(..3) } else { 15 + random.usize(..15) };
+            text(&mut random, words)
         })
         .collect();
     let alone = models.each_ref().map(|model| {
@@ -52,17 +53,17 @@ fn two_models(config: Config) {
         for number in 0..THREADS {
             let (models, texts, alone, start) = (&models, &texts, &alone, &start);
             scope.spawn(move || {
-                let mut random = Random(seed.wrapping_add(number as u64));
+                let mut random = Rng::with_seed(seed.wrapping_add(number as u64));
                 start.wait();
                 for turn in 0..TURNS {
                     // Half of the threads begin with either model; all ask both. A tiny text's activations in the small
                     // model are as large as the ids of many long ones: what one call frees while the device still
                     // works on it is what another would write its ids to.
                     let which = (number + turn) % 2;
-                    let picked: Vec<usize> = match (which, random.below(2)) {
-                        (1, 0) => vec![2 * random.below(TEXTS / 2)],
-                        (1, _) => (0..3 + random.below(8)).map(|_| 2 * random.below(TEXTS / 2) + 1).collect(),
-                        _ => (0..1 + random.below(2)).map(|_| random.below(TEXTS)).collect(),
+                    let picked: Vec<usize> = match (which, random.usize(..2)) {
+                        (1, 0) => vec![2 * random.usize(..TEXTS / 2)],
+                        (1, _) => (0..3 + random.usize(..8)).map(|_| 2 * random.usize(..TEXTS / 2) + 1).collect(),
+                        _ => (0..1 + random.usize(..2)).map(|_| random.usize(..TEXTS)).collect(),
                     };
                     let batch: Vec<&str> = picked.iter().map(|&index| texts[index].as_str()).collect();
                     let embeddings = models[which].embed(&batch).expect("embeddings");

@@ -4,6 +4,7 @@ use crate::layout::Layout;
 use crate::ops::bindable;
 use crate::tensor::WORD;
 use crate::{DType, Error, Result, Tensor};
+use std::fmt;
 use std::sync::Arc;
 use thalweg_runtime::{Device, Operand, Pool, Storage};
 
@@ -28,7 +29,7 @@ use thalweg_runtime::{Device, Operand, Pool, Storage};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Graph {
     graph: thalweg_runtime::Graph,
     inputs: Arc<[Kind]>,
@@ -36,7 +37,7 @@ pub struct Graph {
 }
 
 /// What a tensor is, but for its values. Contiguous, from the start of its storage.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Kind {
     layout: Layout,
     dtype: DType,
@@ -172,5 +173,13 @@ impl Tensor {
         let bytes = self.layout.bytes(self.dtype).next_multiple_of(WORD as u64);
         let alone = self.layout.is_contiguous() && self.byte_offset() == 0 && self.storage.bytes() <= bytes;
         if alone { Ok(self.clone()) } else { crate::ops::copy(self) }
+    }
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (inputs, outputs, commands) = (self.inputs.len(), self.outputs.len(), self.graph.commands());
+        let name = &self.graph.device().info().name;
+        write!(f, "Graph({inputs} inputs, {outputs} outputs, {commands} commands on {name})")
     }
 }

@@ -5,6 +5,7 @@ use crate::ops::bindable;
 use crate::{DType, Error, Result, Tensor};
 use bytemuck::Pod;
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use thalweg_hal::{Access, Features, Groups, HostFn, KernelSource, Wgsl, WgslModule};
 use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
@@ -55,11 +56,18 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kernel {
     name: String,
     source: KernelSource,
     inputs: usize,
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, source, inputs } = self;
+        write!(f, "Kernel({name}, {inputs} inputs, {} outputs)", source.bindings.len() - inputs)
+    }
 }
 
 impl Kernel {

@@ -1,12 +1,10 @@
-//! Tasks on streams of their own, on an executor of twenty lines: the device keeps no thread waiting.
+//! Tasks on streams of their own, on any executor: the device keeps no thread waiting.
 //!
 //! Run with `cargo run --release --example 05_async`.
 
-use std::future::Future;
+use pollster::block_on;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::Poll;
 use thalweg::{Device, Stream, Tensor};
 
 fn main() -> thalweg::Result<()> {
@@ -47,23 +45,4 @@ async fn powers(device: &Device, base: f32) -> thalweg::Result<f32> {
     // To wait without reading anything; the current stream is that of the task.
     Stream::current(device)?.finished().await?;
     Ok(tensor.to_vec_async::<f32>().await?[0])
-}
-
-/// Polls a future to its end; sleeps while there is nothing to do.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            // A wake-up before this point makes it return at once.
-            Poll::Pending => thread::park(),
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::sync::Arc;
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::validate::Validated;
@@ -167,7 +168,7 @@ fn selectors(candidates: &[Candidate]) -> Vec<String> {
 }
 
 /// What there is to know about a device before it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct DeviceReport {
     /// What [`open`] takes.
@@ -184,6 +185,13 @@ pub struct DeviceReport {
     pub chosen: bool,
     /// Why it is chosen, or why not.
     pub why: String,
+}
+
+impl fmt::Debug for DeviceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { selector, name, kind, chosen, .. } = self;
+        write!(f, "DeviceReport({selector}: {name}, {kind}{})", if *chosen { ", chosen" } else { "" })
+    }
 }
 
 /// Every device, the best first. A device that cannot be opened is listed with the reason.

@@ -1,15 +1,21 @@
 //! The embedding model as users see it.
 
 use crate::{DType, Device, Embedding, LoadOptions, Result, Tokens};
+use std::fmt;
 use std::path::Path;
 
 /// A sentence encoder on a device: texts in, vectors out.
 ///
 /// One model serves any number of threads: every method takes `&self`, and nothing is copied a thread. A text's
 /// embedding has the same bits alone and in any batch on the CPU.
-#[derive(Debug)]
 pub struct EmbeddingModel {
     encoder: thalweg_models::EmbeddingModel,
+}
+
+impl fmt::Debug for EmbeddingModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.encoder.fmt(f)
+    }
 }
 
 impl EmbeddingModel {

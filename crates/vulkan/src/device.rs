@@ -11,6 +11,7 @@ use crate::room::{self, Room};
 use crate::timeline::{VulkanDoorbell, wait_any};
 use crate::{NAME, driver_error};
 use ash::vk;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::pieces::SEGMENTS;
@@ -23,12 +24,17 @@ use thalweg_hal::{
 const MAX_ALLOCATIONS: u64 = 1 << 16;
 
 /// A device that Vulkan drives.
-#[derive(Debug)]
 pub struct VulkanDevice {
     info: DeviceInfo,
     pub(crate) context: Arc<Context>,
     pub(crate) room: Arc<Room>,
     overhead: Arc<Overhead>,
+}
+
+impl fmt::Debug for VulkanDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VulkanDevice({})", self.info.name)
+    }
 }
 
 impl VulkanDevice {

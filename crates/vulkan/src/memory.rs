@@ -5,6 +5,7 @@ use crate::bus::copy_from_device;
 use crate::context::Context;
 use ash::vk;
 use std::any::Any;
+use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -157,11 +158,16 @@ impl Drop for Buffer {
 }
 
 /// A buffer as the HAL's memory.
-#[derive(Debug)]
 pub struct VulkanMemory {
     id: u64,
     kind: MemoryKind,
     pub buffer: Buffer,
+}
+
+impl fmt::Debug for VulkanMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VulkanMemory({}: {} bytes, {:?})", self.id, self.buffer.bytes, self.kind)
+    }
 }
 
 impl VulkanMemory {

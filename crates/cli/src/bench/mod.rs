@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use serde::Serialize;
 use thalweg::{Detail, EmbeddingModel};
 
 use self::histogram::Histogram;
 use self::memory::MemoryFile;
-use self::texts::{Random, Texts};
+use self::texts::Texts;
 use crate::args::BenchArgs;
 use crate::error::Error;
 use crate::{model, trace};
@@ -205,7 +206,7 @@ fn request_until_closed(
     let open = start + setting.warm_up;
     let close = open + setting.window;
     // Seeds far apart for each thread of each thread count.
-    let mut random = Random::new(u64::from(setting.threads) << 48 | u64::from(number) << 32);
+    let mut random = Rng::with_seed(u64::from(setting.threads) << 48 | u64::from(number) << 32);
     let mut tally = Tally::new();
     loop {
         let texts: Vec<String> = (0..setting.batch).map(|_| setting.texts.make(&mut random)).collect();

@@ -10,6 +10,7 @@
 use super::Shared;
 use super::reports::Reports;
 use std::any::Any;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,10 +49,15 @@ impl Bell {
 }
 
 /// A doorbell of a [`Faulty`](super::Faulty) device.
-#[derive(Debug)]
 pub(super) struct FaultyDoorbell {
     rings: AtomicU64,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for FaultyDoorbell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyDoorbell({:?})", self.shared.bell.0.get())
+    }
 }
 
 impl FaultyDoorbell {
@@ -78,7 +84,6 @@ impl Doorbell for FaultyDoorbell {
 }
 
 /// The part of a timeline that the device reaches when values are released or the device is lost.
-#[derive(Debug)]
 pub(super) struct Raised {
     inner: Arc<dyn Timeline>,
     /// The highest value that may be seen.
@@ -128,10 +133,15 @@ impl Raised {
 }
 
 /// A timeline of a [`Faulty`](super::Faulty) device.
-#[derive(Debug)]
 pub(super) struct FaultyTimeline {
     raised: Arc<Raised>,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for FaultyTimeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyTimeline({:?})", self.raised.inner)
+    }
 }
 
 impl FaultyTimeline {

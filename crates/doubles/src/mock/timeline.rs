@@ -2,6 +2,7 @@
 
 use super::{Shared, until};
 use std::any::Any;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -13,7 +14,6 @@ pub(super) fn peek(timeline: &dyn Timeline) -> u64 {
 }
 
 /// A timeline of the mock. Its value changes under the device's lock only.
-#[derive(Debug)]
 pub(super) struct MockTimeline {
     this: Weak<MockTimeline>,
     id: u64,
@@ -23,6 +23,12 @@ pub(super) struct MockTimeline {
     /// Reports on reached values, not yet taken.
     reports: Mutex<Vec<Report>>,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for MockTimeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MockTimeline({} at {})", self.id, self.value())
+    }
 }
 
 impl MockTimeline {

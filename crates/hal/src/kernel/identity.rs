@@ -1,6 +1,7 @@
-//! When two kernels are the same: what a cache of compiled kernels goes by.
+//! When two kernels are the same: what a cache of compiled kernels goes by. And how one is shown, without its text.
 
 use super::{Groups, KernelSource, WgslModule};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
 /// What a compiled kernel takes apart from its texts: the driver's objects, and what a backend keeps beside them.
@@ -12,6 +13,27 @@ impl KernelSource {
     pub fn bytes(&self) -> u64 {
         let wgsl = self.wgsl.as_ref().map_or(0, |wgsl| 2 * wgsl.module().source.len() + wgsl.module().entry.len());
         (self.name.len() + wgsl + OBJECT_BYTES) as u64
+    }
+}
+
+/// Its name, and what it takes.
+impl fmt::Debug for KernelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, bindings, params_bytes, wgsl, host } = self;
+        write!(f, "KernelSource({name}, {} bindings, {params_bytes} bytes of parameters", bindings.len())?;
+        f.write_str(match (wgsl, host) {
+            (Some(_), Some(_)) => ", for GPUs and the host)",
+            (Some(_), None) => ", for GPUs)",
+            (None, Some(_)) => ", for the host)",
+            (None, None) => ", without a form)",
+        })
+    }
+}
+
+/// Its entry point; the text is long.
+impl fmt::Debug for WgslModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WgslModule({} in {} bytes of text)", self.entry, self.source.len())
     }
 }
 

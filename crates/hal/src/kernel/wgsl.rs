@@ -16,7 +16,7 @@ use std::borrow::Cow;
 ///   number of its own, such as its item's, in the second.
 ///
 /// Nothing else may be bound. The workgroup's size is the entry point's.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WgslModule {
     /// The text.
     pub source: Cow<'static, str>,

@@ -11,6 +11,7 @@ use super::queue::MetalQueue;
 use super::room::{self, Room};
 use super::timeline::{MetalDoorbell, wait_any};
 use objc2_metal::MTLDevice;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
@@ -24,12 +25,17 @@ const MAX_ALLOCATIONS: u64 = 10_000;
 const PARALLELISM: u32 = 8;
 
 /// A device that Metal drives.
-#[derive(Debug)]
 pub struct MetalDevice {
     info: DeviceInfo,
     context: Arc<Context>,
     room: Arc<Room>,
     overhead: Arc<Overhead>,
+}
+
+impl fmt::Debug for MetalDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MetalDevice({})", self.info.name)
+    }
 }
 
 impl MetalDevice {

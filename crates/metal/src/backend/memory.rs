@@ -99,11 +99,16 @@ impl fmt::Debug for Buffer {
 }
 
 /// A buffer as the HAL's memory. Both kinds are alike: the device and the host use the same memory.
-#[derive(Debug)]
 pub struct MetalMemory {
     id: u64,
     kind: MemoryKind,
     pub buffer: Buffer,
+}
+
+impl fmt::Debug for MetalMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MetalMemory({}: {} bytes, {:?})", self.id, self.buffer.bytes, self.kind)
+    }
 }
 
 impl MetalMemory {

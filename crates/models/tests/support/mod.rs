@@ -4,6 +4,7 @@
 pub mod reference;
 pub mod refused;
 
+use fastrand::Rng;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -58,21 +59,10 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// Pseudo-random numbers for texts and lengths (PCG-like: the high bits of a linear congruential generator).
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
-
-    /// A text of this many short words; some letters are unknown to no tokenizer.
-    pub fn text(&mut self, words: usize) -> String {
-        let mut word = || (0..1 + self.below(5)).map(|_| char::from(b'a' + self.below(26) as u8)).collect::<String>();
-        (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")
-    }
+/// A text of this many short words; some letters are unknown to no tokenizer.
+pub fn text(random: &mut Rng, words: usize) -> String {
+    let mut word = || (0..random.usize(1..=5)).map(|_| random.lowercase()).collect::<String>();
+    (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")
 }
 
 /// The bits of an embedding, for comparisons that must be exact.

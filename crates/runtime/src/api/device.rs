@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::engine::stream::StreamState;
 use crate::memory::snapshot::MemorySnapshot;
 use crate::order::work::Pipeline;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{DeviceInfo, KernelSource};
@@ -38,7 +39,7 @@ use thalweg_hal::{DeviceInfo, KernelSource};
 /// }
 /// ```
 // audit: FA
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Device {
     pub(crate) engine: Arc<Engine>,
 }
@@ -202,6 +203,12 @@ impl Drop for Device {
             // What it holds has locks and threads of the parent's: never dropped here.
             std::mem::forget(Arc::clone(&self.engine));
         }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.info().name)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::engine::waiters::Milestone;
 use crate::order::outcome::Outcome;
 use crate::order::point::Point;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use std::time::Duration;
 /// }
 /// ```
 // audit: FB
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Event {
     /// Keeps the device, and the stream if it is the stream's own.
     lease: Arc<Lease>,
@@ -144,6 +145,14 @@ impl Event {
     }
 }
 
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let timed = if self.time.is_some() { ", timed" } else { "" };
+        let Point { stream, value } = self.at;
+        write!(f, "Event(list {value} of stream {stream} on {}{timed})", self.lease.device.info().name)
+    }
+}
+
 /// When the time of an event is taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Moment {
@@ -156,7 +165,6 @@ pub(crate) enum Moment {
 /// Ready when an event's work has run; made by [`Event::finished`].
 ///
 /// Its result is that of [`Event::synchronize`]: whether the device still answers, not whether the work succeeded.
-#[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Finished {
     event: Event,
@@ -173,6 +181,12 @@ impl Finished {
             Milestone::Submitted(value) if stands.is_none() && submitted() >= value => Some(Ok(())),
             _ => stands,
         }
+    }
+}
+
+impl fmt::Debug for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Finished({:?})", self.event)
     }
 }
 

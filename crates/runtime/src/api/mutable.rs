@@ -3,6 +3,7 @@
 use super::storage::{Operand, Storage};
 use crate::base::error::{Error, Result};
 use crate::memory::hazard::Hazard;
+use std::fmt;
 use std::ops::Range;
 use thalweg_hal::{Access, BINDING_ALIGNMENT};
 
@@ -15,7 +16,6 @@ use thalweg_hal::{Access, BINDING_ALIGNMENT};
 /// operation wrote, until they are written again.
 ///
 /// The host cannot read it directly, since somebody might write it at that moment; copy parts of it to a [`Storage`].
-#[derive(Debug)]
 pub struct MutableStorage {
     storage: Storage,
     /// In the order of their bytes.
@@ -89,6 +89,13 @@ impl MutableStorage {
         let hazards = known.ok_or(Error::NoSuchPart { asked: parts.clone(), parts: self.parts.len() })?;
         let (offset, bytes) = (parts.start as u64 * self.part_bytes, parts.len() as u64 * self.part_bytes);
         Ok(Operand { storage: &self.storage, hazards, access, offset, bytes })
+    }
+}
+
+impl fmt::Debug for MutableStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (parts, device) = (self.parts(), self.device());
+        write!(f, "MutableStorage({parts} parts of {} bytes on {})", self.part_bytes, device.info().name)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::base::fork;
 use crate::base::wait_policy::WaitPolicy;
 use crate::engine::span::PoolSpan;
 use crate::memory::arena::{Owner, PoolId};
+use std::fmt;
 use std::sync::Arc;
 
 /// Memory of a device for what lives long together: a model's weights, say. It has driver allocations of its own,
@@ -13,12 +14,11 @@ use std::sync::Arc;
 /// everything in it are gone, they go back to the device.
 ///
 /// Cloning the handle is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pool {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     device: Device,
     id: PoolId,
@@ -56,6 +56,12 @@ impl Pool {
 
     pub(super) fn id(&self) -> PoolId {
         self.inner.id
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({:?} on {})", self.name(), self.device().info().name)
     }
 }
 

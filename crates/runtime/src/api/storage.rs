@@ -18,6 +18,7 @@ use crate::memory::heap::{Block, Purpose};
 use crate::order::uses::{Uses, Write};
 use crate::order::work::Bound;
 use smallvec::SmallVec;
+use std::fmt;
 use std::sync::Arc;
 use thalweg_hal::{Access, Binding, Memory, MemoryKind};
 
@@ -45,7 +46,6 @@ const MOST_CAPTURED: u64 = 1 << 48;
 /// }
 /// ```
 // audit: C16
-#[derive(Debug)]
 pub struct Storage {
     lease: Arc<Lease>,
     backing: Backing,
@@ -53,7 +53,6 @@ pub struct Storage {
 }
 
 /// Where the bytes are.
-#[derive(Debug)]
 enum Backing {
     /// Always `Some`, until `drop` takes it.
     Pooled(Option<Box<Block>>),
@@ -434,7 +433,7 @@ impl Drop for Storage {
 /// }
 /// ```
 // audit: C15
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Operand<'a> {
     pub(crate) storage: &'a Storage,
     /// Where the uses of the bytes are kept; nowhere, if they are frozen.
@@ -467,6 +466,24 @@ impl<'a> Operand<'a> {
     /// written is undefined afterwards.
     pub fn first(self, bytes: u64) -> Self {
         Self { bytes: self.bytes.min(bytes), ..self }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.backing {
+            Backing::Pooled(_) => "",
+            Backing::Frozen(_) => "frozen, ",
+            Backing::Captured { .. } => "captured, ",
+        };
+        write!(f, "Storage({kind}{} bytes on {})", self.bytes, self.device().info().name)
+    }
+}
+
+impl fmt::Debug for Operand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { storage, access, offset, bytes, .. } = self;
+        write!(f, "Operand({access:?} {bytes} bytes from {offset} of {storage:?})")
     }
 }
 

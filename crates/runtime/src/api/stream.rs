@@ -14,6 +14,7 @@ use crate::engine::stream::StreamState;
 use crate::memory::heap::Purpose;
 use crate::order::point::Point;
 use crate::order::work::{Pipeline, Work};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use thalweg_hal::{MemoryKind, StaticKernel, Timestamps};
 ///
 /// Every thread has a current stream, so most programs never name one. A handle may be cloned and sent anywhere; any
 /// number of threads may record on one stream.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stream {
     pub(crate) lease: Arc<Lease>,
     /// Whether calls through this handle answer `Busy` where they would have to wait.
@@ -280,9 +281,16 @@ impl Stream {
     }
 }
 
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let busy = if self.refuses { ", or busy" } else { "" };
+        let capturing = if self.capture.is_some() { ", capturing" } else { "" };
+        write!(f, "Stream({} on {}{busy}{capturing})", self.id(), self.device().info().name)
+    }
+}
+
 pin_project_lite::pin_project! {
     /// A future with a current stream; made by [`Stream::attach`].
-    #[derive(Debug)]
     #[must_use = "a future does nothing unless it is polled"]
     pub struct Attached<F> {
         stream: Stream,
@@ -297,5 +305,11 @@ impl<F: Future> Future for Attached<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         this.stream.scope(|| this.future.poll(context))
+    }
+}
+
+impl<F> fmt::Debug for Attached<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attached({:?})", self.stream)
     }
 }

@@ -52,7 +52,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Values by key, each built once and kept within bounds.
 ///
@@ -181,15 +180,6 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone + From<Error>> Cache<K, V, E> {
     /// building in this cache; that the process is a forked child.
     pub fn get(&self, key: &K, build: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         self.entry(key, WaitPolicy::Forever, build).map(|entry| entry.value.clone())
-    }
-
-    /// As [`get`](Self::get), and does not wait for somebody else longer than this. What the call builds itself takes
-    /// as long as it takes.
-    ///
-    /// # Errors
-    /// As for [`get`](Self::get); [`Error::Timeout`]. The builder goes on, and its value is kept.
-    pub fn get_within(&self, timeout: Duration, key: &K, build: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
-        self.entry(key, WaitPolicy::of(Some(timeout)), build).map(|entry| entry.value.clone())
     }
 
     /// As [`get`](Self::get), and does not wait for somebody else.

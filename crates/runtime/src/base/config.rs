@@ -1,9 +1,10 @@
 //! How a device is set up.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Settings of a [`crate::Device`]. `Config::default()` suits most programs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Config {
     pub(crate) pool_streams: usize,
     pub(crate) memory_limit: Option<u64>,
@@ -33,6 +34,27 @@ impl Default for Config {
             pipeline_bytes: 256 << 20,
             cpu_threads: None,
         }
+    }
+}
+
+/// What differs from the defaults.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut shown, default) = (f.debug_struct("Config"), Self::default());
+        macro_rules! show {
+            ($($field:ident),* $(,)?) => {
+                // A new field does not compile until it is here.
+                let Self { $($field),* } = self;
+                $(if *$field != default.$field {
+                    shown.field(stringify!($field), $field);
+                })*
+            };
+        }
+        show! {
+            pool_streams, memory_limit, memory_soft_limit, max_allocations, staging_limit, decay, list_commands,
+            lists_in_flight, pipelines, pipeline_bytes, cpu_threads,
+        }
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -187,7 +187,7 @@ impl From<thalweg_hal::Error> for Error {
 }
 
 /// Work that failed: told to everybody who waits for data that depends on it, and to nobody else.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("{source} (first failed: {operation} on stream {stream}, list {value})")]
 pub struct Failure {
     /// The operation that first failed: a kernel's name, "copy" or "fill".
@@ -200,8 +200,14 @@ pub struct Failure {
     pub source: Arc<thalweg_hal::Error>,
 }
 
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Failure({self})")
+    }
+}
+
 /// Who holds the memory when there is no more, and what was tried.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[cfg_attr(test, derive(Default))]
 #[non_exhaustive]
 pub struct OutOfMemory {
@@ -249,6 +255,20 @@ pub struct PoolMemory {
     pub reserved: u64,
     /// The bytes among them that are free.
     pub free: u64,
+}
+
+/// The sums; the rest is in the message.
+impl fmt::Debug for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutOfMemory")
+            .field("requested", &self.requested)
+            .field("limit", &self.stats.limit)
+            .field("reserved", &self.stats.reserved)
+            .field("frozen", &self.stats.frozen)
+            .field("free", &self.stats.free)
+            .field("retry_can_help", &self.retry_can_help)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for OutOfMemory {

@@ -1,12 +1,13 @@
 //! What a device's memory is used for, in numbers: in reports and in errors.
 
 use serde::Serialize;
+use std::fmt;
 
 /// What a device's memory is used for, in bytes where nothing else is said. See [`crate::Device::memory`].
 ///
 /// `reserved` is the sum of `live`, `cached`, `frozen`, `graphs`, `limbo`, `free`, `in_transit` and `overhead`; exactly
 /// so while nobody else uses the device, and in [`MemorySnapshot`](crate::MemorySnapshot) always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryStats {
     /// The most that may be reserved.
@@ -56,9 +57,17 @@ pub struct MemoryStats {
     pub decayed: u64,
 }
 
-impl MemoryStats {
-    /// How much of the free memory a single allocation cannot have, from 0 (all of it is one piece) to 1.
-    pub fn fragmentation(&self) -> f64 {
-        if self.free == 0 { 0.0 } else { 1.0 - self.largest_free as f64 / self.free as f64 }
+/// What most of it is; there are more fields than a line has room for.
+impl fmt::Debug for MemoryStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStats")
+            .field("limit", &self.limit)
+            .field("reserved", &self.reserved)
+            .field("live", &self.live)
+            .field("cached", &self.cached)
+            .field("frozen", &self.frozen)
+            .field("graphs", &self.graphs)
+            .field("free", &self.free)
+            .finish_non_exhaustive()
     }
 }

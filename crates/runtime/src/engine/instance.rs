@@ -10,7 +10,6 @@ use std::sync::Arc;
 use thalweg_hal::{Binding, List, Memory};
 
 /// Memory of a graph, and its list in that memory.
-#[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) list: Arc<List>,
     /// Kept from being used again before the last run has settled.

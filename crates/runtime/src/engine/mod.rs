@@ -51,7 +51,6 @@ use std::sync::{Arc, OnceLock};
 use stream::StreamState;
 
 /// What all handles of a device share.
-#[derive(Debug)]
 pub(crate) struct Engine {
     /// Tells devices apart, also after this one is gone.
     pub(crate) id: u64,

@@ -12,7 +12,6 @@ use thalweg_hal::Memory;
 
 /// Some bytes of a pool. When it is dropped they are not used again before everything has settled that was recorded by
 /// then, on any stream. A graph submits its list more than once, and keeps the span as long.
-#[derive(Debug)]
 pub(crate) struct PoolSpan {
     engine: Arc<Engine>,
     place: Place,

@@ -7,6 +7,7 @@ use super::lists::Lists;
 use crate::base::memory_stats::MemoryStats;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::ops::Range;
 
 /// A device's memory at one moment: what there is of it, piece by piece, and the same in numbers. See
@@ -14,7 +15,7 @@ use std::ops::Range;
 ///
 /// Segments are divided into spans without gaps, and the spans of streams into blocks. All lengths and offsets are in
 /// bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemorySnapshot {
     /// The sums.
@@ -24,7 +25,7 @@ pub struct MemorySnapshot {
 }
 
 /// A driver allocation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SegmentSnapshot {
     /// Its number, never used again.
@@ -39,7 +40,7 @@ pub struct SegmentSnapshot {
 }
 
 /// A span: a part of a segment with one owner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SpanSnapshot {
     /// Where it starts in the segment.
@@ -100,6 +101,33 @@ impl MemorySnapshot {
     /// One object: `stats` and `segments`, with the fields' names as they are here and states in lower case.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings are always JSON")
+    }
+}
+
+// A line each; all of it is in `to_json`.
+impl fmt::Debug for MemorySnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spans: usize = self.segments.iter().map(|segment| segment.spans.len()).sum();
+        let MemoryStats { reserved, limit, .. } = self.stats;
+        write!(f, "MemorySnapshot({} segments, {spans} spans, {reserved} bytes of {limit})", self.segments.len())
+    }
+}
+
+impl fmt::Debug for SegmentSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, bytes, pool, spans } = self;
+        write!(f, "SegmentSnapshot({id}: {bytes} bytes of {pool:?} in {} spans)", spans.len())
+    }
+}
+
+impl fmt::Debug for SpanSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, bytes, state, stream, blocks } = self;
+        write!(f, "SpanSnapshot({state:?}, {bytes} bytes from {offset}")?;
+        if let Some(stream) = stream {
+            write!(f, ", {} blocks of stream {stream}", blocks.len())?;
+        }
+        f.write_str(")")
     }
 }
 

@@ -1,5 +1,6 @@
 //! An operation and its operands, on their way into a list.
 
+use std::fmt;
 use std::sync::Arc;
 use thalweg_hal::{Access, Binding, Command, IndexRange, KernelSource, List, Memory, PARAMETER_ALIGNMENT};
 
@@ -7,7 +8,7 @@ use thalweg_hal::{Access, Binding, Command, IndexRange, KernelSource, List, Memo
 const WORD: u64 = 4;
 
 /// A kernel compiled for one device, by [`Device::pipeline`](crate::Device::pipeline).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pipeline {
     pub(crate) hal: Arc<dyn thalweg_hal::Pipeline>,
     /// The number of its device.
@@ -45,7 +46,7 @@ impl Pipeline {
 /// }
 /// ```
 // audit: F9
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Work<'a> {
     /// Runs a kernel; see [`Command::Dispatch`].
     Dispatch {
@@ -70,6 +71,25 @@ impl Work<'_> {
             Self::Dispatch { pipeline, .. } => &pipeline.source().name,
             Self::Copy => "copy",
             Self::Fill(_) => "fill",
+        }
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pipeline({})", self.source().name)
+    }
+}
+
+impl fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dispatch { pipeline, params, extent } => {
+                let (name, bytes) = (&pipeline.source().name, params.len());
+                write!(f, "Dispatch({name} on {extent:?}, {bytes} bytes of parameters)")
+            }
+            Self::Copy => f.write_str("Copy"),
+            Self::Fill(pattern) => write!(f, "Fill({pattern:#x})"),
         }
     }
 }

@@ -3,6 +3,8 @@
 #[cfg(not(loom))]
 mod audit;
 #[cfg(not(loom))]
+mod debug;
+#[cfg(not(loom))]
 mod graphs;
 #[cfg(not(loom))]
 mod held;

@@ -2,10 +2,8 @@
 
 use super::world::{ADVANCE, BYTES, Known, faulty, fresh_seed, streams};
 use crate::{Config, Device, Error, MutableStorage, Operand, Result, Storage, Stream, Work};
-use std::future::Future;
-use std::pin::pin;
+use pollster::block_on;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use thalweg_doubles::faulty::{Faulty, Plan, Strike};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
@@ -13,24 +11,6 @@ use thalweg_hal::Timestamps;
 
 fn device(config: Config) -> Device {
     Device::new(MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() }), config).unwrap()
-}
-
-/// Runs a future on this thread.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        std::thread::park();
-    }
 }
 
 // audit: F11

@@ -2,11 +2,11 @@
 
 use crate::driver::Driver;
 use crate::parent::MARK;
+pub use pollster::block_on;
+
 use std::borrow::Cow;
-use std::pin::pin;
 use std::sync::{Arc, Once, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use thalweg_cpu::CpuDevice;
 use thalweg_doubles::faulty::{Faulty, Plan};
@@ -404,24 +404,4 @@ impl Transfer {
 /// Whether it says that the device is closed.
 pub fn is_closed<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Closed))
-}
-
-/// Polls a future until it is ready; the thread is parked in between.
-pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
-    let mut future = pin!(future.into_future());
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }

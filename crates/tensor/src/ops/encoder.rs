@@ -6,16 +6,23 @@ use super::{bindable, dispatch};
 use crate::layout::Layout;
 use crate::{Activation, DType, Error, Pooling, Result, Tensor};
 use half::f16;
+use std::fmt;
 use thalweg_kernels::{attention, embedding, linear, pool};
 use thalweg_runtime::{Device, Operand, Pool, Storage};
 
 /// The weight of a dense layer, packed once for the matrix kernels, and frozen.
-#[derive(Debug)]
 pub struct PackedMatrix {
     storage: Storage,
     outputs: usize,
     inputs: usize,
     dtype: DType,
+}
+
+impl fmt::Debug for PackedMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { storage, outputs, inputs, dtype } = self;
+        write!(f, "PackedMatrix({dtype}[{outputs}, {inputs}] on {})", storage.device().info().name)
+    }
 }
 
 impl PackedMatrix {

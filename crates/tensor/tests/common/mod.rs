@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used)] // each test program uses its part; a failed step is a failed test
 
+/// Runs a future on this thread.
+pub use pollster::block_on;
 /// Arrays on the host.
 pub use thalweg_conformance::array;
 /// Numbers from a seed.
@@ -11,10 +13,7 @@ use array::Array;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner};
 use std::fmt::Debug;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::validate::Validated;
 use thalweg_runtime::{Config, Device};
@@ -114,22 +113,4 @@ pub fn shapes(most: usize) -> impl Strategy<Value = Vec<usize>> {
 /// A tensor of these values that is, perhaps, a view, frozen, or written on another stream.
 pub fn disguised<T: Element>(device: &Device, array: &Array<T>, seed: u64) -> Tensor {
     thalweg_conformance::disguise::disguised(device, array, seed).unwrap()
-}
-
-/// Runs a future on this thread.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

@@ -17,13 +17,12 @@ use thalweg_hal::{Binding, List, Memory};
 const BUFFER: u32 = 1 << 31;
 
 /// One capture. The closure's thread fills it, and so do threads that it hands the stream to.
-#[derive(Debug)]
 pub(crate) struct Capture {
     recording: Mutex<Recording>,
 }
 
 /// What has been captured so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Recording {
     /// Without barriers; bindings of captured storages name buffers.
     list: List,
@@ -37,7 +36,6 @@ struct Recording {
 }
 
 /// What a finished capture comes to.
-#[derive(Debug)]
 pub(crate) struct Captured {
     /// Bindings of the graph's own memory name memory 0 and are relative to its start.
     pub(crate) list: List,

@@ -38,6 +38,7 @@ use crate::order::work::Replay;
 use capture::Captured;
 use smallvec::SmallVec;
 use std::borrow::Borrow;
+use std::fmt;
 use std::sync::Arc;
 use thalweg_hal::Access;
 
@@ -59,12 +60,11 @@ const MAX_INSTANCES: usize = 16;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Graph {
     core: Arc<GraphCore>,
 }
 
-#[derive(Debug)]
 struct GraphCore {
     pool: Pool,
     captured: Captured,
@@ -265,6 +265,15 @@ impl Graph {
         let known = self.core.instances.lock();
         let at = self.core.next.load(Ordering::Relaxed) % known.len().max(1);
         known.get(at).cloned().ok_or(Error::Busy)
+    }
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Captured { list, bytes, inputs, outputs, .. } = &self.core.captured;
+        let (commands, inputs, outputs) = (list.commands.len(), inputs.len(), outputs.len());
+        let name = &self.device().info().name;
+        write!(f, "Graph({inputs} inputs, {outputs} outputs, {commands} commands in {bytes} bytes on {name})")
     }
 }
 

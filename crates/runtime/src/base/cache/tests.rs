@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Mutex, Weak};
+use std::time::Duration;
 
 /// Longer than anything here takes; what would hang fails instead.
 const LONG: Duration = Duration::from_secs(60);
@@ -132,15 +133,17 @@ fn who_does_not_wait_leaves_and_the_build_goes_on() {
         || Ok(Arc::new(10)),
         |_| {
             assert!(matches!(cache.get_or_busy(&1, || unreachable!()), Err(Error::Busy)));
-            assert!(matches!(cache.get_within(Duration::ZERO, &1, || unreachable!()), Err(Error::Timeout)));
-            assert!(matches!(cache.get_within(Duration::from_millis(1), &1, || unreachable!()), Err(Error::Timeout)));
+            for timeout in [Duration::ZERO, Duration::from_millis(1)] {
+                let outcome = cache.entry(&1, WaitPolicy::of(Some(timeout)), || unreachable!());
+                assert!(matches!(outcome, Err(Error::Timeout)));
+            }
             assert!(cache.nobody_waits());
         },
     );
     let built = built.unwrap().unwrap();
-    for get in [cache.get_or_busy(&1, || unreachable!()), cache.get_within(Duration::ZERO, &1, || unreachable!())] {
-        assert!(Arc::ptr_eq(&get.unwrap(), &built));
-    }
+    assert!(Arc::ptr_eq(&cache.get_or_busy(&1, || unreachable!()).unwrap(), &built));
+    let found = cache.entry(&1, WaitPolicy::of(Some(Duration::ZERO)), || unreachable!());
+    assert!(Arc::ptr_eq(&found.unwrap().value, &built));
 }
 
 // audit: FB

@@ -89,7 +89,6 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Something live.
-#[derive(Debug)]
 enum Thing {
     /// With what each of its bytes must be, by the byte's place in a word.
     Data(Storage, Option<[u8; 4]>),

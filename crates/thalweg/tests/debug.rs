@@ -1,0 +1,94 @@
+//! What `{:?}` shows of the types that a program sees: a line for people, whatever is behind a handle.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+use thalweg::{
+    Activation, Binary, DType, EmbeddingModel, Graph, Kernel, KernelFailure, LoadOptions, MutableTensor, PackedMatrix,
+    Pooling, Reduction, Tensor, Unary, f16,
+};
+use thalweg_models::testing::SmallEncoder;
+
+/// What a type shows is shorter, in bytes.
+const LIMIT: usize = 200;
+
+/// The types that the crate exports by name. The runtime's and the profiler's are looked at in their own crates.
+fn exported() -> BTreeSet<&'static str> {
+    let exports = include_str!("../src/lib.rs").split(';').filter_map(|item| item.trim().strip_prefix("pub use "));
+    let exports = exports.filter(|path| !path.starts_with("thalweg_runtime") && !path.starts_with("thalweg_profile"));
+    let names = exports.flat_map(|path| path.rsplit("::").next().unwrap_or(path).split([',', '{', '}', '\n']));
+    let names = names.map(|name| name.rsplit(" as ").next().unwrap_or(name).trim());
+    // No types of values: a trait, the type of a function, and one of results.
+    let is_type = |name: &&str| !name.is_empty() && !["Element", "HostFn", "Result"].contains(name);
+    names.filter(is_type).filter(|name| name.starts_with(char::is_uppercase) || *name == "f16").collect()
+}
+
+/// What each value shows, with the name of its type.
+macro_rules! shown {
+    ($($name:ident: $value:expr),* $(,)?) => {
+        vec![$((stringify!($name), format!("{:?}", $value))),*]
+    };
+}
+
+#[test]
+fn every_type_shows_itself_in_a_short_line() {
+    let device = thalweg::open("cpu").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    SmallEncoder::new(1, 6, 64).write(directory.path()).unwrap();
+    let model = EmbeddingModel::load(&device, directory.path()).unwrap();
+    let tokens = model.tokenize(&["the river flows and joins many a stream"]).unwrap();
+    let embedding = &model.embed_tokens(&tokens).unwrap()[0];
+
+    let tensor = Tensor::full(&device, 1.0f32, &[64, 384]).unwrap();
+    let graph = Graph::capture(&device, &[&tensor], |inputs| {
+        let mut last = inputs[0].clone();
+        for _ in 0..200 {
+            last = last.add(&inputs[0])?;
+        }
+        Ok::<_, thalweg::TensorError>(vec![last])
+    });
+    let cache = MutableTensor::zeros::<f32>(&device, &[64, 384], 1).unwrap();
+    let matrix = PackedMatrix::new(&device, &[1.0; 64 * 64], 64, 64).unwrap();
+    let text = format!("{}@compute @workgroup_size(1) fn main() {{}}", "fn helper() {}\n".repeat(1000));
+    static HOST_CALL: OnceLock<String> = OnceLock::new();
+    let kernel = Kernel::new("scale", 1, 1).wgsl(text, "main").host(|call| {
+        HOST_CALL.get_or_init(|| format!("{call:?}"));
+        Err(KernelFailure::new("row 17 has 383 elements, expected 384"))
+    });
+    let failed = kernel.run(&device, [64, 1, 1], &(), &[&tensor], &[(&[64, 384], DType::F32)]).unwrap();
+    let error = failed[0].to_vec::<f32>().unwrap_err();
+    let no_model = EmbeddingModel::load(&device, directory.path().join("none")).unwrap_err();
+    let thalweg::Error::Model(model_error) = no_model else { panic!("not the model's error: {no_model:?}") };
+
+    let mut shown: Vec<(&str, String)> = shown![
+        Activation: Activation::Gelu,
+        Binary: Binary::Add,
+        DType: DType::F32,
+        DeviceError: thalweg::DeviceError::DeviceLost { device: device.info().name.clone() },
+        DeviceInfo: device.info(),
+        DeviceKind: device.info().kind,
+        DeviceReport: thalweg::devices()[0],
+        Embedding: embedding,
+        EmbeddingModel: model,
+        Error: thalweg::Error::from(error.clone()),
+        Graph: graph,
+        Kernel: kernel,
+        KernelFailure: KernelFailure::new("it is only to be shown"),
+        Limits: device.info().limits,
+        LoadOptions: LoadOptions::new(),
+        ModelError: model_error,
+        MutableTensor: cache,
+        PackedMatrix: matrix,
+        Pooling: Pooling::Mean,
+        Reduction: Reduction::Max,
+        Tensor: tensor,
+        TensorError: error,
+        Tokens: tokens[0],
+        Unary: Unary::Neg,
+        f16: f16::ONE,
+    ];
+    shown.push(("HostCall", HOST_CALL.get().unwrap().clone()));
+    assert_eq!(shown.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), exported());
+    for (name, line) in shown {
+        assert!(line.len() < LIMIT && !line.contains('\n'), "{name} shows {} bytes: {line:.1000}", line.len());
+    }
+}
