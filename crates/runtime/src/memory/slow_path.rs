@@ -311,3 +311,6 @@ fn segment_bytes(reserved: u64, limits: super::budget::Limits, parts: u64, bytes
     let unit = thalweg_hal::BINDING_ALIGNMENT;
     bytes.max(ahead / unit * unit)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

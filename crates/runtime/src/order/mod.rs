@@ -26,3 +26,6 @@ pub(crate) mod point;
 pub(crate) mod results;
 pub(crate) mod uses;
 pub(crate) mod work;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
