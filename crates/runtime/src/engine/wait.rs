@@ -75,8 +75,11 @@ impl Lists for Engine {
     }
 
     fn flush(&self, stream: u32) {
-        // Whoever is submitting there does it too.
-        let _ = Self::flush(self, stream, WaitPolicy::Never);
+        // A stream that is just being made has a heap before it is one, and has recorded nothing.
+        if self.streams().any(|open| open.index == stream) {
+            // Whoever is submitting there does it too.
+            let _ = Self::flush(self, stream, WaitPolicy::Never);
+        }
     }
 
     fn wait_for_any(&self, goal: &[Point], policy: WaitPolicy) -> Result<()> {

@@ -16,7 +16,8 @@
 //! | `results.rs`, `outcome.rs` | how the commands of a settled list ended, and whose failure that is (I7) |
 //! | `plan.rs` | a graph's barriers, and which of its buffers share bytes |
 //!
-//! Everything here is a function of its arguments, so the rules are tested without a device; see `tests.rs`.
+//! Everything here is a function of its arguments, so `tests.rs` plays random programs of a few streams without a runtime:
+//! on a model of a device that does whatever the contract allows, against the same operations one after the other.
 
 pub(crate) mod marks;
 pub(crate) mod open_list;

@@ -11,6 +11,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
+mod checks;
 mod device;
 mod player;
 mod program;
@@ -61,7 +62,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(2000))]
+    #![proptest_config(config(4000))]
 
     #[test]
     fn random_programs_are_ordered_and_their_failures_follow_the_data(setup in setup(), program in steps()) {
@@ -71,7 +72,7 @@ proptest! {
 
 /// Plays random programs until somebody complains of what is missing, and not of what follows from that.
 fn falsify(broken: Broken, complaint: &str) {
-    let mut runner = TestRunner::new(ProptestConfig { max_shrink_iters: 0, ..config(5000) });
+    let mut runner = TestRunner::new(ProptestConfig { max_shrink_iters: 0, ..config(20_000) });
     let found = runner.run(&(setup(), steps()), |(setup, program)| match play(&setup, &program, Some(broken)) {
         Err(TestCaseError::Fail(reason)) if !reason.message().starts_with(complaint) => Ok(()),
         played => played,

@@ -3,14 +3,13 @@
 use super::Broken;
 use super::device::{CELL, Cells, Device, Key};
 use super::program::{GRAPHS, PARTS, SLOTS, Setup, Step, Target};
-use super::reference::{Place, Recorded, Reference, Roots, What, place, refusal};
-use crate::base::error::Failure;
+use super::reference::{Place, Recorded, What, place, refusal};
 use crate::order::marks::{Marks, Profiling};
 use crate::order::open_list::OpenList;
 use crate::order::outcome::Outcome;
 use crate::order::point::{Point, Use};
 use crate::order::results::{InFlight, results};
-use crate::order::uses::{Uses, Write};
+use crate::order::uses::Uses;
 use crate::order::work::{Bound, Locked, Pipeline, Replay, Work};
 use smallvec::SmallVec;
 use std::collections::{HashSet, VecDeque};
@@ -21,24 +20,28 @@ use thalweg_hal::{Access, Binding, Command, Error, IndexRange, KernelSource, Lim
 /// Bytes of a storage.
 const BYTES: u64 = PARTS as u64 * CELL;
 /// Inputs and outputs of each graph.
-const SHAPES: [(usize, usize); GRAPHS] = [(1, 1), (0, 2), (2, 1)];
+const SHAPES: [(usize, usize); GRAPHS] = [(1, 2), (0, 1), (2, 1)];
 /// Memories' ids fall into few of the places where a list looks for them.
 const IDS_APART: u64 = 64;
-const LIMITS: Limits =
-    Limits { max_binding_bytes: 1 << 30, max_allocations: 1 << 20, memory_bytes: 1 << 40, max_lists_in_flight: 1 << 20 };
+const LIMITS: Limits = Limits {
+    max_binding_bytes: 1 << 30,
+    max_allocations: 1 << 20,
+    memory_bytes: 1 << 40,
+    max_lists_in_flight: 1 << 20,
+};
 
-type Result<T = ()> = std::result::Result<T, String>;
+pub(super) type Result<T = ()> = std::result::Result<T, String>;
 
 /// A storage.
 #[derive(Debug)]
-struct Slot {
-    memory: Arc<dyn Memory>,
+pub(super) struct Slot {
+    pub(super) memory: Arc<dyn Memory>,
     /// Of all bytes, or of each part.
-    uses: Vec<Uses>,
+    pub(super) uses: Vec<Uses>,
     /// New memory that nothing has filled.
     raw: bool,
     /// By part, whether anybody has written it since it was taken.
-    defined: [bool; PARTS],
+    pub(super) defined: [bool; PARTS],
 }
 
 /// A graph in the memory that it runs in.
@@ -54,25 +57,25 @@ struct Graph {
 }
 
 #[derive(Debug)]
-struct Stream {
+pub(super) struct Stream {
     open: OpenList,
     submitted: u64,
     settled: u64,
-    in_flight: VecDeque<InFlight>,
+    pub(super) in_flight: VecDeque<InFlight>,
     /// The next list will be refused.
     refuses: bool,
     /// Lists that the next operation comes after.
     after: Vec<Point>,
-    done: Vec<Settled>,
+    pub(super) done: Vec<Settled>,
 }
 
 /// What is left of a list that has settled.
 #[derive(Debug)]
-struct Settled {
-    at: Point,
-    list: Arc<List>,
-    outcome: Arc<Outcome>,
-    marks: Marks,
+pub(super) struct Settled {
+    pub(super) at: Point,
+    pub(super) list: Arc<List>,
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) marks: Marks,
 }
 
 #[derive(Clone, Debug)]
@@ -110,35 +113,35 @@ type Hazards = Vec<(Hazard, Access, usize)>;
 
 /// An event: the timestamp, whom to ask, and whether it stands for the end of a list.
 #[derive(Debug)]
-struct Event {
-    at: Point,
+pub(super) struct Event {
+    pub(super) at: Point,
     /// Of one among the commands.
-    command: Option<u32>,
-    outcome: Arc<Outcome>,
+    pub(super) command: Option<u32>,
+    pub(super) outcome: Arc<Outcome>,
 }
 
 #[derive(Debug)]
 pub(super) struct Player {
-    timestamps: Timestamps,
+    pub(super) timestamps: Timestamps,
     broken: Option<Broken>,
-    device: Device,
-    streams: Vec<Stream>,
-    slots: Vec<Slot>,
+    pub(super) device: Device,
+    pub(super) streams: Vec<Stream>,
+    pub(super) slots: Vec<Slot>,
     graphs: Vec<Graph>,
     profiling: Profiling,
     /// All that there were.
-    sessions: Vec<Profiling>,
+    pub(super) sessions: Vec<Profiling>,
     memories: u64,
     /// One for each way to access operands.
     pipelines: Vec<Pipeline>,
-    recorded: Vec<Recorded>,
-    refused: HashSet<(u32, u64)>,
+    pub(super) recorded: Vec<Recorded>,
+    pub(super) refused: HashSet<(u32, u64)>,
     /// A command that was recorded after a stream was told to wait for a list.
-    after: Vec<(Point, Key)>,
-    events: Vec<Event>,
+    pub(super) after: Vec<(Point, Key)>,
+    pub(super) events: Vec<Event>,
 }
 
-fn key(by: Use) -> Key {
+pub(super) fn key(by: Use) -> Key {
     (by.at.stream, by.at.value, by.command)
 }
 
@@ -206,7 +209,8 @@ impl Player {
         let scratch = (inputs + outputs) as u64 * BYTES;
         let memory = self.memory(scratch + CELL);
         let regions: Vec<_> = (0..(inputs + outputs) as u64).map(|at| (at * BYTES, BYTES)).collect();
-        let region = |access| move |(offset, bytes): &(u64, u64)| Binding { memory: 0, access, offset: *offset, bytes: *bytes };
+        let region =
+            |access| move |(offset, bytes): &(u64, u64)| Binding { memory: 0, access, offset: *offset, bytes: *bytes };
         let scratch = |access| Binding { memory: 0, access, offset: scratch, bytes: CELL };
         let first: Vec<_> =
             regions[..inputs].iter().map(region(Access::Read)).chain([scratch(Access::Write)]).collect();
@@ -223,7 +227,8 @@ impl Player {
             list.params.extend(operations[number].to_le_bytes());
             let params = IndexRange { start: 16 * number as u32, len: 4 };
             list.commands.push(Command::Dispatch { pipeline: number as u32, bindings: range, params, extent: [1; 3] });
-            list.commands.push(Command::Barrier);
+            // Between the two. What comes before and after the list is the recorder's to order.
+            list.commands.extend((number == 0).then_some(Command::Barrier));
         }
         Graph { memory, list: Arc::new(list), operations, inputs, regions, uses: Uses::default(), raw: true }
     }
@@ -250,7 +255,8 @@ impl Player {
                 let uses = &mut self.slots[slot].uses;
                 if let [whole] = &uses[..] {
                     // Whatever used the whole may have used any part (I5).
-                    let part = |part| if part > 0 && broken == Some(Broken::Split) { Uses::default() } else { whole.clone() };
+                    let part =
+                        |part| if part > 0 && broken == Some(Broken::Split) { Uses::default() } else { whole.clone() };
                     *uses = (0..PARTS).map(part).collect();
                 }
                 Ok(())
@@ -297,8 +303,8 @@ impl Player {
                 self.device.run(steps);
                 Ok(())
             }
-            Step::Settle(stream) => {
-                self.settle(stream % count);
+            Step::Settle => {
+                (0..count).for_each(|stream| self.settle(stream));
                 Ok(())
             }
         }
@@ -324,9 +330,9 @@ impl Player {
         let access = if defined[parts.clone()].contains(&false) { Access::Write } else { access };
         let is_new = |at: usize| hazards.iter().all(|(hazard, ..)| *hazard != Hazard::Slot(slot, at));
         let clashes = |at| {
-            hazards.iter().any(|(hazard, other, _)| {
-                *hazard == Hazard::Slot(slot, at) && (access.writes() || other.writes())
-            })
+            hazards
+                .iter()
+                .any(|(hazard, other, _)| *hazard == Hazard::Slot(slot, at) && (access.writes() || other.writes()))
         };
         if known.clone().any(clashes) {
             return Ok(None);
@@ -491,7 +497,9 @@ impl Player {
         let settled = settled(&self.streams, self.broken);
         self.streams[stream].open.wait_for(at, &settled);
         if stream != other {
-            self.streams[stream].after.push(at);
+            // What the other waits for too, with nothing recorded since.
+            let through = self.streams[other].after.clone();
+            self.streams[stream].after.extend(through.into_iter().chain([at]));
         }
         Ok(())
     }
@@ -521,7 +529,7 @@ impl Player {
     }
 
     /// Seals a stream's list and submits it.
-    fn flush(&mut self, stream: usize) -> Result {
+    pub(super) fn flush(&mut self, stream: usize) -> Result {
         let Some(mut sealed) = self.streams[stream].open.seal(List::default()) else { return Ok(()) };
         let at = sealed.at;
         if at.value != self.streams[stream].submitted + 1 {
@@ -557,10 +565,11 @@ impl Player {
     }
 
     /// Settles what has been signalled of a stream, as far as what it has read from has settled.
-    fn settle(&mut self, stream: usize) {
+    pub(super) fn settle(&mut self, stream: usize) {
         loop {
             let signalled = self.device.signalled(stream as u32);
-            let settled = |at: Point| at.stream as usize == stream || at.value <= self.streams[at.stream as usize].settled;
+            let settled =
+                |at: Point| at.stream as usize == stream || at.value <= self.streams[at.stream as usize].settled;
             let ready = |front: &InFlight| {
                 front.at.value <= signalled && front.edges.iter().all(|edge| settled(edge.writer.by.at))
             };
@@ -579,136 +588,6 @@ impl Player {
             stream.done.push(Settled { at, list, outcome, marks });
         }
     }
-
-    /// Hands over what is left, has all of it run and settle, and compares everything with the reference.
-    pub(super) fn finish(mut self) -> Result {
-        (0..self.streams.len()).try_for_each(|stream| self.flush(stream))?;
-        self.device.finish()?;
-        // Lists that read from others settle after them, in as many rounds as there are lists at most.
-        let left = |player: &Self| player.streams.iter().map(|stream| stream.in_flight.len()).sum::<usize>();
-        for _ in 0..=left(&self) {
-            (0..self.streams.len()).for_each(|stream| self.settle(stream));
-        }
-        if left(&self) > 0 {
-            return Err("a list never settles".into());
-        }
-        let seen = &self.device.seen;
-        let mut reference = Reference::new(&self.device.failing, &self.refused, seen);
-        self.recorded.iter().try_for_each(|recorded| reference.apply(recorded))?;
-        self.check_results(&reference)?;
-        self.check_contents(&reference)?;
-        self.check_waits()?;
-        self.check_times()
-    }
-
-    fn settled_lists(&self) -> impl Iterator<Item = &Settled> {
-        self.streams.iter().flat_map(|stream| &stream.done)
-    }
-
-    /// Of every command of every list: it has failed if the reference says so, and for one of its reasons.
-    fn check_results(&self, reference: &Reference<'_>) -> Result {
-        for Settled { at, list, outcome, marks } in self.settled_lists() {
-            for (index, command) in (0..).zip(&list.commands) {
-                let key = (at.stream, at.value, index);
-                let timestamp = (*command == Command::Timestamp && !marks.contain(index)).then(|| self.timestamp(key));
-                let expected = reference.failed.get(&key).or(timestamp.as_ref());
-                compare(key, outcome.result(index), expected.filter(|roots| !roots.is_empty()))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Why an event's timestamp was not taken; nothing if it was.
-    fn timestamp(&self, key @ (stream, value, _): Key) -> Roots {
-        let refused = self.refused.contains(&(stream, value)).then(|| refusal((stream, value)));
-        let failed = self.device.seen.not_taken.contains(&key).then(|| format!("{key:?}"));
-        refused.or(failed).into_iter().collect()
-    }
-
-    /// What is in memory at the end, and what its uses tell those who ask for it.
-    fn check_contents(&self, reference: &Reference<'_>) -> Result {
-        for slot in &self.slots {
-            let Slot { memory, uses, defined, .. } = slot;
-            for (index, uses) in uses.iter().enumerate() {
-                let parts = if slot.uses.len() == 1 { 0..PARTS } else { index..index + 1 };
-                if defined[parts.clone()].contains(&false) {
-                    continue;
-                }
-                let place = place(memory.id(), parts.start as u64 * CELL, parts.len() as u64 * CELL);
-                let mut roots = Roots::new();
-                for (cell, expected) in place.1.clone().zip(reference.content(&place)) {
-                    match expected {
-                        Err(failed) => roots.extend(failed),
-                        Ok(expected) if self.device.cell(place.0, cell) == Some(expected) => {}
-                        Ok(expected) => {
-                            let found = self.device.cell(place.0, cell);
-                            return Err(format!("order: cell {cell} of {} has {found:?}, expected {expected}", place.0));
-                        }
-                    }
-                }
-                let told = uses.writes.iter().find_map(|write: &Write| write.result().err());
-                let told = told.map_or(Ok(()), Err);
-                compare((u32::MAX, place.0, index as u32), told, (!roots.is_empty()).then_some(&roots))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What was recorded after a stream was told to wait ran after what it waits for.
-    fn check_waits(&self) -> Result {
-        let times = &self.device.seen.times;
-        for (Point { stream, value }, later) in &self.after {
-            let before = times.iter().filter(|((s, v, _), _)| s == stream && v <= value);
-            let Some(last) = before.map(|(_, (_, last))| *last).max() else { continue };
-            if times.get(later).is_some_and(|(first, _)| *first < last) {
-                return Err(format!("order: {later:?} ran before list {value} of stream {stream}, for which it waits"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Timestamps come after and before what they are to.
-    fn check_times(&self) -> Result {
-        for Event { at, command, outcome } in &self.events {
-            let Some(command) = command.or(outcome.end()) else {
-                return Err(format!("times: {at:?} has no timestamp at its end"));
-            };
-            let key = (at.stream, at.value, command);
-            match outcome.time(command) {
-                Some(time) => self.check_time(key, time.as_nanos() as u64, true)?,
-                None if self.timestamp(key).is_empty() => return Err(format!("times: no time of {key:?}")),
-                None => {}
-            }
-        }
-        for Settled { at, outcome, marks, .. } in self.settled_lists() {
-            let key = |command| (at.stream, at.value, command);
-            let (start, end) = marks.ends();
-            // With others beside them, those around a command say only about when it ran.
-            let serialized = self.sessions.iter().any(|session| session.is_serialized() && marks.is_of(*session));
-            let around = || marks.commands().iter().filter(|_| serialized);
-            let border = start.into_iter().chain(end).chain(around().map(|mark| mark.before));
-            for (mark, orders_later) in border.map(|mark| (mark, true)).chain(around().map(|mark| (mark.after, false))) {
-                if outcome.time(mark).is_some() {
-                    return Err(format!("times: {:?} is the profiler's, and told to others", key(mark)));
-                }
-                if let Some(time) = marks.time(mark) {
-                    self.check_time(key(mark), time, orders_later)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A timestamp was taken after everything before it on its stream; and before everything after it, if a barrier
-    /// orders that.
-    fn check_time(&self, at: Key, time: u64, orders_later: bool) -> Result {
-        for (key, (first, last)) in self.device.seen.times.iter().filter(|(key, _)| key.0 == at.0) {
-            if if *key < at { *last > time } else { orders_later && *first < time } {
-                return Err(format!("times: {at:?} was taken at {time}, {key:?} ran at {first} to {last}"));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// As the device's streams have settled by now.
@@ -717,16 +596,4 @@ fn settled(streams: &[Stream], broken: Option<Broken>) -> impl Fn(u32) -> u64 + 
     let settled: SmallVec<[u64; 4]> =
         streams.iter().map(|stream| if early { stream.submitted } else { stream.settled }).collect();
     move |stream| settled[stream as usize]
-}
-
-fn compare(at: Key, found: std::result::Result<(), Failure>, expected: Option<&Roots>) -> Result {
-    let root = found.err().map(|failure| match &*failure.source {
-        Error::DeviceLost { device } => device.clone(),
-        error => error.to_string(),
-    });
-    match (root, expected) {
-        (None, None) => Ok(()),
-        (Some(root), Some(expected)) if expected.contains(&root) => Ok(()),
-        (root, expected) => Err(format!("failure: {at:?} was told {root:?}, expected {expected:?}")),
-    }
 }

@@ -42,13 +42,36 @@ pub(super) struct Target {
 /// Streams are counted modulo their number.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Dispatch { stream: usize, operands: Vec<(Target, Access)>, fails: bool },
-    Copy { stream: usize, from: usize, to: usize, fails: bool },
+    Dispatch {
+        stream: usize,
+        operands: Vec<(Target, Access)>,
+        fails: bool,
+    },
+    Copy {
+        stream: usize,
+        from: usize,
+        to: usize,
+        fails: bool,
+    },
     /// `short`: so many bytes of the last word are not the storage's.
-    Fill { stream: usize, to: Target, pattern: u32, short: u64, fails: bool },
-    Replay { stream: usize, graph: usize, operands: Vec<usize>, fails: bool },
+    Fill {
+        stream: usize,
+        to: Target,
+        pattern: u32,
+        short: u64,
+        fails: bool,
+    },
+    Replay {
+        stream: usize,
+        graph: usize,
+        operands: Vec<usize>,
+        fails: bool,
+    },
     /// One stream waits for all that another has recorded.
-    Wait { stream: usize, other: usize },
+    Wait {
+        stream: usize,
+        other: usize,
+    },
     /// The time is taken.
     Event(usize),
     Flush(usize),
@@ -62,12 +85,15 @@ pub(super) enum Step {
     Retake(usize),
     /// It is given new memory, which is raw.
     Renew(usize),
-    Profile { full: bool, serialized: bool },
+    Profile {
+        full: bool,
+        serialized: bool,
+    },
     Unprofile,
     /// The device takes so many steps.
     Run(usize),
-    /// What has run of a stream settles.
-    Settle(usize),
+    /// What has run settles.
+    Settle,
 }
 
 fn access() -> impl Strategy<Value = Access> {
@@ -93,20 +119,20 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(stream, from, to, fails)| Step::Copy { stream, from, to, fails }),
         3 => (stream.clone(), target(), any::<u32>(), 0..4u64, fails())
             .prop_map(|(stream, to, pattern, short, fails)| Step::Fill { stream, to, pattern, short, fails }),
-        6 => (stream.clone(), 0..GRAPHS, prop::collection::vec(slot.clone(), 4), fails())
+        9 => (stream.clone(), 0..GRAPHS, prop::collection::vec(slot.clone(), 4), fails())
             .prop_map(|(stream, graph, operands, fails)| Step::Replay { stream, graph, operands, fails }),
-        1 => (stream.clone(), stream.clone()).prop_map(|(stream, other)| Step::Wait { stream, other }),
+        2 => (stream.clone(), stream.clone()).prop_map(|(stream, other)| Step::Wait { stream, other }),
         1 => stream.clone().prop_map(Step::Event),
         3 => stream.clone().prop_map(Step::Flush),
         1 => stream.clone().prop_map(Step::Refuse),
         2 => slot.clone().prop_map(Step::Divide),
         2 => slot.clone().prop_map(Step::Unite),
-        2 => slot.clone().prop_map(Step::Retake),
+        4 => slot.clone().prop_map(Step::Retake),
         1 => slot.prop_map(Step::Renew),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(full, serialized)| Step::Profile { full, serialized }),
         1 => Just(Step::Unprofile),
-        3 => (1..12usize).prop_map(Step::Run),
-        3 => stream.prop_map(Step::Settle),
+        5 => (1..20usize).prop_map(Step::Run),
+        4 => Just(Step::Settle),
     ]
 }
 

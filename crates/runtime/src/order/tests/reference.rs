@@ -13,11 +13,26 @@ pub(super) type Roots = BTreeSet<String>;
 /// What an operation does.
 #[derive(Debug)]
 pub(super) enum What {
-    Dispatch { operation: u32, reads: Vec<Place>, writes: Vec<(usize, Place)> },
-    Copy { from: Place, to: Place },
-    Fill { pattern: u32, to: Place },
+    Dispatch {
+        operation: u32,
+        reads: Vec<Place>,
+        writes: Vec<(usize, Place)>,
+    },
+    Copy {
+        from: Place,
+        to: Place,
+    },
+    Fill {
+        pattern: u32,
+        to: Place,
+    },
     /// The number of the graph's first dispatch and of its second; whether a fill of its memory comes first.
-    Replay { operations: [u32; 2], fill: bool, inputs: Vec<Place>, outputs: Vec<Place> },
+    Replay {
+        operations: [u32; 2],
+        fill: bool,
+        inputs: Vec<Place>,
+        outputs: Vec<Place>,
+    },
 }
 
 /// The operation, and the command that does it.
