@@ -1,7 +1,7 @@
 //! What has to hold when a program has run.
 
 use super::device::{CELL, Key};
-use super::player::{Event, Player, Result, Settled, Slot, key};
+use super::player::{Event, Player, Result, Settled, Slot};
 use super::program::PARTS;
 use super::reference::{Reference, Roots, place, refusal};
 use crate::base::error::Failure;
