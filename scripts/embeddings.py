@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the demo does with embeddings, on the standard library alone.
 
-  embeddings.py compare REFERENCE RESULTS TOLERANCE   every value within the tolerance, every token count equal, or exit 1
+  embeddings.py compare REFERENCE RESULTS TOLERANCE   every value within the tolerance, token counts equal, or exit 1
   embeddings.py pairs TEXTS RESULTS COUNT             the most similar pairs of different texts, by cosine
 
 REFERENCE and RESULTS are JSON lines with "tokens" and "embedding", in the same order; TEXTS has one text a line.

@@ -7,8 +7,9 @@
   compare.py --device cpu --rounds 1 --threads 1,2 --batches 1,8
                                     to try it out on any machine
 
-Tables go to standard output, progress to standard error. README.md says what is measured and how to read it. Exit codes:
-0 done, 1 Thalweg has no figure for something, or nothing was measured, 2 wrong usage. What fails of the others is no fault.
+Tables go to standard output, progress to standard error. README.md says what is measured and how to read it. Exit
+codes: 0 done, 1 Thalweg has no figure for something, or nothing was measured, 2 wrong usage. What fails of the others
+is no fault.
 """
 
 from __future__ import annotations
@@ -289,7 +290,7 @@ class Run:
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Whoever ends the run gets what there is, as with Ctrl-C."""
+    """Ends the run with what there is, as Ctrl-C does."""
     raise KeyboardInterrupt
 
 

@@ -4,8 +4,9 @@
   fake_peer.py good|wrong|racy|crash|hang|fail|garbage GOLDEN     speaks the protocol of README.md
   fake_peer.py embed|bench|--version ...                          answers as `thalweg` does
 
-All know their values from the file GOLDEN (`thalweg` from FAKE_GOLDEN in the environment). `wrong` has others, `racy` from
-two threads on. `crash` kills itself and `hang` sleeps in cells of two threads and of batches of four, `fail` says so.
+All know their values from the file GOLDEN (`thalweg` from FAKE_GOLDEN in the environment). `wrong` has others, `racy`
+from two threads on. `crash` kills itself and `hang` sleeps in cells of two threads and of batches of four, `fail` says
+so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the Python peers share: one request on standard input, an answer on each line of standard output.
 
-README.md has the protocol. A peer is a `Model` and a function that loads it; `serve` does the rest: it embeds the texts
-whose values are known, from as many threads as will be measured, and then measures each cell in a closed loop. A request
-starts from text and ends with values on the host.
+README.md has the protocol. A peer is a `Model` and a function that loads it; `serve` does the rest. It embeds the
+texts with known values, from as many threads as will be measured. Then it measures each cell in a closed loop. A
+request starts from text and ends with values on the host.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Peer:
         }
 
     def expect_same(self, form: str, batch: int) -> None:
-        """Refuses a form that computes something else than the one whose values have been compared, for this batch."""
+        """Refuses a form that computes something else, for this batch, than the form that has been compared."""
         ids = self.tokenizer.ids(self.texts.requests(1, 0, batch, 1)[0])
         found = []
         for one in (form, self.model.threaded[0]):

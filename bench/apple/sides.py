@@ -1,6 +1,6 @@
 """Who is measured: Thalweg by its own command, everybody else by the protocol of README.md. Each call is a process.
 
-A side embeds the texts whose values are known, and measures cells. What goes wrong is a `ChildFailed`, whose word is
+A side embeds the texts with known values, and measures cells. What goes wrong is a `ChildFailed`; its word is
 the cell's; nothing that a side does ends the run.
 """
 

@@ -98,7 +98,7 @@ class Child:
             except (ProcessLookupError, PermissionError):
                 self.process.kill()
             self.process.wait()
-        # Whoever of its group still holds the other end would keep the reader, which is a daemon.
+        # A process of its group that still holds the other end would keep the reader, which is a daemon.
         self.reader.join(1)
         self.errors.close()
 

@@ -329,7 +329,7 @@ class Run:
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Whoever ends the run gets what there is, as with Ctrl-C."""
+    """Ends the run with what there is, as Ctrl-C does."""
     raise KeyboardInterrupt
 
 

@@ -11,8 +11,8 @@ use signal_hook::iterator::Signals;
 
 /// Calls `first` on a thread of its own at the first SIGINT or SIGTERM; any later one ends the process with code 1.
 ///
-/// Nothing of ours runs in signal context: the handlers set a flag and write to a pipe that the thread reads. The thread
-/// lives as long as the process.
+/// Nothing of ours runs in signal context: the handlers set a flag and write to a pipe that the thread reads. The
+/// thread lives as long as the process.
 ///
 /// # Errors
 ///

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the results has seen enough (`| head`): that is their choice, not our failure.
+        // The reader of the results has seen enough (`| head`): that is their choice, not our failure.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             say(&error.describe());

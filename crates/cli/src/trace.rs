@@ -1,8 +1,8 @@
 //! `--trace`: a trace of what the command did, for Perfetto.
 //!
-//! The file is there whole or not at all: it is written beside its place, under another name, and moved there when it is
-//! complete. Whether that can be done is tried before any work. A pipe or a device has no place to move to and is written
-//! directly.
+//! The file is there whole or not at all: it is written beside its place, under another name, and moved there when it
+//! is complete. Whether that can be done is tried before any work. A pipe or a device has no place to move to and is
+//! written directly.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,4 +1,4 @@
-//! The same values in another place: tensors whose layout an operator must see through.
+//! The same values in another place: an operator must see through the layout of these tensors.
 
 use crate::array::Array;
 use crate::shapes::shuffled;

@@ -2,12 +2,12 @@
 //!
 //! A [`Case`] is a function of a [`Context`]: a device, and numbers that nobody has seen before. It makes tensors of
 //! random shapes, in disguise ([`disguise`]), and compares what the device computes with a reference within what
-//! [`tolerance`] says. A [`Backend`] is a way to open a device; `tests/conformance` has a short file for each, and makes a
-//! test of every case on every backend, `cpu::linear`. Where a driver is known to compute something else,
+//! [`tolerance`] says. A [`Backend`] is a way to open a device; `tests/conformance` has a short file for each, and
+//! makes a test of every case on every backend, `cpu::linear`. Where a driver is known to compute something else,
 //! [`deviations`] says so, and why: such a case has to fail.
 //!
-//! A case runs several rounds. The seed of the run is printed; `THALWEG_SEED` sets it, and then every case sees the same
-//! numbers again, also if it runs alone.
+//! A case runs several rounds. The seed of the run is printed; `THALWEG_SEED` sets it, and then every case sees the
+//! same numbers again, also if it runs alone.
 
 pub mod array;
 mod backend;

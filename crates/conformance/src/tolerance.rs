@@ -1,11 +1,11 @@
 //! How far from the exact value a result may be, an operator a function, with the reason.
 //!
 //! All in units of the rounding of one f32 operation, which every device keeps for sums, differences and products. A
-//! division or a root of a GPU is within 3 units in the last place, which is 6 roundings, and its own exponential within
-//! `3 + 2 |x|` units (the Vulkan specification, "Precision and Operation of SPIR-V Instructions"). A sum of n terms, in
-//! whatever order, is off by at most a rounding for each term, of the sum of the magnitudes (Higham, Accuracy and
-//! Stability of Numerical Algorithms, sections 3.1 and 4.2). Inputs are exact: they are rounded to their type before the
-//! reference sees them. What rounding the result to its own type adds is no business of this module
+//! division or a root of a GPU is within 3 units in the last place, which is 6 roundings, and its own exponential
+//! within `3 + 2 |x|` units (the Vulkan specification, "Precision and Operation of SPIR-V Instructions"). A sum of n
+//! terms, in whatever order, is off by at most a rounding for each term, of the sum of the magnitudes (Higham, Accuracy
+//! and Stability of Numerical Algorithms, sections 3.1 and 4.2). Inputs are exact: they are rounded to their type
+//! before the reference sees them. What rounding the result to its own type adds is no business of this module
 //! ([`Float::ROUNDING`](crate::Float::ROUNDING)).
 
 use thalweg_tensor::{Binary, Pooling, Reduction};
@@ -13,7 +13,7 @@ use thalweg_tensor::{Binary, Pooling, Reduction};
 /// Half a unit in the last place of 1: the relative error of one rounded f32 operation.
 pub const ROUNDING: f64 = 5.960_464_477_539_063e-8;
 
-/// A sum of `terms` terms whose magnitudes add up to `magnitudes`.
+/// A sum of `terms` terms; their magnitudes add up to `magnitudes`.
 pub fn sum(terms: usize, magnitudes: f64) -> f64 {
     terms as f64 * ROUNDING * magnitudes
 }
@@ -34,8 +34,9 @@ pub fn unary(x: f64, expected: f64) -> f64 {
     (16.0 + 4.0 * x.abs()) * ROUNDING * expected.abs().max(1.0)
 }
 
-/// A dense layer: the sum of the products and the bias; no activation is steeper than 1.2, and each rounds as a function
-/// of one value near 1 does, since what an exponential's own error does to it fades where the argument is large.
+/// A dense layer: the sum of the products and the bias; no activation is steeper than 1.2, and each rounds as a
+/// function of one value near 1 does, since what an exponential's own error does to it fades where the argument is
+/// large.
 pub fn linear(inputs: usize, magnitudes: f64, expected: f64) -> f64 {
     1.2 * sum(inputs + 2, magnitudes) + unary(1.0, expected)
 }
@@ -45,14 +46,14 @@ pub fn matmul(k: usize, magnitudes: f64) -> f64 {
     sum(k + 1, magnitudes)
 }
 
-/// Softmax of values whose differences are at most 20: a difference is off by 20 roundings, the exponential of it by a few
-/// (a device's own by `|x| e^-|x|`, which is less than 1, of four), the sum by one for each term; no result is above 1.
+/// Softmax of values that differ by at most 20: a difference is off by 20 roundings, the exponential of it by a few (a
+/// device's own by `|x| e^-|x|`, which is less than 1, of four), the sum by one for each term; no result is above 1.
 pub fn softmax(width: usize) -> f64 {
     (64.0 + width as f64) * ROUNDING
 }
 
-/// Rows to length 1: the sum of squares is off by a rounding for each term, its root by half of that; no result is above
-/// 1.
+/// Rows to length 1: the sum of squares is off by a rounding for each term, its root by half of that; no result is
+/// above 1.
 pub fn normalize(width: usize) -> f64 {
     (16.0 + width as f64) * ROUNDING
 }
@@ -87,8 +88,8 @@ pub fn attention(dim: usize, scale: f64, longest: usize) -> f64 {
 
 /// Layer normalisation of one row: what is normalised is off by the rounding of the residual sum, its mean by up to one
 /// more for each term, all relative to the row's greatest value; the division magnifies that, and the variance's own
-/// error, which is of the same size. No normalised value is above the root of the width. The affine step then rounds once
-/// for each of its operations.
+/// error, which is of the same size. No normalised value is above the root of the width. The affine step then rounds
+/// once for each of its operations.
 pub fn layer_norm(row: &[f64], greatest: f64, epsilon: f32, weight: f32, bias: f32) -> f64 {
     let width = row.len() as f64;
     let mean = row.iter().sum::<f64>() / width;

@@ -1,4 +1,5 @@
-//! What sharing dispatches is worth: one stream that runs a chain of compute-heavy dispatches, with 1 worker and with 2.
+//! What sharing dispatches is worth: one stream that runs a chain of compute-heavy dispatches, with 1 worker and
+//! with 2.
 //!
 //! `cargo run --release -p thalweg-cpu --example split`
 
@@ -6,7 +7,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
-use thalweg_hal::{Access, Binding, Command, Device, KernelSource, List, MemoryKind, Queue, Result, IndexRange, Submission};
+use thalweg_hal::{
+    Access, Binding, Command, Device, IndexRange, KernelSource, List, MemoryKind, Queue, Result, Submission,
+};
 
 const WORDS: u32 = 16 << 10;
 const CHAIN: u32 = 100;

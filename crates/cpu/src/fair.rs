@@ -176,6 +176,7 @@ mod tests {
     }
 
     /// Without ageing the sleeper has an hour in hand, and those awake would wait for so long.
+    // audit: F11
     #[test]
     fn a_sleeper_saves_up_its_credit_and_no_more() {
         let mut machine = Machine::new();
@@ -195,6 +196,7 @@ mod tests {
     }
 
     /// If they started at the floor it would never rise, and those who have used anything would wait for ever.
+    // audit: F11
     #[test]
     fn an_endless_row_of_new_lanes_keeps_nobody_waiting() {
         let mut machine = Machine::new();

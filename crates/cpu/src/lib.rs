@@ -36,7 +36,7 @@
 //!   queue never overlap, so that a missing barrier does no harm here. The mock is the device to test with.
 //! - Memory is the host's own, from the global allocator. The system may hand out pages on first use only, so that an
 //!   allocation can succeed and its use end the process; the budget of the layer above is what bounds memory.
-//! - A queue holds any number of lists. Whoever submits bounds the work in flight.
+//! - A queue holds any number of lists. The caller bounds the work in flight.
 //! - A kernel that never returns keeps its worker for ever. A kernel that overflows its stack ends the process.
 //!
 //! # Locks

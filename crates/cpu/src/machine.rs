@@ -73,8 +73,8 @@ enum Version {
     Two,
 }
 
-/// The folders of the cgroups that may limit what a controller is for, of a process whose `/proc/self/cgroup` is this:
-/// its group and every group above.
+/// The folders of the cgroups that may limit what a controller is for, of a process with this `/proc/self/cgroup`: its
+/// group and every group above.
 fn groups(cgroups: &str, controller: &str) -> Vec<(PathBuf, Version)> {
     let mut folders = Vec::new();
     for line in cgroups.lines() {

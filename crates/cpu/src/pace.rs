@@ -147,7 +147,7 @@ mod tests {
     fn a_key_tells_kernels_and_parameters_apart_and_not_numbers_of_items() {
         use std::borrow::Cow;
         use thalweg_hal::host::HostPipeline;
-        use thalweg_hal::{KernelSource, Pipeline, IndexRange};
+        use thalweg_hal::{IndexRange, KernelSource, Pipeline};
         let kernel = || KernelSource {
             name: "kernel".into(),
             bindings: Cow::Borrowed(&[]),

@@ -1,6 +1,6 @@
 //! Queues: lanes of lists that run in order.
 
-use crate::executor::Pool;
+use crate::executor::WorkerPool;
 use crate::run::Progress;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
@@ -18,12 +18,12 @@ pub struct CpuQueue {
     lane: Arc<Lane>,
     /// The lane's.
     timeline: Arc<dyn Timeline>,
-    pool: Arc<Pool>,
+    pool: Arc<WorkerPool>,
     limits: Limits,
 }
 
 impl CpuQueue {
-    pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
+    pub fn new(pool: &Arc<WorkerPool>, limits: Limits) -> Self {
         let timeline = Counter::new(pool.bell());
         let lane = Lane::new(&timeline, pool.newcomer());
         Self { lane, timeline: Arc::new(CpuTimeline(timeline)), pool: pool.clone(), limits }
@@ -74,7 +74,7 @@ impl Task {
 /// | state of the lane | `busy` | who moves it on |
 /// |---|---|---|
 /// | empty | no | `push` |
-/// | head waits for a value | yes | whoever reaches the value, by `resume` |
+/// | head waits for a value | yes | the thread that reaches the value, by `resume` |
 /// | head runnable | yes | a worker, by `take` |
 /// | head taken and running | yes | that worker, by `finish`, or by `put_back` if the list yields |
 /// | head yielded: runnable | yes | a worker, by `take` |

@@ -3,8 +3,8 @@
 //! A worker runs the list at the head of a lane until the list ends or has to give way. Once in a *quantum* it looks
 //! whether a lane waits that has used less by the lead ([`Fair`](crate::fair::Fair)). If so, the list goes back to the
 //! head of its lane, which goes back to the run queue, and any worker goes on where this one stopped: at a border
-//! between commands, or between items of one. Nobody else runs items of it then, since an owner that stops withdraws its
-//! offer and waits for its helpers first.
+//! between commands, or between items of one. Nobody else runs items of it then, since an owner that stops withdraws
+//! its offer and waits for its helpers first.
 //!
 //! Commands are cut where a kernel may be cut anyway, so that yielding changes no bit of what they compute.
 
@@ -247,8 +247,8 @@ impl Shared {
     }
 
     /// Whether the worker's lane has used most of its quantum, and a lane waits that it has to give way to. A quantum
-    /// that nobody asks for is followed by the next. Half a quantum is enough: what is left of it would make a small piece,
-    /// and those that come before are at least as long as that.
+    /// that nobody asks for is followed by the next. Half a quantum is enough: what is left of it would make a small
+    /// piece, and those that come before are at least as long as that.
     fn has_to_yield(&self, worker: &mut Worker) -> bool {
         let used = worker.now - worker.charged;
         !used.is_zero() && used >= self.quantum / 2 && self.charge(worker).lanes.has_rival(worker.index)

@@ -31,7 +31,7 @@ pub struct Counter {
 struct State {
     /// Reports on lists of reached values, rising, not yet taken.
     reports: Vec<Report>,
-    /// Lanes whose head waits for a value that is not reached. A lane is in at most one such list.
+    /// Lanes with a head that waits for a value that is not reached. A lane is in at most one such list.
     blocked: Vec<(u64, Arc<Lane>)>,
     /// Host threads in `wait`.
     waiters: usize,
@@ -45,7 +45,7 @@ struct State {
 #[derive(Default)]
 #[must_use]
 pub struct Settled {
-    /// Lanes whose wait is met: each has to be looked at again.
+    /// Lanes that wait no more: each has to be looked at again.
     pub lanes: SmallVec<[Arc<Lane>; 4]>,
     waiters: bool,
     watchers: bool,

@@ -51,6 +51,7 @@ fn exit_child() {
     }
 }
 
+// audit: F4, C22
 #[test]
 fn exit_with_work_in_flight_is_clean() {
     for case in ["drop", "static", "thread-local", "waiter", "exit"] {

@@ -17,6 +17,7 @@ use thalweg_hal::{
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(20));
 
+// audit: C24
 #[test]
 fn a_failed_command_keeps_nothing_else_from_running() {
     let device = CpuDevice::with_workers(2).unwrap();
@@ -49,6 +50,7 @@ fn a_failed_command_keeps_nothing_else_from_running() {
     }
 }
 
+// audit: C18
 #[test]
 fn stress_a_failure_is_there_before_its_value() {
     let device = CpuDevice::with_workers(2).unwrap();
@@ -74,7 +76,7 @@ fn stress_a_failure_is_there_before_its_value() {
     });
 }
 
-/// Whoever records has checked every command; a debug build looks again.
+/// The caller has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
 #[test]
 fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build() {
@@ -242,8 +244,8 @@ fn stress_waiters_of_many_timelines_lose_no_wake_up() {
     });
 }
 
-/// Two threads ring each other's doorbells. Each dawdles before it waits, so that the other's ring comes at every moment
-/// of it: before, while it looks, when it is about to sleep, and after.
+/// Two threads ring each other's doorbells. Each dawdles before it waits, so that the other's ring comes at every
+/// moment of it: before, while it looks, when it is about to sleep, and after.
 #[test]
 fn stress_doorbells_lose_no_wake_up() {
     const ROUNDS: u64 = 5_000;
@@ -293,6 +295,7 @@ fn wait_any_hears_doorbells_and_lists() {
     }
 }
 
+// audit: C18
 #[test]
 fn a_completed_value_leaves_the_list_to_its_owner() {
     let device = CpuDevice::with_workers(3).unwrap();
@@ -314,6 +317,7 @@ fn a_completed_value_leaves_the_list_to_its_owner() {
     }
 }
 
+// audit: F4
 #[test]
 fn work_in_flight_outlives_every_handle() {
     for workers in 1..=3 {
@@ -341,6 +345,7 @@ fn work_in_flight_outlives_every_handle() {
     }
 }
 
+// audit: C20
 #[test]
 fn a_list_may_hold_the_last_of_everything() {
     let device = CpuDevice::with_workers(2).unwrap();
@@ -363,6 +368,7 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
+// audit: C8
 #[test]
 fn stress_devices_come_and_go_while_others_work() {
     let over = AtomicBool::new(false);

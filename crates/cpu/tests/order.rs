@@ -159,6 +159,7 @@ fn a_waiting_list_holds_up_only_its_own_queue() {
     assert_eq!([1, 2].map(|at| read(&device, &cells, at * CELL, 1)[0]), [10, 100]);
 }
 
+// audit: F2
 #[test]
 fn runnable_lists_run_at_once_on_all_workers() {
     let device = CpuDevice::with_workers(3).unwrap();

@@ -94,6 +94,7 @@ impl Stopped {
     }
 }
 
+// audit: F11
 #[test]
 fn a_list_yields_inside_a_command_to_one_that_has_used_less() {
     for (round, quantum) in QUANTA.into_iter().enumerate() {
@@ -190,6 +191,7 @@ fn outputs(device: &CpuDevice, seed: u64, threads: usize) -> Vec<Vec<u32>> {
     })
 }
 
+// audit: C27
 #[test]
 fn stress_lists_that_yield_have_the_bits_of_whole_ones() {
     let seed = fresh().u64(..);

@@ -34,6 +34,7 @@ fn bits_with(workers: usize, x: &[u32], width: usize, rounds: usize) -> Vec<Vec<
         .collect()
 }
 
+// audit: C27
 #[test]
 fn shared_dispatches_have_the_bits_of_whole_ones() {
     let mut random = fresh();
@@ -69,6 +70,7 @@ fn together() -> KernelSource {
     })
 }
 
+// audit: F11
 #[test]
 fn an_idle_worker_helps() {
     let device = CpuDevice::with_workers(2).unwrap();

@@ -5,11 +5,11 @@
 //! | no barrier | [`Plan::barriers`], [`Plan::start_barriers`] | the inner device gets a copy of the list without it |
 //! | no wait | [`Plan::waits`] | the inner device gets the submission without it |
 //! | no memory | [`Plan::allocations`] | [`Error::OutOfMemory`] |
-//! | refused submission | [`Plan::submissions`] | [`Error::Driver`]; the inner device sees nothing of it; see [`Faulty::refused`] |
+//! | refused submission | [`Plan::submissions`] | [`Error::Driver`], unseen by the device; [`Faulty::refused`] |
 //! | refused kernel | [`Plan::pipelines`] | [`Error::Driver`] |
 //! | failed list | [`Plan::failures`] | it runs, and all its commands are reported as failed with [`Error::Driver`] |
-//! | late signal | [`Plan::signals`] | the host sees neither the value nor later ones of the timeline until [`Faulty::release`] |
-//! | late answer | [`Plan::delays`] | the call is held up until [`Faulty::release`], [`Faulty::lose`] or [`Faulty::set`] |
+//! | late signal | [`Plan::signals`] | the host sees no value of the timeline from it on until [`Faulty::release`] |
+//! | late answer | [`Plan::delays`] | the call waits for [`Faulty::release`], [`Faulty::lose`] or [`Faulty::set`] |
 //! | lost device | [`Faulty::lose`] | every call answers [`Error::DeviceLost`]; who is waiting wakes with it |
 //!
 //! All are off at first. What strikes is decided by counting, or by numbers drawn from [`Plan::seed`], so the same
@@ -246,8 +246,8 @@ impl Queue for FaultyQueue {
 
         let rewrite = if fails { Some(Rewrite::Fail(work_of(list))) } else { kept.map(Rewrite::Renumber) };
         rewrite.into_iter().for_each(|rewrite| self.raised.reports().expect(value, rewrite));
-        // SAFETY: passed on to the caller, whose promises hold for what is left of the submission: all of it, unless
-        // the plan says to break them, and then the inner device is one that is there to find out.
+        // SAFETY: passed on to the caller. Its promises hold for what is left of the submission: all of it, unless the
+        // plan says to break them, and then the inner device is one that is there to find out.
         let taken = unsafe { self.inner.submit(Submission { list: &inner_list, waits: &inner_waits, value }) };
         match &taken {
             Ok(()) => self.submitted = value,

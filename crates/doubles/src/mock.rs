@@ -5,7 +5,7 @@
 //!
 //! - between two barriers, it runs commands in a random order;
 //! - lists of one hardware queue overlap unless a barrier orders them, and queues overlap freely;
-//! - a list whose waits are not met holds up those behind it on its hardware queue;
+//! - a list that still waits holds up those behind it on its hardware queue;
 //! - a list that has run is signalled late, and streams advance out of step;
 //! - a timestamp is a command like others, and taken when its turn comes, or skipped ([`MockConfig::timestamps`]);
 //! - a list more than [`MockConfig::lists_in_flight`] is refused;
@@ -280,7 +280,7 @@ impl Shared {
     }
 }
 
-/// Rung under the device's lock, under which whoever listens looks.
+/// Rung under the device's lock; a listener looks under it too.
 #[derive(Debug)]
 struct MockDoorbell {
     rings: AtomicU64,

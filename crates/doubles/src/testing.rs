@@ -4,9 +4,9 @@ use bytemuck::Pod;
 use std::ops::Range;
 use std::sync::Arc;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
-use thalweg_hal::{Access, Binding, Command, Error, KernelSource, Limits, List, Memory, MemoryKind, IndexRange};
+use thalweg_hal::{Access, Binding, Command, Error, IndexRange, KernelSource, Limits, List, Memory, MemoryKind};
 
-/// Runs a kernel whose last binding is its one output, and returns that output. It starts out as NaN, or -1, in every
+/// Runs a kernel with one output, its last binding, and returns that output. It starts out as NaN, or -1, in every
 /// element.
 ///
 /// The dispatch passes [`List::check`] and goes through [`execute`], as on the CPU backend: once for each of `parts`,

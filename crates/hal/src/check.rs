@@ -7,7 +7,8 @@
 //!
 //! | of | rule | else |
 //! |---|---|---|
-//! | any command | as many operands as the operation has, each accessed as the operation says | [`CommandError::OperandCount`], [`CommandError::Access`] |
+//! | any command | as many operands as the operation has | [`CommandError::OperandCount`] |
+//! | any command | each operand is accessed as the operation says | [`CommandError::Access`] |
 //! | a dispatch | as many parameter bytes as the kernel has | [`CommandError::ParameterBytes`] |
 //! | a dispatch | every axis of the extent is at least 1 | [`CommandError::EmptyExtent`] |
 //! | a dispatch of a kernel with a host form | what is written divides by the first axis | [`CommandError::Uneven`] |

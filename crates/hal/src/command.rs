@@ -91,7 +91,7 @@ pub enum Command {
         /// Index of the source's binding; the destination's follows it.
         bindings: IndexRange,
     },
-    /// Fills a binding, whose length is a multiple of four, with a repeated 32-bit pattern.
+    /// Fills a binding with a repeated 32-bit pattern. The binding's length is a multiple of four.
     Fill {
         /// The one binding.
         bindings: IndexRange,
@@ -100,15 +100,14 @@ pub enum Command {
     },
     /// Orders every earlier command of the queue before every later one, and makes its writes visible to them.
     Barrier,
-    /// Runs another list where this command stands, its barriers included, as if its commands stood here. Orders nothing by
-    /// itself: a barrier before and after it does, as for any command. What a command of that list fails with is reported of
-    /// this one.
+    /// Runs another list where this command stands, its barriers included, as if its commands stood here. Orders
+    /// nothing by itself: a barrier before and after it does, as for any command. What a command of that list fails
+    /// with is reported of this one.
     Run {
         /// Index into the list's table of lists.
         list: u32,
-        /// What the rest of *this* list has to do with its data: what it reads that was written before, and what it writes for
-        /// others. Memory that it alone uses need not be named.
-        /// They may overlap.
+        /// What the rest of *this* list has to do with its data: what it reads that was written before, and what it
+        /// writes for others. Memory that it alone uses need not be named. They may overlap.
         bindings: IndexRange,
     },
     /// Reports the device's clock ([`crate::Reported::Time`]) at a moment when every earlier command of the queue that

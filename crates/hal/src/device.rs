@@ -124,12 +124,12 @@ pub trait Device: Send + Sync + fmt::Debug {
 /// which is why a wait must name submitted work: otherwise the list that would signal could be stuck behind the one
 /// that waits.
 ///
-/// Whoever submits answers for the order of what is submitted:
+/// The caller answers for the order of what it submits:
 ///
 /// ```
 /// # use thalweg_hal::{Queue, Result, Submission};
 /// fn submit(queue: &mut dyn Queue, submission: Submission<'_>) -> Result<()> {
-///     // SAFETY: passed on to whoever recorded it.
+///     // SAFETY: passed on to the caller.
 ///     unsafe { queue.submit(submission) }
 /// }
 /// ```
@@ -142,13 +142,14 @@ pub trait Device: Send + Sync + fmt::Debug {
 ///     queue.submit(submission)
 /// }
 /// ```
+// audit: FA
 pub trait Queue: Send + fmt::Debug {
     /// The queue's timeline, which its lists raise and nothing else does. It goes on when the queue is dropped, until
     /// the last list that was submitted has run.
     fn timeline(&self) -> &Arc<dyn Timeline>;
 
     /// Hands over a list. Returns once the device has it, not when it has run. Never waits for the device, for
-    /// anything: not for the points that the list waits for, nor for room. Whoever would rather wait on the host
+    /// anything: not for the points that the list waits for, nor for room. A caller that would rather wait on the host
     /// ([`DeviceInfo::waits_are_dear`]) does so before.
     ///
     /// The queue's timeline reaches `value` when the list has run. A command that fails leaves its outputs undefined
@@ -167,7 +168,7 @@ pub trait Queue: Send + fmt::Debug {
     /// - **Q2.** Every wait names a value that is submitted: the `submit` of a list with this value, or a higher one,
     ///   has returned.
     /// - **Q3.** The list passes [`List::check`] with the device's limits: its commands keep [the rules](crate::check).
-    ///   Whoever records has checked each; no device does so again, but for an assertion in debug builds.
+    ///   The caller has checked each; no device does so again, but for an assertion in debug builds.
     /// - **Q4.** The value is above that of every list that the queue has taken.
     /// - **Q5.** A list that was [prepared](Device::prepare) has not been changed since.
     unsafe fn submit(&mut self, submission: Submission<'_>) -> Result<()>;
@@ -274,7 +275,7 @@ pub trait Timeline: Send + Sync + fmt::Debug {
     fn wait(&self, value: u64, timeout: Option<Duration>) -> Result<bool>;
 
     /// Ends every [`wait`](Self::wait) for this timeline, under way or to come: it answers `false` though the time is
-    /// not over. The timeline itself goes on. For whoever closes a device.
+    /// not over. The timeline itself goes on. For closing a device.
     fn interrupt(&self);
 
     /// Takes what there is to say of the commands of completed lists, by rising value; those of one list in no
@@ -342,9 +343,9 @@ pub struct DeviceInfo {
     pub host_access: HostAccess,
     /// Whether new memory holds zeros. Elsewhere the first list that uses it fills it.
     pub zeroed: bool,
-    /// Whether the waits of a submission cost so much, or endanger it, that whoever submits should rather have waited
-    /// on the host for what it would name. On Apple's GPUs a wait between queues takes longer than a round by the host,
-    /// and counts towards the time after which the system stops a list.
+    /// Whether the waits of a submission cost so much, or endanger it, that the caller should rather have waited on the
+    /// host for what it would name. On Apple's GPUs a wait between queues takes longer than a round by the host, and
+    /// counts towards the time after which the system stops a list.
     pub waits_are_dear: bool,
     /// What it can do.
     pub limits: Limits,

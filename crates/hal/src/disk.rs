@@ -113,6 +113,7 @@ fn directory(variable: Option<&OsStr>) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    // audit: F6
     #[test]
     fn what_was_written_is_read_and_anything_else_is_a_miss() {
         let directory = tempfile::tempdir().unwrap();

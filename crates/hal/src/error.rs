@@ -8,7 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a device can answer instead of doing the work.
 ///
-/// Cloneable, because one failure is told to every waiter whose data depends on it.
+/// Cloneable, because one failure is told to every waiter for data that depends on it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -93,7 +93,7 @@ pub enum Error {
     },
     /// This process is a fork of one that had a device.
     #[error(
-        "this process was forked from one that had a device open, whose threads it does not have; open devices after the \
+        "this process was forked from one that had a device open, and it has none of its threads; open devices after the \
          fork only, or start a program of its own (exec, or \"spawn\" in Python's multiprocessing)"
     )]
     ForkedChild,

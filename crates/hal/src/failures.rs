@@ -30,7 +30,7 @@ impl<P: Any> FailureWords<P> {
     /// Bytes of one dispatch's words: which failure, and a number of its own.
     pub const BYTES: u64 = 8;
 
-    /// For a backend's pipelines, of which `has_words` says whether a kernel declares the words, and a device whose
+    /// For a backend's pipelines, of which `has_words` says whether a kernel declares the words, and a device where
     /// bindings start at multiples of `alignment`.
     pub fn new(alignment: u64, has_words: fn(&P) -> bool) -> Self {
         Self { stride: Self::BYTES.next_multiple_of(alignment.max(1)), has_words }
@@ -58,7 +58,7 @@ impl<P: Any> FailureWords<P> {
 }
 
 impl<P: Pipeline + Any> FailureWords<P> {
-    /// The failures of a list that has run and whose value this is. `words` reads the two words at an offset.
+    /// The failures of the list with this value, which has run. `words` reads the two words at an offset.
     pub fn reports(
         self,
         list: &Arc<List>,

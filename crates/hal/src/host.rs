@@ -71,8 +71,8 @@ impl Drop for Allocation {
     }
 }
 
-// SAFETY: the bytes are plain data without thread affinity, and every access to them is in an `unsafe fn` whose
-// caller promises that conflicting accesses are ordered.
+// SAFETY: the bytes are plain data without thread affinity, and every access to them is in an `unsafe fn`: its caller
+// promises that conflicting accesses are ordered.
 unsafe impl Send for HostMemory {}
 // SAFETY: as above.
 unsafe impl Sync for HostMemory {}
@@ -205,7 +205,7 @@ pub fn items(command: &Command) -> u32 {
 /// What the kernel failed with, or a memory of another backend.
 ///
 /// # Safety
-/// - The list passes [`List::check`], as whoever submits it promises (Q3), and the command is one of its own.
+/// - The list passes [`List::check`], as its submitter promises (Q3), and the command is one of its own.
 /// - The items are part of `0..items(command)`, and not the wrong way round.
 /// - Every conflicting access to the command's bytes by another command, or by the host, is ordered before or after
 ///   this call.

@@ -1,8 +1,10 @@
 //! A kernel as a backend receives it, and the form in which a kernel runs on the host.
 
 mod identity;
+mod numbered;
 mod wgsl;
 
+pub use numbered::StaticKernel;
 pub use wgsl::{Bounds, Features, Groups, MAX_GROUPS, Wgsl, WgslModule};
 
 use crate::{Access, KernelFailure, MAX_BINDINGS};
@@ -11,11 +13,11 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A kernel, independent of any backend, in one form or both: a backend takes the one that it runs, and refuses a kernel
-/// that lacks it ([`Error::NoForm`](crate::Error::NoForm)).
+/// A kernel, independent of any backend, in one form or both: a backend takes the one that it runs, and refuses a
+/// kernel that lacks it ([`Error::NoForm`](crate::Error::NoForm)).
 ///
-/// A pipeline's key is the kernel and its data types, never a shape: shapes travel in the parameters. Two kernels are equal
-/// if they are so in everything; see the implementation of `PartialEq`.
+/// A pipeline's key is the kernel and its data types, never a shape: shapes travel in the parameters. Two kernels are
+/// equal if they are so in everything; see the implementation of `PartialEq`.
 #[derive(Clone, Debug)]
 pub struct KernelSource {
     /// Unique name, for errors and traces.

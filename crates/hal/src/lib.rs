@@ -16,8 +16,8 @@
 //! - **Reports travel with the value.** What a list has to say of its commands, a failure or a time, is on its timeline
 //!   before the value can be seen ([`Timeline::take_reports`]). A [`Command::Timestamp`] is a command like others, and
 //!   barriers say where it stands.
-//! - **The caller checks.** What a command has to be is one set of rules ([`check`]), which whoever records applies
-//!   once. A device takes it for granted.
+//! - **The caller checks.** What a command has to be is one set of rules ([`check`]). The caller applies them once,
+//!   when it records. A device takes them for granted.
 //! - **The caller counts.** A queue has a limit on lists in flight ([`Limits::max_lists_in_flight`]), and a device is
 //!   not asked to notice when it is passed.
 //! - **Bindings are ranges.** Memory, byte offset and length; a kernel cannot reach a byte outside its bindings,
@@ -70,7 +70,8 @@ pub use device::{
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{
-    Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl, WgslModule,
+    Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, StaticKernel, Wgsl,
+    WgslModule,
 };
 pub use list::{List, PARAMETER_ALIGNMENT, Prepared, Step};
 pub use overhead::Overhead;

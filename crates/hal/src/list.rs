@@ -55,7 +55,7 @@ impl std::fmt::Debug for Prepared {
 /// A command where it stands; see [`List::steps`].
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// The list whose tables the command names.
+    /// The list that has the command's tables.
     pub list: &'a Arc<List>,
     /// The command's index there.
     pub at: usize,

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a device has taken from its driver for itself, beside what it was asked to
-/// [allocate](crate::Device::allocate): room for what lists bring along and report. A budget has to count it. It only grows, and not without end: see [`Pieces`](crate::pieces::Pieces).
+/// [allocate](crate::Device::allocate): room for what lists bring along and report. A budget has to count it. It only
+/// grows, and not without end: see [`Pieces`](crate::pieces::Pieces).
 #[derive(Debug, Default)]
 pub struct Overhead {
     bytes: AtomicU64,

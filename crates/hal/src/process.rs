@@ -1,5 +1,5 @@
-//! Forks. A child has the parent's memory and none of its threads: a lock that somebody held is held for ever, and nothing
-//! submitted ever completes. So it is told apart before any lock is taken, also when something is dropped.
+//! Forks. A child has the parent's memory and none of its threads: a lock that somebody held is held for ever, and
+//! nothing submitted ever completes. So it is told apart before any lock is taken, also when something is dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ pub fn forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// From now on children of this process know that they are. Called by whoever opens a device. Does nothing where there is
+/// From now on children of this process know that they are. Called when a device is opened. Does nothing where there is
 /// no `fork`.
 pub fn watch_forks() {
     #[cfg(unix)]

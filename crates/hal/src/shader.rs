@@ -68,7 +68,7 @@ impl<'a> Shader<'a> {
         let features = wgsl.features;
         if features.matrices && bounds == Bounds::Clamped {
             return Err(wrong(
-                "it declares matrix units, whose loads and stores nothing clamps: that takes `Wgsl::unchecked`"
+                "it declares matrix units, and nothing clamps their loads and stores: that takes `Wgsl::unchecked`"
                     .to_owned(),
             ));
         }

@@ -13,10 +13,12 @@
 //! |---|---|---|
 //! | the signal of a wait | every command of the waiting list | not later lists of the queue, but through a barrier |
 //! | all earlier commands of the queue, of earlier lists too | a barrier | and so all that they waited for |
-//! | a barrier | all later commands of its queue, of later lists too | a barrier is a command: its list's waits come before it |
-//! | all commands of the queue up to the end of the list | the signal of the list | barriers or not; and the list's waits, though it be empty |
+//! | a barrier | all later commands of its queue, of later lists too | its list's waits come before it |
+//! | the queue's commands to the list's end, its waits | the signal of the list | barriers or not, also if empty |
 //! | the signal of a value | signals of higher values of the timeline | a value between two is reached by the second |
-//! | a signal that [`Timeline::completed`] shows | everything submitted or accessed by the host from then on | asked before anything is called a violation, and now and then |
+//! | a signal that [`Timeline::completed`] shows | what is submitted or accessed after that | see below |
+//!
+//! Completed values are asked for before anything is called a violation, and now and then.
 //!
 //! Commands between two barriers are unordered, also those of two lists if no barrier stands between. Two queues made
 //! by [`Device::create_queue`] are unordered, though the device may share one below.
@@ -25,19 +27,21 @@
 //!
 //! | rule | violation |
 //! |---|---|
-//! | a list fits its tables, and its commands keep [the rules](crate::check) ([`List::check`]); one that is prepared likewise | as there |
-//! | a wait names a value that is reached, or that an *accepted* list signals (invariant I1) | [`Violation::WaitNotSubmitted`] |
+//! | a list, a prepared one too, keeps [the rules](crate::check) ([`List::check`]) | as there |
+//! | a wait names a value that is reached, or that an *accepted* list signals (I1) | [`Violation::WaitNotSubmitted`] |
 //! | a list's value is above those of its queue's earlier lists | [`Violation::ValueNotRising`] |
-//! | of two commands that touch a byte, one of them writing it, the one submitted first comes before the other | [`Violation::Unordered`] |
-//! | no command touches bytes that the host is just writing, nor writes bytes that it is just reading | [`Violation::Unordered`] |
-//! | what the host reads is written by no command that it has not seen complete, and by no other host access now | [`Violation::HostAccess`] |
-//! | what the host writes is touched by no such command, and by no other host access now | [`Violation::HostAccess`] |
-//! | if asked ([`Validated::with_first_writes`]): what is read was written since it was allocated | [`Violation::Unwritten`] |
+//! | of two commands that touch a byte, one writing it, the older comes first | [`Violation::Unordered`] |
+//! | no command touches bytes that the host writes now, nor writes what it reads now | [`Violation::Unordered`] |
+//! | what the host reads is written by no pending command and no other host access | [`Violation::HostAccess`] |
+//! | what the host writes is touched by no pending command and no other host access | [`Violation::HostAccess`] |
+//! | if asked ([`Validated::with_first_writes`]): what is read was written | [`Violation::Unwritten`] |
+//!
+//! A command is pending until the host has seen it complete.
 //!
 //! # What it cannot see
 //!
 //! - **Luck.** It asks the timelines itself. A missing wait on work that happened to be complete is no violation,
-//!   though whoever submitted never looked. A device that completes late shows more.
+//!   though the caller never looked. A device that completes late shows more.
 //! - **Which thread looked.** What the host has seen complete is complete for all its threads. That the threads hand
 //!   such knowledge on correctly is for the memory model of the language, and its tools.
 //! - **What kernels do.** It trusts the declared accesses; that a `Write` binding reads nothing and writes every byte
@@ -135,7 +139,7 @@ impl Validated {
         Arc::new(Self { shared: Arc::new(Shared { inner, model: Mutex::default(), unwritten: None }) })
     }
 
-    /// Wraps a device, and looks also whether what is read was ever written, on a device whose new memory is undefined.
+    /// Wraps a device, and looks also whether what is read was ever written, on a device where new memory is undefined.
     /// Not for one that refuses submissions: what depends on a refused list runs, and reads what it would have written.
     pub fn with_first_writes(inner: Arc<dyn Device>) -> Arc<Self> {
         let unwritten = Some(Mutex::default());

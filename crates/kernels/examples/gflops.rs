@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use std::sync::Arc;
 use std::time::Instant;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
-use thalweg_hal::{Access, Binding, Command, Error, KernelSource, List, Memory, MemoryKind, IndexRange};
+use thalweg_hal::{Access, Binding, Command, Error, IndexRange, KernelSource, List, Memory, MemoryKind};
 use thalweg_kernels::linear::{self, Activation, linear_on, packed_len};
 use thalweg_kernels::{Isa, attention};
 

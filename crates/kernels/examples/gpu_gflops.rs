@@ -2,15 +2,15 @@
 //!
 //! `cargo run --release -p thalweg-kernels --example gpu_gflops`
 //!
-//! Each line is one kernel at one shape: a list of 40 dispatches, one after the other, between two timestamps; the median
-//! of 9 lists, for each dispatch.
+//! Each line is one kernel at one shape: a list of 40 dispatches, one after the other, between two timestamps; the
+//! median of 9 lists, for each dispatch.
 
 use bytemuck::Pod;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, Binding, Command, Device, KernelSource, List, Memory, MemoryKind, Queue, Reported, IndexRange, Submission,
+    Access, Binding, Command, Device, IndexRange, KernelSource, List, Memory, MemoryKind, Queue, Reported, Submission,
 };
 use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
 use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
@@ -89,7 +89,7 @@ impl Bench {
     fn run(&mut self, list: &Arc<List>) -> Result<Vec<Duration>, Box<dyn Error>> {
         list.check(&self.device.info().limits)?;
         self.value += 1;
-        // SAFETY: barriers order the commands of each list here, and whoever calls waits for one list before the next,
+        // SAFETY: barriers order the commands of each list here, and the caller waits for one list before the next,
         // which starts with a barrier.
         unsafe { self.queue.submit(Submission { list, waits: &[], value: self.value })? };
         self.queue.timeline().wait(self.value, None)?;

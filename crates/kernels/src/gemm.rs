@@ -8,9 +8,9 @@
 //! ```
 //!
 //! For each k, two vectors of the panel are loaded, each row's value is broadcast and multiplied into two accumulators.
-//! Packing lets the tile reach both operands through one pointer each, at constant distances, and keeps rows whose
-//! length is a multiple of a page from falling into the same cache set. It copies whole cache lines of x, so it costs
-//! next to nothing.
+//! Packing lets the tile reach both operands through one pointer each, at constant distances, and keeps rows with a
+//! length that is a multiple of a page from falling into the same cache set. It copies whole cache lines of x, so it
+//! costs next to nothing.
 //!
 //! **Order of sums.** An element has one accumulator, and the products enter it in rising k, by the same instruction,
 //! whatever the number of rows. So a row has the same bits alone and in any batch.

@@ -14,9 +14,9 @@
 //! # Forms for GPUs
 //!
 //! Beside each host form lies the same kernel in WGSL, in the family's folder; what they share is in `wgsl/`. They need
-//! no subgroups, at most 256 invocations a workgroup and 16 KiB of its memory. Kernels whose names end in `_F16` store
-//! f16 and compute in f32, on the host too. [`linear::best`] and [`attention::best`] choose between forms that compute
-//! the same.
+//! no subgroups, at most 256 invocations a workgroup and 16 KiB of its memory. Kernels with names that end in `_F16`
+//! store f16 and compute in f32, on the host too. [`linear::best`] and [`attention::best`] choose between forms that
+//! compute the same.
 //!
 //! # How it is built
 //!

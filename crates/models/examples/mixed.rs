@@ -3,8 +3,9 @@
 //!
 //! Each cell has a number of batch callers and a number of texts of 256 tokens in each of their calls. A round measures
 //! a cell three times, on the same work of the batch callers: without anybody else; beside a caller of short texts, who
-//! pauses between two calls; and so on a device that runs every list to its end, as it would without time slices. Every embedding is compared, bit by bit, with the one that was computed by one thread alone on the device
-//! without time slices.
+//! pauses between two calls; and so on a device that runs every list to its end, as it would without time slices. Every
+//! embedding is compared, bit by bit, with the one that was computed by one thread alone on the device without time
+//! slices.
 
 #[path = "../../tensor/benches/measure/mod.rs"]
 mod measure;

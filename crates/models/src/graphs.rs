@@ -22,8 +22,8 @@ pub(crate) struct Graphs {
     cache: Cache<usize, Graph, Error>,
     pool: Pool,
     bytes: u64,
-    /// Passes of more tokens are not captured. Lowered by whoever finds that a graph is too large to be kept; Relaxed:
-    /// it orders nothing.
+    /// Passes of more tokens are not captured. Lowered by a thread that finds a graph too large to be kept; Relaxed: it
+    /// orders nothing.
     most_tokens: AtomicUsize,
 }
 

@@ -5,7 +5,8 @@ use crate::json::{JsonFile, read_json};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// What `modules.json` says, reduced to the one sequence that is supported: Transformer, Pooling, and perhaps Normalize.
+/// What `modules.json` says, reduced to the one sequence that is supported: Transformer, Pooling, and perhaps
+/// Normalize.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// The folder of config.json, model.safetensors and tokenizer.json.

@@ -6,7 +6,8 @@
 //! | module | reads | decides |
 //! |---|---|---|
 //! | `layout` | `modules.json` | which modules, in which folders |
-//! | `config` | `config.json`, `sentence_bert_config.json`, `tokenizer_config.json` | the encoder's shape, the most tokens of a text |
+//! | `config` | `config.json` | the encoder's shape |
+//! | | `sentence_bert_config.json`, `tokenizer_config.json` | the most tokens of a text |
 //! | `pooling` | the Pooling module's `config.json` | how token vectors become one |
 //! | `tokenizer` | `tokenizer.json` | texts to ids |
 //! | `weights` | `model.safetensors` | nothing: every shape must be as `config` says |
@@ -14,8 +15,8 @@
 //!
 //! # Types
 //!
-//! A file's tensors are f32, f16 or bf16. The device computes in f32, or in f16 where [`LoadOptions`] says so; weights are
-//! converted once, when they are loaded, and every value has to be finite in the type that it becomes.
+//! A file's tensors are f32, f16 or bf16. The device computes in f32, or in f16 where [`LoadOptions`] says so; weights
+//! are converted once, when they are loaded, and every value has to be finite in the type that it becomes.
 //!
 //! # Untrusted files
 //!

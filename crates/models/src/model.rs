@@ -18,8 +18,9 @@ use thalweg_tensor::{DType, Pooling, Tensor};
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
 ///
 /// It bounds the memory of a call: the activations of a pass take about `24 * width` bytes a token (with a
-/// feed-forward block of `4 * width`; 75 MB a pass at width 384), whatever the number of texts. A single text that is longer is a pass of
-/// its own. Larger passes gain nothing: the matrix products are long past the size from which they run at full speed.
+/// feed-forward block of `4 * width`; 75 MB a pass at width 384), whatever the number of texts. A single text that is
+/// longer is a pass of its own. Larger passes gain nothing: the matrix products are long past the size from which they
+/// run at full speed.
 pub const TOKENS_PER_PASS: usize = 8192;
 
 /// A sentence encoder: its tokenizer, and its weights on a device.
@@ -46,8 +47,8 @@ impl EmbeddingModel {
     ///
     /// The modules are a Transformer (`model_type` "bert"), a Pooling (mean, CLS or max) and perhaps a Normalize.
     ///
-    /// The device computes in f32. Reads the whole weights file and packs its matrices for the device. The weights are then on the device once;
-    /// on the way there, host memory holds at most one matrix besides.
+    /// The device computes in f32. Reads the whole weights file and packs its matrices for the device. The weights are
+    /// then on the device once; on the way there, host memory holds at most one matrix besides.
     ///
     /// # Errors
     /// If the directory or a file is missing, unreadable, corrupt, contradicts another, or asks for something that is
@@ -59,8 +60,8 @@ impl EmbeddingModel {
     /// As [`load`](Self::load), with settings of one's own: the type to compute in.
     ///
     /// # Errors
-    /// As for [`load`](Self::load); [`Error::TensorRange`], which names the tensor, if a weight is beyond what that type
-    /// holds.
+    /// As for [`load`](Self::load); [`Error::TensorRange`], which names the tensor, if a weight is beyond what that
+    /// type holds.
     pub fn load_with(device: &Device, directory: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
         let dtype = options.checked_dtype()?;
         let layout = Layout::read(directory.as_ref())?;

@@ -34,10 +34,11 @@ impl LoadOptions {
         Self { dtype, ..self }
     }
 
-    /// How many bytes of device memory the model may take for graphs: a pass of one text of up to 512 tokens is captured for its
-    /// number of tokens, and from then on run with far less work for the host. 0 turns them off. The default is 256 MiB on
-    /// a GPU, 0 on the processor and on software drivers, where kernels take longer than it takes to record them. When
-    /// there is no room, passes are recorded one operation at a time. The embeddings are the same, to the bit.
+    /// How many bytes of device memory the model may take for graphs: a pass of one text of up to 512 tokens is
+    /// captured for its number of tokens, and from then on run with far less work for the host. 0 turns them off. The
+    /// default is 256 MiB on a GPU, 0 on the processor and on software drivers, where kernels take longer than it takes
+    /// to record them. When there is no room, passes are recorded one operation at a time. The embeddings are the same,
+    /// to the bit.
     pub fn graphs(self, bytes: u64) -> Self {
         Self { graph_bytes: Some(bytes), ..self }
     }

@@ -7,7 +7,8 @@ use thalweg_tensor::{Result, Tensor};
 /// Where one of the tensors may start in the one that they all lie in, in elements: where a binding may.
 const ALIGNMENT: usize = thalweg_hal::BINDING_ALIGNMENT as usize / size_of::<u32>();
 
-/// The tokens of several sequences on the device. All tensors are u32, and views of one that is copied there as a whole.
+/// The tokens of several sequences on the device. All tensors are u32, and views of one that is copied there as a
+/// whole.
 #[derive(Debug)]
 pub(crate) struct PackedBatch {
     packed: Tensor,

@@ -5,7 +5,7 @@ use crate::json::JsonFile;
 use std::path::Path;
 use thalweg_tensor::Pooling;
 
-/// Reads the pooling of a model whose token vectors have `width` elements.
+/// Reads the pooling of a model with token vectors of `width` elements.
 ///
 /// The mode is the name in `pooling_mode`, or the one flag `pooling_mode_*` that is true. Several flags at once would
 /// ask for their results side by side; that is not supported.

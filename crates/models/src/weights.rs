@@ -61,8 +61,8 @@ impl Weights {
         Ok(())
     }
 
-    /// Appends the elements of a tensor of exactly this shape, in row-major order: f32, or f16 or bf16, each of which is a
-    /// value of f32 too.
+    /// Appends the elements of a tensor of exactly this shape, in row-major order: f32, or f16 or bf16, each of which
+    /// is a value of f32 too.
     pub(crate) fn read_into(&mut self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
         let full_name = format!("{}{name}", self.prefix);
         let Some(info) = self.metadata.info(&full_name) else {

@@ -1,5 +1,5 @@
-//! Models whose weights or tokenizer are truncated, corrupt or contradict the configuration. Every one is an error that
-//! names the file and what is wrong with it.
+//! Models with weights or a tokenizer that are truncated, corrupt or contradict the configuration. Every one is an
+//! error that names the file and what is wrong with it.
 
 mod support;
 
@@ -15,7 +15,7 @@ use thalweg_models::{EmbeddingModel, Error};
 
 const WEIGHTS: &str = "model.safetensors";
 
-/// A model whose weights file has these bytes.
+/// A model with these bytes in its weights file.
 #[track_caller]
 fn refused_weights(bytes: impl FnOnce(Vec<u8>) -> Vec<u8>, parts: &[&str]) {
     let change = |directory: &Path| {
@@ -92,7 +92,7 @@ fn a_header_that_lies_about_offsets() {
     refused_weights(|_| header(text), &["embeddings.word_embeddings.weight"]);
 }
 
-/// Tensors whose lengths add up to 2^64 - 8 and a bit: the file's length, were the sum allowed to wrap.
+/// Tensors with lengths that add up to 2^64 - 8 and a bit: the file's length, were the sum allowed to wrap.
 #[test]
 fn offsets_that_wrap_around() {
     let part = 1u64 << 60;
@@ -106,7 +106,7 @@ fn offsets_that_wrap_around() {
     refused_weights(|_| header(&text), &["its header describes 18446744073709551615"]);
 }
 
-/// A model whose tensors are changed before they are written.
+/// A model with tensors that are changed before they are written.
 #[track_caller]
 fn refused_tensors(change: impl FnOnce(&mut Vec<(String, Vec<usize>, Vec<f32>)>), parts: &[&str]) {
     let mut tensors = encoder().tensors();

@@ -1,5 +1,5 @@
-//! Model directories with one wrong setting each, or a file that is not there. Every one is an error that names the file
-//! and the value.
+//! Model directories with one wrong setting each, or a file that is not there. Every one is an error that names the
+//! file and the value.
 
 mod support;
 

@@ -28,6 +28,7 @@ fn resident() -> i64 {
     1024 * kilobytes.unwrap_or(0)
 }
 
+// audit: F5, C25, C30
 #[test]
 fn stress_short_lived_threads_leave_resident_memory_flat() {
     let seed = seed();

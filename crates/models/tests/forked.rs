@@ -1,5 +1,5 @@
-//! A forked child has the model and none of its threads: it is told so, whatever locks the parent's threads held at that
-//! moment. In a process of its own, because it forks.
+//! A forked child has the model and none of its threads: it is told so, whatever locks the parent's threads held at
+//! that moment. In a process of its own, because it forks.
 #![cfg(unix)]
 
 mod support;
@@ -15,6 +15,7 @@ fn is_told<T>(result: Result<T>) -> bool {
     matches!(error, thalweg_hal::Error::ForkedChild)
 }
 
+// audit: C23
 #[test]
 fn a_forked_child_is_told_before_any_lock() {
     let directory = written(&SmallEncoder::new(seed(), 1, 16));

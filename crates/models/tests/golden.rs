@@ -46,6 +46,7 @@ fn golden_in_f16() {
 
 /// On Vulkan from 8 threads at once, one by one and in batches: the same within the GPU's rounding. All texts on a GPU;
 /// on a software driver, which takes half a second for each, some.
+// audit: C13
 #[test]
 fn golden_on_vulkan() {
     let Some((model, every)) = on(vulkan(), DType::F32) else { return };
@@ -66,7 +67,7 @@ fn golden_in_f16_on_metal() {
     check_f16_on(&model, 4);
 }
 
-/// The same as on a laptop's discrete GPU, whose memory the host does not see. Half as many texts.
+/// The same as on a laptop's discrete GPU: the host does not see its memory. Half as many texts.
 #[test]
 fn golden_on_a_discrete_device() {
     let discrete = testing::discrete().map(|device| -> Arc<dyn thalweg_hal::Device> { device });

@@ -17,6 +17,7 @@ fn devices() -> Vec<Device> {
 
 /// Sequences of random lengths from eight threads, through a cache that holds all of their graphs, and one that holds a
 /// few.
+// audit: F5, C21, C27
 #[test]
 fn stress_embeddings_by_graphs_have_the_bits_of_those_without() {
     let seed = seed();
@@ -65,6 +66,7 @@ fn stress_embeddings_by_graphs_have_the_bits_of_those_without() {
 }
 
 /// Too little memory for graphs is no error.
+// audit: C21
 #[test]
 fn without_room_for_graphs_texts_are_embedded_all_the_same() {
     let seed = seed();

@@ -14,11 +14,13 @@ const THREADS: usize = 16;
 const TEXTS: usize = 12;
 const TURNS: usize = 16;
 
+// audit: C13, C27
 #[test]
 fn two_models_from_sixteen_threads_give_the_bits_of_one_thread_alone() {
     two_models(Config::default());
 }
 
+// audit: C13
 #[test]
 fn two_models_whose_threads_share_streams_give_the_bits_of_one_thread_alone() {
     two_models(Config::default().pool_streams(3));

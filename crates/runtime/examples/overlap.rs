@@ -1,5 +1,5 @@
-//! How far the streams of a Vulkan device overlap: chains of dependent kernels of about ten microseconds, from 1 to 16 threads
-//! with a stream each. Also what it costs to read a little of the device's memory.
+//! How far the streams of a Vulkan device overlap: chains of dependent kernels of about ten microseconds, from 1 to 16
+//! threads with a stream each. Also what it costs to read a little of the device's memory.
 //!
 //! Run with `cargo run --release --package thalweg-runtime --example overlap`.
 

@@ -1,9 +1,10 @@
 //! Recorded allocations, replayed: the runtime's allocator beside a best-fit allocator under one lock.
 //!
-//! Two ways. *In order*, one thread makes all calls in the order of the trace, each on its stream; every block is used on
-//! the device from when it is allocated, and the device has done a stream's work when the trace says that it was waited
-//! for. That gives the memory, the calls to the driver, and what each call costs undisturbed. *At once*, each thread of the
-//! trace makes its own calls as fast as it can, over and over: that gives what the calls cost where threads meet.
+//! Two ways. *In order*, one thread makes all calls in the order of the trace, each on its stream; every block is used
+//! on the device from when it is allocated, and the device has done a stream's work when the trace says that it was
+//! waited for. That gives the memory, the calls to the driver, and what each call costs undisturbed. *At once*, each
+//! thread of the trace makes its own calls as fast as it can, over and over: that gives what the calls cost where
+//! threads meet.
 
 #![allow(missing_docs)] // a program
 
@@ -53,8 +54,8 @@ struct Figure {
     allocator: &'static str,
     /// The device's memory, in bytes.
     memory: u64,
-    /// Nanoseconds for one allocation or free, in order, the look at the clock included, when the trace is replayed for the
-    /// first time.
+    /// Nanoseconds for one allocation or free, in order, the look at the clock included, when the trace is replayed for
+    /// the first time.
     cold: Spread,
     /// The same, when it is replayed again.
     warm: Spread,
@@ -241,8 +242,9 @@ struct Ours {
     streams: Vec<Stream>,
     device: Device,
     hal: Arc<NullDevice>,
-    /// What was freed while the device used it, and has not been waited for: stream and bytes. An estimate of what the allocator
-    /// has, which says nothing of that itself: a block goes from here when its stream next asks for about as much.
+    /// What was freed while the device used it, and has not been waited for: stream and bytes. An estimate of what the
+    /// allocator has, which says nothing of that itself: a block goes from here when its stream next asks for about as
+    /// much.
     in_use: Vec<(usize, u64)>,
     misses: u64,
     pending: u64,
@@ -340,8 +342,8 @@ impl Replayed for Peer {
     }
 }
 
-/// Every thread makes its own calls, `turns` times: from the first one's start to the last one's end. What another thread frees
-/// is freed by the thread that allocated it, at the end of its turn.
+/// Every thread makes its own calls, `turns` times: from the first one's start to the last one's end. What another
+/// thread frees is freed by the thread that allocated it, at the end of its turn.
 fn replay_at_once(trace: &Trace, turns: usize, ours: bool) -> Result<Duration> {
     let hal = NullDevice::with_memory(Completion::AtSubmit, 1 << 40);
     let device = Device::new(Arc::<NullDevice>::clone(&hal), Config::default())?;

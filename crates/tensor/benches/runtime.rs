@@ -4,8 +4,8 @@
 //! use (the smaller of threads and cores), by all operations: the processor time of one operation while every core is
 //! busy. With no more threads than cores that is the slowest thread's time for one operation. With more, threads take
 //! turns, and the figure also holds what a thread costs the others when it is interrupted with a lock. The reaper, one
-//! thread of the device, is not counted as a core of its own: it takes its share from the threads once they are as many as
-//! the cores.
+//! thread of the device, is not counted as a core of its own: it takes its share from the threads once they are as many
+//! as the cores.
 
 #![allow(missing_docs)] // a program
 
@@ -34,7 +34,7 @@ struct Args {
     /// Numbers of threads
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Vec<u16>,
-    /// Measure only rows whose name contains this
+    /// Measure only rows with this in their name
     #[arg(long, default_value = "")]
     row: String,
     #[command(flatten)]
@@ -163,9 +163,7 @@ fn print(figures: &[Figure], cores: usize) {
     }
     eprintln!("\nwall clock times min(threads, cores) by operations; see the head of the source");
     if figures.iter().any(|figure| figure.threads > cores) {
-        eprintln!(
-            "* more threads than the {cores} cores: they take turns, and wait for locks whose holder was interrupted"
-        );
+        eprintln!("* more threads than the {cores} cores: they take turns, and wait for locks of interrupted holders");
     }
     let control: Vec<&Figure> = figures.iter().filter(|figure| figure.operation == ROWS[0].name).collect();
     let best = control.iter().map(|figure| figure.nanoseconds.lowest).fold(f64::INFINITY, f64::min);

@@ -1,5 +1,5 @@
-//! How long each operator of an encoder takes on a Vulkan device, by the device's own clock: chains of the same operator, each
-//! in the memory that the one before wrote.
+//! How long each operator of an encoder takes on a Vulkan device, by the device's own clock: chains of the same
+//! operator, each in the memory that the one before wrote.
 //!
 //! Run with `cargo run --release --package thalweg-tensor --example operators [tokens ...]`.
 

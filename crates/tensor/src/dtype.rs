@@ -10,8 +10,8 @@ use std::fmt;
 pub enum DType {
     /// 32-bit floating point.
     F32,
-    /// 16-bit floating point, IEEE 754's binary16: half the memory, 11 bits of precision, up to 65,504. Operators compute in
-    /// f32 and round their results.
+    /// 16-bit floating point, IEEE 754's binary16: half the memory, 11 bits of precision, up to 65,504. Operators
+    /// compute in f32 and round their results.
     F16,
     /// Unsigned 32-bit integer: indices.
     U32,

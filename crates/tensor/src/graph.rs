@@ -7,15 +7,15 @@ use crate::{DType, Error, Result, Tensor};
 use std::sync::Arc;
 use thalweg_runtime::{Device, Operand, Pool, Storage};
 
-/// Operations on tensors that were recorded once, to be run any number of times with other inputs, by any number of threads.
-/// Cloning shares it.
+/// Operations on tensors that were recorded once, to be run any number of times with other inputs, by any number of
+/// threads. Cloning shares it.
 ///
-/// A run costs the host about as much as one operation, whatever the number of operations, and on a GPU they are encoded once.
-/// That pays where operations are short and many: a small model on a short text. The results are those of the operations
-/// themselves, to the bit.
+/// A run costs the host about as much as one operation, whatever the number of operations, and on a GPU they are
+/// encoded once. That pays where operations are short and many: a small model on a short text. The results are those of
+/// the operations themselves, to the bit.
 ///
-/// A graph has the shapes that it was captured with. Runs in one memory come one after the other; for runs at the same time it
-/// makes itself more memories, up to as many as the device overlaps (at most 16).
+/// A graph has the shapes that it was captured with. Runs in one memory come one after the other; for runs at the same
+/// time it makes itself more memories, up to as many as the device overlaps (at most 16).
 ///
 /// ```
 /// # use thalweg_tensor::{Graph, Result, Tensor};
@@ -49,16 +49,16 @@ impl Kind {
 }
 
 impl Graph {
-    /// Captures what `call` does with tensors of the shapes and types of `inputs`, whose values do not matter. It gets
-    /// tensors that stand for them, in that order, and returns the outputs. Nothing runs meanwhile, and other threads are not
-    /// disturbed.
+    /// Captures what `call` does with tensors of the shapes and types of `inputs`; their values do not matter. It gets
+    /// tensors that stand for them, in that order, and returns the outputs. Nothing runs meanwhile, and other threads
+    /// are not disturbed.
     ///
-    /// Besides its inputs and what it makes, `call` may use frozen tensors, [`PackedMatrix`](crate::PackedMatrix) among them. A
-    /// tensor made of host data becomes a constant of the graph.
+    /// Besides its inputs and what it makes, `call` may use frozen tensors, [`PackedMatrix`](crate::PackedMatrix) among
+    /// them. A tensor made of host data becomes a constant of the graph.
     ///
     /// # Errors
-    /// If `call` reads a tensor back, waits, or uses another tensor from outside; the error names it. What `call` answers; if
-    /// there is no memory.
+    /// If `call` reads a tensor back, waits, or uses another tensor from outside; the error names it. What `call`
+    /// answers; if there is no memory.
     pub fn capture(
         device: &Device,
         inputs: &[&Tensor],
@@ -98,20 +98,21 @@ impl Graph {
         Ok(Self { graph, inputs, outputs: outputs.into() })
     }
 
-    /// Records a run with these inputs on the current stream and gives the outputs, new tensors; does not wait. Costs a copy
-    /// for each input and each output, beside the run. Views are made contiguous first.
+    /// Records a run with these inputs on the current stream and gives the outputs, new tensors; does not wait. Costs a
+    /// copy for each input and each output, beside the run. Views are made contiguous first.
     ///
     /// # Errors
-    /// If the inputs are not as many, or not of the shapes and types, that the graph was captured with; if there is no memory
-    /// for the outputs.
+    /// If the inputs are not as many, or not of the shapes and types, that the graph was captured with; if there is no
+    /// memory for the outputs.
     pub fn replay(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let tensors = self.fitting(inputs)?;
         let operands: Vec<Operand<'_>> = tensors.iter().map(Tensor::exact).collect();
         Ok(self.outputs(self.graph.replay(&operands)?))
     }
 
-    /// As [`replay`](Self::replay), unless that run would come after another thread's, because the graph has no more memories:
-    /// then nothing is recorded, and the answer is `None`. For whoever can do the same without the graph.
+    /// As [`replay`](Self::replay), unless that run would come after another thread's, because the graph has no more
+    /// memories: then nothing is recorded, and the answer is `None`. For callers that can do the same without the
+    /// graph.
     ///
     /// # Errors
     /// As for [`replay`](Self::replay).

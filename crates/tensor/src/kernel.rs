@@ -9,8 +9,8 @@ use std::sync::Arc;
 use thalweg_hal::{Access, Features, Groups, HostFn, KernelSource, Wgsl, WgslModule};
 use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 
-/// A kernel of your own: WGSL for GPUs, a function for the processor, or both. It runs on tensors with the safety of every
-/// other operation: on any stream, in the order of the data, and without a way to touch another tensor.
+/// A kernel of your own: WGSL for GPUs, a function for the processor, or both. It runs on tensors with the safety of
+/// every other operation: on any stream, in the order of the data, and without a way to touch another tensor.
 ///
 /// # The WGSL
 ///
@@ -23,18 +23,18 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 /// var<immediate> p: Params;
 /// ```
 ///
-/// An output starts as zeros. A run has an invocation for each item of its extent, rounded up to whole workgroups, so a kernel
-/// compares its `global_invocation_id` with the length of what it writes. An index past the end of an operand is clamped to
-/// it: it reads or writes a wrong element of that operand, never another tensor. An operand that is shorter than the type
-/// declared for it is refused. A kernel that stores 1 in `failure[0]` (see
-/// [`failures`](Self::failures)) fails: whoever reads what it wrote, or what was computed from it, is told.
+/// An output starts as zeros. A run has an invocation for each item of its extent, rounded up to whole workgroups, so a
+/// kernel compares its `global_invocation_id` with the length of what it writes. An index past the end of an operand is
+/// clamped to it: it reads or writes a wrong element of that operand, never another tensor. An operand that is shorter
+/// than the type declared for it is refused. A kernel that stores 1 in `failure[0]` (see [`failures`](Self::failures))
+/// fails: every reader of what it wrote, or of what was computed from it, is told.
 ///
 /// # Cost
 ///
-/// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile), and kept among the device's last
-/// kernels ([`Config::pipeline_cache`](thalweg_runtime::Config::pipeline_cache)). Kernels are told apart by everything that
-/// they are; the name, which errors show behind `user.`, is for people. A WGSL module that is not `'static` is compared text
-/// by text on each run. Make a kernel once, and run it often.
+/// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile), and kept among the
+/// device's last kernels ([`Config::pipeline_cache`](thalweg_runtime::Config::pipeline_cache)). Kernels are told apart
+/// by everything that they are; the name, which errors show behind `user.`, is for people. A WGSL module that is not
+/// `'static` is compared text by text on each run. Make a kernel once, and run it often.
 ///
 /// ```
 /// use thalweg_tensor::{DType, Kernel, Tensor};
@@ -70,7 +70,7 @@ impl Kernel {
         // Outputs start as zeros, and a kernel may leave some of them.
         let bindings: Vec<_> = reads.chain(std::iter::repeat_n(Access::ReadWrite, outputs)).collect();
         let name = name.into();
-        // Not the name of a kernel of ours: whoever reads an error knows whose it is.
+        // Not the name of a kernel of ours: an error shows that the kernel is the user's.
         let (full_name, bindings) = (Cow::Owned(format!("user.{name}")), Cow::Owned(bindings));
         let source = KernelSource { name: full_name, bindings, params_bytes: 0, wgsl: None, host: None };
         Self { name, source, inputs }
@@ -98,8 +98,8 @@ impl Kernel {
         self
     }
 
-    /// What the numbers mean that the WGSL stores in `failure[0]`: 1 is the first of these. What it stores in `failure[1]` is
-    /// added in brackets. Set after [`wgsl`](Self::wgsl).
+    /// What the numbers mean that the WGSL stores in `failure[0]`: 1 is the first of these. What it stores in
+    /// `failure[1]` is added in brackets. Set after [`wgsl`](Self::wgsl).
     pub fn failures(mut self, failures: &'static [&'static str]) -> Self {
         self.source.wgsl = self
             .source
@@ -129,8 +129,9 @@ impl Kernel {
     /// Runs the kernel on the current stream, and returns its outputs. Views among the inputs are made contiguous.
     ///
     /// # Errors
-    /// As for [`compile`](Self::compile); if the number of operands, or the size of the parameters, is not what the kernel takes;
-    /// if an operand is empty or too large. A failure of the kernel itself is told to whoever reads the outputs.
+    /// As for [`compile`](Self::compile); if the number of operands, or the size of the parameters, is not what the
+    /// kernel takes; if an operand is empty or too large. A failure of the kernel itself is told to the readers of the
+    /// outputs.
     pub fn run<P: Pod>(
         &self,
         device: &Device,
@@ -161,8 +162,8 @@ impl Kernel {
     /// Runs a kernel with one output on the current stream, which changes `target` in its own memory.
     ///
     /// # Errors
-    /// As for [`run`](Self::run); [`Error::Shared`] while a clone or a view shares the target's memory, [`Error::Strided`] if the
-    /// target is a view.
+    /// As for [`run`](Self::run); [`Error::Shared`] while a clone or a view shares the target's memory,
+    /// [`Error::Strided`] if the target is a view.
     pub fn run_in_place<P: Pod>(
         &self,
         extent: [u32; 3],

@@ -42,9 +42,8 @@ impl Tensor {
 
     /// A tensor of one repeated value, of which this is the [`pattern`].
     pub(crate) fn filled(device: &Device, layout: Layout, dtype: DType, pattern: u32) -> Result<Self> {
-        Self::make(device, layout, dtype, |stream, storage| {
-            stream.record(&Work::Fill(pattern), &[Operand::write(storage)])
-        })
+        let stream = Stream::current(device)?;
+        Self::make(&stream, layout, dtype, |storage| stream.record(&Work::Fill(pattern), &[Operand::write(storage)]))
     }
 
     /// A tensor of zeros.
@@ -91,8 +90,8 @@ impl Tensor {
         Ok(Self { storage, layout, dtype: T::DTYPE })
     }
 
-    /// A copy on another device, or this tensor if it is there already. The host carries the values: waits for the work that
-    /// makes them. The copy is contiguous, and frozen if this is.
+    /// A copy on another device, or this tensor if it is there already. The host carries the values: waits for the work
+    /// that makes them. The copy is contiguous, and frozen if this is.
     ///
     /// # Errors
     /// If that work failed, or there is no memory on the other device.
@@ -106,8 +105,8 @@ impl Tensor {
         tensor.carried(device, bytes, self.is_frozen())
     }
 
-    /// As [`to_device`](Self::to_device), for async tasks: keeps no thread waiting. A view that has to be made contiguous is
-    /// copied on the stream that is current at the first poll; see [`Stream::attach`].
+    /// As [`to_device`](Self::to_device), for async tasks: keeps no thread waiting. A view that has to be made
+    /// contiguous is copied on the stream that is current at the first poll; see [`Stream::attach`].
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device).
@@ -149,10 +148,10 @@ impl Tensor {
         Ok(values)
     }
 
-    /// Has the elements copied to the host, in row-major order, behind the work that makes them, and returns at once. Any
-    /// number of threads and tasks wait for what it gives; the tensor may be changed or dropped meanwhile. Costs a copy on
-    /// the device, in the list of that work where it is still open; [`to_vec`](Self::to_vec) saves it where the host sees the
-    /// memory.
+    /// Has the elements copied to the host, in row-major order, behind the work that makes them, and returns at once.
+    /// Any number of threads and tasks wait for what it gives; the tensor may be changed or dropped meanwhile. Costs a
+    /// copy on the device, in the list of that work where it is still open; [`to_vec`](Self::to_vec) saves it where the
+    /// host sees the memory.
     ///
     /// ```
     /// # use thalweg_tensor::{Result, Tensor};
@@ -218,24 +217,23 @@ impl Tensor {
         (self.layout.offset * self.dtype.bytes()) as u64
     }
 
-    /// A new tensor on the current stream, written by what `record` records. Nothing is recorded for an empty one.
+    /// A new tensor on a stream, written by what `record` records. Nothing is recorded for an empty one.
     pub(crate) fn make(
-        device: &Device,
+        stream: &Stream,
         layout: Layout,
         dtype: DType,
-        record: impl FnOnce(&Stream, &mut Storage) -> thalweg_runtime::Result<()>,
+        record: impl FnOnce(&mut Storage) -> thalweg_runtime::Result<()>,
     ) -> Result<Self> {
-        let stream = Stream::current(device)?;
         let mut storage = stream.allocate(layout.bytes(dtype).next_multiple_of(WORD as u64))?;
         if layout.elements() > 0 {
-            record(&stream, &mut storage)?;
+            record(&mut storage)?;
         }
         Ok(Self { storage: Arc::new(storage), layout, dtype })
     }
 }
 
-/// What a device fills memory with, in bytes. Storages that are not frozen are whole numbers of them; the last may be longer
-/// than its elements.
+/// What a device fills memory with, in bytes. Storages that are not frozen are whole numbers of them; the last may be
+/// longer than its elements.
 pub(crate) const WORD: usize = 4;
 
 /// The bits of a value, as the device fills memory with them: repeated, where they are shorter than a word.

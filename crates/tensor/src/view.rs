@@ -67,7 +67,8 @@ impl Tensor {
         }
         let mut layout = self.layout.clone();
         layout.shape[axis] = len;
-        // An empty view names no element, whichever axis is the empty one; leaving its offset keeps it inside the storage.
+        // An empty view names no element, whichever axis is the empty one; leaving its offset keeps it inside the
+        // storage.
         if layout.elements() > 0 {
             layout.offset += start * layout.strides[axis];
         }

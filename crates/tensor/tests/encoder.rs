@@ -65,6 +65,7 @@ impl Layer {
     }
 }
 
+// audit: C27
 #[test]
 fn a_sequence_has_the_same_bits_alone_and_in_any_batch() {
     let batch = proptest::collection::vec(prop_oneof![3 => 1..=20usize, 1 => 21..=300usize], 1..=8);

@@ -282,7 +282,7 @@ fn tensors_of_two_devices() {
     for (here, there) in [(&one, &other.device), (&other.device, &one)] {
         let (x, y) = (f32s(here, &[4, 6]), f32s(there, &[4, 6]));
         let (mine, foreign) = (f32s(here, &[6]), f32s(there, &[6]));
-        // A view that is copied first must not hide whose it is.
+        // A view that is copied first must not hide its device.
         let view = f32s(there, &[7]).narrow(0, 1, 6).unwrap();
         let (ids, foreign_ids) = (u32s(here, &[2]), u32s(there, &[2]));
         let offsets = Tensor::from_slice(there, &[0u32, 4], &[2]).unwrap();

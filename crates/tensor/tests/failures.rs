@@ -63,6 +63,7 @@ fn failing() -> Vec<Failing> {
     all
 }
 
+// audit: C24
 #[test]
 fn a_failure_follows_the_data() {
     let seed = Random::new(std::process::id().into()).bits();

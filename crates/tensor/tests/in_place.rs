@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{Binary, Element, Error, Result, Tensor, Unary};
 
-/// A tensor of its own memory, plain or a view of a part of it whose other handles are gone.
+/// A tensor of its own memory, plain or a view of a part of it; the other handles are gone.
 fn unique<T: Element>(device: &Device, array: &Array<T>, random: &mut Random) -> Tensor {
     let (before, after) = match random.below(3) {
         0 => (0, 0),
@@ -98,6 +98,7 @@ fn changes(tensor: &mut Tensor, other: &Tensor) -> [Result<()>; 3] {
     [tensor.add_in_place(other), tensor.unary_in_place(Unary::Neg), tensor.fill(7.0f32)]
 }
 
+// audit: C16
 #[test]
 fn shared_memory_is_refused_and_does_not_change() {
     let seed = Random::new(std::process::id().into()).bits();
@@ -223,7 +224,8 @@ fn no_memory_is_taken() {
     assert_eq!(x.to_vec::<f32>().unwrap(), vec![5.0; 160 << 10]);
 }
 
-/// Tensors go round between threads; each is changed by whoever has it, in place if nobody else has kept a clone.
+/// Tensors go round between threads; each is changed by the thread that has it, in place if nobody else has kept a
+/// clone.
 #[test]
 fn stress_chains_in_place_and_ordinary_from_many_threads() {
     const THREADS: usize = 6;

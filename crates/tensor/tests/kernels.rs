@@ -141,6 +141,7 @@ fn what_it_does_not_write_is_zero() {
 }
 
 /// An index that is wrong is clamped to its operand: a neighbour in the same memory keeps its values.
+// audit: FA
 #[test]
 fn an_index_out_of_bounds_touches_no_other_tensor() {
     let module = "
@@ -158,6 +159,7 @@ fn an_index_out_of_bounds_touches_no_other_tensor() {
     }
 }
 
+// audit: C24
 #[test]
 fn a_failure_reaches_who_reads_and_nobody_else() {
     let module = "
@@ -253,6 +255,7 @@ fn affine<const K: u32>() -> Kernel {
 
 /// More kernels than the device keeps, of one name, from more threads than it keeps kernels: whatever is evicted,
 /// compiled again, and found again meanwhile, each run computes what its kernel says.
+// audit: C21
 #[test]
 fn evicted_kernels_are_compiled_again_and_compute_what_they_say() {
     const KEPT: usize = 3;

@@ -97,6 +97,7 @@ fn some_parts(random: &mut Random) -> Range<usize> {
     start..start + count
 }
 
+// audit: C14
 #[test]
 fn stress_additions_from_many_threads_lose_nothing_and_no_read_is_torn() {
     let seed = fresh_seed();
@@ -151,6 +152,7 @@ fn a_failure_stays_with_the_parts_that_it_wrote_until_they_are_written_again() {
 /// A megabyte: memory of its own in the allocator, so that the next tensor of the size has the bytes of the last.
 const LARGE: [usize; 2] = [1 << 12, 64];
 
+// audit: C15
 #[test]
 fn bytes_of_a_dropped_mutable_tensor_are_used_again_only_after_its_last_uses() {
     let seed = fresh_seed();

@@ -1,5 +1,5 @@
-//! What the host's operators promise beyond the conformance suite, which has the rest: every bit of one operation. Operands
-//! are in disguise: views, frozen, or written on another stream.
+//! What the host's operators promise beyond the conformance suite, which has the rest: every bit of one operation.
+//! Operands are in disguise: views, frozen, or written on another stream.
 
 #![allow(clippy::unwrap_used)] // a failed step is a failed test
 

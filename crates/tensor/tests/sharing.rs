@@ -16,6 +16,7 @@ const _: () = {
     shared::<PackedMatrix>();
 };
 
+// audit: C29
 #[test]
 fn threads_read_one_tensor_and_hand_results_around() {
     let seed = Random::new(std::process::id().into()).bits();

@@ -1,8 +1,8 @@
-//! What the profiler costs: single requests of 24 tokens to one model, from N threads, and operations of a few hundred bytes, with
-//! the profiler off, coarse and full.
+//! What the profiler costs: single requests of 24 tokens to one model, from N threads, and operations of a few hundred
+//! bytes, with the profiler off, coarse and full.
 //!
-//! Each round measures everything once; the ratios are those of one round to what was measured with the profiler off in it, and
-//! their median over the rounds is printed.
+//! Each round measures everything once; the ratios are those of one round to what was measured with the profiler off in
+//! it, and their median over the rounds is printed.
 
 #![allow(missing_docs)] // a program
 

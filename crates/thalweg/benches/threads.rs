@@ -1,5 +1,5 @@
-//! What threads gain: single requests of 24 tokens to one model, from N threads, over one thread and over one lock around
-//! the whole call, at the same N.
+//! What threads gain: single requests of 24 tokens to one model, from N threads, over one thread and over one lock
+//! around the whole call, at the same N.
 //!
 //! Each round measures every number of threads, without the lock and with it; the ratios are those of one round, and
 //! their median over the rounds is printed.

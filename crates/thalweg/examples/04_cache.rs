@@ -21,7 +21,7 @@ fn main() -> thalweg::Result<()> {
             for start in (0..ROWS).step_by(ROWS_PER_PART) {
                 let rows = Tensor::full(&device, start as f32, &[ROWS_PER_PART, WIDTH])?;
                 cache.write(start, &rows)?;
-                // Release: whoever sees the number records its reads after this write.
+                // Release: a thread that sees the number records its reads after this write.
                 filled.store(start + ROWS_PER_PART, Ordering::Release);
             }
             Ok(())
@@ -38,7 +38,7 @@ fn main() -> thalweg::Result<()> {
                 assert!(values.iter().all(|value| *value == expected), "row {row} is whole");
             }
             for part in 0..rows / ROWS_PER_PART {
-                // Additions lose nothing, whoever else adds at the same time.
+                // Additions lose nothing, even if others add at the same time.
                 used.add(part, &one)?;
             }
             reads += 1;

@@ -94,8 +94,10 @@ fn vulkan() -> Vec<Candidate> {
 /// | `auto` | the best device: a GPU if there is one, else the processor; never a software driver |
 /// | `cpu` | the processor; always there |
 /// | `metal` | the GPU of an Apple machine |
-/// | `vulkan` | the best device that Vulkan drives: a GPU, or a software driver if there is nothing else ([`DeviceInfo::kind`](thalweg_hal::DeviceInfo) says which) |
+/// | `vulkan` | the best device that Vulkan drives: a GPU, or a software driver if there is nothing else |
 /// | `vulkan:INDEX` | that one of Vulkan's; [`devices`] lists them |
+///
+/// [`DeviceInfo::kind`](thalweg_hal::DeviceInfo) says which a device is.
 ///
 /// Metal's device is there with the feature `metal`, which is on by default, and only on Apple's systems; Vulkan's
 /// devices with the feature `vulkan`. Where a GPU can be had through both, Metal's comes first. Each call makes a

@@ -38,15 +38,15 @@
 //!
 //! - A [`Device`] is a handle: clone it freely. [`open`] makes one, [`devices`] says which there are.
 //! - A [`Tensor`] is a value. Operations read their operands and make a new tensor; they record their work and return
-//!   at once. [`Tensor::to_vec`] waits for the result; [`Tensor::to_vec_async`] is for async tasks; [`Tensor::download`] returns at
-//!   once, for any number of threads and tasks to wait.
+//!   at once. [`Tensor::to_vec`] waits for the result; [`Tensor::to_vec_async`] is for async tasks;
+//!   [`Tensor::download`] returns at once, for any number of threads and tasks to wait.
 //! - A [`MutableTensor`] is a place: rows that any thread reads and changes, for caches that grow.
 //! - A [`Graph`] is operations that are recorded once and run often, for many short ones.
 //! - A [`Stream`] is an order of operations. Each thread has one without asking. What one stream writes and another
 //!   reads is ordered by the library; an [`Event`] orders or times what data alone does not.
 //! - An [`EmbeddingModel`] is shared by reference between threads.
-//! - A [`Profiler`] says where the time goes: a trace for Perfetto with a track for each thread and each stream, and a table
-//!   of kernels. [`range()`] names what a thread is at.
+//! - A [`Profiler`] says where the time goes: a trace for Perfetto with a track for each thread and each stream, and a
+//!   table of kernels. [`range()`] names what a thread is at.
 //! - Every call that can fail returns an [`enum@Error`] that says what was given and what was expected. A failure on
 //!   the device reaches those who read data that depends on it, and nobody else.
 //!
@@ -56,7 +56,7 @@
 //! |---|---|---|
 //! | `THALWEG_VALIDATE` | `0` (default), `1` | devices check every submission for missing waits and barriers |
 //! | `THALWEG_VULKAN_VALIDATION` | `0` (default), `1` | Khronos' validation layers watch every call to Vulkan |
-//! | `THALWEG_CACHE_DIR` | a directory; empty for none | where compiled pipelines are kept; default: `thalweg` in the user's cache directory |
+//! | `THALWEG_CACHE_DIR` | a directory; empty for none | where compiled pipelines are kept; default: the user's cache |
 
 mod device;
 mod error;
@@ -67,11 +67,11 @@ pub use error::{Error, Result};
 pub use model::EmbeddingModel;
 pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, HostFn, KernelFailure, Limits};
 pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
+pub use thalweg_profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler};
 pub use thalweg_runtime::{
-    Attached, Awaited, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Stream,
+    Attached, Awaited, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Range, Stream, range,
 };
 pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
-pub use thalweg_runtime::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler, Range, range};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};
 pub use thalweg_tensor::{
     Activation, Binary, DType, Element, Error as TensorError, Graph, Kernel, MutableTensor, PackedMatrix, Pooling,

@@ -14,6 +14,7 @@ fn the_device_is_as_the_variable_says() {
     }
 }
 
+// audit: C28
 #[test]
 fn so_it_is_for_every_value() {
     let test = std::env::current_exe().expect("this test's own binary");

@@ -56,8 +56,8 @@ pub fn adapters() -> Result<Vec<Adapter>> {
     Ok(raw.into_iter().map(|raw| Adapter::new(instance, raw)).collect())
 }
 
-/// The best of the devices that can be opened: a GPU with memory of its own, then one that shares the host's, then a software
-/// driver; of equals the first. As an index.
+/// The best of the devices that can be opened: a GPU with memory of its own, then one that shares the host's, then a
+/// software driver; of equals the first. As an index.
 pub fn best(adapters: &[Adapter]) -> Option<usize> {
     let rank = |adapter: &Adapter| match adapter.kind() {
         DeviceKind::Gpu => 0,
@@ -181,7 +181,8 @@ impl Adapter {
     }
 
     /// The queue family to compute on, and what it is: one that does nothing but compute, where there is one, since its
-    /// queues overlap where those of the family for graphics take turns (measured on NVIDIA); else the one with most queues.
+    /// queues overlap where those of the family for graphics take turns (measured on NVIDIA); else the one with most
+    /// queues.
     pub(crate) fn queue_family(&self) -> Option<(u32, vk::QueueFamilyProperties)> {
         // SAFETY: `raw` is one of the instance's devices.
         let families = unsafe { self.instance.raw.get_physical_device_queue_family_properties(self.raw) };

@@ -1,7 +1,7 @@
 //! Reading the device's memory over the bus.
 //!
-//! Such memory is mapped without a cache, so an ordinary load is a transaction of its own, of the load's size. Streaming loads
-//! bring 64 bytes at a time, several at once.
+//! Such memory is mapped without a cache, so an ordinary load is a transaction of its own, of the load's size.
+//! Streaming loads bring 64 bytes at a time, several at once.
 
 use std::ptr::NonNull;
 

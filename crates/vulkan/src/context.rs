@@ -46,7 +46,7 @@ pub struct Context {
     pub pipelines: PipelineCache<DriverCache>,
     /// Semaphores and lists that were dropped before the device was done with them.
     orphans: Mutex<Vec<Orphan>>,
-    /// Semaphores whose timelines are gone.
+    /// Semaphores of timelines that are gone.
     semaphores: Mutex<Vec<vk::Semaphore>>,
     lost: AtomicBool,
 }
@@ -208,7 +208,7 @@ impl Context {
     /// A driver's answer as an error of ours. Remembers that the device is lost.
     pub fn error(&self, call: &'static str, error: vk::Result) -> Error {
         if error == vk::Result::ERROR_DEVICE_LOST {
-            // Relaxed: a flag on its own; whoever misses it is told by the driver.
+            // Relaxed: a flag on its own; a thread that misses it is told by the driver.
             self.lost.store(true, Ordering::Relaxed);
         }
         driver_error(call, error)
@@ -335,6 +335,7 @@ mod tests {
     }
 
     /// If it should happen that a device goes of which not everything has run, it is left as it is, and nobody waits.
+    // audit: C22
     #[test]
     fn a_device_that_is_not_done_is_left_alone_without_a_wait() {
         let Some(context) = open() else { return };

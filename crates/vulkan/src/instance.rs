@@ -127,7 +127,7 @@ unsafe extern "system" fn hear(
     data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
     _user: *mut c_void,
 ) -> vk::Bool32 {
-    // SAFETY: the layer passes a valid pointer, whose strings are valid for the call.
+    // SAFETY: the layer passes a valid pointer, with strings that are valid for the call.
     let (id, message) = unsafe {
         data.as_ref().map_or_else(Default::default, |data| (text(data.p_message_id_name), text(data.p_message)))
     };

@@ -11,7 +11,7 @@
 //!  submit ──► slot: command buffer,  ──► vkQueueSubmit ──► device ──► semaphore ──► host waits
 //!             words for failures,         (lock)                          │
 //!             timestamps                                                  ▼
-//!                  ▲                                     whoever asks next collects what has run:
+//!                  ▲                                     the next that asks collects what has run:
 //!                  └───────────────────────────────────  reports, then the slot, then the list
 //! ```
 //!
@@ -37,7 +37,7 @@
 //! | room | which pieces of its segments are taken | nothing |
 //! | growth of the room | the call that makes a segment | room; orphans |
 //! | orphans | what was dropped before the device was done with it | nothing |
-//! | semaphores | those whose timelines are gone | nothing |
+//! | semaphores | those of timelines that are gone | nothing |
 //! | pipeline cache | which object of the driver's it is | nothing |
 //! | its upkeep | the look at how long it is, and its file; nobody waits for it | pipeline cache |
 //!

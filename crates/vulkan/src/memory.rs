@@ -42,7 +42,7 @@ pub fn host_access(flags: vk::MemoryPropertyFlags) -> HostAccess {
 /// The memory type for a kind, of those that `allowed` has a bit for.
 ///
 /// For kernels: memory of the device's own, and of that a type that the host sees too, if that is all of it (a device
-/// that shares the host's memory, or whose memory is mapped whole); writing to it then needs no copy by the device.
+/// that shares the host's memory, or that maps all of its own); writing to it then needs no copy by the device.
 pub fn memory_type(memory: &vk::PhysicalDeviceMemoryProperties, allowed: u32, kind: MemoryKind) -> Option<u32> {
     use vk::MemoryPropertyFlags as Flags;
     // What takes a feature that is not turned on, or is no place for data.
@@ -148,7 +148,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: whoever gives the device work keeps the buffer until it is done, so nothing uses it. Null is allowed.
+        // SAFETY: a list keeps the buffers that it uses until it has run, so nothing uses this one. Null is allowed.
         unsafe {
             self.context.device.destroy_buffer(self.raw, None);
             self.context.free_memory(self.memory);

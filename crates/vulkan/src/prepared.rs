@@ -1,7 +1,7 @@
 //! Lists that are encoded once and run often: secondary command buffers.
 //!
 //! A command buffer that is submitted runs them, any number at a time. The words into which their kernels store
-//! failures are baked in; whoever runs one clears them before and copies them after ([`crate::queue`]).
+//! failures are baked in; the run of one clears them before and copies them after ([`crate::queue`]).
 
 use crate::context::Context;
 use crate::queue::encode_inner;

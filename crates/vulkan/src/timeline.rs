@@ -2,7 +2,7 @@
 //! raises.
 //!
 //! The driver raises the value; nobody of ours is told. So what has to be done once a list has run (its reports, the
-//! use of its command buffer again, the end of its hold on memory) is done by whoever asks next.
+//! use of its command buffer again, the end of its hold on memory) is done by the next to ask.
 
 use crate::NAME;
 use crate::context::Context;
@@ -32,7 +32,7 @@ pub struct VulkanTimeline {
     id: u64,
     semaphore: Arc<Semaphore>,
     context: Arc<Context>,
-    /// The highest value that the driver is known to have reached. Raised by whoever asks; Release, pairs with the
+    /// The highest value that the driver is known to have reached. Raised by all who ask; Release, pairs with the
     /// Acquire in `known`.
     known: AtomicU64,
     /// The value of the last list that the driver took. Written by the queue, after the submit call. The driver is not
@@ -53,7 +53,7 @@ struct State {
 /// A driver's semaphore. Held by its timeline or doorbell, and by every list that waits for it.
 ///
 /// Never destroyed before its device: a driver may look at a semaphore for a moment after its value can be seen (Mesa's
-/// does). It serves the next timeline or doorbell instead, whose values are counted from where the last one's ended.
+/// does). It serves the next timeline or doorbell instead. Values there count from where the last one's ended.
 pub struct Semaphore {
     raw: vk::Semaphore,
     base: u64,
@@ -283,7 +283,7 @@ impl Doorbell for VulkanDoorbell {
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore.raw).value(self.semaphore.value(*rings));
         // SAFETY: the value rises, under the lock, and no list raises it.
         if let Err(error) = unsafe { self.context.device.signal_semaphore(&info) } {
-            // There is nobody to tell: whoever waits looks again before long, and a lost device is remembered.
+            // There is nobody to tell: those who wait look again before long, and a lost device is remembered.
             drop(self.context.error("vkSignalSemaphore", error));
         }
     }
@@ -352,7 +352,7 @@ fn wait_one(context: &Context, semaphore: vk::Semaphore, value: u64, timeout: Du
 
 fn wait(context: &Context, info: &vk::SemaphoreWaitInfo<'_>, timeout: Duration) -> Result<bool> {
     let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-    // SAFETY: whoever calls holds the semaphores.
+    // SAFETY: the caller holds the semaphores.
     match unsafe { context.device.wait_semaphores(info, nanoseconds) } {
         Ok(()) => Ok(true),
         Err(vk::Result::TIMEOUT) => Ok(false),

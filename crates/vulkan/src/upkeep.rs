@@ -93,6 +93,7 @@ mod models {
         nothing_is_left(2);
     }
 
+    // audit: C12
     #[test]
     fn loom_three_threads_leave_nothing_undone() {
         nothing_is_left(3);
@@ -104,6 +105,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
+    // audit: C12
     #[test]
     fn nobody_waits_for_the_one_who_works_and_it_looks_again() {
         let upkeep = Upkeep::new(0);

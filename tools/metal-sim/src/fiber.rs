@@ -8,7 +8,9 @@
 //! | all at one operation of the simdgroup | they go on, with what each has brought |
 //! | some at such an operation | rule broken: divergent simdgroup operation |
 //! | at a barrier or at their end | the next simdgroup goes on; after the last of the group, see below |
-//! | | all threads at one barrier: a new round; all at their end: the group is done; else rule broken: divergent barrier |
+//! | all of the group at one barrier | a new round |
+//! | all of the group at their end | the group is done |
+//! | the group's at several of these | rule broken: divergent barrier |
 //!
 //! Operations on a simdgroup's matrices do not wait: its first thread does them. Each thread keeps a running sum of the
 //! places and arguments that it passed, and the sums are compared where the simdgroup waits next.
@@ -72,7 +74,7 @@ struct Fiber {
 #[repr(C, align(32))]
 struct Brought([[u8; LANES * BROUGHT]; 2]);
 
-/// A simdgroup whose turn it is.
+/// A simdgroup that has its turn.
 #[derive(Clone, Copy)]
 struct Turn {
     simdgroup: usize,
@@ -201,7 +203,7 @@ impl Group {
         first
     }
 
-    /// The simdgroup that comes after the one whose turn it is.
+    /// The simdgroup that comes after the one that has its turn.
     fn next_simdgroup(&self) -> Option<usize> {
         let simdgroup = self.turn.simdgroup;
         if self.backwards {
@@ -258,7 +260,7 @@ impl Group {
         if self.backwards { (self.threads - 1) / LANES } else { 0 }
     }
 
-    /// The threads of the simdgroup whose turn it is.
+    /// The threads of the simdgroup that has its turn.
     fn lanes(&self) -> std::ops::Range<usize> {
         let Turn { first, last, .. } = self.turn;
         first.min(last)..first.max(last) + 1

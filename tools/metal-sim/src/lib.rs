@@ -12,9 +12,9 @@
 //! | `METAL_SIM_SEED` | what the engine's choices follow from; said with every broken rule |
 //! | `METAL_SIM_MACOS` | the system's version, 15 if not said; before, there are no residency sets and no math mode |
 //! | `METAL_SIM_UNIFIED` | `0`: device and host share no memory |
-//! | `METAL_SIM_CACHE` | the folder of compiled shaders; if not said, one of the user's below the system's for temporary files |
+//! | `METAL_SIM_CACHE` | the folder of compiled shaders; if not said, the user's among temporary files |
 //! | `METAL_SIM_CXX` | the compiler of shaders, `clang++-19` if not said |
-//! | `METAL_SIM_PATIENCE` | milliseconds after which a queue that is full or waits for an event is taken for stuck; 10 and 60 s if not said |
+//! | `METAL_SIM_PATIENCE` | milliseconds until a full or waiting queue is taken for stuck; 10 and 60 s if not said |
 //! | `METAL_SIM_POOLS` | `1`: an autorelease without a pool is a broken rule |
 //!
 //! Captures are only counted: no file is written.

@@ -26,7 +26,7 @@ rules! {
     WAIT_BEFORE_COMMIT = "wait before commit";
     /// Command buffers and encoders belong to one thread at a time.
     TWO_THREADS = "two threads at once";
-    /// A queue whose command buffers are all in use blocks; here it does for ten seconds at most.
+    /// A queue blocks when all its command buffers are in use; here it does for ten seconds at most.
     QUEUE_FULL = "queue full";
     /// `setBytes` takes 4 KiB at most.
     SET_BYTES = "setBytes";

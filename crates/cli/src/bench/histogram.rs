@@ -1,7 +1,7 @@
 //! Latencies in bounded memory: a histogram with buckets of equal relative width.
 //!
-//! The scheme is that of HdrHistogram (Gil Tene): every power of two is cut into 64 equal buckets, so a value is known to
-//! within 1/64 of itself, and its bucket's middle to within 0.8 %. All of `u64` fits in 3,776 buckets.
+//! The scheme is that of HdrHistogram (Gil Tene): every power of two is cut into 64 equal buckets, so a value is known
+//! to within 1/64 of itself, and its bucket's middle to within 0.8 %. All of `u64` fits in 3,776 buckets.
 
 use std::time::Duration;
 

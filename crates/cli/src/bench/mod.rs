@@ -71,7 +71,7 @@ struct Tally {
 ///
 /// # Errors
 ///
-/// A device or model that cannot be opened, a request that fails or whose result is wrong, or too short a time to finish
+/// A device or model that cannot be opened, a request that fails or gives a wrong result, or too short a time to finish
 /// a single request in. A file that cannot be written, before anything else is done.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let memory = args.memory.as_deref().map(MemoryFile::open).transpose()?;

@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::args::Format;
 use crate::error::Error;
 
-/// The longest line, in bytes, without its end. Far past what any model reads of a text, and small enough to hold a few.
+/// The longest line, in bytes, without its end. Far past what any model reads of a text, and small enough to hold a
+/// few.
 pub const MAX_LINE: usize = 16 << 20;
 
 /// A stream of texts.

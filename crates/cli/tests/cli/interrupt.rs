@@ -5,6 +5,7 @@ use std::thread;
 
 use crate::process::{Place, assert_results, read};
 
+// audit: F3
 #[test]
 fn the_first_signal_ends_it_with_whole_lines_and_code_1() {
     for signal in ["INT", "TERM"] {
@@ -26,6 +27,7 @@ fn the_first_signal_ends_it_with_whole_lines_and_code_1() {
     }
 }
 
+// audit: F3
 #[test]
 fn a_signal_in_full_flight_leaves_a_file_of_whole_lines_in_order() {
     let place = Place::new();
@@ -49,6 +51,7 @@ fn a_signal_in_full_flight_leaves_a_file_of_whole_lines_in_order() {
     assert_results(&lines, &expected);
 }
 
+// audit: F3
 #[test]
 fn the_second_signal_ends_it_at_once() {
     let place = Place::new();

@@ -184,6 +184,7 @@ fn a_trace_in_place_of_the_input_or_the_output_is_wrong_usage() {
     }
 }
 
+// audit: F3
 #[test]
 fn a_fault_and_a_signal_leave_a_whole_trace() {
     let place = Place::new();

@@ -28,7 +28,7 @@ fn without_a_driver_the_processor_is_chosen_and_vulkan_says_what_is_missing() {
     none.assert_fails(1, &["no device is called \"vulkan:0\"", "auto, cpu, vulkan"]);
 }
 
-/// Also with what an earlier run compiled, and with a file of that which is damaged.
+/// Also with what an earlier run compiled, and with a damaged file of it.
 #[test]
 fn on_vulkan_the_values_are_the_processors_whatever_the_cache_holds() {
     let devices = Invocation::new("devices").switch("--json").with_vulkan().run();

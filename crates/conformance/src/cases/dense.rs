@@ -7,6 +7,7 @@ use thalweg_kernels::linear::reference;
 use thalweg_tensor::{Activation, PackedMatrix, f16};
 
 pub(super) const CASES: &[Case] = &[
+    // audit: C13 (mock_discrete)
     case("linear_f32", 60, small::<f32>),
     case("linear_of_many_rows_f32", 6, large::<f32>),
     case("linear_f16", 40, small::<f16>),

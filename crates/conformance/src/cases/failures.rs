@@ -1,4 +1,4 @@
-//! Operations that fail on the device: whoever reads is told, by the name of the kernel; nobody else notices.
+//! Operations that fail on the device: a reader is told, by the name of the kernel; nobody else notices.
 
 use super::case;
 use crate::outcome::ensure;
@@ -55,8 +55,8 @@ fn offsets(cx: &mut Context<'_>) -> Outcome {
     fails_alone(cx, "pool", || x.pool(&offsets, pooling))
 }
 
-/// What `make` records fails in this kernel. So does what depends on it, on any stream, and nothing else, even if it was
-/// recorded beside it.
+/// What `make` records fails in this kernel. So does what depends on it, on any stream, and nothing else, even if it
+/// was recorded beside it.
 fn fails_alone(cx: &mut Context<'_>, kernel: &str, make: impl FnOnce() -> Result<Tensor>) -> Outcome {
     let stream = Stream::current(&cx.device)?;
     let elsewhere = Stream::new(&cx.device)?;

@@ -6,8 +6,10 @@ use crate::{Case, Context, Float, Outcome};
 use thalweg_tensor::{Activation, Error, Graph, PackedMatrix, Result, Tensor, f16};
 
 pub(super) const CASES: &[Case] = &[
+    // audit: C27 (cpu)
     case("graph_has_the_bits_of_its_operations_f32", 6, bits::<f32>),
     case("graph_has_the_bits_of_its_operations_f16", 6, bits::<f16>),
+    // audit: C24 (cpu)
     case("graph_fails_as_a_run_and_recovers", 6, fails),
 ];
 

@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case("unary_in_place_f16", 20, unary::<f16>),
 ];
 
-/// A tensor of its own memory, plain or a view of a part of it whose other handles are gone.
+/// A tensor of its own memory, plain or a view of a part of it; the other handles are gone.
 pub(super) fn unique<T: Element>(cx: &mut Context<'_>, array: &Array<T>) -> Result<Tensor> {
     let (before, after) = match cx.random.below(3) {
         0 => (0, 0),

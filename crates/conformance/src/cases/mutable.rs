@@ -58,7 +58,7 @@ fn halves(cx: &mut Context<'_>) -> Outcome {
     let (rows, width) = (cx.between(1, 9), cx.between(1, 9));
     let cache = MutableTensor::zeros::<f16>(&cx.device, &[rows, width], rows)?;
     equal("zeros", &cache.read(0..rows)?, &[rows, width], &vec![f16::ZERO; rows * width])?;
-    // Small integers, whose sums are exact.
+    // Small integers: their sums are exact.
     let mut small = || Array::new(&[rows, width], |_| f16::from_f32(cx.random.below(1000) as f32));
     let (first, second) = (small(), small());
     let (x, y) = (cx.disguised(&first)?, cx.disguised(&second)?);

@@ -7,6 +7,7 @@ use thalweg_kernels::norm::reference;
 use thalweg_tensor::f16;
 
 pub(super) const CASES: &[Case] = &[
+    // audit: F2 (cpu)
     case("layer_norm_f32", 60, layer_norm::<f32>),
     case("add_layer_norm_f32", 60, add_layer_norm::<f32>),
     case("layer_norm_f16", 40, layer_norm::<f16>),
@@ -39,7 +40,7 @@ fn add_layer_norm<T: Float>(cx: &mut Context<'_>) -> Outcome {
     close::<T>((width, epsilon), &result, &shape, &expected, |at| allowed[at])
 }
 
-/// For each value: of the rows to normalise, whose terms are as great as `magnitudes`.
+/// For each value of the rows to normalise. Their terms are as great as `magnitudes`.
 fn allowed(rows: &[f64], magnitudes: &[f64], epsilon: f32, weight: &[f32], bias: &[f32]) -> Vec<f64> {
     let width = weight.len();
     let rows = rows.chunks_exact(width).zip(magnitudes.chunks_exact(width));

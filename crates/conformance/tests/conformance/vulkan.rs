@@ -19,7 +19,8 @@ pub fn cannot(case: &Case) -> Option<&'static str> {
     (case.name.ends_with("_f16") && !*HAS_F16).then_some("it has no f16")
 }
 
-/// If there is a device. Where there is none, `testing` says so and why; `THALWEG_REQUIRE_VULKAN=1` makes that a failure.
+/// If there is a device. Where there is none, `testing` says so and why; `THALWEG_REQUIRE_VULKAN=1` makes that a
+/// failure.
 pub fn backend() -> Option<&'static Backend> {
     testing::device().map(|_| &BACKEND)
 }

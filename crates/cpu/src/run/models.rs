@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_hal::{Command, KernelSource, List, IndexRange, host};
+use thalweg_hal::{Command, IndexRange, KernelSource, List, host};
 
 const WORKERS: usize = 2;
 /// Preemptions of a thread in the larger models; what needs more is not looked for.
@@ -76,6 +76,7 @@ impl World {
 
 /// Lists that yield run step by step, in their order, each step once, whichever worker goes on with them and whenever
 /// they are submitted; and none is forgotten.
+// audit: F11
 #[test]
 fn loom_a_list_that_yields_is_gone_on_with() {
     model(|| {
@@ -119,6 +120,7 @@ fn dispatch(items: u32) -> Arc<List> {
 
 /// An owner that stops in the middle of a shared command finds that what was claimed has been done, and nothing else;
 /// what helpers wrote is visible to it.
+// audit: F11
 #[test]
 fn loom_an_owner_that_stops_has_the_rest_to_itself() {
     const ITEMS: u32 = 4;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use thalweg_cpu::CpuDevice;
 use thalweg_hal::{
-    Access, Binding, Command, Device, HostCall, HostFn, KernelFailure, KernelSource, List, Listener, Memory, Pipeline,
-    Queue, Result, IndexRange, Submission, Timeline, TimelinePoint,
+    Access, Binding, Command, Device, HostCall, HostFn, IndexRange, KernelFailure, KernelSource, List, Listener,
+    Memory, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint,
 };
 
 /// Long enough for any machine; a test that needs it has failed.

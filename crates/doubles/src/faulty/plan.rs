@@ -34,11 +34,11 @@ pub struct Plan {
     pub submissions: Strike,
     /// Pipelines not to compile.
     pub pipelines: Strike,
-    /// Lists whose commands, barriers aside, are all reported as failed, although they run. Nothing else is reported of
-    /// such a list, so that its timestamps fail too.
+    /// Lists that are to fail: all their commands but barriers are reported as failed, although they run. Nothing else
+    /// is reported of such a list, so that its timestamps fail too.
     pub failures: Strike,
-    /// Lists whose signals to hide from the host until [`Faulty::release`](super::Faulty::release), and with them all
-    /// that their timelines do afterwards.
+    /// Lists to hide from the host until [`Faulty::release`](super::Faulty::release): their signals, and all that their
+    /// timelines do afterwards.
     pub signals: Strike,
     /// Calls to hold up.
     pub delays: Delays,
@@ -72,9 +72,9 @@ pub struct Counts {
     pub submissions: u64,
     /// Pipelines not compiled.
     pub pipelines: u64,
-    /// Lists whose commands are reported as failed.
+    /// Lists with all commands reported as failed.
     pub failures: u64,
-    /// Lists whose signals were withheld.
+    /// Lists with withheld signals.
     pub signals: u64,
     /// Allocations held up, also those that are held no more; [`Faulty::delayed`](super::Faulty::delayed) says how many
     /// calls are.

@@ -7,7 +7,7 @@ use thalweg_hal::{Report, Reported};
 /// The reports of one timeline.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    /// Those whose values may not be seen yet, by rising value, as the inner device gave them.
+    /// Those of values that may not be seen yet, by rising value, as the inner device gave them.
     held: Vec<Report>,
     /// What to do with those of a value. Entered before the inner device gets the list, gone once the value was seen.
     rewrites: BTreeMap<u64, Rewrite>,
@@ -33,7 +33,7 @@ impl Reports {
         self.rewrites.remove(&value);
     }
 
-    /// Takes those on values up to `visible`, all of whose reports are among the given ones or those given before.
+    /// Takes those on values up to `visible`. All reports on these have been given, now or before.
     pub(super) fn take(&mut self, given: Vec<Report>, visible: u64) -> Vec<Report> {
         self.held.extend(given);
         let shown = self.held.partition_point(|report| report.value <= visible);

@@ -12,8 +12,8 @@ use std::time::Duration;
 use thalweg_hal::host::HostPipeline;
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Command, Device, Error, KernelFailure, KernelSource, List, Listener, Memory, MemoryKind, Queue, Report, Reported,
-    Result, IndexRange, Timeline, TimelinePoint, Violation,
+    Command, Device, Error, IndexRange, KernelFailure, KernelSource, List, Listener, Memory, MemoryKind, Queue, Report,
+    Reported, Result, Timeline, TimelinePoint, Violation,
 };
 
 const B: Step = Step::Barrier;
@@ -388,6 +388,7 @@ fn timelines_of_others_are_refused() {
     }
 }
 
+// audit: C28
 #[test]
 fn the_validator_below_sees_what_is_taken_out() {
     for plan in [

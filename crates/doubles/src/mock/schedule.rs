@@ -31,7 +31,7 @@ struct HardwareQueue {
 struct Running {
     /// The queue that it was submitted to.
     queue: usize,
-    /// Each command with the list whose tables it names, its index there, and that of the submitted list's command.
+    /// Each command with the list that has its tables, its index there, and the index of the submitted list's command.
     steps: Vec<(Arc<List>, usize, u32)>,
     waits: Vec<(Arc<MockTimeline>, u64)>,
     signal: (Arc<MockTimeline>, u64),

@@ -4,7 +4,7 @@ use super::*;
 use crate::rig::fresh;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use thalweg_hal::{Access, Binding, Command, HostCall, KernelFailure, List, Report, Reported, IndexRange};
+use thalweg_hal::{Access, Binding, Command, HostCall, IndexRange, KernelFailure, List, Report, Reported};
 
 const BYTES: u64 = 256;
 
@@ -109,7 +109,7 @@ fn outcomes(lists: &[&[Option<u32>]]) -> BTreeSet<u32> {
     (0..64).map(run).collect()
 }
 
-/// Whoever records has checked every command; a debug build looks again.
+/// The caller has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
 #[test]
 #[should_panic = "a promise of `Queue::submit`"]
@@ -245,6 +245,7 @@ fn a_list_of_nothing_but_a_barrier_is_signalled() {
     bench.device.wait_any(&[done], None, None).unwrap();
 }
 
+// audit: C20
 #[test]
 fn a_list_may_be_the_last_owner_of_its_memory() {
     // With some seeds the list has run before the others let go.

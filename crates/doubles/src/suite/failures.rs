@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thalweg_hal::{Access, Error, KernelSource, MemoryKind, Reported, TimelinePoint, Timestamps};
 
 pub const TESTS: &[(&str, Test)] = &[
+    // audit: C24 (metal, vulkan)
     ("exactly_the_kernels_that_fail_are_reported", exactly_the_kernels_that_fail_are_reported),
     ("a_prepared_list_reports_each_time", a_prepared_list_reports_each_time),
     #[cfg(debug_assertions)]
@@ -117,7 +118,7 @@ fn a_prepared_list_reports_each_time(gpu: &Gpu) {
     assert_eq!((Arc::strong_count(&memory), Arc::strong_count(&counter)), (1, 1));
 }
 
-/// Whoever records has checked every command; a debug build looks again.
+/// The caller has checked every command; a debug build looks again.
 #[cfg(debug_assertions)]
 fn a_list_that_breaks_a_rule_does_not_get_past_a_debug_build(gpu: &Gpu) {
     let device = &*gpu.device;

@@ -11,8 +11,10 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_doorbell_wakes_who_waits", a_doorbell_wakes_who_waits),
     ("an_interrupt_ends_waits", an_interrupt_ends_waits),
     ("timestamps_rise", timestamps_rise),
+    // audit: C25 (metal, vulkan)
     ("command_buffers_are_used_again", command_buffers_are_used_again),
     ("objects_of_another_device_are_refused", objects_of_another_device_are_refused),
+    // audit: C20 (metal, vulkan)
     ("what_is_dropped_while_it_runs_runs_to_its_end", what_is_dropped_while_it_runs_runs_to_its_end),
     ("stress_many_threads_and_queues", stress_many_threads_and_queues),
 ];

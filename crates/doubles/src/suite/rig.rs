@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::{
-    Access, BINDING_ALIGNMENT, Binding, Command, Device, Features, Groups, HostAccess, KernelSource, List, Memory,
-    MemoryKind, Pipeline, Queue, Result, IndexRange, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
+    Access, BINDING_ALIGNMENT, Binding, Command, Device, Features, Groups, HostAccess, IndexRange, KernelSource, List,
+    Memory, MemoryKind, Pipeline, Queue, Result, Submission, Timeline, TimelinePoint, Wgsl, WgslModule,
 };
 
 /// Long enough for any list here on any machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// A kernel of this text, whose entry point is `main`.
+/// A kernel of this text; its entry point is `main`.
 pub fn kernel(
     name: &'static str,
     bindings: &'static [Access],
@@ -183,7 +183,7 @@ pub fn words(device: &dyn Device, memory: &Arc<dyn Memory>, offset: u64, count: 
         return words(device, &copy, offset - start, count);
     }
     let mut words = vec![0u32; count];
-    // SAFETY: the copy above has run, and whoever calls has waited for the last write.
+    // SAFETY: the copy above has run, and the caller has waited for the last write.
     unsafe { device.read(memory, offset, bytemuck::cast_slice_mut(&mut words)).unwrap() };
     words
 }
@@ -197,7 +197,7 @@ pub fn write(device: &dyn Device, memory: &Arc<dyn Memory>, offset: u64, words: 
         let list = Builder::default().barrier().copy((&copy, 0, bytes), (memory, offset, bytes));
         return Line::new(device).run(&list.build());
     }
-    // SAFETY: nothing knows the copy above, and whoever calls has waited for the last use.
+    // SAFETY: nothing knows the copy above, and the caller has waited for the last use.
     unsafe { device.write(memory, offset, bytemuck::cast_slice(words)).unwrap() };
 }
 

@@ -7,18 +7,18 @@ use std::hash::{Hash, Hasher};
 const OBJECT_BYTES: usize = 1024;
 
 impl KernelSource {
-    /// An estimate of the memory that the kernel takes once it is compiled: its texts, as much again for the code that the
-    /// driver makes of the WGSL, and 1,024 bytes.
+    /// An estimate of the memory that the kernel takes once it is compiled: its texts, as much again for the code that
+    /// the driver makes of the WGSL, and 1,024 bytes.
     pub fn bytes(&self) -> u64 {
         let wgsl = self.wgsl.as_ref().map_or(0, |wgsl| 2 * wgsl.module().source.len() + wgsl.module().entry.len());
         (self.name.len() + wgsl + OBJECT_BYTES) as u64
     }
 }
 
-/// Everything counts: the name, the bindings, the size of the parameters, and both forms. Texts and tables are compared by
-/// address first, since most are `static`. Functions are compared by address: the same function may have two (in two
-/// crates, or two units of code), and two functions of the same machine code may have one. The first only compiles a kernel
-/// twice, the second is harmless.
+/// Everything counts: the name, the bindings, the size of the parameters, and both forms. Texts and tables are compared
+/// by address first, since most are `static`. Functions are compared by address: the same function may have two (in two
+/// crates, or two units of code), and two functions of the same machine code may have one. The first only compiles a
+/// kernel twice, the second is harmless.
 ///
 /// An override that is not a number (NaN) equals one of the same bits.
 impl PartialEq for KernelSource {
@@ -109,6 +109,7 @@ mod tests {
         }
     }
 
+    // audit: F6
     #[test]
     fn copies_at_other_addresses_are_equal() {
         let (a, b) = (kernel(), kernel());
@@ -119,6 +120,7 @@ mod tests {
     }
 
     /// Each of these changes one thing.
+    // audit: F6
     #[test]
     fn a_difference_in_anything_is_one() {
         let host: [HostFn; 2] = [|call| call.params::<u32>().map(drop), |call| call.params::<u64>().map(drop)];

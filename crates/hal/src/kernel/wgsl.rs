@@ -63,6 +63,7 @@ pub struct WgslModule {
 ///     form.module = module;
 /// }
 /// ```
+// audit: FA
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wgsl {
     module: WgslModule,
@@ -109,8 +110,8 @@ impl Wgsl {
         Self { module, bounds: Bounds::Clamped }
     }
 
-    /// A form with unchecked indices. For kernels whose inner loops the clamping would slow down, and for those
-    /// on matrix units, which nothing clamps.
+    /// A form with unchecked indices. For kernels with inner loops that the clamping would slow down, and for those on
+    /// matrix units, which nothing clamps.
     ///
     /// # Safety
     /// Whatever the parameters' bytes are, the operands' lengths and contents, the extent, and the number of

@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::CommandError;
 use crate::host::{HostMemory, HostPipeline};
-use crate::{Access, KernelSource, MemoryKind, IndexRange};
+use crate::{Access, IndexRange, KernelSource, MemoryKind};
 
 const LIMITS: Limits =
     Limits { max_binding_bytes: 1024, max_allocations: 1, memory_bytes: 4096, max_lists_in_flight: 1 };

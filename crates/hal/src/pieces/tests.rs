@@ -44,6 +44,7 @@ fn is_full<T>(result: Result<T>) -> bool {
     matches!(result, Err(Error::OutOfMemory { .. }))
 }
 
+// audit: C32
 #[test]
 fn what_lists_have_at_a_time_decides_and_not_how_many_there_were() {
     let (pieces, overhead) = pieces();
@@ -65,6 +66,7 @@ fn what_lists_have_at_a_time_decides_and_not_how_many_there_were() {
     assert!(pieces.take(first).is_ok(), "whole again");
 }
 
+// audit: C32
 #[test]
 fn there_are_four_segments_at_most_and_then_a_piece_is_refused_until_one_is_back() {
     let (pieces, overhead) = pieces();

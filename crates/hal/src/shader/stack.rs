@@ -53,7 +53,7 @@ mod tests {
     use std::borrow::Cow;
     use std::process::Command;
 
-    /// A kernel whose text has so many bytes.
+    /// A kernel with a text of so many bytes.
     fn kernel(bytes: usize) -> KernelSource {
         let text = "@compute @workgroup_size(1) fn main() {}";
         let padding = " ".repeat(bytes - text.len());

@@ -202,6 +202,7 @@ fn a_partly_overwritten_range_keeps_its_other_part() {
     rig.submit(2, &[(1, 1)], &[write(&m, 0..1024)]);
 }
 
+// audit: C3
 #[test]
 fn a_wait_must_name_submitted_work() {
     let mut rig = Rig::new(2);
@@ -225,6 +226,7 @@ fn a_wait_must_name_submitted_work() {
     assert_eq!(rig.device.report().violations, 3);
 }
 
+// audit: FB
 #[test]
 fn values_must_rise() {
     let mut rig = Rig::new(2);

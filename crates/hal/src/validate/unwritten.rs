@@ -24,7 +24,7 @@ struct Entry {
 }
 
 impl Unwritten {
-    /// Enters memory whose content is undefined.
+    /// Enters memory with undefined content.
     pub(super) fn enter(&mut self, memory: &Arc<dyn Memory>) {
         if self.memories.len() >= SWEEP {
             self.memories.retain(|_, entry| entry.memory.strong_count() > 0);

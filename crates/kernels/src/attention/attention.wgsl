@@ -1,5 +1,5 @@
-// Attention of packed sequences: a workgroup for 16 rows of one head. For each of their sequences it goes through the keys
-// in blocks of 32, with a running maximum, sum and result for each row, as the host form does (head.rs).
+// Attention of packed sequences: a workgroup for 16 rows of one head. For each of their sequences it goes through the
+// keys in blocks of 32, with a running maximum, sum and result for each row, as the host form does (head.rs).
 //
 // Eight invocations have a row. Each computes 4 of a block's 32 scores, and 4 of every 32 columns of the result. A row
 // takes part only in its own sequence's blocks, so that what another sequence holds, NaN too, never reaches it.
@@ -169,8 +169,8 @@ fn main(
                     workgroupBarrier();
                     let column = chunk + four * 4u;
                     queries[lid] = part(row, 0u, head, column, row < rows) * p.scale;
-                    // Key i of the block lies at i % 4 * 8 + i / 4: where eight invocations read their keys 4 i, they read
-                    // neighbours.
+                    // Key i of the block lies at i % 4 * 8 + i / 4: where eight invocations read their keys 4 i, they
+                    // read neighbours.
                     let key = lid / 8u;
                     let at = (key % 4u * 8u + key / 4u) * STRIDE + four;
                     tile[at] = part(block + key, 1u, head, column, block + key < end);

@@ -32,7 +32,7 @@ impl Binary {
     /// Every operation.
     pub const ALL: [Self; 6] = [Self::Add, Self::Sub, Self::Mul, Self::Div, Self::Max, Self::Min];
 
-    /// `out = a op b` on three slices of one length, whose first element is number `start` of the output.
+    /// `out = a op b` on three slices of one length; their first element is number `start` of the output.
     #[inline(always)]
     pub(super) fn apply<T: Number>(self, a: &[T], b: &[T], out: &mut [T], start: usize) -> Outcome {
         // Each arm is a loop of its own, which the compiler turns into vectors.

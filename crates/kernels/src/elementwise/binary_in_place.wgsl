@@ -1,4 +1,4 @@
-// An operation on two operands whose result replaces the first, an invocation for each element that changes. The first
+// An operation on two operands. The result replaces the first. An invocation for each element that changes. The first
 // workgroup checks the parameters.
 struct Params {
     operation: u32,

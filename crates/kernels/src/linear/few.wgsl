@@ -1,8 +1,8 @@
-// Few rows: a workgroup for GROUPS * 8 rows and a panel of 32 outputs, small so that there are enough of them to fill a device.
-// Its invocations are GROUPS groups, each for 8 rows. The groups read the same weights at nearly the same time, so that all
-// but the first find them in the nearest cache: with one group every 8 rows fetch the panel anew.
-// The invocations of a group share the inputs: each has 4 outputs of all 8 rows, for every PARTS-th group of four inputs. Their
-// sums meet in workgroup memory, four rows at a time.
+// Few rows: a workgroup for GROUPS * 8 rows and a panel of 32 outputs, small so that there are enough of them to fill a
+// device. Its invocations are GROUPS groups, each for 8 rows. The groups read the same weights at nearly the same time,
+// so that all but the first find them in the nearest cache: with one group every 8 rows fetch the panel anew. The
+// invocations of a group share the inputs: each has 4 outputs of all 8 rows, for every PARTS-th group of four inputs.
+// Their sums meet in workgroup memory, four rows at a time.
 override GROUPS: u32 = 1u; // 1, 2 or 4
 override PARTS: u32 = 32u / GROUPS;
 var<workgroup> parts: array<vec4<f32>, 1024>; // [GROUPS][PARTS][4 rows][8]
@@ -47,8 +47,8 @@ fn main(
     var sums_5 = vec4<f32>();
     var sums_6 = vec4<f32>();
     var sums_7 = vec4<f32>();
-    // Rows that are not there are read as the last, so that all loads of a step are made at once and none waits for a branch;
-    // what is made of them is not stored. A step's loads are on their way while the step before is multiplied.
+    // Rows that are not there are read as the last, so that all loads of a step are made at once and none waits for a
+    // branch; what is made of them is not stored. A step's loads are on their way while the step before is multiplied.
     let from_0 = min(first_row, rows - 1u) * p.inputs;
     let from_1 = min(first_row + 1u, rows - 1u) * p.inputs;
     let from_2 = min(first_row + 2u, rows - 1u) * p.inputs;

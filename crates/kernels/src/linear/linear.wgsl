@@ -35,8 +35,8 @@ fn load_weight(panel: u32, k: u32, four: u32) -> vec4<f32> {
     return vec4<f32>();
 }
 
-// The same for a panel that there is; without a branch where the number of inputs is a multiple of 4, if k is that of the first
-// of four: past the end it then gives some other row.
+// The same for a panel that there is; without a branch where the number of inputs is a multiple of 4, if k is that of
+// the first of four: past the end it then gives some other row.
 fn weight_at(panel: u32, k: u32, four: u32) -> vec4<f32> {
     if WIDE {
         return vec4<f32>(weight[(panel * p.inputs + min(k, p.inputs - 1u)) * 8u + four]);

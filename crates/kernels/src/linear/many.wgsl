@@ -1,5 +1,5 @@
-// Many rows: a workgroup for 64 rows and 64 outputs, an invocation for 8 rows and 4 outputs of them. Stages of 16 inputs
-// go through workgroup memory; the next stage's values are on their way while one is multiplied.
+// Many rows: a workgroup for 64 rows and 64 outputs, an invocation for 8 rows and 4 outputs of them. Stages of 16
+// inputs go through workgroup memory; the next stage's values are on their way while one is multiplied.
 var<workgroup> x_stage: array<vec4<f32>, 256>; // [64 rows][4]
 var<workgroup> weight_stage: array<vec4<f32>, 256>; // [16 inputs][16]
 
@@ -23,7 +23,8 @@ fn main(
         return;
     }
 
-    // What this invocation brings in each stage: of x, four values of two rows; of the weight, four outputs of two inputs.
+    // What this invocation brings in each stage: of x, four values of two rows; of the weight, four outputs of two
+    // inputs.
     let x_column = lid % 4u * 4u;
     let row_0 = first_row + lid / 4u;
     let row_1 = row_0 + 32u;

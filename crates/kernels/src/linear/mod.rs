@@ -56,8 +56,8 @@ kernel! {
 }
 
 kernel! {
-    /// [`LINEAR`] for inputs and outputs that are multiples of 4, of which a GPU loads four elements at once. On the host
-    /// the same.
+    /// [`LINEAR`] for inputs and outputs that are multiples of 4, of which a GPU loads four elements at once. On the
+    /// host the same.
     LINEAR_WIDE, linear_wide_on: Linear<MANY, true>
 }
 
@@ -145,7 +145,7 @@ impl<const ROWS: u32, const WIDE: bool> Kernel for Linear<ROWS, WIDE> {
     }
 }
 
-/// The layer for rows whose x stays in the cache: for each panel of the weight, all rows.
+/// The layer for rows of an x that stays in the cache: for each panel of the weight, all rows.
 #[inline(always)]
 fn rows<S: Simd>(
     simd: S,

@@ -199,7 +199,7 @@ fn product<S: Simd>(simd: S, p: &Params, [a, b]: [&[f32]; 2], index: usize, firs
     }
 }
 
-/// [`gemm::pack_rows`] for rows whose values need not lie together.
+/// [`gemm::pack_rows`] for rows with values that need not lie together.
 #[inline(always)]
 fn pack_strided(from: &[f32], matrix: &Matrix, rows: usize, k: usize, to: &mut [f32]) {
     let (row_stride, column_stride) = (matrix.row_stride as usize, matrix.column_stride as usize);

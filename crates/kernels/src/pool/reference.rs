@@ -2,7 +2,7 @@
 
 use super::Pooling;
 
-/// The pooling of each sequence, whose rows have `width` values.
+/// The pooling of each sequence. Its rows have `width` values.
 pub fn pool(x: &[f32], offsets: &[u32], width: usize, pooling: Pooling) -> Vec<f64> {
     let mut out = Vec::new();
     for sequence in offsets.windows(2) {

@@ -19,7 +19,7 @@ fn polynomial<S: Simd, const N: usize>(simd: S, t: S::V, c: [f32; N]) -> S::V {
 ///
 /// Cody and Waite's reduction (Software Manual for the Elementary Functions, 1980): `x = n ln 2 + r` with ln 2 in two
 /// parts, the first short enough that its product with n is exact; then the Taylor polynomial of degree 7 on
-/// |r| <= ln 2 / 2, whose truncation is below 0.1 ulp.
+/// |r| <= ln 2 / 2. Its truncation is below 0.1 ulp.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
     const LN_2_HIGH: f32 = 355.0 / 512.0;

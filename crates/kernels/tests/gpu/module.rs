@@ -76,7 +76,7 @@ fn threadgroup_arguments(text: &str) -> Vec<&str> {
     arguments.map(|line| line.trim().rsplit(' ').next().unwrap()).collect()
 }
 
-/// The variables of a module whose lengths a text asks for, by their handles, which are in the names of the members.
+/// The variables of a module that a text asks the lengths of, by their handles, which are in the names of the members.
 fn sized_variables(text: &str) -> Vec<usize> {
     let members = text.split("struct _mslBufferSizes {").nth(1).unwrap().split('}').next().unwrap();
     let numbers = members.lines().filter_map(|line| line.trim().strip_prefix("uint size")?.strip_suffix(';'));
@@ -140,6 +140,7 @@ fn what_another_entry_point_uses_is_not_asked_for() {
     assert!(refused.contains("binding 0"), "{refused}");
 }
 
+// audit: FA
 #[test]
 fn a_module_may_use_what_it_declares_and_nothing_else() {
     let f16 = ("enable f16;", "f32(f16(lid))");
@@ -179,6 +180,7 @@ fn main() {
 }
 ";
 
+// audit: FA
 #[test]
 fn matrix_units_take_a_promise() {
     let features = Features { matrices: true, ..Features::NONE };

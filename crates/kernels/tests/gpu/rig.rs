@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use thalweg_doubles::testing::{run, run_in_place};
 use thalweg_hal::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Pipeline, Queue, Reported, IndexRange,
-    Submission,
+    Access, Binding, Command, Device, Error, IndexRange, KernelSource, List, Memory, MemoryKind, Pipeline, Queue,
+    Reported, Submission,
 };
 
 /// Bytes before and behind each binding.

@@ -288,6 +288,7 @@ fn rows_agree<T: Float>(rig: &mut Rig, kernels: &ByRows, seed: u64) {
     }
 }
 
+// audit: F2
 #[test]
 fn kernels_by_rows_run() {
     for mut rig in Rig::all() {

@@ -45,6 +45,7 @@ proptest! {
         }
     }
 
+    // audit: F2
     #[test]
     fn layer_norm_agrees(seed: u64, n in 1u32..20, width in 1usize..400, shift in -100.0f32..100.0) {
         let mut random = Random::new(seed);

@@ -24,7 +24,7 @@ pub struct MetalPipeline {
     size: [u32; 3],
     least: Vec<u64>,
     fails: bool,
-    /// The bindings whose lengths the text asks for.
+    /// The bindings that the text asks the lengths of.
     lengths: Vec<u32>,
     /// The length of each of the workgroup's variables, as Metal takes them.
     workgroup_bytes: Vec<usize>,
@@ -151,7 +151,7 @@ impl MetalPipeline {
         self.fails
     }
 
-    /// The bindings whose lengths the kernel asks for, in the order in which it does.
+    /// The bindings that the kernel asks the lengths of, in the order in which it does.
     pub fn lengths(&self) -> &[u32] {
         &self.lengths
     }

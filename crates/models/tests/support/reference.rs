@@ -1,5 +1,5 @@
-//! A BERT encoder in plain f64 loops, one sequence at a time, written from the paper's formulas and sharing no code with
-//! the crate.
+//! A BERT encoder in plain f64 loops, one sequence at a time, written from the paper's formulas and sharing no code
+//! with the crate.
 
 use std::collections::HashMap;
 use thalweg_models::testing::SmallEncoder;

@@ -6,13 +6,13 @@ use crate::memory::hazard::Hazard;
 use std::ops::Range;
 use thalweg_hal::{Access, BINDING_ALIGNMENT};
 
-/// Bytes that whoever can name them may change, on any stream and any thread: for caches that grow in place.
+/// Bytes that every owner may change, on any stream and any thread: for caches that grow in place.
 ///
 /// All other memory is a value that nobody changes once it is shared. This one is a place: what a read sees depends on
 /// when it was recorded. Every operation is still atomic, and ordered against every other that touches the same *part*:
-/// the bytes are divided into parts of equal length, each with a hazard of its own, so that operations on different parts
-/// do not wait for each other. Writing replaces whole parts; a failure stays with the parts that the failed operation
-/// wrote, until they are written again.
+/// the bytes are divided into parts of equal length, each with a hazard of its own, so that operations on different
+/// parts do not wait for each other. Writing replaces whole parts; a failure stays with the parts that the failed
+/// operation wrote, until they are written again.
 ///
 /// The host cannot read it directly, since somebody might write it at that moment; copy parts of it to a [`Storage`].
 #[derive(Debug)]
@@ -27,8 +27,8 @@ impl MutableStorage {
     /// Makes a storage mutable, in parts of `part_bytes` bytes. What is in it stays.
     ///
     /// # Errors
-    /// [`Error::Frozen`] for frozen memory, [`Error::Parts`] if the length is not a multiple of `part_bytes`, or that, with
-    /// more parts than one, is not a multiple of 256.
+    /// [`Error::Frozen`] for frozen memory, [`Error::Parts`] if the length is not a multiple of `part_bytes`, or that,
+    /// with more parts than one, is not a multiple of 256.
     pub fn new(mut storage: Storage, part_bytes: u64) -> Result<Self> {
         if let Some((capture, _)) = storage.captured() {
             return Err(capture.refuse("mutable memory"));
@@ -40,7 +40,7 @@ impl MutableStorage {
         }
         let hazard = storage.hazard_mut().ok_or(Error::Frozen { operand: 0 })?;
         let uses = std::mem::take(&mut *hazard.uses.get_mut());
-        // Whoever used the whole used each part (I5).
+        // A use of the whole is a use of each part (I5).
         let parts = (0..bytes / part_bytes).map(|_| Hazard::new(uses.clone())).collect();
         Ok(Self { storage, parts, part_bytes })
     }

@@ -8,9 +8,9 @@ use crate::engine::span::PoolSpan;
 use crate::memory::arena::{Owner, PoolId};
 use std::sync::Arc;
 
-/// Memory of a device for what lives long together: a model's weights, say. It has driver allocations of its own, within the
-/// device's limits, so that what comes and goes elsewhere does not lie between; and when the last handle and everything in
-/// it are gone, they go back to the device.
+/// Memory of a device for what lives long together: a model's weights, say. It has driver allocations of its own,
+/// within the device's limits, so that what comes and goes elsewhere does not lie between; and when the last handle and
+/// everything in it are gone, they go back to the device.
 ///
 /// Cloning the handle is cheap.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
-//! Which stream is whose: how many threads share each of the pool's, and which are somebody's own.
+//! Which thread has which stream: how many threads share each stream of the pool, and which streams are explicit.
 
 use crate::base::error::{Error, Result};
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::Ordering::Relaxed;
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -34,7 +35,7 @@ impl Assignment {
             threads: (0..streams).map(|_| AtomicU32::new(0)).collect(),
             vacant: AtomicUsize::new(streams),
             moves: AtomicU64::new(0),
-            explicit: Mutex::new(Explicit { free: Vec::new(), unused: streams as u32 }),
+            explicit: Mutex::new(Rank::Assignment, Explicit { free: Vec::new(), unused: streams as u32 }),
         }
     }
 
@@ -65,7 +66,8 @@ impl Assignment {
         }
     }
 
-    /// Another stream for a thread that shares `stream`, if there is one that nobody uses. It has left the old one then.
+    /// Another stream for a thread that shares `stream`, if there is one that nobody uses. It has left the old one
+    /// then.
     pub(crate) fn move_away(&self, stream: u32, idle: impl FnOnce() -> bool) -> Option<u32> {
         let shared = || self.threads[stream as usize].load(Relaxed) > 1 && self.vacant.load(Relaxed) > 0;
         if !shared() || !idle() {

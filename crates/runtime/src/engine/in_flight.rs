@@ -1,5 +1,6 @@
 //! The lists of a stream that the device has and that have not settled.
 
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, Ordering};
 use crate::order::point::{Point, Points};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use thalweg_hal::{List, Report, Timeline};
 
 /// How many emptied lists a stream keeps for their capacity.
-const SPARE_LISTS: usize = 4;
+pub(super) const SPARE_LISTS: usize = 4;
 
 /// The lists of a stream that have not settled.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ struct Lists {
 
 impl Default for InFlightLists {
     fn default() -> Self {
-        Self { lists: Mutex::new(Lists::default()), settled: AtomicU64::new(0) }
+        Self { lists: Mutex::new(Rank::InFlight, Lists::default()), settled: AtomicU64::new(0) }
     }
 }
 

@@ -8,14 +8,14 @@ use crate::memory::lists::Lists;
 use crate::order::point::Point;
 use std::time::Duration;
 
-/// How long one waits for the device before looking at all streams again: whoever closes it does not ring for us.
+/// How long one waits for the device before looking at all streams again: a close does not ring for us.
 const TICK: Duration = Duration::from_millis(2);
 
 impl Engine {
     /// Blocks until a list has settled, however it did.
     ///
     /// # Errors
-    /// That the policy is over, or that it never will, because the device is lost or closed.
+    /// That the time is over, or that it never will, because the device is lost or closed.
     pub(crate) fn wait(&self, at: Point, policy: WaitPolicy) -> Result<()> {
         if self.settled(at.stream) >= at.value {
             return Ok(());
@@ -75,10 +75,10 @@ impl Lists for Engine {
     }
 
     fn flush(&self, stream: u32) {
-        // A stream that is just being made has a heap before it is one, and has recorded nothing.
-        if self.streams().any(|open| open.index == stream) {
-            // Whoever is submitting there does it too.
-            let _ = Self::flush(self, stream, WaitPolicy::Never);
+        // A stream has its memory a moment before it is there itself.
+        if let Some(stream) = self.streams[stream as usize].get() {
+            // A thread that is submitting there does it too.
+            let _ = self.flush_to(stream.last(), WaitPolicy::Never);
         }
     }
 

@@ -165,6 +165,7 @@ fn add_within(counter: &AtomicU64, amount: u64, limit: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
+    // audit: C25, C32
     #[test]
     fn both_limits_hold_and_a_refusal_leaves_no_trace() {
         let limits = Limits { hard: 100, soft: 80, allocations: 2 };
@@ -183,6 +184,7 @@ mod tests {
         assert!(!budget.fits_without(1, (0, 0)), "a third allocation");
     }
 
+    // audit: C32
     #[test]
     fn what_the_device_takes_for_itself_is_within_the_limits() {
         let overhead = Arc::new(Overhead::default());

@@ -153,6 +153,7 @@ mod tests {
         assert_eq!(size_within(u64::MAX / BINDING_ALIGNMENT * BINDING_ALIGNMENT), SIZES - 1);
     }
 
+    // audit: C25
     #[test]
     fn absurd_sizes_have_no_class() {
         assert_eq!(of(u64::MAX), None);

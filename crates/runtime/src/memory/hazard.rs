@@ -1,5 +1,6 @@
 //! The uses of some bytes, under a lock of their own (I4).
 
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::order::uses::Uses;
 use thalweg_hal::unique_id;
@@ -16,6 +17,7 @@ pub(crate) struct Hazard {
 
 impl Hazard {
     pub(crate) fn new(uses: Uses) -> Self {
-        Self { id: unique_id(), uses: Mutex::new(uses) }
+        let id = unique_id();
+        Self { id, uses: Mutex::with_id(Rank::Hazard, id, uses) }
     }
 }

@@ -14,7 +14,8 @@
 use super::arena::Place;
 use super::class::{Class, SIZES, Zone, size_within};
 use super::hazard::Hazard;
-use super::stats::StreamUse;
+use super::stats::StreamUsage;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::order::uses::{Uses, Write};
 use std::collections::VecDeque;
@@ -31,7 +32,7 @@ const LEFT_OVER: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) memory: Arc<dyn Memory>,
-    /// Where the arena knows it.
+    /// Its segment in the arena.
     pub(crate) segment: u64,
     /// In the memory.
     pub(crate) offset: u64,
@@ -63,7 +64,7 @@ impl Block {
 
 /// One stream's memory. Two of them share no pair of cache lines, so that threads on different streams do not slow each
 /// other down.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct StreamHeap {
     pub(crate) heap: Mutex<Heap>,
@@ -72,11 +73,17 @@ pub(crate) struct StreamHeap {
 }
 
 impl StreamHeap {
+    pub(crate) fn new(stream: u32) -> Self {
+        let id = u64::from(stream);
+        let returns = Mutex::with_id(Rank::Returns, id, Returns::default());
+        Self { heap: Mutex::with_id(Rank::Heap, id, Heap::default()), returns }
+    }
+
     /// What the memory is used for.
-    pub(crate) fn uses(&self, stream: u32) -> StreamUse {
+    pub(crate) fn usage(&self, stream: u32) -> StreamUsage {
         // Returns first: a block that is freed in between would otherwise be counted as freed but not handed out.
         let freed = self.returns.lock().bytes;
-        self.heap.lock().uses(stream, freed)
+        self.heap.lock().usage(stream, freed)
     }
 
     /// A block comes back, from any thread.
@@ -128,8 +135,8 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    /// A free block, or `None` for a miss. For commands the one freed last, whose bytes are likeliest in a cache; for
-    /// the host one of the oldest, which are likeliest settled. A settled block comes without uses.
+    /// A free block, or `None` for a miss. For commands the one freed last: its bytes are likeliest in a cache. For
+    /// the host one of the oldest: they are likeliest settled. A settled block comes without uses.
     pub(crate) fn take(
         &mut self,
         class: Class,
@@ -197,7 +204,7 @@ impl Heap {
 
     /// Moves returned blocks to the free ones.
     pub(crate) fn fetch(&mut self, returns: &Mutex<Returns>) {
-        // The lock is held for the swap alone: whoever frees a block must not wait for the sorting.
+        // The lock is held for the swap alone: a thread that frees a block must not wait for the sorting.
         let mut blocks = {
             let mut returns = returns.lock();
             self.fetched = returns.bytes;
@@ -236,11 +243,11 @@ impl Heap {
         out
     }
 
-    /// What the memory is used for, of which so many bytes were ever freed.
-    pub(crate) fn uses(&self, stream: u32, freed: u64) -> StreamUse {
+    /// What the memory is used for, if `freed` bytes were ever freed.
+    pub(crate) fn usage(&self, stream: u32, freed: u64) -> StreamUsage {
         let Self { handed_out, owned, peak, allocations, misses, .. } = *self;
         let live = handed_out - freed;
-        StreamUse { stream, live, cached: owned.saturating_sub(live), peak, allocations, misses }
+        StreamUsage { stream, live, cached: owned.saturating_sub(live), peak, allocations, misses }
     }
 
     /// Whether nothing was allocated since the last call.

@@ -3,7 +3,7 @@
 //! | level | is | reached |
 //! |---|---|---|
 //! | [`Budget`](budget::Budget) | the bounds on what all streams and models take from the device | by atomics |
-//! | [`Arena`](arena::Arena) | *segments*, which are driver allocations, carved into *spans* | under one lock, when a stream has nothing |
+//! | [`Arena`](arena::Arena) | *segments*, driver allocations, in *spans* | under one lock, if a stream has none |
 //! | [`Heap`](heap::Heap) | what one stream has, divided into *blocks* | under a lock of the stream's |
 //!
 //! A hit in a stream's own free lists touches nothing shared. A free, from any thread, is one push on the owner's list.
@@ -18,13 +18,13 @@
 //! went before, a call that fits the limit by itself fits it again; where most of the limit is in blocks that are not
 //! large, with a quarter of it to spare, since those are taken as they come.
 //!
-//! A miss runs with no lock held: see `slow_path.rs`. Frozen storage has no stamps, and its spans rest in limbo when they
-//! are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
+//! A miss runs with no lock held: see `slow_path.rs`. Frozen storage has no uses, and its spans rest in limbo when
+//! they are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
 //!
 //! What it asks of the streams is a trait, [`Lists`](lists::Lists).
 //!
-//! Lock order: heaps (by stream) -> returns -> arena; the turn to grow comes before all of them, and nobody who has
-//! it waits for the device.
+//! Lock order: heaps (by stream) -> returns -> arena; the turn to grow comes before all of them, and a thread that
+//! has it never waits for the device.
 
 pub(crate) mod arena;
 pub(crate) mod budget;

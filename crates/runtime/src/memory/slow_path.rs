@@ -3,9 +3,9 @@
 //! 1. Look: among one's own blocks, then for a free span of the arena.
 //! 2. Gather: what is settled goes from limbo and from streams into the arena. Look again after each. So more is taken
 //!    from the device only for what is live or still in use.
-//! 3. Grow. One thread at a time; one that waited for the turn looks again first. Above the soft limit as much goes back
-//!    to the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called. A
-//!    segment is larger than what is asked for, in proportion to what is reserved already, so that there are few; if
+//! 3. Grow. One thread at a time; one that waited for the turn looks again first. Above the soft limit as much goes
+//!    back to the device as will be taken, of what is wholly free. The bytes are reserved before the driver is called.
+//!    A segment is larger than what is asked for, in proportion to what is reserved already, so that there are few; if
 //!    the device or the budget refuses that, just what is asked for.
 //! 4. Give the device back all that is wholly free, and grow again.
 //! 5. Submit what has been recorded, wait until any list of it has run, and go on with 2. Others go on meanwhile, and
@@ -35,7 +35,7 @@ const MOST_GROWTH: u64 = 64 << 20;
 const LIMIT_PARTS: u64 = 32;
 /// Segments of small blocks are half as long: several fit into what is kept for what is not large.
 const SMALL_PARTS: u64 = 128;
-/// How long a list that has settled may keep its memory. Whoever settled it is about to drop it.
+/// How long a list that has settled may keep its memory. The thread that settled it is about to drop it.
 const LINGER: Duration = Duration::from_secs(1);
 /// How often one waits for everything that has been recorded by then: others may have taken what was waited for, and
 /// have freed it again. Each time they have got on by a list at least.
@@ -169,8 +169,9 @@ impl DeviceMemory {
         }
     }
 
-    /// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the device
-    /// uses it still, or has just ended. Of staging it is not known what is live; who waits for that, see `shortage.rs`.
+    /// Whether enough memory is not live, but others have had it since the last look: they have freed it, and the
+    /// device still uses it, or has just ended. Of staging it is not known what is live; `shortage.rs` has the rule for
+    /// that.
     fn others_were_faster(&self, request: Request, refused: bool) -> bool {
         let stats = self.stats();
         let fits_beside = |bytes: u64| bytes.saturating_add(request.least) <= stats.limit;
@@ -207,8 +208,8 @@ impl DeviceMemory {
             MemoryKind::Device => {
                 let parts = if pool == SMALL { SMALL_PARTS } else { LIMIT_PARTS };
                 match segment_bytes(budget.reserved(), budget.limits(), parts, bytes) {
-                    // What lives long, and would fill most of a segment, gets one of its length: the rest might be of use
-                    // to nobody.
+                    // What lives long, and would fill most of a segment, gets one of its length: the rest might be of
+                    // use to nobody.
                     ahead if !matches!(pool, BLOCKS | SMALL) && bytes >= ahead / 4 => bytes,
                     ahead => ahead,
                 }
@@ -251,7 +252,8 @@ impl DeviceMemory {
         (arena.bytes_of(HOST), arena.bytes_of(BLOCKS) + arena.bytes_of(SMALL))
     }
 
-    /// How many bytes a pool may take of those that are left, beside so many of staging and of blocks that are not large.
+    /// How many bytes a pool may take of those that are left, beside so many of staging and of blocks that are not
+    /// large.
     fn room(&self, pool: PoolId, left: u64, staged: u64, not_large: u64) -> u64 {
         if pool == HOST {
             return self.staging_limit.saturating_sub(staged);
@@ -267,7 +269,7 @@ impl DeviceMemory {
     /// The report.
     fn out_of_memory(&self, request: Request, tried: Tried, device: Option<thalweg_hal::Error>) -> Error {
         let streams =
-            self.heaps().map(|(stream, heap)| heap.uses(stream)).filter(|memory| memory.live + memory.cached > 0);
+            self.heaps().map(|(stream, heap)| heap.usage(stream)).filter(|memory| memory.live + memory.cached > 0);
         let streams = streams
             .map(|memory| StreamMemory { stream: memory.stream, live: memory.live, cached: memory.cached })
             .collect();
@@ -281,14 +283,7 @@ impl DeviceMemory {
         drop(arena);
         Error::OutOfMemory(Box::new(OutOfMemory {
             requested: request.least,
-            limit: stats.limit,
-            reserved: stats.reserved,
-            frozen: stats.frozen,
-            limbo: stats.limbo,
-            free: stats.free,
-            largest_free: stats.largest_free,
-            allocations: stats.allocations,
-            max_allocations: stats.max_allocations,
+            stats,
             streams,
             pools,
             waited: tried.waited,

@@ -1,16 +1,18 @@
 //! Where a captured list needs barriers, and where its buffers lie.
 //!
-//! Nothing runs while a list is captured, so both are found when it is whole. Barriers divide the commands into *epochs*: a
-//! barrier stands before a command that touches bytes of the current epoch if one of the two writes. A buffer lives from the
-//! epoch of its first use to that of its last, and two buffers may share bytes if no epoch has both: a barrier lies between them
-//! already. So that operations which do not depend on each other do not keep all their buffers at once, an epoch also ends when
-//! buffers that are done with have taken so many bytes of it. Buffers are placed by falling size, each as low as those that live beside it allow (Pisarchyk and Lee, "Efficient
-//! Memory Management for Deep Neural Net Inference", 2020: greedy by size).
+//! Nothing runs while a list is captured, so both are found when it is whole. Barriers divide the commands into
+//! *epochs*: a barrier stands before a command that touches bytes of the current epoch if one of the two writes. A
+//! buffer lives from the epoch of its first use to that of its last, and two buffers may share bytes if no epoch has
+//! both: a barrier lies between them already. So that operations which do not depend on each other do not keep all
+//! their buffers at once, an epoch also ends when buffers that are done with have taken so many bytes of it. Buffers
+//! are placed by falling size, each as low as those that live beside it allow (Pisarchyk and Lee, "Efficient Memory
+//! Management for Deep Neural Net Inference", 2020: greedy by size).
 
 use std::ops::RangeInclusive;
 use thalweg_hal::{BINDING_ALIGNMENT, Binding, Command, List};
 
-/// After so many bytes of buffers that are done with, an epoch ends: one barrier more, for memory that can be used again.
+/// After so many bytes of buffers that are done with, an epoch ends: one barrier more, for memory that can be used
+/// again.
 const DONE_BYTES: u64 = 8 << 20;
 
 /// A buffer of a captured list.
@@ -189,6 +191,7 @@ mod tests {
         assert_eq!(plan.commands.len(), 2);
     }
 
+    // audit: C13
     #[test]
     fn random_programs_are_ordered_and_no_buffer_is_written_over_another_that_lives() {
         let seed = fastrand::u64(..);

@@ -25,6 +25,7 @@ fn await_delayed(faulty: &Faulty, calls: u64) {
     }
 }
 
+// audit: F5, C8, C21
 #[test]
 fn threads_that_want_one_kernel_at_once_compile_it_once() {
     const THREADS: usize = 8;
@@ -49,6 +50,7 @@ fn threads_that_want_one_kernel_at_once_compile_it_once() {
     assert_eq!(faulty.counts().pipelines, 0);
 }
 
+// audit: FB
 #[test]
 fn a_kernel_that_did_not_compile_is_tried_again() {
     let (device, faulty) = faulty(Config::default(), Plan { pipelines: Strike::Nth(1), ..Plan::default() });
@@ -57,6 +59,7 @@ fn a_kernel_that_did_not_compile_is_tried_again() {
     assert_eq!(faulty.counts().pipelines, 1);
 }
 
+// audit: F7, C12
 #[test]
 fn a_slow_compile_holds_up_nobody_who_wants_another_kernel() {
     let delays = Delays { pipelines: Strike::Nth(1), ..Delays::default() };
@@ -74,6 +77,7 @@ fn a_slow_compile_holds_up_nobody_who_wants_another_kernel() {
     });
 }
 
+// audit: F10, C12
 #[test]
 fn a_slow_driver_allocation_holds_up_nobody_who_needs_none() {
     let (device, faulty) = faulty(Config::default(), Plan::default());
@@ -93,6 +97,7 @@ fn a_slow_driver_allocation_holds_up_nobody_who_needs_none() {
     });
 }
 
+// audit: F10, C12
 #[test]
 fn a_wait_for_the_device_keeps_nobody_else_waiting() {
     let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Nth(1), ..Plan::default() });
@@ -135,6 +140,7 @@ impl Wake for Busybody {
     }
 }
 
+// audit: F12, C2, C11, C16
 #[test]
 fn a_waker_may_record_wait_and_read() {
     let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Nth(1), ..Plan::default() });
@@ -162,6 +168,7 @@ impl Future for Later {
     }
 }
 
+// audit: C7
 #[test]
 fn an_attached_future_has_its_stream_on_every_thread() {
     const STEPS: usize = 4;
@@ -192,6 +199,7 @@ fn an_attached_future_has_its_stream_on_every_thread() {
     assert_eq!(seen.unwrap(), vec![home.id(); STEPS]);
 }
 
+// audit: C5, C17, C24
 #[test]
 fn a_stream_that_is_taken_again_starts_clean() {
     let (device, faulty) = faulty(Config::default(), Plan::default());
@@ -217,6 +225,7 @@ fn a_stream_that_is_taken_again_starts_clean() {
     assert!(known.is_right().unwrap());
 }
 
+// audit: C19
 #[test]
 fn the_stream_that_is_named_is_the_one_and_the_device_is_all_of_them() {
     let device = mock(MockConfig::default());
@@ -239,6 +248,7 @@ fn the_stream_that_is_named_is_the_one_and_the_device_is_all_of_them() {
     });
 }
 
+// audit: C13, C20
 #[test]
 fn operands_may_be_dropped_as_soon_as_they_are_recorded() {
     let seed = fresh_seed();
@@ -272,6 +282,7 @@ fn operands_may_be_dropped_as_soon_as_they_are_recorded() {
     }
 }
 
+// audit: C25, C32
 #[test]
 fn memory_that_many_threads_are_short_of_is_an_error_and_nothing_worse() {
     const LIMIT: u64 = 2 << 20;
@@ -312,6 +323,7 @@ fn memory_that_many_threads_are_short_of_is_an_error_and_nothing_worse() {
     drop(Stream::current(&device).unwrap().allocate(LIMIT / 2).unwrap());
 }
 
+// audit: F5, C25, C30, C32
 #[test]
 fn short_lived_threads_leave_memory_flat() {
     const THREADS: usize = 64;
@@ -348,6 +360,7 @@ fn operations_of_a_list(stream: &Stream) -> usize {
     (1..).find(|_| Known::fill(stream, 1).map(drop).is_ok() && submitted() > before).unwrap()
 }
 
+// audit: F11, C27
 #[test]
 fn lists_are_short_again_when_the_device_is_idle_again() {
     let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
@@ -360,6 +373,7 @@ fn lists_are_short_again_when_the_device_is_idle_again() {
     assert_eq!(operations_of_a_list(&stream), first);
 }
 
+// audit: C10
 #[test]
 fn a_pipeline_of_a_device_that_is_gone_is_foreign_to_the_next() {
     for _ in 0..20 {
@@ -395,6 +409,7 @@ impl Drop for AtTheEnd {
     }
 }
 
+// audit: F12, C7
 #[test]
 fn a_thread_that_is_ending_may_use_the_device() {
     thread_local! {

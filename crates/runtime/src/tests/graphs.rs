@@ -57,6 +57,7 @@ fn wrong_values(device: &Device, graph: &KnownGraph, shared: &[Known], seed: u64
     made.iter().filter(is_wrong).count()
 }
 
+// audit: C4, C13
 #[test]
 fn stress_replays_from_threads_that_share_streams() {
     let seed = fresh_seed();
@@ -71,6 +72,7 @@ fn stress_replays_from_threads_that_share_streams() {
     assert_eq!(replays(&Device::new(cpu, config).unwrap(), seed, 40), 0);
 }
 
+// audit: C4, C13
 #[test]
 fn stress_replays_on_vulkan() {
     let Some(device) = thalweg_vulkan::testing::device() else { return };
@@ -116,11 +118,13 @@ fn assert_noticed(plan: impl Fn(u64) -> Plan, prepare: impl Fn(&Device)) {
     assert!(seeds.iter().any(seen), "seeds {seeds:?}: by the validator");
 }
 
+// audit: C28
 #[test]
 fn falsify_barriers_inside_graphs() {
     assert_noticed(|seed| Plan { seed, barriers: Strike::Share(0.3), ..Plan::default() }, |_| {});
 }
 
+// audit: C13, C28
 #[test]
 fn falsify_the_order_of_runs_in_one_memory() {
     assert_noticed(|seed| Plan { seed, ..Plan::default() }, |device| device.engine.sabotage.forget_runs());
@@ -163,6 +167,7 @@ fn a_capture_disturbs_nobody_and_nothing_of_it_runs() {
     assert!(input.is(&bytes));
 }
 
+// audit: C2
 #[test]
 fn what_cannot_be_captured_is_named() {
     let device = mock(MockConfig::default());
@@ -323,6 +328,7 @@ fn outside_stream(device: &Device) -> Stream {
     std::thread::scope(|scope| scope.spawn(|| Stream::new(device).unwrap()).join().unwrap())
 }
 
+// audit: C2
 #[test]
 fn a_closure_that_panics_leaves_the_stream_as_it_was() {
     let device = mock(MockConfig::default());
@@ -335,6 +341,7 @@ fn a_closure_that_panics_leaves_the_stream_as_it_was() {
 }
 
 /// A failure is of one run: of all its outputs, and of no other run's, though they share a memory.
+// audit: C24
 #[test]
 fn a_failing_run_fails_its_own_outputs_alone() {
     let (device, _) = faulty(Config::default(), Plan::default());
@@ -405,6 +412,7 @@ fn instances_are_as_many_as_runs_overlap_and_no_more() {
 }
 
 /// Frozen memory that a graph reads is the graph's too: dropped by its owner, it is not used again.
+// audit: C20
 #[test]
 fn a_graph_keeps_the_frozen_memory_that_it_reads() {
     let device = mock(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
@@ -435,6 +443,7 @@ fn a_graph_keeps_the_frozen_memory_that_it_reads() {
 }
 
 /// The last handle goes while runs are in flight: they run to their end, and then the memory is given back.
+// audit: C20
 #[test]
 fn a_graph_may_be_dropped_while_it_runs() {
     let device = mock(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
@@ -452,6 +461,7 @@ fn a_graph_may_be_dropped_while_it_runs() {
 }
 
 /// A slow compile inside a capture keeps nobody else from recording, capturing or replaying.
+// audit: F7
 #[test]
 fn a_slow_compile_in_a_capture_holds_nobody_up() {
     let (device, faulty) = faulty(Config::default(), Plan::default());

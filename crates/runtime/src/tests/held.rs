@@ -1,4 +1,4 @@
-//! A device that is held up: a list that does not end. No call waits for it, but those whose documentation says so.
+//! A device that is held up: a list that does not end. No call waits for it, except where its documentation says so.
 
 use super::world::{COMBINE, fresh_seed};
 use crate::{
@@ -157,6 +157,7 @@ fn in_time<T: Send + 'static>(name: &str, call: impl FnOnce() -> T + Send + 'sta
     is_done.recv_timeout(IN_TIME).unwrap_or_else(|_| panic!("{name} waits for the device"))
 }
 
+// audit: C12
 #[test]
 fn no_call_waits_for_a_device_that_is_held_up_unless_it_says_so() {
     let (device, _faulty) = held();
@@ -184,6 +185,7 @@ fn no_call_waits_for_a_device_that_is_held_up_unless_it_says_so() {
     .unwrap();
 }
 
+// audit: C12
 #[test]
 fn a_close_ends_in_time_and_releases_those_who_wait() {
     let (device, _faulty) = held();

@@ -7,6 +7,7 @@
 mod memory;
 mod transfers;
 
+use crate::base::rank::Rank;
 use crate::base::timed_mutex::TimedMutex;
 use crate::base::wait_policy::WaitPolicy;
 use crate::engine::assignment::Assignment;
@@ -29,7 +30,7 @@ use thalweg_hal::{
 
 /// Preemptions in one execution of two threads. The races that we know of need two.
 const PREEMPTIONS: usize = 6;
-/// The same for three threads, whose interleavings are many more.
+/// The same for three threads: they have many more interleavings.
 const PREEMPTIONS_OF_THREE: usize = 3;
 
 /// Takes everything, does nothing, and completes nothing that nobody waits for.
@@ -271,6 +272,7 @@ fn threads<const N: usize>(world: &Arc<World>, programs: [fn(&World); N]) {
 }
 
 /// (I2) B = f(A) on one stream against A = g(B) on the other.
+// audit: F8, C11
 #[test]
 fn loom_crossed_operations() {
     model(|| {
@@ -281,6 +283,7 @@ fn loom_crossed_operations() {
 
 /// (I1, I3) A stream that seals and submits by itself, because its lists are full after one command, against a foreign
 /// flush of what it has recorded.
+// audit: F1, C1
 #[test]
 fn loom_seal_and_submit_against_a_foreign_flush() {
     model(|| {
@@ -299,6 +302,7 @@ fn loom_seal_and_submit_against_a_foreign_flush() {
 }
 
 /// (I1) A wait for an event of a stream that somebody else is flushing.
+// audit: F1, C3
 #[test]
 fn loom_event_against_flush() {
     model(|| {
@@ -319,6 +323,7 @@ fn loom_event_against_flush() {
 
 /// What somebody asked to have submitted is submitted, or the reaper's wait ends and it looks again; also if somebody
 /// else is submitting on that stream while the reaper tries.
+// audit: C9
 #[test]
 fn loom_deferred_flush() {
     model(|| {
@@ -339,6 +344,7 @@ fn loom_deferred_flush() {
 
 /// What the reaper could not submit for want of a credit, it submits or comes back to, also if the credit comes while
 /// it looks and nothing else is in flight then.
+// audit: C6
 #[test]
 fn loom_deferred_flush_without_credit() {
     model(|| {
@@ -348,13 +354,13 @@ fn loom_deferred_flush_without_credit() {
         let engine = &world.device.engine;
         let mut watch = Watch::default();
         // Has counted the list that is in flight.
-        reaper::round(core, &mut watch);
+        reaper::round(engine, &mut watch);
         engine.defer_flush(world.streams[0].id());
         let device = spawn(&world, |world| {
             let timeline = &world.device.engine.stream(world.streams[0].id()).timeline;
             SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
         });
-        reaper::round(core, &mut watch);
+        reaper::round(engine, &mut watch);
         device.join().unwrap();
         let looks_again = engine.doorbell.is_ticking() || engine.doorbell.is_rung();
         assert!(looks_again || !engine.has_deferred(), "the request is forgotten");
@@ -362,6 +368,7 @@ fn loom_deferred_flush_without_credit() {
 }
 
 /// Nobody rings unheard: after the reaper has listened, the first ring is heard.
+// audit: C9
 #[test]
 fn loom_doorbell() {
     model(|| {
@@ -384,6 +391,7 @@ fn loom_doorbell() {
 }
 
 /// (I2) Two streams read what a third writes: both orders are orders, for each reader.
+// audit: F8, C11, C14
 #[test]
 fn loom_two_readers_and_a_writer() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -397,10 +405,11 @@ fn loom_two_readers_and_a_writer() {
 
 /// Of two threads that share their streams with others, one alone moves to the stream that becomes free; and all places
 /// are given back.
+// audit: F11, C5
 #[test]
 fn loom_assign_move_and_release() {
     model(|| {
-        let pool = Arc::new(Pool::new(3));
+        let pool = Arc::new(Assignment::new(3));
         let [a, b, free, with_a, with_b] = std::array::from_fn(|_| pool.assign());
         assert_eq!((a, b), (with_a, with_b));
         let program = |stream: u32| {
@@ -417,10 +426,11 @@ fn loom_assign_move_and_release() {
 }
 
 /// A stream of one's own has one owner at a time.
+// audit: C5
 #[test]
 fn loom_one_owner() {
     model(|| {
-        let pool = Arc::new(Pool::new(1));
+        let pool = Arc::new(Assignment::new(1));
         let owned = Arc::new([const { AtomicU64::new(0) }; 3]);
         let program = || {
             let (pool, owned) = (Arc::clone(&pool), Arc::clone(&owned));
@@ -437,13 +447,14 @@ fn loom_one_owner() {
 }
 
 /// The submitter's turn is handed on, also past somebody who stops waiting for it.
+// audit: C5
 #[test]
 fn loom_turn_past_one_who_gives_up() {
     bounded(PREEMPTIONS_OF_THREE, || {
-        let turn = Arc::new(TimedMutex::new(0));
-        let take = |patience: fn() -> WaitPolicy| {
+        let turn = Arc::new(TimedMutex::new(Rank::Growth, 0));
+        let take = |policy: fn() -> WaitPolicy| {
             let turn = Arc::clone(&turn);
-            thread::spawn(move || turn.take(patience()).map(|mut value| *value += 1).is_ok())
+            thread::spawn(move || turn.take(policy()).map(|mut value| *value += 1).is_ok())
         };
         let gives_up = take(|| WaitPolicy::Never);
         let patient = take(|| WaitPolicy::Forever);
@@ -471,7 +482,9 @@ fn loom_waits_on_the_host() {
     });
 }
 
-/// Of a stream's lists no more are in flight than may be, whoever submits, and who waits for a credit gets it.
+/// A stream never has more lists in flight than it may, on whichever thread submits. A thread that waits for a credit
+/// gets it.
+// audit: C31
 #[test]
 fn loom_credits() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -504,7 +517,7 @@ fn task_against_reaper(gives_up: bool) {
         let engine = &world.device.engine;
         let timeline = &engine.stream(world.streams[0].id()).timeline;
         SilentTimeline::of(timeline).completed.store(1, Ordering::Release);
-        reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
+        reaper::round(engine, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     });
     let woken = Arc::new(Woken::default());
     let waker = Arc::clone(&woken).into();
@@ -516,7 +529,7 @@ fn task_against_reaper(gives_up: bool) {
     reaper.join().unwrap();
     let engine = &world.device.engine;
     if engine.doorbell.is_rung() {
-        reaper::round(core, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
+        reaper::round(engine, &mut Watch::default()).wakers.into_iter().for_each(std::task::Waker::wake);
     }
     if !gives_up {
         assert!(ready || woken.0.load(Ordering::Relaxed) > 0, "nobody wakes the task");
@@ -526,17 +539,20 @@ fn task_against_reaper(gives_up: bool) {
     }
 }
 
+// audit: C18
 #[test]
 fn loom_task_against_reaper() {
     model(|| task_against_reaper(false));
 }
 
+// audit: C18
 #[test]
 fn loom_task_that_gives_up() {
     model(|| task_against_reaper(true));
 }
 
 /// The reaper does not rest while a list is in flight that it has not seen.
+// audit: C9
 #[test]
 fn loom_submit_against_rest() {
     model(|| {
@@ -545,7 +561,7 @@ fn loom_submit_against_rest() {
         // Rings for what is recorded already, and looks.
         engine.doorbell.ring();
         let submitter = spawn(&world, |world| world.streams[0].flush().unwrap());
-        reaper::round(core, &mut Watch::default());
+        reaper::round(engine, &mut Watch::default());
         submitter.join().unwrap();
         let looks_again = engine.doorbell.is_ticking() || engine.doorbell.is_rung();
         assert!(looks_again, "a list that nobody settles");
@@ -554,6 +570,7 @@ fn loom_submit_against_rest() {
 
 /// A device that is closed has run what was recorded, and records nothing more: against a thread that records, and the
 /// reaper that submits what that thread left behind.
+// audit: C9, C22
 #[test]
 fn loom_deferred_flush_against_close() {
     bounded(PREEMPTIONS_OF_THREE, || {

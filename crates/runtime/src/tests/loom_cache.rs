@@ -63,7 +63,8 @@ fn spawn<T: 'static>(world: &Arc<World>, program: impl FnOnce(&World) -> T + 'st
     thread::spawn(move || program(&world))
 }
 
-/// A key is built once at a time, and who waited for an attempt that fails is told the same; who comes later builds.
+/// A key is built once at a time. A thread that waited for an attempt that fails gets its error; a later one builds.
+// audit: F7
 #[test]
 fn loom_single_flight_with_a_failing_builder() {
     model(|| {
@@ -83,7 +84,8 @@ fn loom_single_flight_with_a_failing_builder() {
     });
 }
 
-/// When the builder panics, whoever waits builds: nobody waits for ever, and nobody else gets the panic.
+/// When the builder panics, a thread that waits builds: nobody waits for ever, and nobody else gets the panic.
+// audit: C8
 #[test]
 fn loom_single_flight_with_a_builder_who_leaves() {
     model(|| {
@@ -98,7 +100,8 @@ fn loom_single_flight_with_a_builder_who_leaves() {
     });
 }
 
-/// Who does not wait is told so and leaves; who waits gets the value all the same.
+/// A thread that may not wait gets an error and leaves; one that waits gets the value all the same.
+// audit: F7
 #[test]
 fn loom_single_flight_past_one_who_does_not_wait() {
     super::loom::bounded(2, || {
@@ -115,6 +118,7 @@ fn loom_single_flight_past_one_who_does_not_wait() {
 }
 
 /// Two builders that ask for each other's key: one is told so, and both end.
+// audit: C2
 #[test]
 fn loom_builders_that_wait_for_each_other() {
     model(|| {
@@ -135,6 +139,7 @@ fn loom_builders_that_wait_for_each_other() {
 }
 
 /// What is found is the key's, also while it is being evicted, and what is evicted is gone.
+// audit: C21
 #[test]
 fn loom_eviction_against_look_up() {
     model(|| {
@@ -147,10 +152,10 @@ fn loom_eviction_against_look_up() {
     });
 }
 
-/// The same of pipelines, which threads remember without the cache: a share that is made while its kernel is being
-/// evicted keeps nothing alive once nobody has it.
+/// The same of pipelines: one that is found while its kernel is being evicted is gone once nobody has it.
+// audit: C21
 #[test]
-fn loom_eviction_against_what_threads_remember() {
+fn loom_eviction_of_pipelines_against_look_ups() {
     static OTHER: KernelSource = KernelSource {
         name: Cow::Borrowed("other"),
         bindings: Cow::Borrowed(&[]),

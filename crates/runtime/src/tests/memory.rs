@@ -84,6 +84,7 @@ fn a_heap_whose_stream_is_not_there_yet_is_no_trouble() {
     assert_eq!(device.memory().reserved, 0);
 }
 
+// audit: C9, C11, C25
 #[test]
 fn the_snapshot_adds_up_to_the_byte_while_everybody_works() {
     let seed = fresh_seed();
@@ -166,11 +167,12 @@ fn the_snapshot_says_what_each_piece_is_used_for_and_is_json() {
     assert_eq!((stats.live, stats.graphs, stats.limbo, stats.frozen), (0, 0, 0, 512));
 }
 
+// audit: C30
 #[test]
 fn an_idle_stream_gives_back_what_it_has_cached_and_a_busy_one_does_not() {
     let device = with(Config::default());
     let [idle, busy] = streams(&device);
-    let cached = |stream: &Stream| device.engine.memory.heap(stream.id()).uses(stream.id()).cached;
+    let cached = |stream: &Stream| device.engine.memory.heap(stream.id()).usage(stream.id()).cached;
     drop([&idle, &busy].map(|stream| stream.allocate(BYTES).unwrap()));
     assert!(device.engine.memory.decay(&*device.engine));
     let before = [&idle, &busy].map(cached);
@@ -188,6 +190,7 @@ fn an_idle_stream_gives_back_what_it_has_cached_and_a_busy_one_does_not() {
     assert_eq!((stats.reserved, stats.decayed), (0, reserved));
 }
 
+// audit: C30
 #[test]
 fn the_reaper_gives_back_by_itself_what_nobody_uses() {
     let hal = MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
@@ -200,6 +203,7 @@ fn the_reaper_gives_back_by_itself_what_nobody_uses() {
     assert!(device.memory().decayed > 0);
 }
 
+// audit: C30
 #[test]
 fn above_the_soft_limit_what_nobody_uses_goes_back_long_before_it_decays() {
     let hal = MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
@@ -222,6 +226,7 @@ fn above_the_soft_limit_what_nobody_uses_goes_back_long_before_it_decays() {
     }
 }
 
+// audit: C30
 #[test]
 fn what_is_above_the_soft_limit_goes_back_though_nothing_is_submitted() {
     let hal = MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() });
@@ -251,6 +256,7 @@ fn reads_of_others(device: &Device) -> bool {
     found != [1]
 }
 
+// audit: C13
 #[test]
 fn frozen_memory_is_not_used_again_while_a_list_may_read_it() {
     let device = with(Config::default().memory_limit(1 << 20));
@@ -258,6 +264,7 @@ fn frozen_memory_is_not_used_again_while_a_list_may_read_it() {
     assert!(device.memory().waits > 0, "the list was not in the way");
 }
 
+// audit: C13, C28
 #[test]
 fn falsify_limbo() {
     let device = with(Config::default().memory_limit(1 << 20));
@@ -265,6 +272,7 @@ fn falsify_limbo() {
     assert!(reads_of_others(&device), "the memory was used again, and nobody noticed");
 }
 
+// audit: C30
 #[test]
 fn what_others_have_cached_is_used_before_more_is_taken() {
     let device = with(Config::default().memory_limit(1 << 30));
@@ -317,6 +325,7 @@ fn what_is_large_for_the_limit_is_not_split_and_goes_back_whole() {
     drop(stream.allocate(30 << 20).unwrap());
 }
 
+// audit: C30
 #[test]
 fn above_the_soft_limit_what_is_wholly_free_goes_back_at_once() {
     let device = with(Config::default().memory_limit(16 << 20).memory_soft_limit(KIB));
@@ -329,14 +338,15 @@ fn above_the_soft_limit_what_is_wholly_free_goes_back_at_once() {
     assert!(!snapshot.segments.iter().any(|segment| is_free(&segment.spans)), "{snapshot:?}");
 }
 
+// audit: C32
 #[test]
 fn the_number_of_allocations_is_bounded() {
     let device = with(Config::default().memory_limit(16 << 20).max_allocations(2));
     let [stream] = streams(&device);
     let held = [stream.allocate(3 << 20).unwrap(), stream.allocate(3 << 20).unwrap()];
     let report = report(stream.allocate(3 << 20).unwrap_err());
-    assert_eq!((report.allocations, report.max_allocations), (2, 2));
-    assert!(report.limit - report.reserved >= 3 << 20, "{report}");
+    assert_eq!((report.stats.allocations, report.stats.max_allocations), (2, 2));
+    assert!(report.stats.limit - report.stats.reserved >= 3 << 20, "{report}");
     drop(held);
     stream.allocate(4 << 20).unwrap();
     // Never more than the device allows.
@@ -345,6 +355,7 @@ fn the_number_of_allocations_is_bounded() {
     assert_eq!(device.memory().max_allocations, 3);
 }
 
+// audit: C32
 #[test]
 fn there_are_few_allocations_however_many_tensors() {
     let device = with(Config::default());
@@ -358,6 +369,7 @@ fn there_are_few_allocations_however_many_tensors() {
     assert!(balanced(&device).stats.live == 0);
 }
 
+// audit: F10, C12
 #[test]
 fn a_list_that_is_withheld_keeps_nobody_waiting_whom_another_can_serve() {
     let plan = Plan { signals: Strike::Nth(1), ..Plan::default() };
@@ -378,6 +390,7 @@ fn a_list_that_is_withheld_keeps_nobody_waiting_whom_another_can_serve() {
 }
 
 /// While one waits for a list, others take its memory, use it and free it: it is waited for again.
+// audit: C25
 #[test]
 fn what_others_take_and_free_while_one_waits_is_waited_for_again() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -402,6 +415,7 @@ fn what_others_take_and_free_while_one_waits_is_waited_for_again() {
     balanced(&device);
 }
 
+// audit: C25
 #[test]
 fn memory_that_is_short_is_reported_with_whoever_has_it() {
     let device = with(Config::default().memory_limit(1 << 20));
@@ -414,7 +428,7 @@ fn memory_that_is_short_is_reported_with_whoever_has_it() {
     let text = error.to_string();
     let report = report(error);
     assert!(report.waited && report.refusals == 0 && report.device.is_none(), "{report:?}");
-    assert_eq!((report.requested, report.frozen, report.retry_can_help), (512 * KIB, 300 * KIB, true));
+    assert_eq!((report.requested, report.stats.frozen, report.retry_can_help), (512 * KIB, 300 * KIB, true));
     let pools: Vec<_> = report.pools.iter().map(|pool| (&*pool.name, pool.reserved - pool.free)).collect();
     assert_eq!(pools, [("large blocks", 512 * KIB), ("weights of a model", 300 * KIB)]);
     assert_eq!(report.streams.iter().map(|stream| stream.live).collect::<Vec<_>>(), [512 * KIB]);
@@ -432,6 +446,7 @@ fn memory_that_is_short_is_reported_with_whoever_has_it() {
 
 /// What a retry can do depends on what the memory is for: staging has a limit of its own, and what is kept for it is
 /// nobody else's.
+// audit: C25
 #[test]
 fn whether_a_retry_can_help_takes_staging_into_account() {
     let hal = MockDevice::new(MockConfig { host_access: HostAccess::None, ..MockConfig::default() });
@@ -460,6 +475,7 @@ fn whether_a_retry_can_help_takes_staging_into_account() {
     assert!(!too_long.is_retryable(), "{too_long}");
 }
 
+// audit: C25
 #[test]
 fn the_memory_of_a_pool_goes_back_with_the_pool() {
     let device = with(Config::default());
@@ -484,6 +500,7 @@ fn the_memory_of_a_pool_goes_back_with_the_pool() {
     assert!(balanced(&device).stats.reserved < 3 << 20);
 }
 
+// audit: C13
 #[test]
 fn a_span_of_a_pool_is_nobody_elses_and_rests_in_limbo() {
     let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });

@@ -70,6 +70,7 @@ fn busy(driver: Arc<VulkanDevice>) {
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
+// audit: C32
 #[test]
 fn stress_busy_streams_take_few_driver_allocations_on_vulkan() {
     if let Some(device) = testing::device() {
@@ -77,6 +78,7 @@ fn stress_busy_streams_take_few_driver_allocations_on_vulkan() {
     }
 }
 
+// audit: C32
 #[test]
 fn stress_busy_streams_take_few_driver_allocations_on_a_discrete_device() {
     if let Some(device) = testing::discrete() {

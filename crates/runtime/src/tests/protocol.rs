@@ -9,6 +9,7 @@ use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::MemoryKind;
 use thalweg_hal::check::CommandError;
 
+// audit: C24
 #[test]
 fn a_failing_kernel_fails_what_depends_on_it_and_nothing_else() {
     let device = mock(MockConfig::default());
@@ -64,6 +65,7 @@ fn a_refused_submission_uses_up_its_value_and_the_stream_goes_on() {
     assert!(first.is_right().unwrap() && third.is_right().unwrap() && fourth.is_right().unwrap());
 }
 
+// audit: C22
 #[test]
 fn a_lost_device_answers_everybody_and_hangs_nobody() {
     let (device, faulty) = faulty(Config::default(), Plan::default());
@@ -82,6 +84,7 @@ fn a_lost_device_answers_everybody_and_hangs_nobody() {
     assert!(matches!(Known::fill(&stream, 3).map(drop), Err(Error::Device(_))));
 }
 
+// audit: C17
 #[test]
 fn an_event_completes_when_its_work_has_and_asking_ends() {
     let device = mock(MockConfig::default());
@@ -97,6 +100,7 @@ fn an_event_completes_when_its_work_has_and_asking_ends() {
     assert!(known.is_right().unwrap());
 }
 
+// audit: F10
 #[test]
 fn waiting_for_an_event_has_a_deadline() {
     let (device, faulty) = faulty(Config::default(), Plan { signals: Strike::Always, ..Plan::default() });
@@ -109,6 +113,7 @@ fn waiting_for_an_event_has_a_deadline() {
     event.synchronize(Some(Duration::MAX)).unwrap();
 }
 
+// audit: C5, C6
 #[test]
 fn a_thread_that_ends_gives_its_stream_back_and_hands_over_its_work() {
     let device = Device::new(MockDevice::new(MockConfig::default()), Config::default().pool_streams(2)).unwrap();
@@ -141,6 +146,7 @@ fn a_thread_that_ends_gives_its_stream_back_and_hands_over_its_work() {
     assert_ne!(other, main, "given back by a panic too");
 }
 
+// audit: C2
 #[test]
 fn a_scope_sets_the_stream_and_takes_it_back_also_by_panic() {
     let device = mock(MockConfig::default());
@@ -161,6 +167,7 @@ fn a_scope_sets_the_stream_and_takes_it_back_also_by_panic() {
     assert_eq!(current(), before);
 }
 
+// audit: C6
 #[test]
 fn explicit_streams_are_bounded_and_used_again() {
     let device = mock(MockConfig::default());
@@ -175,6 +182,7 @@ fn explicit_streams_are_bounded_and_used_again() {
     Stream::new(&device).unwrap();
 }
 
+// audit: C30
 #[test]
 fn memory_is_used_again_and_a_full_budget_is_an_error_with_a_report() {
     let device = Device::new(MockDevice::new(MockConfig::default()), Config::default().memory_limit(1 << 20)).unwrap();
@@ -189,7 +197,7 @@ fn memory_is_used_again_and_a_full_budget_is_an_error_with_a_report() {
     assert!(error.is_retryable());
     let Error::OutOfMemory(report) = &error else { panic!("{error}") };
     let live: Vec<_> = report.streams.iter().map(|stream| (stream.stream, stream.live)).collect();
-    assert_eq!((report.limit, live.as_slice()), (1 << 20, &[(other.id(), 2 * (416 << 10))][..]));
+    assert_eq!((report.stats.limit, live.as_slice()), (1 << 20, &[(other.id(), 2 * (416 << 10))][..]));
     assert!(error.to_string().contains("Config::memory_limit"), "{error}");
     drop(held);
     big(&stream).unwrap();
@@ -256,6 +264,7 @@ fn what_does_not_fit_is_refused_and_leaves_no_trace() {
     assert!(frozen.is_right().unwrap() && known.is_right().unwrap());
 }
 
+// audit: F4, C22
 #[test]
 fn everything_may_be_dropped_in_any_order_with_work_in_flight() {
     for order in 0..24 {
@@ -276,6 +285,7 @@ fn everything_may_be_dropped_in_any_order_with_work_in_flight() {
     }
 }
 
+// audit: C25
 #[test]
 fn a_device_is_gone_when_its_last_handle_is() {
     let hal = MockDevice::new(MockConfig::default());
@@ -291,6 +301,7 @@ fn a_device_is_gone_when_its_last_handle_is() {
     }
 }
 
+// audit: C6, C31
 #[test]
 fn lists_in_flight_are_bounded() {
     const LIMIT: u64 = 3;
@@ -325,6 +336,7 @@ fn lists_in_flight_are_bounded() {
     assert_eq!(state.submitted(), 10);
 }
 
+// audit: C31
 #[test]
 fn no_more_lists_are_in_flight_than_the_device_takes() {
     let mock = MockDevice::new(MockConfig { lists_in_flight: 2, ..MockConfig::default() });
@@ -359,7 +371,7 @@ fn an_idle_device_gets_work_after_a_few_commands() {
     assert!(lists[5] > 3 * lists[0] && lists[5] <= 256, "{lists:?}");
 }
 
-/// A device that makes no queue while told not to, and whose queues may panic.
+/// A device that makes no queue while told not to, and has queues that may panic.
 #[derive(Debug)]
 struct Reluctant {
     inner: Arc<MockDevice>,
@@ -433,6 +445,7 @@ impl thalweg_hal::Device for Reluctant {
     }
 }
 
+// audit: C5
 #[test]
 fn a_stream_that_could_not_be_made_harms_nobody() {
     let refuses = std::sync::atomic::AtomicBool::new(true);
@@ -468,6 +481,7 @@ fn asking_a_lost_device_ends() {
     assert!(matches!(Known::fill(&stream, 2).map(drop), Err(Error::Device(_))));
 }
 
+// audit: C20, C21
 #[test]
 fn frozen_memory_counts_until_the_last_list_that_uses_it_has_settled() {
     let limit = 2 << 20;

@@ -33,6 +33,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+// audit: F11
 #[test]
 fn a_thread_moves_off_a_stream_that_it_shares_when_another_is_free_and_its_own_idle() {
     let device = device(Config::default().pool_streams(2));
@@ -68,6 +69,7 @@ fn a_thread_moves_off_a_stream_that_it_shares_when_another_is_free_and_its_own_i
     });
 }
 
+// audit: C6
 #[test]
 fn a_call_that_would_wait_for_a_credit_is_busy_and_has_done_nothing() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -101,6 +103,7 @@ fn a_call_that_would_wait_for_a_credit_is_busy_and_has_done_nothing() {
     assert!(device.counters().credit_waits > 0);
 }
 
+// audit: C6
 #[test]
 fn allocating_does_not_wait_where_it_was_asked_not_to() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -118,6 +121,7 @@ fn allocating_does_not_wait_where_it_was_asked_not_to() {
     });
 }
 
+// audit: C6
 #[test]
 fn trying_again_ends_where_memory_is_short() {
     let device = device(Config::default().memory_limit(1 << 20));
@@ -270,12 +274,13 @@ fn what_failed_is_forgotten_with_the_data() {
     let outcome = Arc::downgrade(&hazard.outcome);
     assert!(hazard.result().is_err());
     drop((hazard, broken));
-    // Whoever takes the bytes next forgets how they were written before.
+    // The next owner of the bytes forgets how they were written before.
     let all: Vec<_> = (0..1000).map(|pattern| Known::fill(&stream, pattern).unwrap()).collect();
     assert!(all.iter().all(|known| known.is_right().unwrap()));
     assert!(outcome.upgrade().is_none());
 }
 
+// audit: C14
 #[test]
 fn parts_of_a_mutable_storage_fail_and_recover_by_themselves() {
     let device = device(Config::default());

@@ -7,9 +7,11 @@
 mod player;
 mod tally;
 
+use super::listener::{Beside, options};
 use super::world::{Found, Known, ListId, fresh_seed};
+use crate::listener::Detail;
 use crate::order::point::Point;
-use crate::{Config, Detail, Device, Error, ProfileOptions, Profiler, Stream};
+use crate::{Config, Device, Error, Stream};
 use fastrand::Rng;
 use player::{INBOX, Player};
 use std::collections::HashSet;
@@ -136,7 +138,7 @@ fn assert_clean(device: &Device, tally: &Tally, seed: u64) {
 fn assert_balanced(device: &Device, seed: u64) {
     device.synchronize().unwrap();
     let start = Instant::now();
-    // Whoever settled a list last may be about to drop what it held.
+    // The thread that settled a list last may be about to drop what it held.
     let is_all_back = || device.memory().reserved == device.memory().overhead;
     while !is_all_back() && start.elapsed() < Duration::from_secs(30) {
         device.trim();
@@ -168,18 +170,12 @@ fn mix(threads: &[usize], open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
             // A device each round, so that what it remembers of refusals is the round's.
             let seed = random.u64(..);
             let doubles = Doubles::new(open(seed), Plan { seed, ..plan() }, config);
-            // Every other round is profiled, in one detail or the other.
+            // To every other round somebody listens, in one detail or the other.
             rounds += 1;
             let detail = if rounds % 4 == 0 { Detail::Full } else { Detail::Coarse };
-            let profiler =
-                (rounds % 2 == 0).then(|| Profiler::start(&doubles.device, ProfileOptions::new().detail(detail)));
-            let profiler = match profiler.transpose() {
-                // One of the submissions that are refused was that which compares the clocks.
-                Err(Error::Failed(_)) => None,
-                profiler => profiler.unwrap(),
-            };
+            let listening = (rounds % 2 == 0).then(|| Beside::start(&doubles.device, options(detail)));
             let tally = doubles.round(Mix { threads, seed });
-            drop(profiler.map(Profiler::stop));
+            assert_ne!(listening.map(Beside::stop), Some(0));
             assert_clean(&doubles.device, &tally, seed);
             reclaimed += doubles.device.memory().reclaimed;
             assert_balanced(&doubles.device, seed);
@@ -198,11 +194,13 @@ fn mix(threads: &[usize], open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
     }
 }
 
+// audit: C1, C4, C7
 #[test]
 fn stress_mix_on_the_cpu() {
     mix(&THREADS, |_| thalweg_cpu::CpuDevice::open().unwrap());
 }
 
+// audit: F1, C1, C4, C8, C13, C15
 #[test]
 fn stress_mix_on_the_mock() {
     mix(&THREADS, |seed| mock(seed));
@@ -210,12 +208,14 @@ fn stress_mix_on_the_mock() {
 
 /// As on a laptop's discrete GPU: the host does not see the memory, new memory is undefined, all streams share one
 /// queue.
+// audit: C4, C13
 #[test]
 fn stress_mix_on_a_discrete_mock() {
     mix(&[8, 40], |seed| MockDevice::new(MockConfig::discrete(seed)));
 }
 
 /// The same on a driver.
+// audit: C13
 #[test]
 fn stress_mix_on_a_discrete_device() {
     let Some(device) = thalweg_vulkan::testing::discrete() else { return };
@@ -238,6 +238,7 @@ fn stress_sharing_on_metal_under_the_validator() {
 
 /// One driver queue for all streams, or one for each, as the machine has it. 8 threads where the processor is the
 /// device.
+// audit: F1, C1, C4, C13, C24
 #[test]
 fn stress_mix_on_vulkan() {
     let Some(device) = thalweg_vulkan::testing::device() else { return };
@@ -249,6 +250,7 @@ fn stress_mix_on_vulkan() {
     assert_eq!(thalweg_vulkan::validation_messages(), 0);
 }
 
+// audit: C29
 #[test]
 fn stress_sharing_on_vulkan_under_the_validator() {
     let Some(device) = thalweg_vulkan::testing::device() else { return };
@@ -282,6 +284,7 @@ fn sharing(inner: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>, rounds: usize) {
     }
 }
 
+// audit: C29
 #[test]
 fn stress_sharing_on_the_mock_under_the_validator() {
     sharing(|seed| mock(seed), 10);
@@ -294,6 +297,7 @@ fn stress_sharing_where_waits_are_dear_under_the_validator() {
     sharing(|seed| MockDevice::new(MockConfig { seed, ..config }), 10);
 }
 
+// audit: C29
 #[test]
 fn stress_sharing_on_the_cpu_under_the_validator() {
     sharing(|_| thalweg_cpu::CpuDevice::with_workers(3).unwrap(), 2);
@@ -333,18 +337,21 @@ fn seeded() -> Plan {
     Plan { seed: fresh_seed(), ..Plan::default() }
 }
 
+// audit: C4, C28
 #[test]
 fn falsify_barriers() {
     let plan = Plan { barriers: Strike::Share(0.2), ..seeded() };
     assert_noticed(plan, |_| {}, |faulty| faulty.counts().barriers > 0);
 }
 
+// audit: C4, C28
 #[test]
 fn falsify_list_start_barriers() {
     let plan = Plan { start_barriers: Strike::Share(0.5), ..seeded() };
     assert_noticed(plan, |_| {}, |faulty| faulty.counts().start_barriers > 0);
 }
 
+// audit: C14, C28
 #[test]
 fn falsify_waits() {
     let plan = Plan { waits: Strike::Always, ..seeded() };
@@ -352,6 +359,7 @@ fn falsify_waits() {
 }
 
 /// On a device with queues that overlap. With one queue lists run in order, whatever they wait for.
+// audit: C14
 #[test]
 fn falsify_waits_on_vulkan() {
     let Some(device) = thalweg_vulkan::testing::device() else { return };
@@ -392,9 +400,10 @@ fn falsify_on_metal(plan: Plan) {
     assert!(noticed, "seed {}: every value right without the protection", plan.seed);
 }
 
+// audit: C10, C13, C28
 #[test]
 fn falsify_stamps_of_freed_bytes() {
-    assert_noticed(seeded(), |device| device.engine.sabotage.forget_freed_stamps(), |_| true);
+    assert_noticed(seeded(), |device| device.engine.sabotage.forget_freed_uses(), |_| true);
 }
 
 /// Asserts that somebody notices when a protection above the HAL's seam is taken out, and that nobody does otherwise.
@@ -418,6 +427,7 @@ fn assert_noticed_alone(
 }
 
 /// Without it a list waits for what nobody has submitted: on a real device for ever, here it is refused.
+// audit: C17, C28
 #[test]
 fn falsify_the_flush_before_a_wait() {
     let sabotage = |device: &Device| device.engine.sabotage.skip_foreign_flushes();
@@ -425,7 +435,8 @@ fn falsify_the_flush_before_a_wait() {
     assert_noticed_alone(seeded(), |seed| Validated::new(mock(seed)), sabotage, notices);
 }
 
-/// The same, where it is asked for: by whoever submits.
+/// The same, where the thread that submits asks for it.
+// audit: C3
 #[test]
 #[cfg(debug_assertions)]
 fn a_wait_for_what_is_not_submitted_is_noticed_by_whoever_submits_it() {
@@ -441,6 +452,7 @@ fn a_wait_for_what_is_not_submitted_is_noticed_by_whoever_submits_it() {
 }
 
 /// Without them a queue gets more lists than it takes: on some devices it then hangs, here it refuses.
+// audit: C28, C31
 #[test]
 fn falsify_credits() {
     let sabotage = |device: &Device| device.engine.sabotage.unlimited_credit();
@@ -451,7 +463,8 @@ fn falsify_credits() {
     assert_noticed_alone(seeded(), device, sabotage, notices);
 }
 
-/// Without them what was computed from failed data looks right to whoever reads it.
+/// Without them what was computed from failed data looks right to its readers.
+// audit: C24, C28
 #[test]
 fn falsify_the_edges_that_carry_errors() {
     let plan = Plan { submissions: Strike::Share(0.01), ..seeded() };
@@ -460,6 +473,7 @@ fn falsify_the_edges_that_carry_errors() {
 }
 
 /// Without a signal nobody learns that a list has run; with it everybody does.
+// audit: C17, C28
 #[test]
 fn falsify_signals() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -473,7 +487,8 @@ fn falsify_signals() {
     assert!(known.is_right().unwrap() && event.query());
 }
 
-/// Calls of the device that take their time keep nobody waiting who does not need what they do.
+/// A slow call of the device keeps no thread waiting that does not need its result.
+// audit: F2, C6, C12
 #[test]
 fn a_slow_submit_holds_up_its_own_stream_alone() {
     pause_between_seal_and_commit(mock(fresh_seed()));
@@ -481,6 +496,7 @@ fn a_slow_submit_holds_up_its_own_stream_alone() {
 
 /// The same where all streams share one queue of the driver's, on the software driver: a submitted wait for the list
 /// that is held would stop the queue for good.
+// audit: F2, C12
 #[test]
 fn a_slow_submit_holds_up_its_own_stream_alone_on_vulkan() {
     if let Some(device) = thalweg_vulkan::testing::device() {
@@ -508,7 +524,7 @@ fn pause_between_seal_and_commit(device: Arc<dyn thalweg_hal::Device>) {
         let refusing = other.or_busy();
         assert!(matches!(refusing.wait(&event), Err(Error::Busy)));
         assert!(matches!(held.copy(&refusing), Err(Error::Busy)));
-        // Whoever reads what the list writes waits before submitting, and holds up nobody else.
+        // A reader of what the list writes waits before submitting, and holds up nobody else.
         let reading = scope.spawn(|| held.copy(&dependent).unwrap().is_right().unwrap());
         for round in 0..20 {
             assert!(Known::fill(&other, round).unwrap().is_right().unwrap());

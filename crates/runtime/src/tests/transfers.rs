@@ -1,10 +1,9 @@
-//! Data between the host and a device whose memory it does not see, where new memory holds what it happens to.
+//! Data between the host and a device with memory that the host does not see, and that is not zero when it is new.
 
+use super::listener;
 use super::world::{Known, fresh_seed};
-use crate::{
-    Config, Detail, Device, Error, Graph, Operand, Pending, Pool, ProfileOptions, Profiler, Result, Storage, Stream,
-    Work,
-};
+use crate::listener::{Detail, Kind};
+use crate::{Config, Device, Error, Graph, Operand, Pending, Pool, Result, Storage, Stream, Work};
 use fastrand::Rng;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -44,6 +43,7 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
+// audit: C29
 #[test]
 fn any_data_comes_back_as_it_went_through_a_device_that_the_host_does_not_see() {
     let seed = fresh_seed();
@@ -82,6 +82,7 @@ fn any_data_comes_back_as_it_went_through_a_device_that_the_host_does_not_see() 
     }
 }
 
+// audit: C29
 #[test]
 fn a_download_is_in_the_list_of_the_write_that_it_reads() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -98,6 +99,7 @@ fn a_download_is_in_the_list_of_the_write_that_it_reads() {
     assert_eq!(validated.report().violations, 0);
 }
 
+// audit: C13
 #[test]
 fn a_download_keeps_what_it_read_and_not_the_storage() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -124,6 +126,7 @@ impl Wake for Count {
     }
 }
 
+// audit: C29
 #[test]
 fn two_threads_and_a_task_wait_for_one_download_whatever_others_do() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -165,6 +168,7 @@ fn two_threads_and_a_task_wait_for_one_download_whatever_others_do() {
     assert_eq!(made.load(Ordering::SeqCst), 1, "made once, for all");
 }
 
+// audit: C2
 #[test]
 fn whoever_waits_while_another_makes_the_value_waits_for_that_alone() {
     let (device, _) = discrete(fresh_seed(), Config::default());
@@ -193,6 +197,7 @@ fn whoever_waits_while_another_makes_the_value_waits_for_that_alone() {
     assert!(matches!(poll(task), Poll::Ready(Ok(length)) if *length == 100));
 }
 
+// audit: C2
 #[test]
 fn a_closure_that_panics_or_waits_for_itself_is_an_error_and_hangs_nobody() {
     let (device, _) = discrete(fresh_seed(), Config::default());
@@ -211,6 +216,7 @@ fn a_closure_that_panics_or_waits_for_itself_is_an_error_and_hangs_nobody() {
     assert!(matches!(*pending.wait().unwrap(), Err(Error::Recursive)));
 }
 
+// audit: C29
 #[test]
 fn a_failure_comes_down_with_the_data_and_with_nothing_else() {
     let (device, _) = discrete(fresh_seed(), Config::default());
@@ -225,6 +231,7 @@ fn a_failure_comes_down_with_the_data_and_with_nothing_else() {
     assert!(stream.scope(|| fine.download(0, 4)).unwrap().wait().is_ok());
 }
 
+// audit: C29
 #[test]
 fn an_upload_of_which_one_piece_failed_has_failed_whichever_it_was() {
     for refused in 1..=4 {
@@ -243,6 +250,7 @@ fn an_upload_of_which_one_piece_failed_has_failed_whichever_it_was() {
     }
 }
 
+// audit: C25
 #[test]
 fn a_model_of_nine_tenths_of_the_limit_loads() {
     const LIMIT: u64 = 24 << 20;
@@ -275,6 +283,7 @@ fn a_model_of_nine_tenths_of_the_limit_loads() {
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }
 
+// audit: C13
 #[test]
 fn new_memory_is_zeros_to_everybody_and_nothing_reads_what_nobody_wrote() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -311,6 +320,7 @@ fn new_memory_is_zeros_to_everybody_and_nothing_reads_what_nobody_wrote() {
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }
 
+// audit: C13, C28
 #[test]
 fn falsify_zeros_of_new_memory() {
     let (device, validated) = discrete(fresh_seed(), Config::default());
@@ -322,6 +332,7 @@ fn falsify_zeros_of_new_memory() {
     assert!(matches!(first, Some(Violation::Unwritten { .. })), "{first:?}");
 }
 
+// audit: C13
 #[test]
 fn a_span_that_another_stream_takes_was_filled_by_the_first() {
     // Little memory, so that spans go from stream to stream; each list is judged.
@@ -353,6 +364,7 @@ fn a_span_that_another_stream_takes_was_filled_by_the_first() {
     assert_eq!(validated.report().violations, 0, "{:?}", validated.report());
 }
 
+// audit: C25
 #[test]
 fn fills_and_copies_of_one_to_three_bytes_are_right_outside_a_graph_and_inside() {
     for access in [HostAccess::None, HostAccess::Cached] {
@@ -381,6 +393,7 @@ fn fills_and_copies_of_one_to_three_bytes_are_right_outside_a_graph_and_inside()
     }
 }
 
+// audit: C22
 #[test]
 fn after_the_close_what_was_downloaded_is_there_and_the_rest_where_the_host_sees_it() {
     for access in [HostAccess::None, HostAccess::Cached] {
@@ -408,6 +421,7 @@ impl Wake for Flag {
     }
 }
 
+// audit: C12
 #[test]
 fn an_async_read_keeps_no_thread_also_where_staging_is_short() {
     let plan = Plan { signals: Strike::Always, ..Plan::default() };
@@ -435,27 +449,25 @@ fn an_async_read_keeps_no_thread_also_where_staging_is_short() {
     assert!(found.len() == 2 << 20 && found.iter().all(|byte| *byte == 1));
 }
 
+// audit: C29
 #[test]
-fn uploads_downloads_and_zeros_are_commands_of_a_trace() {
+fn a_listener_is_told_of_uploads_downloads_and_zeros() {
     let (device, _) = discrete(fresh_seed(), Config::default());
-    let profiler = Profiler::start(&device, ProfileOptions::new().detail(Detail::Full)).unwrap();
+    let (_listener, mut reader) = listener::open(&device, listener::options(Detail::Full));
     let stream = Stream::new(&device).unwrap();
     let storage = stream.scope(|| Storage::from_bytes(&device, &[1; 3000])).unwrap();
     copy(&stream, &storage).unwrap().read(0, &mut [0; 4]).unwrap();
     stream.scope(|| Storage::frozen_from_bytes(&device, &[1; 2 << 20])).unwrap();
-    let profile = profiler.stop();
-    let kernels = profile.kernels().kernels;
-    let count = |name: &str| kernels.iter().find(|kernel| kernel.name == name).map_or(0, |kernel| kernel.count);
+    let told = listener::drain(&mut reader);
+    let count = |kind, name: &str| told.iter().filter(|(known, event)| (event.kind, &**known) == (kind, name)).count();
     // Frozen memory is filled to its end by what is copied into it.
-    assert_eq!(["upload", "copy", "download", "fill"].map(count), [3, 1, 1, 1], "{kernels:?}");
-    let mut trace = Vec::new();
-    profile.write_chrome_trace(&mut trace).unwrap();
-    let trace = String::from_utf8(trace).unwrap();
-    for operation in ["upload", "copy", "download", "zeros"] {
-        assert!(trace.contains(&format!("\"{operation}\"")), "{operation} is no operation of the trace");
-    }
+    let kernels = ["upload", "copy", "download", "fill"].map(|name| count(Kind::Kernel, name));
+    assert_eq!(kernels, [3, 1, 1, 1], "{told:?}");
+    let operations = ["upload", "copy", "download", "zeros"].map(|name| count(Kind::Operation, name));
+    assert!(operations.iter().all(|count| *count > 0), "{told:?}");
 }
 
+// audit: C24
 #[test]
 fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it_also_in_the_list_of_the_last() {
     let plan = Plan { submissions: Strike::Nth(1), ..Plan::default() };
@@ -472,6 +484,7 @@ fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it_also_in_the_list_of_
     assert!(matches!(stream.scope(|| copied.read(0, &mut [0; 4])), Err(Error::Failed(_))));
 }
 
+// audit: C29
 #[test]
 fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
     let (go, gone) = mpsc::channel::<()>();
@@ -487,7 +500,7 @@ fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
     std::thread::scope(|scope| {
         let maker = scope.spawn(|| slow.wait().map(|two| *two));
         is_entered.recv().unwrap();
-        // Neither outlasts its patience, nor keeps the task's thread.
+        // Neither waits longer than its policy allows, nor keeps the task's thread.
         let (answer, answered) = mpsc::channel();
         let late = made.clone();
         scope.spawn(move || answer.send(late.wait_until(Instant::now())).unwrap());
@@ -503,6 +516,7 @@ fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
     assert!(matches!(poll(task), Poll::Ready(Ok(values)) if [*values[0], *values[1]] == [3, 2]));
 }
 
+// audit: C13
 #[test]
 fn frozen_memory_whose_upload_was_given_up_is_filled_by_its_next_owner() {
     let (device, validated) = discrete(fresh_seed(), Config::default().staging_limit(512 << 10));

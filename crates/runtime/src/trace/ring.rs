@@ -1,17 +1,17 @@
 //! The ring of one thread: it writes, somebody else drains.
 //!
-//! A slot is a few atomic words, so there is no unsafe code and nothing is torn: the drainer reads a slot only after the
-//! owner has published it, and the owner writes it again only after the drainer has said that it is read. A full ring drops the
-//! event and counts it; the owner never waits.
+//! A slot is a few atomic words, so there is no unsafe code and nothing is torn: the drainer reads a slot only after
+//! the owner has published it, and the owner writes it again only after the drainer has said that it is read. A full
+//! ring drops the event and counts it; the owner never waits.
 //!
 //! | field | written by | read by |
 //! |---|---|---|
 //! | `written`, slots, `dropped` | the owner | the drainer |
 //! | `read` | the drainer | the owner |
 //! | `thread` | the owner, before its first event | the drainer |
-//! | `ended` | the owner sets it last of all; the next owner clears it, under the session's lock | whoever looks for a ring |
+//! | `ended` | the owner, last of all; the next owner clears it under the session's lock | who looks for a ring |
 //!
-//! A ring whose owner has ended and that is drained has a next owner. "The drainer" is whoever holds the session's store.
+//! A ring whose owner has ended and that is drained has a next owner. The session says who "the drainer" is.
 
 use super::event::{Event, WORDS};
 use crate::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -52,8 +52,8 @@ impl Ring {
         }
     }
 
-    /// Whether nobody writes it any more and everything in it has been drained. Asked under the session's lock, by who would be
-    /// the next owner.
+    /// Whether nobody writes it any more and everything in it has been drained. Asked under the session's lock, by who
+    /// would be the next owner.
     pub(crate) fn is_free(&self) -> bool {
         // Acquire: pairs with the Release in `end`, after which `written` and `dropped` stay as they are.
         // Acquire: pairs with the Release in `drain`, so that the slots are not written while they are read.
@@ -80,7 +80,7 @@ impl Ring {
         let at = self.written.load(Ordering::Relaxed);
         // Acquire: pairs with the Release in `drain`: the slot has been read.
         if at - self.read.load(Ordering::Acquire) >= self.capacity {
-            // Relaxed: the owner's own; whoever counts has synchronised with it or takes a lower number.
+            // Relaxed: the owner's own; the reader has synchronised with it or takes a lower number.
             self.dropped.store(self.dropped.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             return;
         }
@@ -99,8 +99,8 @@ impl Ring {
 
     /// Takes out what has been written, with its thread. For one drainer at a time.
     pub(crate) fn drain(&self, mut take: impl FnMut(u32, Event)) {
-        // Acquire: pairs with the Release in `push`. The thread is that of all these events: the ring has a next owner only
-        // when there are none.
+        // Acquire: pairs with the Release in `push`. The thread is that of all these events: the ring has a next owner
+        // only when there are none.
         let written = self.written.load(Ordering::Acquire);
         let thread = self.thread.load(Ordering::Relaxed);
         // Relaxed: the drainer's own.

@@ -1,7 +1,7 @@
 //! Which ring the calling thread writes to, and the ranges that a program names.
 //!
-//! A thread keeps a writer for each session that it has met and that may still run, found by the session's number. What it keeps
-//! of a session that has ended it lets go when it meets the next, or ends.
+//! A thread keeps a writer for each session that it has met and that may still run, found by the session's number. What
+//! it keeps of a session that has ended it lets go when it meets the next, or ends.
 
 use super::event::Kind;
 use super::session::{Session, Writer};
@@ -54,8 +54,8 @@ impl Thread {
     }
 }
 
-/// Calls with this thread's writer for the session of that number, which `find` gives if the thread has not met it. Does nothing
-/// in a forked child; a thread whose locals are gone writes nothing, and that is counted.
+/// Calls with this thread's writer for the session of that number, which `find` gives if the thread has not met it.
+/// Does nothing in a forked child; a thread that has lost its locals writes nothing, and that is counted.
 pub(crate) fn write(id: u64, find: impl Fn() -> Option<Arc<Session>>, write: impl FnOnce(&mut Writer)) {
     if fork::forked() {
         return;
@@ -66,8 +66,8 @@ pub(crate) fn write(id: u64, find: impl Fn() -> Option<Arc<Session>>, write: imp
     }
 }
 
-/// How many sessions run, of any device. Written under `RUNNING`. (Neither goes through `sync`: they are statics, and models
-/// have no ranges.)
+/// How many sessions run, of any device. Written under `RUNNING`. (Neither goes through `sync`: they are statics, and
+/// models have no ranges.)
 static ANY: AtomicUsize = AtomicUsize::new(0);
 /// Rises with every change of `RUNNING`. Written under it.
 static VERSION: AtomicU64 = AtomicU64::new(0);
@@ -96,8 +96,9 @@ pub(crate) fn leave(session: &Arc<Session>) {
     change(|running| running.retain(|other| !Arc::ptr_eq(other, session)));
 }
 
-/// Names what the thread does until the guard is dropped, in the trace of every profiler that runs then and
-/// ran already when it began. Costs one relaxed load when none does.
+/// Names what the thread does until the guard is dropped, for every profiler (or other
+/// [`Listener`](crate::listener::Listener)) that runs then and ran already when it began. Costs one relaxed load when
+/// none does.
 ///
 /// ```
 /// # fn tokenize(_: &str) {}

@@ -9,11 +9,16 @@ use thalweg_doubles::faulty::{Plan, Strike};
 use thalweg_runtime::{Device, Error, Result, Storage, Stream};
 
 pub const CASES: [Case; 6] = [
+    // audit: C22 (cpu, mock_discrete)
     Case { name: "closed_under_load", on: Double::ALL, run: closed_under_load },
+    // audit: C22 (mock_discrete)
     Case { name: "closed_while_data_is_moved", on: Double::ALL, run: closed_while_data_is_moved },
+    // audit: C22 (mock, mock_discrete)
     Case { name: "closed_while_it_hangs", on: Double::ALL, run: closed_while_it_hangs },
+    // audit: C2 (mock)
     Case { name: "closed_by_a_waker", on: Double::ALL, run: closed_by_a_waker },
     Case { name: "exit_called_by_a_waker", on: Double::ALL, run: exit_called_by_a_waker },
+    // audit: C22 (mock)
     Case { name: "main_returns_while_it_hangs", on: Double::ALL, run: main_returns_while_it_hangs },
 ];
 

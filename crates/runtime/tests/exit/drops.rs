@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use std::thread;
 use thalweg_runtime::{MutableStorage, Stream};
 
+// audit: F4 (cpu, mock)
 pub const CASES: [Case; 1] = [Case { name: "drops_in_any_order", on: Double::ALL, run: drops_in_any_order }];
 
 /// Whatever can be dropped.

@@ -9,16 +9,25 @@ use std::thread;
 use thalweg_runtime::{Device, Error, Event, Storage, Stream};
 
 pub const CASES: [Case; 11] = [
+    // audit: C22 (cpu, mock_discrete)
     Case { name: "work_in_flight_main_returns", on: Double::ALL, run: |program| work_in_flight(program) },
+    // audit: C22 (cpu)
     Case { name: "work_in_flight_exit_called", on: Double::ALL, run: work_in_flight_exit_called },
+    // audit: F4 (mock)
     Case { name: "handles_dropped_work_in_flight", on: Double::ALL, run: handles_dropped },
+    // audit: C22 (cpu, mock_discrete)
     Case { name: "threads_not_joined_main_returns", on: Double::ALL, run: threads_not_joined },
     Case { name: "threads_not_joined_exit_called", on: Double::ALL, run: threads_not_joined_exit_called },
+    // audit: C22 (mock_discrete)
     Case { name: "data_is_moved_main_returns", on: Double::ALL, run: data_is_moved },
+    // audit: C22 (mock_discrete)
     Case { name: "data_is_moved_exit_called", on: Double::ALL, run: data_is_moved_exit_called },
     Case { name: "exit_called_while_main_waits", on: Double::ALL, run: exit_called_while_main_waits },
+    // audit: F12 (cpu), C22 (cpu)
     Case { name: "statics_and_thread_locals", on: Double::ALL, run: statics_and_thread_locals },
+    // audit: C22 (mock)
     Case { name: "driver_loaded_after_another_device", on: &[Double::Mock], run: driver_loaded_after_another_device },
+    // audit: F12 (cpu)
     Case { name: "used_by_a_later_handler", on: Double::ALL, run: used_by_a_later_handler },
 ];
 
@@ -156,7 +165,7 @@ struct Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // The device is open as ever, also for a thread whose other locals may be gone.
+        // The device is open as ever, also for a thread that may have lost its other locals.
         let stream = Stream::current(&self.device).unwrap();
         self.known.advance(1, &stream).unwrap();
         self.known.advance(2, &self.stream).unwrap();

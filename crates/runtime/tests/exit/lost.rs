@@ -10,8 +10,10 @@ use thalweg_doubles::faulty::{Plan, Strike, is_injected};
 use thalweg_runtime::{Device, Error, Result, Stream};
 
 pub const CASES: [Case; 3] = [
+    // audit: C22 (mock)
     Case { name: "lost_while_threads_wait", on: Double::ALL, run: lost_while_threads_wait },
     Case { name: "lost_by_refusing_everything", on: Double::ALL, run: lost_by_refusing_everything },
+    // audit: C22 (mock, mock_discrete)
     Case { name: "lost_under_load", on: Double::ALL, run: lost_under_load },
 ];
 

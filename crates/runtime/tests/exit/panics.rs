@@ -10,7 +10,9 @@ use thalweg_hal::{Access, KernelSource};
 use thalweg_runtime::{Device, Error, Operand, Storage, Stream, Work};
 
 pub const CASES: [Case; 2] = [
+    // audit: C2 (mock)
     Case { name: "panic_in_a_scope", on: Double::ALL, run: panic_in_a_scope },
+    // audit: C24 (cpu, mock_discrete)
     Case { name: "panic_in_a_kernel", on: Double::HOST, run: panic_in_a_kernel },
 ];
 

@@ -11,8 +11,10 @@ use thalweg_doubles::faulty::{Plan, Strike};
 use thalweg_runtime::{Device, Stream};
 
 pub const CASES: [Case; 3] = [
+    // audit: C18 (mock)
     Case { name: "futures_dropped_half_way", on: Double::ALL, run: futures_dropped },
     Case { name: "attached_futures_change_threads", on: Double::ALL, run: attached_futures },
+    // audit: C18 (mock)
     Case { name: "wakers_that_panic", on: Double::ALL, run: wakers_that_panic },
 ];
 

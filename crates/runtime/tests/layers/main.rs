@@ -29,9 +29,13 @@ fn main() -> ExitCode {
         std::process::exit(one_stream(&told, options));
     }
     let trials: &[(&str, &str, i32)] = &[
+        // audit: C4
         ("one_stream_is_silent_inside_lists", "nothing", SILENT),
+        // audit: C4
         ("one_stream_is_silent_inside_lists_discrete", "nothing, discrete", SILENT),
+        // audit: C4
         ("falsify_barriers_under_the_layers", "barriers", MESSAGES),
+        // audit: C4
         ("falsify_barriers_under_the_layers_discrete", "barriers, discrete", MESSAGES),
     ];
     let trial = |&(name, without, expected): &(&'static str, &'static str, i32)| {

@@ -11,8 +11,8 @@ use std::time::Instant;
 use thalweg_hal::Access;
 use thalweg_runtime::{Config, Device, Operand, Stream, Work};
 
-/// What is measured, without a compile and with one: of all launches of a round the median, what one in a thousand exceeds,
-/// and the longest.
+/// What is measured, without a compile and with one: of all launches of a round the median, what one in a thousand
+/// exceeds, and the longest.
 pub const NAMES: [&str; 6] = [
     "launch, median",
     "launch, 99.9 %",

@@ -24,7 +24,7 @@ pub enum Completion {
     /// When the thread that made the device waits for it.
     #[allow(dead_code)] // each benchmark uses its part
     WhenWaitedFor,
-    /// Not as long as the device lives: what its work is to whoever asks in the meantime.
+    /// Not as long as the device lives: so its work looks to all who ask in the meantime.
     Never,
 }
 
@@ -41,7 +41,7 @@ pub struct NullDevice {
     bell: Arc<Bell>,
 }
 
-/// Kernels whose names start with this take so long to compile.
+/// Kernels with names that start with this take so long to compile.
 pub const SLOW: (&str, Duration) = ("slow", Duration::from_secs(1));
 
 impl NullDevice {
@@ -188,7 +188,7 @@ impl Queue for NullQueue {
 struct NullTimeline {
     id: u64,
     value: AtomicU64,
-    /// The thread whose waiting for a value reaches it, if one's does.
+    /// The thread that reaches a value by waiting for it, if there is one.
     on_wait: Option<thread::ThreadId>,
     /// Nobody may wait any more.
     interrupted: AtomicBool,

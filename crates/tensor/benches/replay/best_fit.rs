@@ -1,8 +1,9 @@
-//! The peer: a caching allocator of the usual kind. One lock around everything, segments from the device that are split and
-//! joined again, and the smallest free block that is large enough.
+//! The peer: a caching allocator of the usual kind. One lock around everything, segments from the device that are split
+//! and joined again, and the smallest free block that is large enough.
 //!
-//! A free block may be had at once by the stream that used it last, whose next work comes after it anyway, and by any other
-//! when the device is done with it. A block that is joined from several may be had when all of them may.
+//! A free block may be had at once by the stream that used it last, since the stream's next work comes after it anyway,
+//! and by any other when the device is done with it. A block that is joined from several may be had when all of them
+//! may.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -78,8 +78,8 @@ impl Pass {
     }
 }
 
-/// Threads that each make so many requests of 1 to 256 tokens (most are short) of their model, taking turns at random. What
-/// a request leaves, its result, is freed by the next thread where `handed_on` says so.
+/// Threads that each make so many requests of 1 to 256 tokens (most are short) of their model, taking turns at random.
+/// What a request leaves, its result, is freed by the next thread where `handed_on` says so.
 pub fn record(seed: u64, models: &[Encoder], requests: usize, handed_on: bool) -> Trace {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut trace = Trace::default();

@@ -63,8 +63,8 @@ impl Tensor {
         dispatch(source, &[self.whole()], self.device(), (layout, self.dtype), &params, elements)
     }
 
-    /// The same values as elements of another type, rounded to the nearest where it has fewer; this tensor if it has the
-    /// type already. Between f32 and f16; a value beyond f16's 65,504 becomes an infinity.
+    /// The same values as elements of another type, rounded to the nearest where it has fewer; this tensor if it has
+    /// the type already. Between f32 and f16; a value beyond f16's 65,504 becomes an infinity.
     ///
     /// # Errors
     /// If one of the two types is an integer, and the other is not the same.

@@ -19,7 +19,8 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Packs `weight`, row-major `[outputs, inputs]`, for `x * weight^T` in f32. Outputs are padded to a multiple of 32.
+    /// Packs `weight`, row-major `[outputs, inputs]`, for `x * weight^T` in f32. Outputs are padded to a multiple
+    /// of 32.
     ///
     /// # Errors
     /// If the number of elements is another, a dimension is 0, the padded weight is too large, or there is no memory.
@@ -95,8 +96,8 @@ impl PackedMatrix {
 impl Tensor {
     /// What a BERT encoder starts from: the sum of three rows for each token, `[n, width]`, f32 or f16 as the tables.
     ///
-    /// Tables are `[rows, width]`, of one type; ids are `[n]`, u32. An id outside its table fails when the data is read. Without
-    /// ids the result is empty.
+    /// Tables are `[rows, width]`, of one type; ids are `[n]`, u32. An id outside its table fails when the data is
+    /// read. Without ids the result is empty.
     ///
     /// # Errors
     /// If a type or shape does not match, or there are ids but a table has no rows.
@@ -155,9 +156,9 @@ impl Tensor {
     }
 
     /// Attention of each sequence within itself, with `heads` heads and scale `1 / sqrt(width / heads)`. Self is
-    /// `[n, 3 * width]`, f32 or f16: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising from 0 to
-    /// n; anything else fails when the data is read. The result is `[n, width]`. No rows and no sequences (one offset)
-    /// give an empty result, for which the offset is not looked at.
+    /// `[n, 3 * width]`, f32 or f16: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising
+    /// from 0 to n; anything else fails when the data is read. The result is `[n, width]`. No rows and no sequences
+    /// (one offset) give an empty result, for which the offset is not looked at.
     ///
     /// # Errors
     /// If a type or shape does not match, or there are fewer rows than sequences: none is empty.

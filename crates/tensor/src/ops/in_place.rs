@@ -1,6 +1,6 @@
 //! Element by element, on memory that nobody else can name.
 //!
-//! A tensor that shares its memory refuses. One that does not may still be a view, whose other handles are gone: its
+//! A tensor that shares its memory refuses. One that does not may still be a view: the other handles are gone, its
 //! elements change where they are, and what lies around them nobody can see any more.
 
 use super::kernels::Operation;
@@ -46,10 +46,10 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shared`] while a clone or a view shares the memory, [`Error::Strided`] if this is a view whose
-    /// elements do not lie one after the other, the runtime's `Frozen` for frozen tensors; if `other` does not
-    /// broadcast to this shape or has another type. Nothing has changed then. An integer division by zero fails when
-    /// the data is read, all of it.
+    /// [`Error::Shared`] while a clone or a view shares the memory, [`Error::Strided`] if this is a view with elements
+    /// that do not lie one after the other, the runtime's `Frozen` for frozen tensors; if `other` does not broadcast to
+    /// this shape or has another type. Nothing has changed then. An integer division by zero fails when the data is
+    /// read, all of it.
     pub fn binary_in_place(&mut self, operation: Binary, other: &Self) -> Result<()> {
         other.expect_dtype("binary_in_place", "the second operand", self.dtype)?;
         let layout = other.layout.broadcast_to("binary_in_place", "the second operand", self.shape())?;
@@ -75,9 +75,9 @@ impl Tensor {
         })
     }
 
-    /// Every element becomes `value`, in this tensor's own memory; also in a view whose elements do not lie one after
-    /// the other. What was there before does not matter, even if the work that made it failed. Of a view, costs a pass
-    /// over the whole memory that it is a view of.
+    /// Every element becomes `value`, in this tensor's own memory; also in a view with elements that do not lie one
+    /// after the other. What was there before does not matter, even if the work that made it failed. Of a view, costs a
+    /// pass over the whole memory that it is a view of.
     ///
     /// # Errors
     /// [`Error::Shared`] while a clone or a view shares the memory, the runtime's `Frozen` for frozen tensors; if
@@ -88,7 +88,7 @@ impl Tensor {
         self.own("fill", |stream, storage| Ok(stream.record(&Work::Fill(pattern(value)), &[Operand::write(storage)])?))
     }
 
-    /// Records an operation on the memory, whose elements lie one after the other.
+    /// Records an operation on the memory; its elements lie one after the other.
     fn change(
         &mut self,
         operation: &'static str,
@@ -104,7 +104,7 @@ impl Tensor {
     fn own(&mut self, operation: &'static str, record: impl FnOnce(&Stream, &mut Storage) -> Result<()>) -> Result<()> {
         let empty = self.elements() == 0;
         if self.storage.is_frozen() {
-            // Whoever shares it: dropping the others would not help.
+            // Shared or not: dropping the others would not help.
             return Err(thalweg_runtime::Error::Frozen { operand: 0 }.into());
         }
         // An exclusive reference to the only handle: no other can appear while the operation is being recorded.

@@ -7,9 +7,9 @@ use crate::{Error, Result, Tensor};
 use thalweg_kernels::matmul::{Matrix, Params};
 
 impl Tensor {
-    /// The matrix product of `[.., m, k]` and `[.., k, n]`, both f32 or both f16, with the same leading axes: `[.., m, n]`. Operands may be
-    /// views; more than one leading axis is merged, by a copy if it must be. For weights that are used again and again,
-    /// [`linear`](Self::linear) is faster.
+    /// The matrix product of `[.., m, k]` and `[.., k, n]`, both f32 or both f16, with the same leading axes:
+    /// `[.., m, n]`. Operands may be views; more than one leading axis is merged, by a copy if it must be. For weights
+    /// that are used again and again, [`linear`](Self::linear) is faster.
     ///
     /// # Errors
     /// If the tensors are of another type or of two, or the shapes do not match.
@@ -47,7 +47,7 @@ impl Tensor {
         dispatch(source, &[a.whole(), b.whole()], self.device(), (layout, self.dtype), &params, batch * m)
     }
 
-    /// This as three axes, whose leading ones are merged.
+    /// This as three axes: the leading ones are merged.
     fn merged(&self, shape: [usize; 3]) -> Result<Self> {
         match self.shape().len() {
             3 => Ok(self.clone()),

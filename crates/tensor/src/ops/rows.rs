@@ -1,5 +1,5 @@
-//! Along the last axis. Views are made contiguous first. Where the result has the operand's shape, an empty operand has an
-//! empty result, also if it is the last axis that is empty.
+//! Along the last axis. Views are made contiguous first. Where the result has the operand's shape, an empty operand has
+//! an empty result, also if it is the last axis that is empty.
 
 use super::kernels::Operation;
 use super::{bindable, dispatch};

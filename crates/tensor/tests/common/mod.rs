@@ -47,7 +47,7 @@ pub fn mock(seed: u64) -> Bench {
     validated(MockConfig { seed, ..MockConfig::default() }, Config::default())
 }
 
-/// As a GPU whose memory the host does not see, where new memory holds NaN; nothing is read that was never written.
+/// As a GPU with memory that the host does not see, where new memory holds NaN; nothing is read that was never written.
 fn discrete(seed: u64, config: Config) -> Bench {
     validated(MockConfig::discrete(seed), config)
 }

@@ -1,7 +1,7 @@
 //! Single requests of 24 tokens in a closed loop: each thread makes one, waits for it, makes the next.
 //!
-//! All threads go through a warm-up straight into the measured time, and a request counts if it *ends* inside that time,
-//! whenever it began. So the device is in its stride at both edges, and the rate is plainly requests by seconds.
+//! All threads go through a warm-up straight into the measured time, and a request counts if it *ends* inside that
+//! time, whenever it began. So the device is in its stride at both edges, and the rate is plainly requests by seconds.
 
 use crate::measure::Result;
 use std::sync::atomic::{AtomicBool, Ordering};

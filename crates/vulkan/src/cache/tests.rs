@@ -47,6 +47,7 @@ fn compile(cache: &PipelineCache<Double>, number: u32, bytes: usize) {
     cache.compiled(Duration::ZERO);
 }
 
+// audit: C21
 #[test]
 fn ten_thousand_kernels_stay_within_the_bound() {
     for most in [MAX_BYTES, 1 << 20] {
@@ -114,6 +115,7 @@ fn the_next_process_finds_what_was_compiled_and_writes_it_again_only_if_there_is
     }
 }
 
+// audit: C21
 #[test]
 fn a_process_that_is_killed_has_compiled_little_in_vain() {
     let directory = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ use thalweg_vulkan::{Options, VulkanDevice, adapters, best};
 pub const TESTS: &[(&str, Test)] = &[
     ("it_says_that_it_is_one", it_says_that_it_is_one),
     ("memory_that_the_host_does_not_see_says_so", memory_that_the_host_does_not_see_says_so),
+    // audit: C32
     ("it_takes_as_many_allocations_as_it_says_and_no_more", it_takes_as_many_allocations_as_it_says_and_no_more),
 ];
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 #[derive(Default)]
 struct Inner {
-    /// The queue whose encoders it orders.
+    /// The queue of the encoders that it orders.
     queue: Option<u64>,
     /// The encoder of the last update that was committed.
     updated: Option<Done>,

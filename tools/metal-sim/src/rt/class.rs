@@ -44,7 +44,7 @@ pub struct Class {
     pub live: AtomicIsize,
 }
 
-/// A lock whose holder never panics half way through a change.
+/// A lock; its holder never panics half way through a change.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -188,7 +188,7 @@ unsafe extern "C" fn objc_registerClassPair(it: *const Class) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn objc_disposeClassPair(_: *const Class) {
-    // Only ever called for a class whose construction failed, which is then used by nobody.
+    // Only ever called for a class that could not be constructed. Nobody uses it then.
 }
 
 #[unsafe(no_mangle)]

@@ -58,7 +58,7 @@ pub unsafe extern "C-unwind" fn objc_msg_lookup(receiver: Id, sel: Sel) -> Imp {
     }
 }
 
-/// The receiver and the class below the one whose method is wanted.
+/// The receiver, and the class below the one that has the wanted method.
 #[repr(C)]
 struct Super {
     receiver: *mut Object,

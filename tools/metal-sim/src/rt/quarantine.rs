@@ -14,7 +14,7 @@ struct Dead {
     bytes: usize,
 }
 
-/// Takes memory of `malloc`'s whose owner is dead.
+/// Takes memory of `malloc`'s after its owner's death.
 ///
 /// # Safety
 /// The memory is as long, and nobody frees it.

@@ -7,7 +7,7 @@
 //! | `cache` | keeps the shared objects in a folder, whole or not at all |
 //! | `run` | the groups of a dispatch, one after the other in any order, each with poisoned threadgroup memory |
 //!
-//! The library that stands in for Metal's is in `shim/`; a group whose threads wait for each other is a set of
+//! The library that stands in for Metal's is in `shim/`; a group with threads that wait for each other is a set of
 //! fibers.
 
 mod cache;

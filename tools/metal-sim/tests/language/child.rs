@@ -1,4 +1,4 @@
-//! Tests whose process ends, or which need an environment of their own.
+//! Tests that end their process, or that need an environment of their own.
 
 use std::process::{Command, Output};
 

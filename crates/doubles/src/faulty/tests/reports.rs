@@ -1,4 +1,4 @@
-//! Reports of lists that are to have failed, that lack barriers, or whose values are withheld.
+//! Reports of lists that are to have failed, that lack barriers, or that have withheld values.
 
 use super::{Counts, Plan, Rig, Strike, failing_list, is_injected, list, read, write};
 use crate::rig::{Step, fresh, one_in};

@@ -56,7 +56,7 @@ pub(crate) struct Received {
 }
 
 impl Double {
-    /// A device whose values are reached when the list is submitted, or (`held`) by [`reach`](Self::reach) only.
+    /// A device that reaches a value when its list is submitted, or (`held`) by [`reach`](Self::reach) only.
     pub(crate) fn new(held: bool) -> Arc<Self> {
         let limits = Limits {
             max_binding_bytes: 1 << 20,

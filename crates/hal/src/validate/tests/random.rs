@@ -382,6 +382,7 @@ fn protected_programs_are_silent_and_a_missing_protection_is_told_when_it_matter
     assert!(told > 200 && harmless > 200, "{told} {harmless}");
 }
 
+// audit: C28
 #[test]
 fn arbitrary_programs_are_judged_as_the_oracle_does() {
     let mut random = fresh();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use thalweg_hal::host::HostPipeline;
 use thalweg_hal::validate::Validated;
 use thalweg_hal::{
-    Access, Binding, Command, Device, Error, KernelSource, List, Memory, MemoryKind, Queue, Result, IndexRange, Submission,
-    Timeline, TimelinePoint, Violation,
+    Access, Binding, Command, Device, Error, IndexRange, KernelSource, List, Memory, MemoryKind, Queue, Result,
+    Submission, Timeline, TimelinePoint, Violation,
 };
 
 /// One operand.

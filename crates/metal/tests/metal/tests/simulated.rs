@@ -40,6 +40,7 @@ const CASES: &[Case] = &[
     case("memory_that_is_not_there_is_an_error", memory_that_is_not_there_is_an_error),
     case("busy_queues_take_few_heaps", busy_queues_take_few_heaps),
     case("a_text_that_metal_refuses_is_an_error", a_text_that_metal_refuses_is_an_error),
+    // audit: C31
     case("command_queues_are_shared_and_given_back", command_queues_are_shared_and_given_back),
     case("nothing_is_left_behind", nothing_is_left_behind),
     case("a_copy_may_end_where_its_memory_does", a_copy_may_end_where_its_memory_does),

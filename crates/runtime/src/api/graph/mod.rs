@@ -1,18 +1,18 @@
 //! Graphs: operations recorded once and run often.
 //!
 //! ```text
-//!  Graph::capture ──► Capture (operations, no memory) ──plan──► template ──┬──► Instance (memory, prepared list, hazard)
-//!                                                                          └──► Instance ...
+//!  Graph::capture ──► Capture (operations, no memory) ──plan──► template ┬──► Instance (memory, prepared list, hazard)
+//!                                                                        └──► Instance ...
 //!  Graph::replay ──► copies in, Command::Run, copies out, in the thread's stream like any operation
 //! ```
 //!
 //! While a graph is captured nothing runs and nothing is allocated: storages are numbers, and operations go into a
-//! private list, whatever other threads do meanwhile. When the closure ends, [`plan`] finds the barriers and lets
-//! buffers share bytes whose lives do not meet.
+//! private list, whatever other threads do meanwhile. When the closure ends, `plan` finds the barriers and lets
+//! buffers share bytes if their lives do not meet.
 //!
 //! A replay is *one operation* of the stream that it is recorded on. Its operands are the inputs, which are copied in,
 //! and fresh outputs, which are copied out, so tensors stay values. What lies between, the graph's own memory, has one
-//! hazard: two replays in the same memory come one after the other, whoever recorded them. So that threads do not wait
+//! hazard: two replays in the same memory come one after the other, on any stream. So that threads do not wait
 //! for each other, a graph makes itself further instances, each with memory of its own, up to a limit, as it finds the
 //! others in use.
 //!
@@ -29,6 +29,7 @@ use super::storage::{Operand, Storage};
 use super::stream::Stream;
 use crate::base::error::{Error, Result};
 use crate::base::fork;
+use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::wait_policy::WaitPolicy;
@@ -125,12 +126,12 @@ impl Graph {
         let captured = capture.finish(inputs, &outputs)?;
         let limit = (device.info().parallelism as usize).clamp(1, MAX_INSTANCES);
         let first = captured.instance(pool, current.policy())?;
-        let (instances, next) = (Mutex::new(vec![Arc::new(first)]), AtomicUsize::new(0));
+        let (instances, next) = (Mutex::new(Rank::Instances, vec![Arc::new(first)]), AtomicUsize::new(0));
         Ok(Self { core: Arc::new(GraphCore { pool: pool.clone(), captured, instances, limit, next }) })
     }
 
     /// Runs the graph on the current stream, with these inputs, and gives the outputs. Recorded like any operation: it
-    /// returns at once, and whoever reads an output waits for it. Costs an allocation and a copy for each output and a
+    /// returns at once, and a read of an output waits for it. Costs an allocation and a copy for each output and a
     /// copy for each input, beside one command for the whole graph.
     ///
     /// # Errors
@@ -144,8 +145,8 @@ impl Graph {
     }
 
     /// As [`replay`](Self::replay), unless that run would come after another thread's, because there are no more
-    /// memories for it to run in: then nothing happens, and the answer is `None`. For whoever can do the same without
-    /// the graph.
+    /// memories for it to run in: then nothing happens, and the answer is `None`. For callers that can do the same
+    /// without the graph.
     ///
     /// # Errors
     /// As for [`replay`](Self::replay).
@@ -170,7 +171,7 @@ impl Graph {
         Ok(outputs)
     }
 
-    /// Records a run, whose inputs fit the graph. Those of no bytes are left out.
+    /// Records a run. The inputs fit the graph. Inputs of no bytes are left out.
     fn record<'a>(
         &self,
         stream: &Stream,

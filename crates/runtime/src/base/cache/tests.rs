@@ -51,6 +51,7 @@ fn while_building<T: Send>(
     })
 }
 
+// audit: C21
 #[test]
 fn stress_random_keys_stay_within_bounds_and_have_their_own_values() {
     const THREADS: usize = 8;
@@ -101,6 +102,7 @@ fn stress_random_keys_stay_within_bounds_and_have_their_own_values() {
     assert_eq!((cache.stats().entries, cache.stats().bytes), (0, 0));
 }
 
+// audit: F7, C12
 #[test]
 fn a_build_that_hangs_holds_up_its_own_key_alone() {
     let cache = numbers(2);
@@ -141,6 +143,7 @@ fn who_does_not_wait_leaves_and_the_build_goes_on() {
     }
 }
 
+// audit: FB
 #[test]
 fn a_failure_is_told_to_who_waited_for_it_and_not_kept() {
     const WAITERS: u64 = 4;
@@ -166,6 +169,7 @@ fn a_failure_is_told_to_who_waited_for_it_and_not_kept() {
     assert_eq!((misses, waits, failures, entries), (2, WAITERS, 1, 1));
 }
 
+// audit: C8
 #[test]
 fn when_the_builder_panics_one_of_those_who_wait_takes_over() {
     const WAITERS: u64 = 4;
@@ -196,6 +200,7 @@ fn when_the_builder_panics_one_of_those_who_wait_takes_over() {
     assert_eq!((misses, failures, entries), (2, 1, 1));
 }
 
+// audit: C2
 #[test]
 fn a_builder_that_asks_for_its_own_key_is_told_so() {
     let cache = numbers(2);
@@ -208,7 +213,9 @@ fn a_builder_that_asks_for_its_own_key_is_told_so() {
     assert_eq!(*value.unwrap(), 3);
 }
 
-/// Each of three threads builds one key of the next one's: whoever closes the circle is told, and the others get values.
+/// Each of three threads builds one key of the next one's. The thread that would close the circle gets an error, and
+/// the others get values.
+// audit: C2
 #[test]
 fn builders_that_wait_for_each_other_in_a_circle_are_told_so() {
     let cache = numbers(8);
@@ -239,6 +246,7 @@ fn builders_that_wait_for_each_other_in_a_circle_are_told_so() {
     assert_eq!(values, [0, 1, 2]);
 }
 
+// audit: C21
 #[test]
 fn what_was_not_used_for_the_longest_time_goes_first() {
     let cache = numbers(3);
@@ -258,6 +266,7 @@ fn what_was_not_used_for_the_longest_time_goes_first() {
     assert_eq!(cache.stats().evictions, 2);
 }
 
+// audit: C21
 #[test]
 fn a_value_too_heavy_to_keep_is_handed_out_and_costs_nobody_a_place() {
     let cache: Cache<u64, Arc<u64>> = Cache::new(10, 100, |key, _| *key);
@@ -270,7 +279,7 @@ fn a_value_too_heavy_to_keep_is_handed_out_and_costs_nobody_a_place() {
     assert_eq!((entries, bytes, evictions), (1, 100, 4));
 }
 
-/// A key whose hash says nothing.
+/// A key with a hash that says nothing.
 #[derive(Clone, PartialEq, Eq)]
 struct Colliding(u32);
 
@@ -280,6 +289,7 @@ impl Hash for Colliding {
     }
 }
 
+// audit: F6
 #[test]
 fn keys_are_compared_whole() {
     let cache: Cache<Colliding, u32> = Cache::new(100, u64::MAX, |_, _| 1);
@@ -292,6 +302,7 @@ fn keys_are_compared_whole() {
 }
 
 /// Nothing of the user's runs under the map's lock: each of these asks the cache for something.
+// audit: C2
 #[test]
 fn building_weighing_and_dropping_may_use_the_cache() {
     struct Asks(Weak<Cache<u32, Arc<Asks>>>);

@@ -93,7 +93,7 @@ fn any_piece_of_what_a_stream_has_can_be_given_back() {
     let seed = fresh_seed();
     let mut random = Rng::with_seed(seed);
     let mut arena = with(&[UNITS as u64; 2]);
-    // By unit, who has it: 0 is nobody.
+    // By unit, its owner: 0 is nobody.
     let mut map = [[0; UNITS]; 2];
     for _ in 0..5000 {
         let units = random.usize(1..20);
@@ -190,6 +190,7 @@ fn what_enters_limbo_after_the_end_waits_for_another_snapshot() {
     assert_eq!((arena.usage().free, arena.usage().limbo), (UNIT, 2 * UNIT));
 }
 
+// audit: C30
 #[test]
 fn a_segment_decays_when_it_was_free_and_untouched_for_a_period() {
     let mut arena = with(&[2, 2]);
@@ -207,6 +208,7 @@ fn a_segment_decays_when_it_was_free_and_untouched_for_a_period() {
 }
 
 /// A tiling of random requests, checked against a bitmap of its own.
+// audit: C15
 #[test]
 fn random_spans_never_overlap_and_come_back_whole() {
     const UNITS: usize = 64;

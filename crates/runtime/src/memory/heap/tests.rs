@@ -29,7 +29,7 @@ fn divided(kib: u64, raw: bool) -> (Heap, Vec<Box<Block>>) {
 }
 
 fn take(heap: &mut Heap, kib: u64) -> Option<Box<Block>> {
-    heap.take(class(kib), Purpose::Commands, &Mutex::default(), |_| 0)
+    heap.take(class(kib), Purpose::Commands, &StreamHeap::new(0).returns, |_| 0)
 }
 
 fn merge_and_take(heap: &mut Heap, kib: u64, purpose: Purpose) -> Option<Box<Block>> {
@@ -51,6 +51,7 @@ fn users(block: &mut Block) -> Vec<u32> {
 }
 
 /// I5: what comes after the whole comes after each part, and the other way round.
+// audit: C13
 #[test]
 fn merges_unite_the_uses_of_the_parts_and_splits_copy_those_of_the_whole() {
     let (mut heap, blocks) = divided(96, false);
@@ -68,6 +69,7 @@ fn merges_unite_the_uses_of_the_parts_and_splits_copy_those_of_the_whole() {
     assert!(parts.iter_mut().all(|part| users(part) == [1, 2, 3, 11, 12, 13]));
 }
 
+// audit: C13
 #[test]
 fn what_the_host_writes_to_is_merged_of_what_is_settled_alone() {
     let (mut heap, mut blocks) = divided(96, false);
@@ -79,6 +81,7 @@ fn what_the_host_writes_to_is_merged_of_what_is_settled_alone() {
 }
 
 /// What was never written is filled by its first user, and nothing else is: that would be somebody's data in between.
+// audit: C13
 #[test]
 fn parts_of_what_was_never_written_are_raw_and_are_not_merged_with_what_was() {
     let (mut heap, mut blocks) = divided(96, true);

@@ -221,6 +221,7 @@ fn ones_own_block_is_found_before_anybody_is_asked() {
     assert_eq!(world.lists.take_calls(), []);
 }
 
+// audit: C30
 #[test]
 fn what_another_stream_has_free_and_settled_is_gathered_before_more_is_taken() {
     let world = World::new();
@@ -252,6 +253,7 @@ fn nothing_is_waited_for_while_there_is_room_to_grow() {
     }
 }
 
+// audit: C13
 #[test]
 fn limbo_is_gathered_once_what_was_recorded_by_then_has_settled() {
     let world = World::new();
@@ -270,15 +272,16 @@ fn limbo_is_gathered_once_what_was_recorded_by_then_has_settled() {
     assert_eq!(world.hal.allocated(), (2 * MIB, 2));
 }
 
+// audit: C25, C32
 #[test]
 fn growth_keeps_within_the_limits_and_the_report_says_what_is_there() {
     let world = World::new();
     let held = world.fill(0);
     let report = report(world.allocate(1, MIB));
     assert_eq!(world.hal.allocated(), (FIT * MIB, FIT));
-    assert_eq!((report.requested, report.limit, report.reserved), (MIB, LIMIT, FIT * MIB));
-    assert_eq!((report.free, report.largest_free, report.frozen, report.limbo), (0, 0, 0, 0));
-    assert_eq!((report.allocations, report.refusals, report.gave_back, report.waited), (FIT, 0, 0, false));
+    assert_eq!((report.requested, report.stats.limit, report.stats.reserved), (MIB, LIMIT, FIT * MIB));
+    assert_eq!((report.stats.free, report.stats.largest_free, report.stats.frozen, report.stats.limbo), (0, 0, 0, 0));
+    assert_eq!((report.stats.allocations, report.refusals, report.gave_back, report.waited), (FIT, 0, 0, false));
     assert_eq!(report.streams, [StreamMemory { stream: 0, live: FIT * MIB, cached: 0 }]);
     assert!(report.device.is_none() && report.retry_can_help, "somebody may drop them");
     drop(held);
@@ -286,10 +289,11 @@ fn growth_keeps_within_the_limits_and_the_report_says_what_is_there() {
     let world = World::with(Config::default().max_allocations(2), MockConfig::default());
     let held = [0, 1].map(|stream| world.allocate(stream, MIB).unwrap());
     let report = self::report(world.allocate(0, MIB));
-    assert_eq!((world.hal.allocated(), report.allocations, report.max_allocations), ((2 * MIB, 2), 2, 2));
+    assert_eq!((world.hal.allocated(), report.stats.allocations, report.stats.max_allocations), ((2 * MIB, 2), 2, 2));
     drop(held);
 }
 
+// audit: C25
 #[test]
 fn a_segment_that_the_device_refuses_is_made_shorter_and_the_refusal_reported() {
     let mock = MockConfig { memory_bytes: 200 * KIB, ..MockConfig::default() };
@@ -300,10 +304,11 @@ fn a_segment_that_the_device_refuses_is_made_shorter_and_the_refusal_reported() 
     assert_eq!(world.hal.allocated(), (112 * KIB, 1));
     let report = report(world.allocate(0, 112 * KIB));
     assert!(matches!(report.device, Some(thalweg_hal::Error::OutOfMemory { .. })) && report.refusals > 0, "{report}");
-    assert_eq!((report.reserved, report.waited), (112 * KIB, false));
+    assert_eq!((report.stats.reserved, report.waited), (112 * KIB, false));
     drop(held);
 }
 
+// audit: C30
 #[test]
 fn segments_that_are_wholly_free_go_back_if_that_makes_room() {
     let world = World::with(Config::default().memory_soft_limit(LIMIT), MockConfig::default());
@@ -321,11 +326,12 @@ fn what_went_back_in_vain_is_reported() {
     let mut held = world.fill(0);
     held.drain(1..2).for_each(|block| world.free(0, block));
     let report = report(world.allocate(1, 3 * MIB));
-    assert_eq!((report.gave_back, report.reserved, world.hal.allocated()), (MIB, 6 * MIB, (6 * MIB, 6)));
+    assert_eq!((report.gave_back, report.stats.reserved, world.hal.allocated()), (MIB, 6 * MIB, (6 * MIB, 6)));
     assert!(report.retry_can_help);
     drop(held);
 }
 
+// audit: C30
 #[test]
 fn above_the_soft_limit_as_much_goes_back_as_is_taken() {
     let world = World::with(Config::default().memory_soft_limit(4 * MIB), MockConfig::default());
@@ -368,6 +374,7 @@ fn what_others_record_later_is_not_waited_for() {
     drop(held);
 }
 
+// audit: F10
 #[test]
 fn who_is_always_too_late_gives_up_after_so_many_rounds() {
     let world = World::new();
@@ -387,12 +394,13 @@ fn who_is_always_too_late_gives_up_after_so_many_rounds() {
     assert_eq!(waits, MOST_WAITS as usize);
 }
 
+// audit: C25
 #[test]
 fn a_retry_can_help_only_beside_what_stays() {
     let world = World::new();
     let frozen = world.freeze(4 * MIB).unwrap();
     let no_room = report(world.allocate(0, 4 * MIB));
-    assert!(!no_room.retry_can_help && no_room.frozen == 4 * MIB, "{no_room}");
+    assert!(!no_room.retry_can_help && no_room.stats.frozen == 4 * MIB, "{no_room}");
     let held = world.allocate(1, 3 * MIB).unwrap();
     let no_room = report(world.allocate(0, 3 * MIB));
     assert!(no_room.retry_can_help, "{no_room}");
@@ -410,7 +418,7 @@ fn staging_has_a_limit_of_its_own_and_is_waited_for_once() {
     world.free_used(1, block, at(1, u64::MAX));
     world.lists.goes_on.set(true);
     let report = report(allocate(0));
-    assert!(report.retry_can_help && report.reserved == MIB, "{report}");
+    assert!(report.retry_can_help && report.stats.reserved == MIB, "{report}");
     let waits = world.lists.take_calls().into_iter().filter(|call| matches!(call, Call::Wait(_))).count();
     assert_eq!(waits, 1);
 }
@@ -430,6 +438,7 @@ fn other_pools_are_looked_into_when_all_else_has_failed() {
     drop((held, rest));
 }
 
+// audit: F10
 #[test]
 fn a_closed_device_ends_the_wait() {
     let world = World::new();
@@ -466,6 +475,7 @@ fn memory_on_its_way_back_to_the_device_is_waited_for() {
     assert_eq!(world.lists.take_calls().into_iter().filter(|call| *call == Call::CheckWaits).count(), 3);
 }
 
+// audit: F10
 #[test]
 fn a_closed_device_ends_the_wait_for_memory_on_its_way_back() {
     let (world, _memory) = leaving();
@@ -473,6 +483,7 @@ fn a_closed_device_ends_the_wait_for_memory_on_its_way_back() {
     assert!(matches!(world.allocate(1, FIT * MIB), Err(Error::Closed)));
 }
 
+// audit: F10
 #[test]
 fn who_may_not_wait_is_told_so() {
     let (world, _memory) = leaving();
@@ -489,6 +500,7 @@ fn who_may_not_wait_is_told_so() {
     drop(turn);
 }
 
+// audit: C30
 #[test]
 fn what_nobody_has_used_for_a_while_goes_back() {
     let world = World::new();

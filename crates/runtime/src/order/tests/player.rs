@@ -320,7 +320,7 @@ impl Player {
         hazards: &mut Hazards,
     ) -> Result<Option<Operand>> {
         self.fill_raw(stream, slot)?;
-        let Slot { memory, uses, defined, .. } = &mut self.slots[slot];
+        let Slot { memory, uses, defined, .. } = &self.slots[slot];
         let (parts, known) = match (part, uses.len()) {
             (_, 1) => (0..PARTS, 0..1),
             (Some(part), _) => (part..part + 1, part..part + 1),
@@ -339,7 +339,6 @@ impl Player {
         }
         let new: Vec<_> = known.filter(|at| is_new(*at)).collect();
         hazards.extend(new.into_iter().map(|at| (Hazard::Slot(slot, at), access, index)));
-        defined[parts.clone()].iter_mut().for_each(|defined| *defined |= access.writes());
         let (offset, bytes) = (parts.start as u64 * CELL, parts.len() as u64 * CELL);
         Ok(Some(Operand { memory: Arc::clone(memory), access, offset, bytes }))
     }
@@ -389,8 +388,12 @@ impl Player {
             .collect();
         let by = append(&mut self.streams[stream].open, &mut locked, &settled, self.profiling);
         let stamped = if self.broken == Some(Broken::Stamps) { before } else { held };
-        for ((hazard, ..), uses) in hazards.iter().zip(stamped) {
+        for ((hazard, access, _), uses) in hazards.iter().zip(stamped) {
             *self.uses(*hazard) = uses;
+            if let (Hazard::Slot(slot, at), true) = (*hazard, access.writes()) {
+                let Slot { uses, defined, .. } = &mut self.slots[slot];
+                defined[if uses.len() == 1 { 0..PARTS } else { at..at + 1 }].fill(true);
+            }
         }
         Ok(by)
     }

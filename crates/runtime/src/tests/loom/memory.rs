@@ -41,8 +41,9 @@ impl Short {
     }
 }
 
-/// A block comes back from another thread, whose stream still reads it, while its owner allocates: the owner gets it
-/// with its stamps, or another.
+/// A block comes back from another thread while its owner allocates. The other thread's stream still reads the block:
+/// the owner gets it with its uses, or gets another.
+// audit: C15
 #[test]
 fn loom_foreign_free_against_allocation() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -91,18 +92,21 @@ fn one_of_two(limit: u64, bytes: [u64; 2], writes: bool) {
 }
 
 /// The span goes from one stream to the other.
+// audit: C25
 #[test]
 fn loom_growth_against_out_of_memory() {
     bounded(PREEMPTIONS_OF_THREE, || one_of_two(256, [256, 256], false));
 }
 
 /// A list that has to run first.
+// audit: F10
 #[test]
 fn loom_growth_against_work_that_is_in_the_way() {
     bounded(2, || one_of_two(256, [256, 256], true));
 }
 
 /// The segment goes back to the device, because the other is longer.
+// audit: F10
 #[test]
 fn loom_growth_against_a_segment_that_leaves() {
     bounded(PREEMPTIONS_OF_THREE, || one_of_two(512, [256, 512], false));
@@ -124,12 +128,14 @@ fn trim_against_allocation(limit: u64, bytes: u64) {
     short.end();
 }
 
+// audit: C11
 #[test]
 fn loom_trim_against_allocation() {
     bounded(PREEMPTIONS_OF_THREE, || trim_against_allocation(256, 256));
 }
 
 /// The segment itself is too short.
+// audit: C30
 #[test]
 fn loom_trim_against_growth() {
     bounded(PREEMPTIONS_OF_THREE, || trim_against_allocation(512, 512));
@@ -137,6 +143,7 @@ fn loom_trim_against_growth() {
 
 /// More is taken than should be, while the reaper is about to rest for as long as memory takes to decay: it rests no
 /// longer than a moment, or is rung for.
+// audit: C30
 #[test]
 fn loom_growth_above_the_soft_limit_against_the_reapers_rest() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -147,8 +154,8 @@ fn loom_growth_above_the_soft_limit_against_the_reapers_rest() {
         let (mut watch, mut decay) = (Watch::default(), Decay::default());
         // Nobody rings before it has looked once: it will.
         let grow = thread::spawn(move || stream.allocate(256).unwrap());
-        reaper::round(&core, &mut watch);
-        let looks_soon = decay.look(&core).is_some_and(|pause| pause <= SOON);
+        reaper::round(&engine, &mut watch);
+        let looks_soon = decay.look(&engine).is_some_and(|pause| pause <= SOON);
         let storage = grow.join().unwrap();
         assert!(looks_soon || engine.doorbell.is_rung());
         drop(storage);

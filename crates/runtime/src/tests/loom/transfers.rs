@@ -38,6 +38,7 @@ fn touch(world: &World, stream: usize, storage: &Storage) {
 
 /// A download finds the list of the last write open, being submitted, or submitted, and another write behind it: the
 /// copy is ordered against both, in whichever list it is, and what it waits for ends.
+// audit: C29
 #[test]
 fn loom_download_against_a_foreign_write() {
     bounded(PREEMPTIONS_OF_THREE, || {
@@ -58,6 +59,7 @@ fn loom_download_against_a_foreign_write() {
 
 /// Memory for one of two streams. Each fills it with its first list, if it is the first to have it; the other gets it
 /// filled, and ordered after that, or is told that there is none.
+// audit: C13
 #[test]
 fn loom_first_fill_against_a_stream_that_takes_the_span() {
     bounded(PREEMPTIONS_OF_THREE, || {

@@ -65,6 +65,7 @@ fn least(tokens: u64) -> u64 {
     yes
 }
 
+// audit: C30
 #[test]
 fn what_fitted_once_fits_a_hundred_times_with_other_lengths_between() {
     let seed = fresh_seed();
@@ -101,6 +102,7 @@ fn at_once(device: &Device, count: u64, bytes: u64) -> Result<()> {
 
 /// The lengths are the worst for each other: half as long again, so that the one's blocks are taken whole for the
 /// other, or just too short to be large, so that few fit in a segment.
+// audit: C30
 #[test]
 fn what_is_not_large_fits_again_with_a_quarter_to_spare() {
     let limit = 64 << 20;

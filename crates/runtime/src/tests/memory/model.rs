@@ -317,11 +317,13 @@ fn cases() -> ProptestConfig {
 proptest! {
     #![proptest_config(cases())]
 
+    // audit: C13
     #[test]
     fn the_memory_is_what_a_model_of_it_is(steps in prop::collection::vec(step(), 1..120), seed in any::<u64>()) {
         run(steps, seed, Plan::default());
     }
 
+    // audit: C13
     #[test]
     fn the_same_on_a_device_that_refuses_allocations(
         steps in prop::collection::vec(step(), 1..120),

@@ -36,8 +36,8 @@ fn nanos(value: &Value) -> u64 {
 }
 
 impl Trace {
-    /// Reads a profile's trace, and checks what holds for every one: tracks have names, slices of a track nest, arrows have two
-    /// ends in slices that belong together, and every kernel and list has its caller if nothing was dropped.
+    /// Reads a profile's trace, and checks what holds for every one: tracks have names, slices of a track nest, arrows
+    /// have two ends in slices that belong together, and every kernel and list has its caller if nothing was dropped.
     #[track_caller]
     pub(crate) fn of(profile: &Profile) -> Self {
         let mut text = Vec::new();
@@ -130,7 +130,8 @@ impl Trace {
         self.slices.iter().filter(|slice| slice.name == name).count()
     }
 
-    /// Every operation has run as one kernel, each list was submitted once and ran, and there is an arrow to each of them.
+    /// Every operation has run as one kernel, each list was submitted once and ran, and there is an arrow to each of
+    /// them.
     #[track_caller]
     pub(crate) fn assert_whole(&self, profile: &Profile) {
         assert_eq!(profile.dropped().total(), 0, "{:?}", profile.dropped());

@@ -1,10 +1,10 @@
 //! How long each kernel took.
 
-use super::report::Profile;
-use crate::trace::event::Kind;
+use crate::report::Profile;
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
+use thalweg_runtime::listener::Kind;
 
 /// One kernel of a [`KernelTable`].
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,7 @@ pub struct KernelTable {
 }
 
 impl KernelTable {
-    pub(super) fn of(profile: &Profile) -> Self {
+    pub(crate) fn of(profile: &Profile) -> Self {
         let mut by_name = HashMap::<u32, KernelTime>::new();
         for (_, event) in profile.events.iter().filter(|(_, event)| event.kind == Kind::Kernel) {
             let time = Duration::from_nanos(event.end - event.start);
@@ -96,7 +96,7 @@ impl fmt::Display for KernelTable {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -13,7 +13,8 @@ fn sort<T>(slices: &mut [Slice<T>]) {
     slices.sort_by_key(|slice| (slice.start, u64::MAX - slice.end));
 }
 
-/// Puts slices on as many tracks as it takes: each on the first where it nests. Gives them by rising start, with their tracks.
+/// Puts slices on as many tracks as it takes: each on the first where it nests. Gives them by rising start, with their
+/// tracks.
 pub(crate) fn spread<T>(mut slices: Vec<Slice<T>>) -> Vec<(usize, Slice<T>)> {
     sort(&mut slices);
     // By track, the ends of what is open.
@@ -35,7 +36,8 @@ pub(crate) fn spread<T>(mut slices: Vec<Slice<T>>) -> Vec<(usize, Slice<T>)> {
     slices.into_iter().map(place).collect()
 }
 
-/// Makes the slices of one track nest: what ends after the one that it began in is divided there. Gives them by rising start.
+/// Makes the slices of one track nest: what ends after the one that it began in is divided there. Gives them by rising
+/// start.
 pub(crate) fn nest<T: Copy>(mut slices: Vec<Slice<T>>) -> Vec<Slice<T>> {
     sort(&mut slices);
     let mut nested = Vec::with_capacity(slices.len());
@@ -67,7 +69,7 @@ pub(crate) fn nest<T: Copy>(mut slices: Vec<Slice<T>>) -> Vec<Slice<T>> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
