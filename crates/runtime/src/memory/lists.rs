@@ -15,7 +15,7 @@ pub(crate) trait Lists {
     /// Of each stream, the last list that has something to it.
     fn last(&self) -> Vec<Point>;
 
-    /// Hands over what a stream has recorded, unless that would have to wait.
+    /// Hands over what a stream has recorded, unless that would have to wait. It may be one that is just being made.
     fn flush(&self, stream: u32);
 
     /// Hands over lists, and waits until any of them has run, or for a moment.

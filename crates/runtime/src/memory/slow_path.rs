@@ -175,9 +175,14 @@ impl DeviceMemory {
     fn others_were_faster(&self, request: Request, refused: bool) -> bool {
         let stats = self.stats();
         let fits_beside = |bytes: u64| bytes.saturating_add(request.least) <= stats.limit;
-        let is_there = stats.cached + stats.limbo > 0
-            || stats.largest_free >= request.least
-            || (!refused && fits_beside(stats.reserved));
+        // By the pool's own limit too: what it may never take, nobody was faster to take.
+        let has_room = || {
+            let left = stats.limit.saturating_sub(stats.reserved);
+            let (staged, not_large) = self.by_kind();
+            request.least <= self.room(request.pool, left, staged, not_large)
+        };
+        let is_there =
+            stats.cached + stats.limbo > 0 || stats.largest_free >= request.least || (!refused && has_room());
         request.pool != HOST && is_there && fits_beside(stats.frozen + stats.graphs + stats.overhead + stats.live)
     }
 
@@ -195,10 +200,7 @@ impl DeviceMemory {
         let hard = budget.limits().hard;
         let kind = if pool == HOST { MemoryKind::Host } else { MemoryKind::Device };
         // What it may have by its own limit. Only the thread that has the turn adds to a pool.
-        let (staged, not_large) = {
-            let arena = arena.lock();
-            (arena.bytes_of(HOST), arena.bytes_of(BLOCKS) + arena.bytes_of(SMALL))
-        };
+        let (staged, not_large) = self.by_kind();
         let room = self.room(pool, hard.saturating_sub(budget.reserved()), staged, not_large);
         let ahead = match kind {
             MemoryKind::Host => LEAST_GROWTH.max(bytes).min(room),
@@ -242,6 +244,12 @@ impl DeviceMemory {
             }
         }
         Ok(false)
+    }
+
+    /// Bytes of staging, and of the streams' blocks that are not large.
+    fn by_kind(&self) -> (u64, u64) {
+        let arena = self.arena.lock();
+        (arena.bytes_of(HOST), arena.bytes_of(BLOCKS) + arena.bytes_of(SMALL))
     }
 
     /// How many bytes a pool may take of those that are left, beside so many of staging and of blocks that are not
@@ -306,3 +314,6 @@ fn segment_bytes(reserved: u64, limits: super::budget::Limits, parts: u64, bytes
     let unit = thalweg_hal::BINDING_ALIGNMENT;
     bytes.max(ahead / unit * unit)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

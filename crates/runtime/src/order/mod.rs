@@ -16,7 +16,9 @@
 //! | `results.rs`, `outcome.rs` | how the commands of a settled list ended, and which of them inherit a failure (I7) |
 //! | `plan.rs` | a graph's barriers, and which of its buffers share bytes |
 //!
-//! Everything here is a function of its arguments, so the rules are tested without a device; see `tests.rs`.
+//! Everything here is a function of its arguments, so `tests.rs` plays random programs of a few streams without a
+//! runtime: on a model of a device that does whatever the contract allows, against the same operations one after the
+//! other.
 
 pub(crate) mod marks;
 pub(crate) mod open_list;
@@ -26,3 +28,6 @@ pub(crate) mod point;
 pub(crate) mod results;
 pub(crate) mod uses;
 pub(crate) mod work;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

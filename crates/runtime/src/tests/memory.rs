@@ -75,6 +75,15 @@ fn report(error: Error) -> OutOfMemory {
     }
 }
 
+/// Also where its queue could not be made, and so for as long as the device lives.
+#[test]
+fn a_heap_whose_stream_is_not_there_yet_is_no_trouble() {
+    let device = with(Config::default());
+    device.engine.memory.open_heap(7);
+    assert!(!device.engine.memory.decay(&*device.engine));
+    assert_eq!(device.memory().reserved, 0);
+}
+
 // audit: C9, C11, C25
 #[test]
 fn the_snapshot_adds_up_to_the_byte_while_everybody_works() {
