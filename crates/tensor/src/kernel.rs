@@ -6,9 +6,9 @@ use crate::{DType, Error, Result, Tensor};
 use bytemuck::Pod;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use thalweg_hal::{Access, Features, Groups, HostFn, KernelSource, Wgsl, WgslModule};
-use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
+use thalweg_runtime::{Device, Operand, Pipeline, Storage, Stream, Work};
 
 /// A kernel of your own: WGSL for GPUs, a function for the processor, or both. It runs on tensors with the safety of
 /// every other operation: on any stream, in the order of the data, and without a way to touch another tensor.
@@ -32,10 +32,11 @@ use thalweg_runtime::{Device, Operand, Storage, Stream, Work};
 ///
 /// # Cost
 ///
-/// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile), and kept among the
+/// A kernel is compiled for a device on its first run there, or by [`compile`](Self::compile). It keeps what it was
+/// compiled to for the first device that it ran on, and that device's driver with it; for others it is among the
 /// device's last kernels ([`Config::pipeline_cache`](thalweg_runtime::Config::pipeline_cache)). Kernels are told apart
 /// by everything that they are; the name, which errors show behind `user.`, is for people. A WGSL module that is not
-/// `'static` is compared text by text on each run. Make a kernel once, and run it often.
+/// `'static` is compared text by text on each run on another device. Make a kernel once, and run it often.
 ///
 /// ```
 /// use thalweg_tensor::{DType, Kernel, Tensor};
@@ -61,11 +62,13 @@ pub struct Kernel {
     name: String,
     source: KernelSource,
     inputs: usize,
+    /// What it was compiled to for the first device that it ran on.
+    compiled: OnceLock<Pipeline>,
 }
 
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, source, inputs } = self;
+        let Self { name, source, inputs, .. } = self;
         write!(f, "Kernel({name}, {inputs} inputs, {} outputs)", source.bindings.len() - inputs)
     }
 }
@@ -81,12 +84,13 @@ impl Kernel {
         // Not the name of a kernel of ours: an error shows that the kernel is the user's.
         let (full_name, bindings) = (Cow::Owned(format!("user.{name}")), Cow::Owned(bindings));
         let source = KernelSource { name: full_name, bindings, params_bytes: 0, wgsl: None, host: None };
-        Self { name, source, inputs }
+        Self { name, source, inputs, compiled: OnceLock::new() }
     }
 
     /// The kernel takes a parameter struct, of at most 128 bytes and whole 32-bit words: `var<immediate>` in WGSL.
     pub fn params<P: Pod>(mut self) -> Self {
         // A type that is too large is refused when the kernel is compiled.
+        self.compiled = OnceLock::new();
         self.source.params_bytes = u32::try_from(size_of::<P>()).unwrap_or(u32::MAX);
         self
     }
@@ -94,6 +98,7 @@ impl Kernel {
     /// The form for GPUs: a module and the name of its compute entry point. It may use 16-bit floats where the device
     /// has them (`enable f16;`), and nothing else that not every device has.
     pub fn wgsl(mut self, module: impl Into<Cow<'static, str>>, entry: impl Into<Cow<'static, str>>) -> Self {
+        self.compiled = OnceLock::new();
         self.source.wgsl = Some(Wgsl::clamped(WgslModule {
             source: module.into(),
             entry: entry.into(),
@@ -109,6 +114,7 @@ impl Kernel {
     /// What the numbers mean that the WGSL stores in `failure[0]`: 1 is the first of these. What it stores in
     /// `failure[1]` is added in brackets. Set after [`wgsl`](Self::wgsl).
     pub fn failures(mut self, failures: &'static [&'static str]) -> Self {
+        self.compiled = OnceLock::new();
         self.source.wgsl = self
             .source
             .wgsl
@@ -120,6 +126,7 @@ impl Kernel {
     /// `n` equal parts of each output, so that several threads may share a run. Inputs and outputs are counted by
     /// themselves: `inputs.get(0)` is the first input, `outputs.get(0)` the first output.
     pub fn host(mut self, host: HostFn) -> Self {
+        self.compiled = OnceLock::new();
         self.source.host = Some(host);
         self
     }
@@ -130,8 +137,18 @@ impl Kernel {
     /// If the WGSL is wrong, with the line and the reason, also on the processor where the library has GPUs' backends
     /// (feature `vulkan` of the facade); if the kernel lacks the form that the device runs.
     pub fn compile(&self, device: &Device) -> Result<()> {
-        device.pipeline(&self.source)?;
-        Ok(())
+        self.pipeline(device).map(drop)
+    }
+
+    /// Without a look at anything that other threads write, on the first device that the kernel ran on.
+    fn pipeline(&self, device: &Device) -> Result<Cow<'_, Pipeline>> {
+        if let Some(known) = self.compiled.get().filter(|known| device.has(known)) {
+            return Ok(Cow::Borrowed(known));
+        }
+        let pipeline = device.pipeline(&self.source)?;
+        // The first stays; for another device the cache has it.
+        let _ = self.compiled.set(pipeline.clone());
+        Ok(Cow::Owned(pipeline))
     }
 
     /// Runs the kernel on the current stream, and returns its outputs. Views among the inputs are made contiguous.
@@ -200,7 +217,7 @@ impl Kernel {
         inputs: &[&Tensor],
         outputs: &mut [(&mut Storage, u64)],
     ) -> Result<()> {
-        let pipeline = stream.device().pipeline(&self.source)?;
+        let pipeline = self.pipeline(stream.device())?;
         let given = (inputs.len(), outputs.len());
         let expected = (self.inputs, self.source.bindings.len() - self.inputs);
         if given != expected {

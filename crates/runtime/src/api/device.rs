@@ -91,8 +91,9 @@ impl Device {
     /// [`Config::pipeline_cache`] sets. Kernels are the same if they are so in everything, name and text among it.
     ///
     /// A thread that asks while the kernel is being compiled waits for that kernel alone; nobody waits for another. A
-    /// kernel that was compiled is found without anything that threads on other streams write. A kernel that was
-    /// evicted is compiled again; owners of the old `Pipeline`, and lists that use it, keep the old one.
+    /// kernel that was compiled is found under a shared lock, by what it is: where many threads ask, keep the
+    /// `Pipeline`, or use [`Stream::static_pipeline`](crate::Stream::static_pipeline). A kernel that was evicted is
+    /// compiled again; owners of the old `Pipeline`, and lists that use it, keep the old one.
     ///
     /// # Errors
     /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says. Threads
@@ -102,6 +103,11 @@ impl Device {
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         fork::check_fork()?;
         self.engine.pipeline(source, current::policy(self))
+    }
+
+    /// Whether a pipeline was compiled for this device.
+    pub fn has(&self, pipeline: &Pipeline) -> bool {
+        pipeline.device == self.engine.id
     }
 
     /// What has been asked of the compiled kernels ([`pipeline`](Self::pipeline)), and how many there are.

@@ -81,8 +81,7 @@ impl Drop for Engine {
             let lists = last.filter(|list| !list.is_reached()).collect();
             // Queues, memories and pipelines are given back to the driver while the exit still waits for us.
             self.streams = Box::default();
-            let segments = self.memory.arena.lock().clear();
-            drop(segments); // with nothing locked
+            self.memory.clear();
             self.pipelines.clear();
             let reaper = self.reaper.take();
             exit::leave(self, lists, reaper);

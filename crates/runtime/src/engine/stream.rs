@@ -8,8 +8,8 @@
 //! | `in_flight` | the flusher adds lists, a thread that settles removes them | its lock |
 //! | `waiters` | tasks that wait, and the reaper that wakes them | its lock |
 //!
-//! Lock order (I3): hazards (by id) -> `submitter` -> `recorder`; `submitter` -> `in_flight`. `recorder` and
-//! `in_flight` are never held together, nobody takes a hazard under either, and `waiters` is a leaf.
+//! Lock order (I3): hazards (by id) -> `submitter` -> the stream's heap -> `recorder`; `submitter` -> `in_flight`.
+//! `recorder` and `in_flight` are never held together, nobody takes a hazard under either, and `waiters` is a leaf.
 
 use super::in_flight::InFlightLists;
 use super::waiters::Waiters;

@@ -31,7 +31,7 @@ impl Engine {
         let mut queue = stream.submitter.take(policy)?;
         // Looked again in our turn: somebody else may have sealed that list meanwhile (I2).
         if stream.submitted() < at.value {
-            if stream.in_flight() > SPARE_LISTS as u64 {
+            if stream.in_flight() > (SPARE_LISTS as u64).min(self.config.lists_in_flight.saturating_sub(1)) {
                 // Lists that have run are filled again. What keeps one from settling keeps it for later.
                 let _ = self.settle(Point { stream: stream.index, value: u64::MAX });
             }

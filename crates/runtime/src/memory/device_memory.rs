@@ -38,7 +38,7 @@ const KEPT_PART: u64 = 32;
 pub(crate) struct DeviceMemory {
     pub(crate) hal: Arc<dyn thalweg_hal::Device>,
     pub(crate) trace: Arc<Hook>,
-    /// By stream; made with it.
+    /// By stream; made just before it.
     heaps: Box<[OnceLock<StreamHeap>]>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) arena: Mutex<Arena>,
@@ -105,6 +105,13 @@ impl DeviceMemory {
     /// A stream is made.
     pub(crate) fn open_heap(&self, stream: u32) {
         self.heaps[stream as usize].get_or_init(|| StreamHeap::new(stream));
+    }
+
+    /// Gives all of it back to the driver, but for what others hold: the device is going.
+    pub(crate) fn clear(&mut self) {
+        self.heaps = Box::default();
+        let segments = self.arena.get_mut().clear();
+        drop(segments); // with nothing locked
     }
 
     /// The heaps of all streams, by rising number.

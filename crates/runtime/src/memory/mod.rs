@@ -23,8 +23,9 @@
 //!
 //! What it asks of the streams is a trait, [`Lists`](lists::Lists).
 //!
-//! Lock order: heaps (by stream) -> returns -> arena; the turn to grow comes before all of them, and a thread that
-//! has it never waits for the device.
+//! Lock order: heaps (by stream) -> returns -> arena. A stream's recorder comes behind its heap, which a miss holds
+//! while zeros are appended. The turn to grow comes before all of them, and a thread that has it never waits for the
+//! device.
 
 pub(crate) mod arena;
 pub(crate) mod budget;

@@ -210,7 +210,7 @@ fn forked_from_busy_threads(program: &Program) {
             known.check().unwrap();
         }));
     }
-    // The locks that are held for a moment: of returned blocks and recorders, and of the tasks that wait.
+    // The locks that are held for a moment: of heaps and returned blocks, and of the tasks that wait.
     let brief: [fn(&Device, &Event); 4] = [
         |device, _| assert!(device.memory().limit > 0),
         |_, pending| {

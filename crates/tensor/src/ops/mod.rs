@@ -34,10 +34,11 @@ fn dispatch(
     let (layout, dtype) = output;
     let bytes = layout.bytes(dtype);
     let stream = Stream::current(device)?;
-    // Before there is memory, which a compile would hold for nothing.
-    let pipeline = stream.static_pipeline(kernel)?;
-    Tensor::make(&stream, layout, dtype, |storage| {
-        record_with(&stream, pipeline, inputs, Operand::write(storage).first(bytes), params, items)
+    // Before there is memory, which a compile would hold for nothing. Nothing runs for an empty output.
+    let pipeline = if layout.elements() > 0 { Some(stream.static_pipeline(kernel)?) } else { None };
+    Tensor::make(&stream, layout, dtype, |storage| match pipeline {
+        Some(pipeline) => record_with(&stream, pipeline, inputs, Operand::write(storage).first(bytes), params, items),
+        None => Ok(()),
     })
 }
 

@@ -34,6 +34,7 @@ use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::wait_policy::WaitPolicy;
 use crate::engine::instance::Instance;
+use crate::memory::lists::Lists;
 use crate::order::work::Replay;
 use capture::Captured;
 use smallvec::SmallVec;
@@ -232,9 +233,20 @@ impl Graph {
         let GraphCore { pool, captured, instances, limit, next } = &*self.core;
         let known = instances.lock();
         let start = next.fetch_add(1, Ordering::Relaxed);
-        let mut in_turn = (0..known.len()).map(|at| &known[(start + at) % known.len()]);
-        if let Some(idle) = in_turn.find(|instance| instance.is_idle(&pool.device().engine)) {
-            return Ok(Some(Arc::clone(idle)));
+        let engine = &*pool.device().engine;
+        let find = |known: &[Arc<Instance>]| {
+            let mut in_turn = (0..known.len()).map(|at| &known[(start + at) % known.len()]);
+            in_turn.find(|instance| instance.is_idle(engine)).cloned()
+        };
+        if let Some(idle) = find(&known) {
+            return Ok(Some(idle));
+        }
+        // A run may be over that nobody has settled. With nothing locked: that may drop what its list held.
+        drop(known);
+        engine.settle_all();
+        let known = instances.lock();
+        if let Some(idle) = find(&known) {
+            return Ok(Some(idle));
         }
         let known = {
             let count = known.len();
