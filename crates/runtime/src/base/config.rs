@@ -118,8 +118,8 @@ impl Config {
     }
 
     /// How many compiled kernels the device keeps, beside the library's own (at least 1; default 1,024). Past that, the
-    /// kernels go that were not used for the longest time. They are compiled again when they are asked for. More than a program's kernels is
-    /// enough: a pipeline's key is never a shape.
+    /// kernels go that were not used for the longest time. They are compiled again when they are asked for. More than a
+    /// program's kernels is enough: a pipeline's key is never a shape.
     pub fn pipeline_cache(mut self, pipelines: usize) -> Self {
         self.pipelines = pipelines.max(1);
         self
