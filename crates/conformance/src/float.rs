@@ -26,7 +26,7 @@ impl Float for f32 {
     // The tolerances of the operators have it.
     const ROUNDING: f64 = 0.0;
     const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
-    const EMBEDDING: &'static KernelSource = &EMBEDDING;
+    const EMBEDDING: &'static KernelSource = EMBEDDING.source();
 
     fn nearest(value: f32) -> Self {
         value
@@ -41,7 +41,7 @@ impl Float for f16 {
     const ROUNDING: f64 = 1.0 / 2048.0;
     /// Half of the smallest number: those below 2^-14 are as far apart as it is large.
     const SMALLEST: f64 = 1.0 / (1 << 25) as f64;
-    const EMBEDDING: &'static KernelSource = &EMBEDDING_F16;
+    const EMBEDDING: &'static KernelSource = EMBEDDING_F16.source();
 
     fn nearest(value: f32) -> Self {
         Self::from_f32(value)

@@ -1,6 +1,6 @@
 //! The device: what the processor says about itself, and the way to everything else.
 
-use crate::executor::{Options, Pool};
+use crate::executor::{Options, WorkerPool};
 use crate::machine;
 use crate::queue::CpuQueue;
 use crate::timeline::CpuDoorbell;
@@ -22,7 +22,7 @@ pub struct CpuDevice {
     info: DeviceInfo,
     /// Nothing: what it takes is ordinary memory of the process.
     overhead: Arc<Overhead>,
-    pool: Arc<Pool>,
+    pool: Arc<WorkerPool>,
 }
 
 impl fmt::Debug for CpuDevice {
@@ -51,7 +51,7 @@ impl CpuDevice {
         if thalweg_hal::process::forked() {
             return Err(Error::ForkedChild); // the pool's threads are the parent's, and its lock may be too
         }
-        Pool::of_process(workers.map(|workers| workers.max(1))).map(Self::on)
+        WorkerPool::of_process(workers.map(|workers| workers.max(1))).map(Self::on)
     }
 
     /// Opens the processor with a pool of its own, of `workers` threads, at least one. For tests and measurements: two
@@ -60,7 +60,7 @@ impl CpuDevice {
     /// # Errors
     /// [`Error::Thread`] if the system refuses a thread.
     pub fn with_workers(workers: usize) -> Result<Arc<Self>> {
-        Pool::start(Options::new(Some(workers))).map(Self::on)
+        WorkerPool::start(Options::new(Some(workers))).map(Self::on)
     }
 
     /// Like [`with_workers`](Self::with_workers), where a list runs for `quantum` before it yields to one that waits,
@@ -69,10 +69,10 @@ impl CpuDevice {
     /// # Errors
     /// [`Error::Thread`] if the system refuses a thread.
     pub fn with_quantum(workers: usize, quantum: Duration) -> Result<Arc<Self>> {
-        Pool::start(Options { quantum, ..Options::new(Some(workers)) }).map(Self::on)
+        WorkerPool::start(Options { quantum, ..Options::new(Some(workers)) }).map(Self::on)
     }
 
-    fn on(pool: Arc<Pool>) -> Arc<Self> {
+    fn on(pool: Arc<WorkerPool>) -> Arc<Self> {
         Arc::new(Self { info: describe(pool.workers()), overhead: Arc::default(), pool })
     }
 }
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn an_allocation_past_the_limit_is_refused_even_if_the_system_would_grant_it() {
-        let pool = Pool::start(Options::new(Some(1))).unwrap();
+        let pool = WorkerPool::start(Options::new(Some(1))).unwrap();
         let mut info = describe(1);
         info.limits.memory_bytes = 1 << 20;
         let device = CpuDevice { overhead: Arc::default(), info, pool };

@@ -32,7 +32,7 @@ const LOOKS: u32 = 32;
 
 /// A pool of workers, as devices and queues hold it. Dropping the last handle ends the workers, once everything that
 /// was submitted has run.
-pub struct Pool {
+pub struct WorkerPool {
     shared: Arc<Shared>,
     workers: usize,
 }
@@ -64,7 +64,7 @@ fn may_spin(workers: usize, quota: Option<f64>) -> bool {
     workers > 1 && quota.is_none_or(|processors| processors >= workers as f64)
 }
 
-impl Pool {
+impl WorkerPool {
     /// The pool of the process: started on first use, ended with its last handle. With so many workers, if it says how
     /// many; a pool that is in use already has as many as it has.
     ///
@@ -72,7 +72,7 @@ impl Pool {
     /// [`Error::Setting`] if the pool in use has another number of workers; [`Error::Thread`] if the system refuses a
     /// thread.
     pub fn of_process(workers: Option<usize>) -> Result<Arc<Self>> {
-        static POOL: std::sync::Mutex<Weak<Pool>> = std::sync::Mutex::new(Weak::new());
+        static POOL: std::sync::Mutex<Weak<WorkerPool>> = std::sync::Mutex::new(Weak::new());
         let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = slot.upgrade() {
             return match workers {
@@ -141,7 +141,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         lock(&self.shared.run).closing = true;
         self.shared.news.fetch_add(1, Ordering::Relaxed);
@@ -149,9 +149,9 @@ impl Drop for Pool {
     }
 }
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("WorkerPool").field("workers", &self.workers).finish_non_exhaustive()
     }
 }
 
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_refused_thread_is_an_error_and_ends_the_others() {
         let mut started = Vec::new();
-        let error = Pool::start_with(Options::new(Some(4)), |index, body| {
+        let error = WorkerPool::start_with(Options::new(Some(4)), |index, body| {
             if index == 2 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -358,9 +358,9 @@ mod tests {
 
     #[test]
     fn the_pool_in_use_has_as_many_workers_as_it_has() {
-        let pool = Pool::of_process(None).unwrap();
-        assert!(Arc::ptr_eq(&pool, &Pool::of_process(Some(pool.workers)).unwrap()));
-        let error = Pool::of_process(Some(pool.workers + 1)).unwrap_err().to_string();
+        let pool = WorkerPool::of_process(None).unwrap();
+        assert!(Arc::ptr_eq(&pool, &WorkerPool::of_process(Some(pool.workers)).unwrap()));
+        let error = WorkerPool::of_process(Some(pool.workers + 1)).unwrap_err().to_string();
         let given = format!("the number of CPU threads is \"{}\"; expected {}, ", pool.workers + 1, pool.workers);
         assert!(error.starts_with(&given), "{error}");
     }
@@ -368,8 +368,8 @@ mod tests {
     // audit: C8
     #[test]
     fn the_process_has_one_pool_while_it_is_in_use() {
-        let first = Pool::of_process(None).unwrap();
-        let second = Pool::of_process(None).unwrap();
+        let first = WorkerPool::of_process(None).unwrap();
+        let second = WorkerPool::of_process(None).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         let shared = Arc::downgrade(&first.shared);
         drop((first, second));
@@ -379,6 +379,6 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(60), "the workers stay");
             thread::yield_now();
         }
-        assert!(Pool::of_process(None).is_ok());
+        assert!(WorkerPool::of_process(None).is_ok());
     }
 }

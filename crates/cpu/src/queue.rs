@@ -1,6 +1,6 @@
 //! Queues: lanes of lists that run in order.
 
-use crate::executor::Pool;
+use crate::executor::WorkerPool;
 use crate::run::Progress;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
@@ -17,7 +17,7 @@ pub struct CpuQueue {
     lane: Arc<Lane>,
     /// The lane's.
     timeline: Arc<dyn Timeline>,
-    pool: Arc<Pool>,
+    pool: Arc<WorkerPool>,
     limits: Limits,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Debug for CpuQueue {
 }
 
 impl CpuQueue {
-    pub fn new(pool: &Arc<Pool>, limits: Limits) -> Self {
+    pub fn new(pool: &Arc<WorkerPool>, limits: Limits) -> Self {
         let timeline = Counter::new(pool.bell());
         let lane = Lane::new(&timeline, pool.newcomer());
         Self { lane, timeline: Arc::new(CpuTimeline(timeline)), pool: pool.clone(), limits }

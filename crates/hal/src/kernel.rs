@@ -1,8 +1,10 @@
 //! A kernel as a backend receives it, and the form in which a kernel runs on the host.
 
 mod identity;
+mod numbered;
 mod wgsl;
 
+pub use numbered::StaticKernel;
 pub use wgsl::{Bounds, Features, Groups, MAX_GROUPS, Wgsl, WgslModule};
 
 use crate::{Access, KernelFailure, MAX_BINDINGS};

@@ -70,7 +70,8 @@ pub use device::{
 };
 pub use error::{Error, KernelFailure, Result, Violation};
 pub use kernel::{
-    Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, Wgsl, WgslModule,
+    Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, StaticKernel, Wgsl,
+    WgslModule,
 };
 pub use list::{List, PARAMETER_ALIGNMENT, Prepared, Step};
 pub use overhead::Overhead;

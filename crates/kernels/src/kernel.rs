@@ -75,7 +75,8 @@ const fn with_host<K: Kernel>(host: thalweg_hal::HostFn) -> KernelSource {
 macro_rules! kernel {
     ($(#[$doc:meta])* $name:ident, $on:ident: $kernel:ty) => {
         $(#[$doc])*
-        pub static $name: thalweg_hal::KernelSource = crate::kernel::source::<$kernel>();
+        pub static $name: thalweg_hal::StaticKernel =
+            thalweg_hal::StaticKernel::new(crate::kernel::source::<$kernel>());
 
         #[doc = concat!("[`", stringify!($name), "`] compiled for `isa`, whatever is best; for tests.")]
         pub fn $on(isa: crate::Isa) -> thalweg_hal::KernelSource {

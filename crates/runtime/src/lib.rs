@@ -12,15 +12,15 @@
 //!   foreign stream is flushed up to the use in question before the wait is recorded. So the order of the submit calls
 //!   is a topological order of the waits: there is no cycle, and the device never waits for the host.
 //! - **I2** Stamping is atomic for an operation, not for an operand: the hazards of all its blocks are locked together,
-//!   in the order of their ids, from the first look to the stamp.
+//!   in the order of their ids, from the first look until the bytes are stamped.
 //! - **I3** A stream has two locks for its way forward: the submitter, a turn that can be waited for with a deadline,
 //!   orders seal, encode and commit; the recorder is held to append, or to swap the list out. Order: hazards by id,
 //!   submitter, recorder.
 //! - **I4** A hazard has a lock of its own. It is the block's, a part's of a [`MutableStorage`], or that of the memory
 //!   in which a [`Graph`] runs.
-//! - **I5** Stamps belong to bytes. A freed block keeps its uses, and whoever gets its bytes next starts with them.
-//!   Bytes without stamps (frozen, a graph's, those of whole spans) are used again only when every list has settled
-//!   that could name them.
+//! - **I5** Uses belong to bytes. A freed block keeps its uses, and the next owner of its bytes starts with them.
+//!   Bytes without uses (frozen, a graph's, those of whole spans) are taken again only when every list has settled that
+//!   could name them.
 //! - **I6** Every list starts with a barrier, which orders it after its stream's previous list. Inside a list there is
 //!   a barrier where bytes are used twice in one epoch and one of the two uses writes.
 //! - **I7** A value that became visible always settles, in order, as a success or a failure. Its result is entered
@@ -50,8 +50,8 @@
 //! together what lives long together. What nobody uses for a while goes back to the device ([`Config::decay`]).
 //! [`Device::memory`] and [`Device::memory_snapshot`] say what it is used for.
 //!
-//! A [`Cache`] builds each value once, whoever asks, with nothing locked, and keeps within bounds; what it drops lives
-//! on with whoever has it. Compiled kernels are in one ([`Device::pipeline_cache`]).
+//! A [`Cache`] builds each value once, with nothing locked, and keeps within bounds; a value that it drops lives on
+//! with its other owners. Compiled kernels are in one ([`Device::pipeline_cache`]).
 //!
 //! # Transfers
 //!
@@ -65,11 +65,11 @@
 //! as one operation with inputs that are copied in and outputs that are copied out, with the hazards, waits and
 //! failures of any operation. Threads do not wait for each other as long as there is memory for runs of their own.
 //!
-//! # Profiling
+//! # Listening
 //!
-//! A [`Profiler`] takes note of what threads and the device do, for a trace that opens in Perfetto ([`Profile`]) and a
-//! table of kernels; [`range()`] names what a thread is at. Any number of threads may run meanwhile. Off, a hook costs
-//! a relaxed load.
+//! A [`listener`] is told what threads and the device do, as plain events; [`range()`] names what a thread is at. Any
+//! number of threads may run meanwhile. While nobody listens, a hook costs a relaxed load. What is made of the events
+//! is not the runtime's: the crate `thalweg-profile` makes traces and tables of them.
 //!
 //! # Shutdown
 //!
@@ -93,17 +93,16 @@ mod trace;
 pub use api::device::{Counters, Device};
 pub use api::event::{Event, Finished};
 pub use api::graph::Graph;
+pub use api::listener;
 pub use api::mutable::MutableStorage;
 pub use api::pending::{Awaited, Pending};
 pub use api::pool::Pool;
-pub use api::profile::{Dropped, KernelTable, KernelTime, Profile, Profiler};
 pub use api::storage::{Operand, Storage};
 pub use api::stream::{Attached, Stream};
 pub use base::cache::{Cache, CacheStats};
 pub use base::config::Config;
 pub use base::error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};
+pub use base::memory_stats::MemoryStats;
 pub use memory::snapshot::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
-pub use memory::stats::MemoryStats;
 pub use order::work::{Pipeline, Work};
-pub use trace::options::{Detail, ProfileOptions};
 pub use trace::writers::{Range, range};

@@ -117,7 +117,7 @@ impl MutableTensor {
         shape[0] = rows.len();
         let layout = Layout::contiguous("read", &shape)?;
         if rows.is_empty() {
-            return Tensor::make(self.device(), layout, self.dtype, |_, _| Ok(()));
+            return Tensor::make(&Stream::current(self.device())?, layout, self.dtype, |_| Ok(()));
         }
         let parts = rows.start / self.rows_per_part..rows.end.div_ceil(self.rows_per_part);
         let skipped = rows.start - parts.start * self.rows_per_part;

@@ -42,9 +42,8 @@ impl Tensor {
 
     /// A tensor of one repeated value, of which this is the [`pattern`].
     pub(crate) fn filled(device: &Device, layout: Layout, dtype: DType, pattern: u32) -> Result<Self> {
-        Self::make(device, layout, dtype, |stream, storage| {
-            stream.record(&Work::Fill(pattern), &[Operand::write(storage)])
-        })
+        let stream = Stream::current(device)?;
+        Self::make(&stream, layout, dtype, |storage| stream.record(&Work::Fill(pattern), &[Operand::write(storage)]))
     }
 
     /// A tensor of zeros.
@@ -218,17 +217,16 @@ impl Tensor {
         (self.layout.offset * self.dtype.bytes()) as u64
     }
 
-    /// A new tensor on the current stream, written by what `record` records. Nothing is recorded for an empty one.
+    /// A new tensor on a stream, written by what `record` records. Nothing is recorded for an empty one.
     pub(crate) fn make(
-        device: &Device,
+        stream: &Stream,
         layout: Layout,
         dtype: DType,
-        record: impl FnOnce(&Stream, &mut Storage) -> thalweg_runtime::Result<()>,
+        record: impl FnOnce(&mut Storage) -> thalweg_runtime::Result<()>,
     ) -> Result<Self> {
-        let stream = Stream::current(device)?;
         let mut storage = stream.allocate(layout.bytes(dtype).next_multiple_of(WORD as u64))?;
         if layout.elements() > 0 {
-            record(&stream, &mut storage)?;
+            record(&mut storage)?;
         }
         Ok(Self { storage: Arc::new(storage), layout, dtype })
     }

@@ -67,11 +67,11 @@ pub use error::{Error, Result};
 pub use model::EmbeddingModel;
 pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, HostFn, KernelFailure, Limits};
 pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
+pub use thalweg_profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler};
 pub use thalweg_runtime::{
-    Attached, Awaited, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Stream,
+    Attached, Awaited, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Range, Stream, range,
 };
 pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
-pub use thalweg_runtime::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler, Range, range};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};
 pub use thalweg_tensor::{
     Activation, Binary, DType, Element, Error as TensorError, Graph, Kernel, MutableTensor, PackedMatrix, Pooling,

@@ -11,7 +11,7 @@ use crate::scratch::Scratch;
 use crate::simd::Simd;
 use bytemuck::{Pod, Zeroable};
 use head::{Head, Workspace};
-use thalweg_hal::{Access, Groups, HostCall, KernelSource, Wgsl};
+use thalweg_hal::{Access, Groups, HostCall, StaticKernel, Wgsl};
 
 /// Parameters of [`ATTENTION`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -58,7 +58,7 @@ kernel! {
 }
 
 /// The form of [`ATTENTION`], or of [`ATTENTION_F16`], that suits a width of heads best.
-pub fn best(f16: bool, head_dim: usize) -> &'static KernelSource {
+pub fn best(f16: bool, head_dim: usize) -> &'static StaticKernel {
     match (f16, head_dim.is_multiple_of(4)) {
         (false, false) => &ATTENTION,
         (false, true) => &ATTENTION_WIDE,

@@ -3,7 +3,7 @@
 use super::{LINEAR, LINEAR_F16, LINEAR_FEW, LINEAR_FEW_F16, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME};
 use super::{LINEAR_SOME_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16, LINEAR_WIDE, LINEAR_WIDE_F16, PANEL};
 use crate::gpu::{Text, checked_with, text, word};
-use thalweg_hal::{Groups, KernelSource, Wgsl};
+use thalweg_hal::{Groups, StaticKernel, Wgsl};
 
 /// Rows of a workgroup of the form for few rows; its outputs are a panel.
 pub(super) const FEW: u32 = 8;
@@ -20,7 +20,7 @@ const SOME_GROUPS: usize = 32;
 
 /// The form of [`LINEAR`], or of [`LINEAR_F16`], that suits a number of rows, inputs and outputs best. All compute the
 /// same; on the host with the same bits.
-pub fn best(f16: bool, rows: usize, inputs: usize, outputs: usize) -> &'static KernelSource {
+pub fn best(f16: bool, rows: usize, inputs: usize, outputs: usize) -> &'static StaticKernel {
     let groups = |rows_each: u32, outputs_each: usize| {
         rows.div_ceil(rows_each as usize).saturating_mul(outputs.div_ceil(outputs_each))
     };

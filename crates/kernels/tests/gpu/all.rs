@@ -1,10 +1,10 @@
 //! The kernels by name.
 
-use thalweg_hal::KernelSource;
+use thalweg_hal::StaticKernel;
 use thalweg_kernels::{attention, elementwise, embedding, linear, matmul, norm, pool, reduce, softmax};
 
 /// Every kernel of the crate.
-pub const ALL: &[&KernelSource] = &[
+pub const ALL: &[&StaticKernel] = &[
     &attention::ATTENTION,
     &attention::ATTENTION_F16,
     &attention::ATTENTION_WIDE,

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use proptest::prelude::*;
 use std::fmt::Debug;
 use thalweg_doubles::testing::{Random, assert_close, run, run_in_place};
-use thalweg_hal::KernelSource;
+use thalweg_hal::{KernelSource, StaticKernel};
 use thalweg_kernels::elementwise::{
     self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
 };
@@ -219,7 +219,7 @@ fn the_layers_forms_have_the_same_bits_on_the_host() {
 }
 
 /// Fails unless all forms write the same. `B` is an integer as wide as an element.
-fn same_bits<B: Pod + PartialEq + Debug>(forms: &[&KernelSource], shape: [usize; 3], operands: [&[u8]; 3]) {
+fn same_bits<B: Pod + PartialEq + Debug>(forms: &[&StaticKernel], shape: [usize; 3], operands: [&[u8]; 3]) {
     let [n, inputs, outputs] = shape;
     let params = linear::Params { inputs: inputs as u32, outputs: outputs as u32, activation: 1 };
     let out = |source| run::<_, B>(source, &params, &operands, n * outputs, n as u32, &[0..n as u32]).unwrap();

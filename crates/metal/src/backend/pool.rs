@@ -9,15 +9,15 @@ use std::ffi::c_void;
 /// while lists are still submitted and waited for.
 pub fn pooled<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: popped by the guard, on this thread, after every pool that the body pushes.
-    let _pool = Pool(unsafe { objc_autoreleasePoolPush() });
+    let _pool = AutoreleasePool(unsafe { objc_autoreleasePoolPush() });
     body()
 }
 
-struct Pool(*mut c_void);
+struct AutoreleasePool(*mut c_void);
 
-impl Drop for Pool {
+impl Drop for AutoreleasePool {
     fn drop(&mut self) {
-        // SAFETY: pushed by this thread, the innermost that is left; a `Pool` does not leave `pooled`.
+        // SAFETY: pushed by this thread, the innermost that is left; an `AutoreleasePool` does not leave `pooled`.
         unsafe { objc_autoreleasePoolPop(self.0) };
     }
 }

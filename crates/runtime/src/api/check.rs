@@ -72,7 +72,7 @@ fn in_words(operand: check::Operand) -> check::Operand {
     check::Operand { memory_bytes: whole_words(memory_bytes), bytes: whole_words(bytes), ..operand }
 }
 
-/// What a broken rule is to whoever recorded.
+/// The error for the caller who broke a rule.
 #[cold]
 fn refused(device: &Device, operation: &str, error: CommandError) -> Error {
     match error {

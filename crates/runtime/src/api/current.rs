@@ -66,18 +66,13 @@ pub(crate) fn current(device: &Device) -> Result<Stream> {
     }
 }
 
-/// The stream that this thread records on, and how long its calls may wait; `None` if it has none yet.
-pub(crate) fn known(device: &Device) -> Option<(u32, WaitPolicy)> {
-    let known = HINTS.try_with(|hints| {
+/// How long this thread's calls may wait.
+pub(crate) fn policy(device: &Device) -> WaitPolicy {
+    let scoped = HINTS.try_with(|hints| {
         let hints = hints.borrow();
-        let scoped = hints.scopes.iter().rev().find(|stream| stream.device().is_same(device));
-        let pooled = || {
-            let hint = hints.pooled.iter().find(|hint| hint.is_of(device))?;
-            Some((hint.stream, WaitPolicy::Forever))
-        };
-        scoped.map(|stream| (stream.id(), stream.policy())).or_else(pooled)
+        hints.scopes.iter().rev().find(|stream| stream.device().is_same(device)).map(Stream::policy)
     });
-    known.ok().flatten()
+    scoped.ok().flatten().unwrap_or(WaitPolicy::Forever)
 }
 
 /// Fails if this thread is capturing a graph of the device.
@@ -163,7 +158,7 @@ pub(crate) fn scoped<R>(stream: &Stream, call: impl FnOnce() -> R) -> R {
             drop(stream);
         }
     }
-    // A thread whose locals are gone has no scopes, and records on the pool's first stream.
+    // A thread that has lost its locals has no scopes, and records on the pool's first stream.
     let entered = HINTS.try_with(|hints| hints.borrow_mut().scopes.push(stream.clone()));
     let _scope = entered.is_ok().then_some(Scope);
     call()

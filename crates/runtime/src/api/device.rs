@@ -6,12 +6,12 @@ use crate::base::cache::CacheStats;
 use crate::base::config::Config;
 use crate::base::error::Result;
 use crate::base::fork;
+use crate::base::memory_stats::MemoryStats;
 use crate::base::sync::atomic::Ordering;
 use crate::base::wait_policy::WaitPolicy;
 use crate::engine::Engine;
 use crate::engine::stream::StreamState;
 use crate::memory::snapshot::MemorySnapshot;
-use crate::memory::stats::MemoryStats;
 use crate::order::work::Pipeline;
 use std::fmt;
 use std::sync::Arc;
@@ -87,23 +87,21 @@ impl Device {
         self.engine.memory.snapshot(&*self.engine)
     }
 
-    /// The compiled form of a kernel: compiled on first use, by whoever asks first, and kept within the bounds that
+    /// The compiled form of a kernel: the thread that asks first compiles it, and it is kept within the bounds that
     /// [`Config::pipeline_cache`] sets. Kernels are the same if they are so in everything, name and text among it.
     ///
-    /// Whoever asks while it is being compiled waits for that kernel alone; nobody waits for another. A kernel that was
-    /// compiled is found without anything that threads on other streams write. One that was evicted is compiled again;
-    /// who has the `Pipeline`, and lists that use it, keep the old one.
+    /// A thread that asks while the kernel is being compiled waits for that kernel alone; nobody waits for another. A
+    /// kernel that was compiled is found without anything that threads on other streams write. A kernel that was
+    /// evicted is compiled again; owners of the old `Pipeline`, and lists that use it, keep the old one.
     ///
     /// # Errors
-    /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says, also to those
-    /// who waited for it, while a later call tries again. In the scope of a stream that is not to wait
-    /// ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`](crate::Error::Busy) while another thread compiles
-    /// it.
+    /// If the kernel asks for more bindings or parameter bytes than there can be; what the device says. Threads
+    /// that waited for it get the same error, and a later call tries again. In the scope of a stream that is not to
+    /// wait ([`Stream::or_busy`](crate::Stream::or_busy)), [`Error::Busy`](crate::Error::Busy) while another thread
+    /// compiles it.
     pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
         fork::check_fork()?;
-        let (stream, policy) =
-            current::known(self).map_or((None, WaitPolicy::Forever), |(stream, policy)| (Some(stream), policy));
-        self.engine.pipeline(stream, source, policy)
+        self.engine.pipeline(source, current::policy(self))
     }
 
     /// What has been asked of the compiled kernels ([`pipeline`](Self::pipeline)), and how many there are.
@@ -111,11 +109,7 @@ impl Device {
         if fork::forked() {
             return CacheStats::default(); // the lock may be held for ever
         }
-        let mut stats = self.engine.pipelines.stats();
-        // Relaxed: figures for people.
-        stats.hits +=
-            self.engine.streams().map(|stream| stream.counters.pipeline_hits.load(Ordering::Relaxed)).sum::<u64>();
-        stats
+        self.engine.pipelines.stats()
     }
 
     /// What the device's streams have done so far.
@@ -130,8 +124,8 @@ impl Device {
         }
     }
 
-    /// Gives cached memory back that nothing uses: driver allocations all of whose bytes are free and settled. Without
-    /// it, that happens when memory is short, and to what has not been used for a while ([`Config::decay`]).
+    /// Gives back cached memory that nothing uses: driver allocations in which every byte is free and settled. Without
+    /// this call that happens when memory is short, and to what has not been used for a while ([`Config::decay`]).
     pub fn trim(&self) {
         if !fork::forked() {
             self.engine.memory.trim(&*self.engine);

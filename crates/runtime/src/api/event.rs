@@ -91,7 +91,7 @@ impl Event {
 
     /// Waits until everything before the event has run, or the timeout is over. Handing over a list that is not yet
     /// submitted is one call of the driver, which the timeout does not cut short. Says nothing of whether it succeeded:
-    /// a failure follows the data, and is told to whoever reads it.
+    /// a failure follows the data, and a read of the data reports it.
     ///
     /// # Errors
     /// [`Error::Timeout`], or that the device is lost or closed.
@@ -99,7 +99,7 @@ impl Event {
         self.wait(WaitPolicy::of(timeout))
     }
 
-    /// The same, as long as the policy lasts.
+    /// The same, as long as the policy allows.
     pub(crate) fn wait(&self, policy: WaitPolicy) -> Result<()> {
         fork::check_fork()?;
         self.engine().wait(self.at, policy)
@@ -124,10 +124,15 @@ impl Event {
     /// [`synchronize`](Self::synchronize) answers.
     pub fn elapsed_since(&self, earlier: &Self) -> Result<Duration> {
         earlier.point(self.engine())?;
-        Ok(self.clock()?.saturating_sub(earlier.clock()?))
+        Ok(self.device_time()?.saturating_sub(earlier.device_time()?))
     }
 
-    pub(crate) fn clock(&self) -> Result<Duration> {
+    /// When it was reached, by the device's clock: the time since an epoch of the device's own, of which nothing is
+    /// known. For events made by [`Stream::record_timed_event`](crate::Stream::record_timed_event). Waits for it.
+    ///
+    /// # Errors
+    /// As [`elapsed_since`](Self::elapsed_since).
+    pub fn device_time(&self) -> Result<Duration> {
         let (time, outcome) = self.time.as_ref().ok_or(Error::NoTime("record the event with record_timed_event"))?;
         self.synchronize(None)?;
         let untold = Error::NoTime("the device has not told it");

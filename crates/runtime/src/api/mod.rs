@@ -9,17 +9,17 @@
 //! | `transfer.rs` | data between the host and a device |
 //! | `event.rs`, `pending.rs` | what there is to wait for |
 //! | `graph/` | operations that are recorded once and run often |
-//! | `profile/` | what happened, as a trace and as tables |
+//! | `listener.rs` | what happens, as events |
 
 mod check;
 mod current;
 pub(crate) mod device;
 pub(crate) mod event;
 pub(crate) mod graph;
+pub mod listener;
 pub(crate) mod mutable;
 pub(crate) mod pending;
 pub(crate) mod pool;
-pub(crate) mod profile;
 pub(crate) mod storage;
 pub(crate) mod stream;
 mod transfer;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use thalweg_hal::{Access, BINDING_ALIGNMENT};
 
-/// Bytes that whoever can name them may change, on any stream and any thread: for caches that grow in place.
+/// Bytes that every owner may change, on any stream and any thread: for caches that grow in place.
 ///
 /// All other memory is a value that nobody changes once it is shared. This one is a place: what a read sees depends on
 /// when it was recorded. Every operation is still atomic, and ordered against every other that touches the same *part*:
@@ -40,7 +40,7 @@ impl MutableStorage {
         }
         let hazard = storage.hazard_mut().ok_or(Error::Frozen { operand: 0 })?;
         let uses = std::mem::take(&mut *hazard.uses.get_mut());
-        // Whoever used the whole used each part (I5).
+        // A use of the whole is a use of each part (I5).
         let parts = (0..bytes / part_bytes).map(|_| Hazard::new(uses.clone())).collect();
         Ok(Self { storage, parts, part_bytes })
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// gets the same value. Dropping a handle stops nobody else, and not the device.
 ///
 /// The value is made once, on the host, by the first who finds the device's work done: the bytes are fetched then, and
-/// what [`map`](Self::map) was given is called. Others wait for that, as long as their policy lasts.
+/// what [`map`](Self::map) was given is called. Others wait for that, as long as their policy allows.
 ///
 /// ```
 /// # use thalweg_runtime::{Device, Result, Storage};
@@ -40,12 +40,13 @@ type Make<T> = Box<dyn FnOnce() -> Result<T> + Send>;
 struct Shared<T> {
     /// What has to have run. In the order in which it is waited for.
     after: Vec<Event>,
-    /// Held for the exchange of the state alone.
-    state: Mutex<State<T>>,
+    /// Held for the exchange of the stage alone.
+    stage: Mutex<Stage<T>>,
     made: Condvar,
 }
 
-enum State<T> {
+/// How far the value is.
+enum Stage<T> {
     /// With the values that it is made of.
     Unmade(Arc<[Arc<dyn Part>]>, Make<T>),
     /// By this thread, with nothing locked, with the tasks that wait for it.
@@ -55,10 +56,10 @@ enum State<T> {
 
 /// A value that another is made of: made before, so that making the other waits for nobody.
 trait Part: Send + Sync {
-    /// Has the value made, whose events have happened, or waits for whoever is at it.
+    /// Has the value made; its events have happened. If another thread is making it, waits for that thread.
     ///
     /// # Errors
-    /// That the policy is over, or that the caller is at it itself.
+    /// That the time is over, or that the caller is making it itself.
     fn settle(&self, policy: WaitPolicy) -> Result<()>;
 
     /// The same for a task.
@@ -83,14 +84,14 @@ impl<T: Send + Sync + 'static> Pending<T> {
         after: Vec<Event>,
         make: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Self {
-        let state = Mutex::new(Rank::Pending, State::Unmade(parts.into(), Box::new(make)));
-        Self { shared: Arc::new(Shared { after, state, made: Condvar::default() }) }
+        let stage = Mutex::new(Rank::Pending, Stage::Unmade(parts.into(), Box::new(make)));
+        Self { shared: Arc::new(Shared { after, stage, made: Condvar::default() }) }
     }
 
     /// A value that is there.
     pub fn ready(value: T) -> Self {
-        let state = Mutex::new(Rank::Pending, State::Made(Ok(Arc::new(value))));
-        Self { shared: Arc::new(Shared { after: Vec::new(), state, made: Condvar::default() }) }
+        let stage = Mutex::new(Rank::Pending, Stage::Made(Ok(Arc::new(value))));
+        Self { shared: Arc::new(Shared { after: Vec::new(), stage, made: Condvar::default() }) }
     }
 
     /// Waits for the value.
@@ -116,7 +117,7 @@ impl<T: Send + Sync + 'static> Pending<T> {
     pub fn is_done(&self) -> bool {
         // A forked child is answered at once, and locks nothing.
         fork::forked()
-            || matches!(*self.shared.state.lock(), State::Made(_))
+            || matches!(*self.shared.stage.lock(), Stage::Made(_))
             || self.shared.after.iter().all(Event::query)
     }
 
@@ -151,8 +152,8 @@ impl<T: Send + Sync> Part for Shared<T> {
     fn settle(&self, policy: WaitPolicy) -> Result<()> {
         self.parts().iter().try_for_each(|part| part.settle(policy))?;
         self.make();
-        let mut state = self.state.lock();
-        while let State::Making(thread, _) = &*state {
+        let mut stage = self.stage.lock();
+        while let Stage::Making(thread, _) = &*stage {
             if *thread == this_thread() {
                 return Err(Error::Recursive);
             }
@@ -160,7 +161,7 @@ impl<T: Send + Sync> Part for Shared<T> {
             if left == Some(Duration::ZERO) {
                 return Err(policy.over());
             }
-            state = self.made.wait(state, left);
+            stage = self.made.wait(stage, left);
         }
         Ok(())
     }
@@ -175,13 +176,13 @@ impl<T: Send + Sync> Part for Shared<T> {
         self.make();
         // Cloned with nothing locked: it is the user's code.
         let waker = context.waker().clone();
-        match &mut *self.state.lock() {
-            State::Making(thread, _) if *thread == this_thread() => Poll::Ready(Err(Error::Recursive)),
-            State::Making(_, wakers) => {
+        match &mut *self.stage.lock() {
+            Stage::Making(thread, _) if *thread == this_thread() => Poll::Ready(Err(Error::Recursive)),
+            Stage::Making(_, wakers) => {
                 wakers.push(waker);
                 Poll::Pending
             }
-            State::Unmade(..) | State::Made(_) => Poll::Ready(Ok(())),
+            Stage::Unmade(..) | Stage::Made(_) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -189,25 +190,25 @@ impl<T: Send + Sync> Part for Shared<T> {
 impl<T> Shared<T> {
     /// What it is, once it is made.
     fn value(&self) -> Option<Result<Arc<T>>> {
-        if let State::Made(value) = &*self.state.lock() { Some(value.clone()) } else { None }
+        if let Stage::Made(value) = &*self.stage.lock() { Some(value.clone()) } else { None }
     }
 
     /// What it is to be made of; nothing, once somebody has begun to.
     fn parts(&self) -> Arc<[Arc<dyn Part>]> {
-        if let State::Unmade(parts, _) = &*self.state.lock() { Arc::clone(parts) } else { Arc::default() }
+        if let Stage::Unmade(parts, _) = &*self.stage.lock() { Arc::clone(parts) } else { Arc::default() }
     }
 
     /// Makes the value, unless somebody has begun to. With nothing locked.
     fn make(&self) {
-        let mut state = self.state.lock();
-        if !matches!(*state, State::Unmade(..)) {
+        let mut stage = self.stage.lock();
+        if !matches!(*stage, Stage::Unmade(..)) {
             return;
         }
-        let State::Unmade(_parts, make) = std::mem::replace(&mut *state, State::Making(this_thread(), Vec::new()))
+        let Stage::Unmade(_parts, make) = std::mem::replace(&mut *stage, Stage::Making(this_thread(), Vec::new()))
         else {
             return;
         };
-        drop(state);
+        drop(stage);
         // A closure that panics leaves an error behind for the others.
         let mut making = Making { shared: self, value: Err(Error::Abandoned) };
         making.value = make().map(Arc::new);
@@ -223,9 +224,9 @@ struct Making<'a, T> {
 impl<T> Drop for Making<'_, T> {
     fn drop(&mut self) {
         let value = std::mem::replace(&mut self.value, Err(Error::Abandoned));
-        let before = std::mem::replace(&mut *self.shared.state.lock(), State::Made(value));
+        let before = std::mem::replace(&mut *self.shared.stage.lock(), Stage::Made(value));
         self.shared.made.notify_all();
-        if let State::Making(_, wakers) = before {
+        if let Stage::Making(_, wakers) = before {
             // One that panics keeps none of the others asleep.
             wakers.into_iter().for_each(|waker| drop(catch_unwind(AssertUnwindSafe(|| waker.wake()))));
         }

@@ -48,14 +48,15 @@ const MOST_CAPTURED: u64 = 1 << 48;
 // audit: C16
 pub struct Storage {
     lease: Arc<Lease>,
-    kind: Kind,
+    backing: Backing,
     bytes: u64,
 }
 
-enum Kind {
+/// Where the bytes are.
+enum Backing {
     /// Always `Some`, until `drop` takes it.
     Pooled(Option<Box<Block>>),
-    /// Written before anyone could name it and never after. Carries no stamps: its span is not used again before every
+    /// Written before anyone could name it and never after. Keeps no uses: its span is not used again before every
     /// list has settled that was recorded before it was dropped, and what keeps its commands for longer, a graph, holds
     /// it too.
     Frozen(Arc<PoolSpan>),
@@ -65,11 +66,11 @@ enum Kind {
 
 impl Storage {
     pub(crate) fn pooled(lease: Arc<Lease>, block: Box<Block>, bytes: u64) -> Self {
-        Self { lease, kind: Kind::Pooled(Some(block)), bytes }
+        Self { lease, backing: Backing::Pooled(Some(block)), bytes }
     }
 
     pub(super) fn frozen(lease: Arc<Lease>, span: PoolSpan, bytes: u64) -> Self {
-        Self { lease, kind: Kind::Frozen(Arc::new(span)), bytes }
+        Self { lease, backing: Backing::Frozen(Arc::new(span)), bytes }
     }
 
     /// At least `bytes` bytes of the lease's stream. For commands, what was never written is zeros.
@@ -98,7 +99,11 @@ impl Storage {
             return Err(Error::Malformed { operation: "allocate".into(), what: "more bytes than any device has" });
         }
         let buffer = capture.buffer(bytes, input)?;
-        Ok(Self { lease: Arc::clone(lease), kind: Kind::Captured { capture: Arc::clone(capture), buffer }, bytes })
+        Ok(Self {
+            lease: Arc::clone(lease),
+            backing: Backing::Captured { capture: Arc::clone(capture), buffer },
+            bytes,
+        })
     }
 
     /// How many bytes it has taken of its stream's; none of a stream's, if it is frozen or captured.
@@ -114,16 +119,16 @@ impl Storage {
 
     /// What keeps the bytes of frozen storage as they are.
     pub(crate) fn frozen_span(&self) -> Option<&Arc<PoolSpan>> {
-        match &self.kind {
-            Kind::Frozen(span) => Some(span),
+        match &self.backing {
+            Backing::Frozen(span) => Some(span),
             _ => None,
         }
     }
 
     /// The capture that it belongs to, if any, and its number there.
     pub(crate) fn captured(&self) -> Option<(&Arc<Capture>, u32)> {
-        match &self.kind {
-            Kind::Captured { capture, buffer } => Some((capture, *buffer)),
+        match &self.backing {
+            Backing::Captured { capture, buffer } => Some((capture, *buffer)),
             _ => None,
         }
     }
@@ -182,7 +187,7 @@ impl Storage {
 
     /// Whether the bytes can never change.
     pub fn is_frozen(&self) -> bool {
-        matches!(self.kind, Kind::Frozen(_))
+        matches!(self.backing, Backing::Frozen(_))
     }
 
     /// Waits for the work that writes these bytes, and copies `into.len()` of them, from `offset`, to the host. Bytes
@@ -316,7 +321,7 @@ impl Storage {
         self.block().map(|block| &block.hazard)
     }
 
-    /// As [`hazard`](Self::hazard), for whoever has the bytes to themselves.
+    /// As [`hazard`](Self::hazard), for the only owner of the bytes.
     pub(super) fn hazard_mut(&mut self) -> Option<&mut Hazard> {
         self.block_mut().map(|block| &mut block.hazard)
     }
@@ -328,36 +333,36 @@ impl Storage {
 
     /// The block, if pooled.
     pub(super) fn block_mut(&mut self) -> Option<&mut Block> {
-        match &mut self.kind {
-            Kind::Pooled(block) => block.as_deref_mut(),
-            Kind::Frozen(_) | Kind::Captured { .. } => None,
+        match &mut self.backing {
+            Backing::Pooled(block) => block.as_deref_mut(),
+            Backing::Frozen(_) | Backing::Captured { .. } => None,
         }
     }
 
     /// The same to look at.
     fn block(&self) -> Option<&Block> {
-        match &self.kind {
-            Kind::Pooled(block) => block.as_deref(),
-            Kind::Frozen(_) | Kind::Captured { .. } => None,
+        match &self.backing {
+            Backing::Pooled(block) => block.as_deref(),
+            Backing::Frozen(_) | Backing::Captured { .. } => None,
         }
     }
 
     /// The memory that the bytes are in. The caller has made sure that the storage is not a captured one, which has
     /// none.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
-        match &self.kind {
-            Kind::Pooled(block) => &block.as_ref().expect("taken only by drop").memory,
-            Kind::Frozen(span) => span.memory(),
-            Kind::Captured { .. } => unreachable!("a captured storage is refused wherever memory is needed"),
+        match &self.backing {
+            Backing::Pooled(block) => &block.as_ref().expect("taken only by drop").memory,
+            Backing::Frozen(span) => span.memory(),
+            Backing::Captured { .. } => unreachable!("a captured storage is refused wherever memory is needed"),
         }
     }
 
     /// Where the bytes start in their memory.
     pub(crate) fn offset(&self) -> u64 {
-        match &self.kind {
-            Kind::Pooled(block) => block.as_ref().expect("taken only by drop").offset,
-            Kind::Frozen(span) => span.offset(),
-            Kind::Captured { .. } => 0,
+        match &self.backing {
+            Backing::Pooled(block) => block.as_ref().expect("taken only by drop").offset,
+            Backing::Frozen(span) => span.offset(),
+            Backing::Captured { .. } => 0,
         }
     }
 }
@@ -386,17 +391,17 @@ impl Tracked for Operand<'_> {
 impl Drop for Storage {
     fn drop(&mut self) {
         let engine = &*self.lease.device.engine;
-        match &mut self.kind {
+        match &mut self.backing {
             // A forked child has none of the threads that could free the lock; what it drops is leaked.
-            Kind::Pooled(block) if fork::forked() => std::mem::forget(block.take()),
-            Kind::Pooled(block) => {
+            Backing::Pooled(block) if fork::forked() => std::mem::forget(block.take()),
+            Backing::Pooled(block) => {
                 if let Some(block) = block.take() {
                     let bytes = block.bytes;
                     engine.memory.heap(self.lease.index).give_back(block);
                     engine.trace.freed(self.lease.index, bytes);
                 }
             }
-            Kind::Frozen(_) | Kind::Captured { .. } => {}
+            Backing::Frozen(_) | Backing::Captured { .. } => {}
         }
     }
 }
@@ -466,10 +471,10 @@ impl<'a> Operand<'a> {
 
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Pooled(_) => "",
-            Kind::Frozen(_) => "frozen, ",
-            Kind::Captured { .. } => "captured, ",
+        let kind = match self.backing {
+            Backing::Pooled(_) => "",
+            Backing::Frozen(_) => "frozen, ",
+            Backing::Captured { .. } => "captured, ",
         };
         write!(f, "Storage({kind}{} bytes on {})", self.bytes, self.device().info().name)
     }

@@ -19,7 +19,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use thalweg_hal::{KernelSource, MemoryKind, Timestamps};
+use thalweg_hal::{MemoryKind, StaticKernel, Timestamps};
 
 /// An order of operations on a device. Operations of one stream take effect in the order in which they were recorded;
 /// operations of different streams may overlap, except where one uses what the other wrote.
@@ -40,7 +40,7 @@ impl Stream {
         Self { lease, refuses: false, capture: None }
     }
 
-    /// The same stream through a handle whose operations are captured.
+    /// The same stream through a handle that captures operations.
     pub(crate) fn capturing(&self, capture: &Arc<Capture>) -> Self {
         Self { capture: Some(Arc::clone(capture)), ..self.clone() }
     }
@@ -95,7 +95,7 @@ impl Stream {
         Attached { stream: self.clone(), future }
     }
 
-    /// The same stream through a handle whose calls never wait for the device, nor for a thread that does. Where
+    /// The same stream through a handle that never waits for the device, nor for a thread that does. Where
     /// [`record`](Self::record), [`allocate`](Self::allocate), [`wait`](Self::wait) or [`flush`](Self::flush) would
     /// have to, they answer [`Error::Busy`], and nothing has happened. With [`scope`](Self::scope) that goes for every
     /// operation in it.
@@ -143,14 +143,14 @@ impl Stream {
         self.engine().record(self.id(), work, operands, self.policy())
     }
 
-    /// As [`Device::pipeline`], for a thread that records here: found without anything that other streams' threads
-    /// write.
+    /// The compiled form of a kernel of the program: compiled on first use, as by [`Device::pipeline`], and kept for as
+    /// long as the device is there. It is found by its number, and that writes nothing.
     ///
     /// # Errors
     /// As for [`Device::pipeline`].
-    pub fn pipeline(&self, source: &KernelSource) -> Result<Pipeline> {
+    pub fn static_pipeline(&self, kernel: &'static StaticKernel) -> Result<&Pipeline> {
         fork::check_fork()?;
-        self.engine().pipeline(Some(self.id()), source, self.policy())
+        self.engine().static_pipeline(kernel, self.policy())
     }
 
     /// A mark behind everything recorded so far.

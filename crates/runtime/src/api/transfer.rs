@@ -8,10 +8,10 @@
 //!
 //! A download, which does not wait, goes through staging everywhere: it keeps neither the storage nor its bytes.
 //!
-//! *Staging* is memory of the host's kind: blocks of the stream's like others, with stamps, out of segments of a pool
+//! *Staging* is memory of the host's kind: blocks of the stream's like others, with uses, out of segments of a pool
 //! of their own. A piece of data is copied between the host and a block of it at once, and between that and its place
 //! by a command. The block goes back to its stream when the copy is recorded (an upload) or its bytes have been fetched
-//! (a download); what the device still does with it is stamped on it (I5). Pieces are short, so that whoever needs more
+//! (a download); its last uses stay with it (I5). Pieces are short, so that a copy that needs more
 //! than staging has goes on piece by piece.
 
 use super::device::Lease;
@@ -301,12 +301,12 @@ pub(super) fn yield_task() -> impl Future<Output = ()> {
     })
 }
 
-/// The stream to copy on: that of the last write while its list is still open, whose list then holds both; else the
-/// reader's. So no other stream has to be flushed for it.
+/// The stream to copy on. While the list of the last write is still open it is the writer's, so that one list holds
+/// both; else it is the reader's. So no other stream has to be flushed for the copy.
 fn stream_for(engine: &Engine, storage: &Storage, reader: u32, policy: WaitPolicy) -> Result<u32> {
     let Some(hazard) = storage.hazard() else { return Ok(reader) };
     let uses = match policy {
-        // Somebody who has it may be waiting for the device.
+        // The thread that has it may be waiting for the device.
         WaitPolicy::Never => hazard.uses.try_lock().ok_or(Error::Busy)?,
         WaitPolicy::Forever | WaitPolicy::Until(_) => hazard.uses.lock(),
     };

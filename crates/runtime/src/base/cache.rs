@@ -1,4 +1,4 @@
-//! A bounded cache that builds each value once, whoever asks for it.
+//! A bounded cache that builds each value once, however many threads ask for it.
 //!
 //! ```text
 //!            first to ask            it is built
@@ -14,28 +14,28 @@
 //! | being built by the caller itself, or by somebody who waits for the caller | gets [`Error::Recursive`] |
 //! | ready | gets it |
 //!
-//! A failure is told to the builder and to those who waited for it, and is not kept: whoever comes later tries again.
+//! The builder and those who waited for it get a failure, and it is not kept: a later caller tries again.
 //!
 //! # Eviction
 //!
 //! An insertion takes out what was not used for the longest time until both bounds hold, by a clock that ticks with
 //! each insertion. So a hit writes the time of the last use only if it is not that already, and threads that use the
 //! same values over and over write nothing that they share. What is taken out is dropped from the cache, nothing more:
-//! whoever has the value, such as a list in flight, keeps it.
+//! owners of the value, such as a list in flight, keep it.
 //!
 //! # Locks
 //!
 //! The map is locked for a look-up, an insertion, and the choice of what to evict, which looks at every entry. Under it
 //! run `Hash` and `Eq` of the keys, which must not use the cache; values, errors and keys are built, weighed, cloned
-//! and dropped with nothing locked (I8). A flight's lock is held to leave or to find its outcome. Neither is taken
+//! and dropped with nothing locked (I8). A flight's lock is held to leave or to find its ending. Neither is taken
 //! under the other.
 //!
 //! | field | written by | under |
 //! |---|---|---|
-//! | `map` and its counters | who begins, ends or joins a flight | its lock |
-//! | `clock` | whoever inserts | `map` |
-//! | `Entry::used` | whoever finds the entry | nothing |
-//! | `hits` | whoever finds an entry in the map | `map`, shared |
+//! | `map` and its counters | a thread that begins, ends or joins a flight | its lock |
+//! | `clock` | an insertion | `map` |
+//! | `Entry::used` | a look-up that finds the entry | nothing |
+//! | `hits` | a look-up that finds an entry in the map | `map`, shared |
 
 mod flight;
 #[cfg(all(test, not(loom)))]
@@ -47,7 +47,7 @@ use crate::base::rank::Rank;
 use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::base::sync::{Hashing, RwLock, this_thread};
 use crate::base::wait_policy::WaitPolicy;
-use flight::{Attempt, Flight, Flights, Outcome};
+use flight::{Attempt, Ending, Flight, Flights};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
@@ -55,8 +55,9 @@ use std::sync::Arc;
 
 /// Values by key, each built once and kept within bounds.
 ///
-/// Any number of threads ask for any keys at once. A value is built by the first who asks for its key; others who want
-/// the same one wait, and nobody else does. When there are too many, those go that were not used for the longest time.
+/// Any number of threads ask for any keys at once. The first thread that asks for a key builds its value. Others that
+/// want that key wait for it, and no other thread does. When there are too many values, those go that were not used for
+/// the longest time.
 /// Keys are compared whole, never by hash alone.
 ///
 /// A value is cloned for everybody who asks: make it an [`Arc`] of something. `Hash` and `Eq` of the key run under a
@@ -92,9 +93,9 @@ struct Clock(AtomicU64);
 
 /// What has been asked of a [`Cache`], and what is in it.
 ///
-/// Every call that got as far as the cache is a hit, a miss, or a wait that ended with the value or failure of somebody
-/// else's attempt. One that waited for a builder who panicked, or that stopped waiting, is a wait, and a hit or a miss
-/// besides if it went on.
+/// Every call that got as far as the cache is a hit, a miss, or a wait that ended with the value or failure of another
+/// thread's attempt. A call counts as a wait, too, if its builder panicked, or if it stopped waiting; if it went on
+/// it also counts as a hit or a miss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
@@ -132,20 +133,16 @@ pub(crate) struct Entry<V> {
     bytes: u64,
     /// The number of its insertion; 0 if it never was inserted.
     made: AtomicU64,
-    pub(crate) used: Used,
+    /// When it was last used, by the cache's clock. Relaxed everywhere: it only says which value to keep, and one that
+    /// is late by a moment is as good.
+    used: AtomicU64,
 }
 
-/// When a value was last used, by the cache's clock. Shared by all who remember the value outside the cache.
-///
-/// Relaxed everywhere: it only says which value to keep, and one that is late by a moment is as good.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Used(Arc<AtomicU64>);
-
-impl Used {
+impl<V> Entry<V> {
     /// Writes only what is not known yet.
-    pub(crate) fn at(&self, now: u64) {
-        if self.0.load(Relaxed) != now {
-            self.0.store(now, Relaxed);
+    fn is_used(&self, now: u64) {
+        if self.used.load(Relaxed) != now {
+            self.used.store(now, Relaxed);
         }
     }
 }
@@ -211,12 +208,12 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone + From<Error>> Cache<K, V, E> {
                 Found::Nothing(attempt) => return attempt.run(build),
                 Found::Refused(error) => return Err(error.into()),
                 Found::Building(flight) => {
-                    let outcome = flight.wait(policy).inspect_err(|_| self.map.write().flights.leave(&flight))?;
-                    match &*outcome {
-                        Outcome::Built(entry) => return Ok(Arc::clone(entry)),
-                        Outcome::Failed(error) => return Err(error.clone()),
-                        // Whoever gets there first takes over.
-                        Outcome::Abandoned => {}
+                    let ending = flight.wait(policy).inspect_err(|_| self.map.write().flights.leave(&flight))?;
+                    match &*ending {
+                        Ending::Built(entry) => return Ok(Arc::clone(entry)),
+                        Ending::Failed(error) => return Err(error.clone()),
+                        // The first of those who waited takes over.
+                        Ending::Abandoned => {}
                     }
                 }
             }
@@ -250,7 +247,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         self.map.read().flights.is_empty()
     }
 
-    /// The clock, for [`Used::at`].
+    /// The clock, for [`Entry::is_used`].
     pub(crate) fn now(&self) -> u64 {
         // A use comes after the last insertion, and not after the next.
         self.clock.0.load(Relaxed) + 1
@@ -266,11 +263,11 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
     fn hit(&self, entry: Arc<Entry<V>>) -> Arc<Entry<V>> {
         // Relaxed: a figure for people.
         self.hits.fetch_add(1, Relaxed);
-        entry.used.at(self.now());
+        entry.is_used(self.now());
         entry
     }
 
-    /// Looks again with the map locked, and begins or joins a flight. Whoever joins one has to wait, or to leave it.
+    /// Looks again with the map locked, and begins or joins a flight. A caller that joins one has to wait, or leave it.
     fn look(&self, key: &Arc<K>, policy: WaitPolicy) -> Found<'_, K, V, E> {
         let me = this_thread();
         let own = Arc::new(Flight::new(me));
@@ -296,18 +293,18 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
     }
 
     /// Ends a flight: the entry is there, or nothing is. Then those who wait are told.
-    fn end(&self, key: &Arc<K>, flight: &Flight<V, E>, outcome: Outcome<V, E>) {
-        let outcome = Arc::new(outcome);
+    fn end(&self, key: &Arc<K>, flight: &Flight<V, E>, ending: Ending<V, E>) {
+        let ending = Arc::new(ending);
         let mut gone = Vec::new();
         let mut map = self.map.write();
         map.flights.end(flight);
         gone.extend(map.slots.remove_entry(&**key));
-        match &*outcome {
-            Outcome::Built(entry) if entry.bytes <= self.most_bytes => {
+        match &*ending {
+            Ending::Built(entry) if entry.bytes <= self.most_bytes => {
                 // Relaxed: written under the map's lock alone.
                 let now = self.clock.0.load(Relaxed) + 1;
                 entry.made.store(now, Relaxed);
-                entry.used.at(now);
+                entry.is_used(now);
                 map.insert(Arc::clone(key), Arc::clone(entry));
                 while map.stats.entries > self.most_entries as u64 || map.stats.bytes > self.most_bytes {
                     // There is one: what is too heavy by itself does not get here.
@@ -316,11 +313,11 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
                 // Last: nothing is used later than the newest until what goes for it has been chosen.
                 self.clock.0.store(now, Relaxed);
             }
-            Outcome::Built(_) => map.stats.evictions += 1,
-            Outcome::Failed(_) | Outcome::Abandoned => map.stats.failures += 1,
+            Ending::Built(_) => map.stats.evictions += 1,
+            Ending::Failed(_) | Ending::Abandoned => map.stats.failures += 1,
         }
         drop(map);
-        flight.tell(outcome);
+        flight.tell(ending);
         drop(gone); // with nothing locked
     }
 }
@@ -340,7 +337,7 @@ impl<K: Hash + Eq, V, E> Map<K, V, E> {
             Slot::Building(_) => None,
         });
         // Relaxed: `made` was written under this lock; of `used` see there.
-        let age = |(_, entry): &(&Arc<K>, &Arc<Entry<V>>)| (entry.used.0.load(Relaxed), entry.made.load(Relaxed));
+        let age = |(_, entry): &(&Arc<K>, &Arc<Entry<V>>)| (entry.used.load(Relaxed), entry.made.load(Relaxed));
         let (key, bytes) = ready.min_by_key(age).map(|(key, entry)| (Arc::clone(key), entry.bytes))?;
         self.stats.evictions += 1;
         self.stats.entries -= 1;

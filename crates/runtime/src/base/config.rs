@@ -88,9 +88,9 @@ impl Config {
         self
     }
 
-    /// The most bytes of memory that the host reads and writes, through which data is copied to and from a device whose
-    /// own memory the host does not see. Part of [`memory_limit`](Self::memory_limit). Default: a sixteenth of that, at
-    /// most 64 MiB; at least 512 KiB. More lets more copies be under way at a time.
+    /// The most bytes of memory that the host reads and writes. Data is copied through it to and from a device that has
+    /// memory which the host does not see. Part of [`memory_limit`](Self::memory_limit). Default: a sixteenth of that,
+    /// at most 64 MiB; at least 512 KiB. More lets more copies be under way at a time.
     pub fn staging_limit(mut self, bytes: u64) -> Self {
         self.staging_limit = Some(bytes);
         self
@@ -111,15 +111,15 @@ impl Config {
     }
 
     /// How many lists of one stream may be submitted and not settled (at least 1; default 32; never more than the
-    /// device takes). Whoever would submit one more waits for the oldest.
+    /// device takes). A thread that would submit one more waits for the oldest.
     pub fn lists_in_flight(mut self, lists: u64) -> Self {
         self.lists_in_flight = lists.max(1);
         self
     }
 
-    /// How many compiled kernels the device keeps (at least 1; default 1,024). Past that, those go that were not used
-    /// for the longest time, and are compiled again if somebody asks for them. More than a program's kernels is enough:
-    /// a pipeline's key is never a shape.
+    /// How many compiled kernels the device keeps (at least 1; default 1,024). Past that, the kernels go that were not
+    /// used for the longest time. They are compiled again when they are asked for. More than a program's kernels is
+    /// enough: a pipeline's key is never a shape.
     pub fn pipeline_cache(mut self, pipelines: usize) -> Self {
         self.pipelines = pipelines.max(1);
         self

@@ -1,5 +1,6 @@
 //! What the runtime answers instead of doing the work.
 
+use super::memory_stats::MemoryStats;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -153,7 +154,7 @@ pub enum Error {
     /// The closure that was to make a [`Pending`](crate::Pending) value panicked.
     #[error("the closure that makes this value of the device's results panicked; there is no value")]
     Abandoned,
-    /// A device has one profiler at a time.
+    /// A device has one profiler, or other [`Listener`](crate::listener::Listener), at a time.
     #[error("{device} is being profiled already; stop that profiler, or wait until it has been stopped")]
     Profiling {
         /// The device's name.
@@ -212,22 +213,8 @@ impl fmt::Debug for Failure {
 pub struct OutOfMemory {
     /// Bytes that were asked for, as the allocator rounds them.
     pub requested: u64,
-    /// The budget's limit in bytes.
-    pub limit: u64,
-    /// Bytes taken from the device, in use or not.
-    pub reserved: u64,
-    /// Bytes of frozen memory (weights), part of `reserved`.
-    pub frozen: u64,
-    /// Bytes of frozen memory that was dropped and may still be in use, part of `reserved`.
-    pub limbo: u64,
-    /// Bytes that are free, in pieces that are too short, part of `reserved`.
-    pub free: u64,
-    /// The longest such piece.
-    pub largest_free: u64,
-    /// Number of driver allocations.
-    pub allocations: u64,
-    /// The most that there may be.
-    pub max_allocations: u64,
+    /// What the memory is used for.
+    pub stats: MemoryStats,
     /// What each stream has, of those that have anything.
     pub streams: Vec<StreamMemory>,
     /// What each pool has, of those that have anything. What no pool was named for is in "blocks", the streams', and in
@@ -266,7 +253,7 @@ pub struct PoolMemory {
     pub name: Arc<str>,
     /// Bytes taken from the device.
     pub reserved: u64,
-    /// Bytes of that which are free.
+    /// The bytes among them that are free.
     pub free: u64,
 }
 
@@ -275,10 +262,10 @@ impl fmt::Debug for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutOfMemory")
             .field("requested", &self.requested)
-            .field("limit", &self.limit)
-            .field("reserved", &self.reserved)
-            .field("frozen", &self.frozen)
-            .field("free", &self.free)
+            .field("limit", &self.stats.limit)
+            .field("reserved", &self.stats.reserved)
+            .field("frozen", &self.stats.frozen)
+            .field("free", &self.stats.free)
             .field("retry_can_help", &self.retry_can_help)
             .finish_non_exhaustive()
     }
@@ -286,9 +273,9 @@ impl fmt::Debug for OutOfMemory {
 
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            requested, limit, reserved, frozen, limbo, free, largest_free, allocations, max_allocations, ..
-        } = self;
+        let requested = self.requested;
+        let MemoryStats { limit, reserved, frozen, limbo, free, largest_free, allocations, max_allocations, .. } =
+            self.stats;
         write!(
             f,
             "out of memory: {requested} bytes asked for; {reserved} of {limit} reserved in {allocations} of \

@@ -4,6 +4,7 @@ pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod error;
 pub(crate) mod fork;
+pub(crate) mod memory_stats;
 pub(crate) mod rank;
 pub(crate) mod sync;
 pub(crate) mod timed_mutex;

@@ -1,4 +1,4 @@
-//! The order in which locks are taken, and who notices when it is not kept.
+//! The order in which locks are taken, and the check that it is kept.
 //!
 //! Each lock of the runtime is made with its rank. A thread takes a lock only while every lock that it holds has a
 //! lower rank, or the same and a lower id: hazards, and what streams have of one kind. So no two threads can wait for
@@ -13,11 +13,11 @@
 pub(crate) enum Rank {
     /// The instances of a graph.
     Instances,
-    /// Whose turn it is to take memory from the device.
+    /// The turn to take memory from the device.
     Growth,
     /// The uses of some bytes, by the hazard's id.
     Hazard,
-    /// Whose turn it is to submit a stream's lists.
+    /// The turn to submit a stream's lists.
     Submitter,
     /// A stream's free blocks, by the stream.
     Heap,
@@ -29,7 +29,7 @@ pub(crate) enum Rank {
     Returns,
     /// Segments and their spans.
     Arena,
-    /// Which stream is whose.
+    /// Which thread has which stream.
     Assignment,
     /// The operations of a capture.
     Capture,
@@ -41,22 +41,16 @@ pub(crate) enum Rank {
     CacheMap,
     /// How one build of a cache's value ended.
     CacheFlight,
-    /// The streams' reference counts in a pipeline.
-    Shares,
     /// Whether the reaper has been rung for.
     Doorbell,
     /// Who waits for the reaper's end.
     ReaperEnd,
-    /// What a session of the profiler has drained.
-    TraceStore,
     /// A device's session.
     TraceSession,
     /// A session's rings.
     TraceRings,
     /// A session's names.
     TraceNames,
-    /// Whether a session ends.
-    TraceEnd,
     /// Inside a lock that is waited for with a deadline.
     Exchange,
 }
@@ -95,7 +89,7 @@ mod held {
         /// If the thread holds a lock that comes after this one.
         #[track_caller]
         pub(crate) fn check(self) {
-            // A thread whose locals are gone is ending, and is not looked at.
+            // A thread without its locals is ending, and is not looked at.
             let wrong = HELD.try_with(|held| held.borrow().iter().copied().find(|held| *held >= self));
             if let Some(held) = wrong.ok().flatten() {
                 panic!("{self:?} is taken while {held:?} is held; ranks say in which order locks are taken");

@@ -1,7 +1,7 @@
 //! A lock that can be waited for with a deadline, around what only one thread at a time may do.
 //!
-//! Whoever has the turn has taken the value out, so nothing is locked while it is used; the lock inside is held for the
-//! exchange alone.
+//! The thread that has the turn has taken the value out, so nothing is locked while it is used; the lock inside is held
+//! for the exchange alone.
 
 use super::rank::{Held, Place, Rank};
 use crate::base::error::Result;

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use thalweg_hal::{Access, Memory, MemoryKind};
 
 impl Engine {
-    /// At least `bytes` bytes of a stream. Their content is whatever was there: zeros, if nothing was. Whoever takes a
-    /// block for commands calls [`fill`](Self::fill) before anything else is recorded on it. What was taken for the
-    /// host to write to is filled block by block, by the host to the end of the block or by a command.
+    /// At least `bytes` bytes of a stream. Their content is whatever was there: zeros, if nothing was. A caller that
+    /// takes a block for commands calls [`fill`](Self::fill) before anything else is recorded on it. What was taken for
+    /// the host to write to is filled block by block, by the host to the end of the block or by a command.
     pub(crate) fn allocate(
         &self,
         stream: u32,
@@ -73,7 +73,7 @@ impl Engine {
     /// Without its uses, if a test says so.
     #[cfg(test)]
     fn forgetting(&self, mut block: Box<Block>) -> Box<Block> {
-        if self.sabotage.forgets_freed_stamps() {
+        if self.sabotage.forgets_freed_uses() {
             *block.hazard.uses.get_mut() = Default::default();
         }
         block

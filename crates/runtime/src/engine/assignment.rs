@@ -1,4 +1,4 @@
-//! Which stream is whose: how many threads share each of the pool's, and which are somebody's own.
+//! Which thread has which stream: how many threads share each stream of the pool, and which streams are explicit.
 
 use crate::base::error::{Error, Result};
 use crate::base::rank::Rank;

@@ -11,10 +11,10 @@ impl Engine {
     ///
     /// 1. Nothing is recorded any more: a flag, and each recorder's own, so that what is in a list by now is known.
     /// 2. The lists are submitted and run, until the time is over. So nobody else has anything left to submit.
-    /// 3. Nobody waits any more: a flag, and whoever is waiting is woken and finds it.
+    /// 3. Nobody waits any more: a flag, and those who wait are woken and find it.
     /// 4. The reaper wakes the tasks that wait, and ends.
     ///
-    /// A device that is closed is left alone: whoever closes it again gets the same answer, and nothing is submitted.
+    /// A device that is closed is left alone: a second close gets the same answer, and nothing is submitted.
     pub(crate) fn close(&self, policy: WaitPolicy) -> Result<()> {
         let lists = self.unfinished.get().copied().unwrap_or_else(|| self.run_out(policy));
         if let Some(reaper) = self.reaper.get() {
@@ -38,14 +38,14 @@ impl Engine {
         last.iter().for_each(|at| drop(self.flush_to(*at, policy)));
         last.iter().for_each(|at| drop(self.wait(*at, policy)));
         let lists = last.iter().map(|at| at.value.saturating_sub(self.settled(at.stream))).sum();
-        // Of two who close it at once, the first to get here says how it ended.
+        // If two threads close it at once, the first to get here says how it ended.
         let lists = *self.unfinished.get_or_init(|| lists);
         self.life.end();
         self.wake_waiting();
         lists
     }
 
-    /// What whoever closed the device is told.
+    /// The answer to a close.
     fn closed(&self, lists: u64) -> Result<()> {
         if self.life.is_lost() {
             return self.life.check_waits();
@@ -53,7 +53,7 @@ impl Engine {
         if lists > 0 { Err(Error::Unfinished { lists }) } else { Ok(()) }
     }
 
-    /// Has everybody who waits look at the device's state: threads at once, tasks by the reaper.
+    /// Makes all that wait look at the device's state: threads at once, tasks by the reaper.
     fn wake_waiting(&self) {
         self.streams().for_each(|stream| stream.timeline.interrupt());
         self.doorbell.ring();

@@ -22,7 +22,7 @@ use thalweg_hal::TimelinePoint;
 
 /// How long the exit waits for what is on the devices: longer than any list should take, and no longer than somebody
 /// would watch a program that hangs.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// The devices that the exit has to do with. (Not through `sync`: it is no part of the protocols, and a `static`.)
 static DEVICES: Mutex<Devices> = Mutex::new(Devices { open: Vec::new(), left: Vec::new() });
@@ -30,7 +30,7 @@ static DEVICES: Mutex<Devices> = Mutex::new(Devices { open: Vec::new(), left: Ve
 static LEAVING: Condvar = Condvar::new();
 
 struct Devices {
-    /// Those that can be used, and those whose last handle is being dropped at this moment.
+    /// Those that can be used, and those that lose their last handle at this moment.
     open: Vec<Weak<Engine>>,
     /// What others have left.
     left: Vec<Left>,
@@ -40,7 +40,7 @@ fn devices() -> MutexGuard<'static, Devices> {
     DEVICES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is still there of a device whose last handle has been dropped.
+/// What is still there of a device after the drop of its last handle.
 struct Left {
     /// Its last lists, stream by stream.
     lists: Vec<TimelinePoint>,
@@ -115,8 +115,8 @@ extern "C" fn at_exit() {
         return;
     }
     // Called more than once, the exit takes no longer.
-    static PATIENT: OnceLock<WaitPolicy> = OnceLock::new();
-    let policy = *PATIENT.get_or_init(|| WaitPolicy::of(Some(PATIENCE)));
+    static POLICY: OnceLock<WaitPolicy> = OnceLock::new();
+    let policy = *POLICY.get_or_init(|| WaitPolicy::of(Some(LONGEST)));
     let open: Vec<_> = devices().open.iter().filter_map(Weak::upgrade).collect();
     for device in open {
         // Nobody is left to be told: not of a panic, which must not leave this function, nor of what has not run.
@@ -131,7 +131,7 @@ extern "C" fn at_exit() {
 /// What the devices have left that are gone, once those have left that other threads are dropping.
 fn wait_for_leaving(policy: WaitPolicy) -> Vec<Left> {
     let is_leaving = |devices: &mut Devices| devices.open.iter().any(|device| device.strong_count() == 0);
-    let left = policy.left().unwrap_or(PATIENCE);
+    let left = policy.left().unwrap_or(LONGEST);
     let waited = LEAVING.wait_timeout_while(devices(), left, is_leaving);
     std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.left)
 }

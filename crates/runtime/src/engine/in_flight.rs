@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thalweg_hal::{List, Report, Timeline};
 
 /// How many emptied lists a stream keeps for their capacity.
-const SPARE_LISTS: usize = 4;
+pub(super) const SPARE_LISTS: usize = 4;
 
 /// The lists of a stream that have not settled.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ impl Instance {
         self.span.memory()
     }
 
-    /// First byte and length of its memory if the caller, who holds the hazard, has to fill it before the first run.
+    /// First byte and length of its memory, if that has to be filled before the first run. The caller holds the hazard.
     /// Says so once.
     pub(crate) fn to_be_filled(&self) -> Option<(u64, u64)> {
         let is_raw = self.span.is_raw();

@@ -17,7 +17,7 @@ const CLOSED: u8 = 2;
 
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Only rises. Written by whoever closes the device.
+    /// Only rises. A thread that closes the device writes it.
     phase: AtomicU8,
     /// Why the device is lost, once it is.
     lost: OnceLock<thalweg_hal::Error>,
@@ -67,7 +67,7 @@ impl Life {
         self.advance(CLOSING);
     }
 
-    /// Nobody waits from now on. Whoever is waiting has to be woken.
+    /// Nobody waits from now on. The caller wakes those who wait.
     pub(crate) fn end(&self) {
         self.advance(CLOSED);
     }

@@ -15,7 +15,7 @@
 //! | `wait.rs`, `waiters.rs` | waiting for it, by threads and by tasks |
 //! | `allocate.rs`, `span.rs`, `instance.rs` | memory for a stream, of a pool, for the runs of a graph |
 //! | `pipelines.rs` | compiled kernels |
-//! | `assignment.rs` | which stream is whose |
+//! | `assignment.rs` | which thread has which stream |
 //! | `deferred.rs`, `reaper.rs` | what the device's own thread does for others |
 //! | `life.rs`, `close.rs`, `exit.rs` | the end: closed, lost, dropped, the process's |
 

@@ -68,7 +68,7 @@ impl Doorbell {
 
     /// Makes the reaper look for memory that nobody uses, in a while.
     pub(crate) fn cached(&self) {
-        // Relaxed: ordered by the recorder's lock, under which the memory came to its stream and under which the reaper
+        // Relaxed: ordered by the heap's lock, under which the memory came to its stream and under which the reaper
         // looks for it, after it has said that it will not look again.
         if !self.decaying.load(Ordering::Relaxed) {
             self.ring();
@@ -126,7 +126,7 @@ impl Doorbell {
         *self.rung.lock()
     }
 
-    /// Hears every ring from now on. Whoever calls this looks at the streams afterwards.
+    /// Hears every ring from now on. The caller looks at the streams afterwards.
     pub(crate) fn listen(&self) -> Listener {
         let mut rung = self.rung.lock();
         *rung = false;
@@ -135,7 +135,7 @@ impl Doorbell {
 }
 
 thread_local! {
-    /// The device whose reaper this thread is. Without a destructor, so that the exit's handler may ask.
+    /// This thread is the reaper of that device. Without a destructor, so that the exit's handler may ask.
     static REAPER_OF: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
     let body = move || {
         let _running = running;
         REAPER_OF.set(id);
-        // Dropped before that: whoever waits for the end may be about to unload the driver.
+        // Dropped before that: the thread that waits for the end may be about to unload the driver.
         let hal = hal;
         run(&weak, &*hal);
     };
@@ -159,21 +159,21 @@ pub(crate) fn start(engine: &Arc<Engine>) -> Result<()> {
     Ok(())
 }
 
-/// The thread, for whoever waits for its end.
+/// The reaper's thread, for threads that wait for its end.
 #[derive(Debug)]
 pub(crate) struct Reaper {
     /// The [`Engine::id`] of its device.
     device: u64,
-    /// With one of those who wait for the end.
+    /// Taken by one of the threads that wait for the end.
     ended: TimedMutex<Receiver<std::convert::Infallible>>,
 }
 
 impl Reaper {
-    /// Waits until it has ended, if the policy lasts. It has been told to.
+    /// Waits until it has ended, as long as the policy allows. It has been told to end.
     pub(crate) fn join(&self, policy: WaitPolicy) {
         // A waker may close the device.
         if REAPER_OF.get() != self.device {
-            // Whoever else waits here waits for the same, and has a policy of its own.
+            // Another thread that waits here waits for the same, and has a policy of its own.
             let Ok(ended) = self.ended.take(policy) else { return };
             // Both answers are errors: that it has ended, and that the time is over.
             let _ = match policy.left() {

@@ -2,8 +2,8 @@
 //!
 //! 1. The operation has been checked against its kernel and its operands, with nothing locked.
 //! 2. Lock the hazards of all its operands, in the order of their ids.
-//! 3. Flush every foreign stream whose use is not submitted yet, up to that use. The hazards stay locked, so no new
-//!    use can appear between this look and the stamp.
+//! 3. Flush every foreign stream that has not submitted its use yet, up to that use. The hazards stay locked, so no new
+//!    use can appear between this look and step 4.
 //! 4. Lock the recorder; append waits, barrier and command, and stamp the hazards.
 //! 5. Release everything. If the list is long enough, submit it.
 
@@ -26,7 +26,7 @@ use thalweg_hal::Access;
 /// After this many commands, the barrier at the start included, an idle stream hands over its list.
 const FEW_COMMANDS: usize = 16;
 
-/// An operand whose bytes remember their uses.
+/// An operand with bytes that remember their uses.
 pub(crate) trait Tracked: Bound {
     /// Where the uses of the bytes are kept; nowhere, if they never change.
     fn hazards(&self) -> &[Hazard];
@@ -54,7 +54,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Records a run of a graph, whose operands fit it. On an error nothing is appended and nothing stamped.
+    /// Records a run of a graph. Its operands fit. On an error nothing is appended and nothing stamped.
     pub(crate) fn replay<O: Tracked>(
         &self,
         stream: u32,
@@ -81,7 +81,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Records a copy between a storage and staging. The operands fit. Gives where it is, and whom to ask how it went.
+    /// Records a copy between a storage and staging. The operands fit. Gives where it is, and where its result will be.
     pub(crate) fn transfer<O: Tracked>(
         &self,
         stream: u32,
@@ -156,13 +156,14 @@ impl Engine {
         if after >= self.config.list_commands {
             return true;
         }
-        // Every few commands, because asking the device takes a while.
+        // Every few commands, because asking the device takes a while. Nothing is settled here, nor freed.
         if before / FEW_COMMANDS == after / FEW_COMMANDS {
             return false;
         }
-        // An edge that is still open means that the device has that list.
-        let _ = self.settle(Point { stream: stream.index, value: u64::MAX });
-        after >= FEW_COMMANDS << stream.in_flight().min(16)
+        // In this order, what is submitted in between makes the answer too large, which is the safe side.
+        let completed = stream.timeline.completed();
+        let in_flight = stream.submitted().saturating_sub(completed);
+        after >= FEW_COMMANDS << in_flight.min(16)
     }
 
     /// Submits what another stream has recorded up to a use, so that it may be waited for (I1).
@@ -187,7 +188,7 @@ fn lock<'a>(
 ) -> Result<()> {
     for (hazard, access, operand) in hazards {
         let uses = match policy {
-            // Whoever has it may be waiting for the device.
+            // The thread that has it may be waiting for the device.
             WaitPolicy::Never => hazard.uses.try_lock().ok_or(Error::Busy)?,
             WaitPolicy::Forever | WaitPolicy::Until(_) => hazard.uses.lock(),
         };
@@ -202,7 +203,8 @@ fn lock<'a>(
 /// [`Error::Aliased`] if it writes bytes that another of its operands covers too.
 fn distinct_hazards<'a, O: Tracked>(operands: &'a [O], hazards: &mut Hazards<'a>) -> Result<()> {
     for (index, operand) in operands.iter().enumerate() {
-        hazards.extend(operand.hazards().iter().map(|hazard| (hazard, operand.access(), index)));
+        // One by one, since nearly every operand has one: a range of them takes longer.
+        operand.hazards().iter().for_each(|hazard| hazards.push((hazard, operand.access(), index)));
     }
     hazards.sort_unstable_by_key(|(hazard, ..)| hazard.id);
     for pair in hazards.windows(2) {

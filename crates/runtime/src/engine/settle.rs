@@ -1,7 +1,7 @@
 //! From the signal to the result.
 //!
-//! A list settles in the order of its stream's timeline. The results are entered before `settled` rises (I7), so
-//! whoever sees the value finds them.
+//! A list settles in the order of its stream's timeline. The results are entered before `settled` rises (I7), so a
+//! thread that sees the value finds them.
 //!
 //! Anyone may settle. It is idempotent, takes no lock but those of lists in flight, and holds them for a few
 //! instructions at a time unless something failed; what the lists held is dropped outside.
@@ -29,7 +29,7 @@ impl Engine {
                     return Err(other);
                 }
             }
-            // Before it can be seen, so that whoever has waited for the list finds it in the profile.
+            // Before it can be seen, so that a thread that has waited for the list finds it in the profile.
             let see = |settled: &_| self.trace.settled(settled);
             let settled =
                 stream.in_flight.settle_front(completed, &*stream.timeline, |stream| self.settled(stream), see);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use thalweg_hal::Memory;
 
 /// Some bytes of a pool. When it is dropped they are not used again before everything has settled that was recorded by
-/// then, on any stream; whoever submits a list more than once keeps it as long.
+/// then, on any stream. A graph submits its list more than once, and keeps the span as long.
 pub(crate) struct PoolSpan {
     engine: Arc<Engine>,
     place: Place,

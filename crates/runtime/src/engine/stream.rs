@@ -2,10 +2,10 @@
 //!
 //! | field | written by | under |
 //! |---|---|---|
-//! | `recorder` | who records; the flusher swaps the list out | its lock |
+//! | `recorder` | a thread that records; the flusher swaps the list out | its lock |
 //! | `submitter` | the flusher, from the swap to the end of `Queue::submit` | its turn |
 //! | `submitted` | the flusher, after `Queue::submit` has returned | `submitter` |
-//! | `in_flight` | the flusher adds lists, who settles removes them | its lock |
+//! | `in_flight` | the flusher adds lists, a thread that settles removes them | its lock |
 //! | `waiters` | tasks that wait, and the reaper that wakes them | its lock |
 //!
 //! Lock order (I3): hazards (by id) -> `submitter` -> `recorder`; `submitter` -> `in_flight`. `recorder` and
@@ -27,16 +27,6 @@ use thalweg_hal::{Queue, Timeline, TimelinePoint};
 pub(crate) struct StreamCounters {
     pub(crate) foreign_flushes: AtomicU64,
     pub(crate) credit_waits: AtomicU64,
-    /// Of two threads of the stream at the same moment, one may not be counted.
-    pub(crate) pipeline_hits: AtomicU64,
-}
-
-impl StreamCounters {
-    /// Not an addition in one step, which would cost a third of the whole look-up.
-    pub(crate) fn count_pipeline_hit(&self) {
-        // Relaxed: a figure for people.
-        self.pipeline_hits.store(self.pipeline_hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
 }
 
 /// A stream's state, as long as its device. Streams lie side by side, and no two of them share a pair of cache lines
@@ -87,7 +77,7 @@ impl StreamState {
 
     /// Every list up to this value has been taken by the device.
     pub(crate) fn submitted(&self) -> u64 {
-        // Acquire: pairs with the Release in `publish`. Whoever sees a value may submit a wait for it.
+        // Acquire: pairs with the Release in `publish`. A thread that sees a value may submit a wait for it.
         self.submitted.load(Ordering::Acquire)
     }
 
@@ -106,7 +96,7 @@ impl StreamState {
     pub(crate) fn in_flight(&self) -> u64 {
         let settled = self.settled();
         // In this order, what settles in between makes the answer too large, which is the safe side. A list may also
-        // settle before whoever submits it has published that.
+        // settle before the thread that submits it has published that.
         self.submitted().saturating_sub(settled)
     }
 

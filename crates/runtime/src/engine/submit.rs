@@ -1,6 +1,7 @@
 //! From the open list to the device.
 
 use super::Engine;
+use super::in_flight::SPARE_LISTS;
 use super::stream::StreamState;
 use crate::base::error::{Error, Result};
 use crate::base::sync::atomic::Ordering;
@@ -16,12 +17,12 @@ use thalweg_hal::{Command, List, Queue, Submission, TimelinePoint};
 const ATTEMPTS: u32 = 8;
 
 impl Engine {
-    /// Makes sure that everything up to a list is submitted. Waits, as long as the policy lasts, for somebody else's
+    /// Makes sure that everything up to a list is submitted. Waits, as long as the policy allows, for somebody else's
     /// submit and for a credit, which the device gives without anybody's help, and where waits of the device are dear
     /// for what the list waits for; and for one submit in any case.
     ///
     /// # Errors
-    /// That the policy is over, or the device closed.
+    /// That the time is over, or the device closed.
     pub(crate) fn flush_to(&self, at: Point, policy: WaitPolicy) -> Result<()> {
         let stream = self.stream(at.stream);
         if stream.submitted() >= at.value {
@@ -30,6 +31,10 @@ impl Engine {
         let mut queue = stream.submitter.take(policy)?;
         // Looked again in our turn: somebody else may have sealed that list meanwhile (I2).
         if stream.submitted() < at.value {
+            if stream.in_flight() > SPARE_LISTS as u64 {
+                // Lists that have run are filled again. What keeps one from settling keeps it for later.
+                let _ = self.settle(Point { stream: stream.index, value: u64::MAX });
+            }
             self.wait_for_credit(stream, policy)?;
             if let Some(sealed) = self.seal(stream, policy)? {
                 self.submit(stream, &mut **queue, sealed);
@@ -43,7 +48,7 @@ impl Engine {
     }
 
     /// Seals the open list. Where the device's waits are dear, waits on the host before for what the list waits for, as
-    /// long as the policy lasts, and leaves the rest to the device. Hazards and the submitter stay with the caller,
+    /// long as the policy allows, and leaves the rest to the device. Hazards and the submitter stay with the caller,
     /// as for a credit.
     ///
     /// # Errors
@@ -93,7 +98,7 @@ impl Engine {
     }
 
     /// Hands a list over. A list that the device refuses uses up its value (I7): an empty list takes its place, with
-    /// the same waits, so that whoever is ordered after it stays ordered after what it would have waited for.
+    /// the same waits, so that what comes after it still comes after what it would have waited for.
     fn submit(&self, stream: &StreamState, queue: &mut dyn Queue, sealed: SealedList) {
         let SealedList { at, list, waits, edges, outcome, marks } = sealed;
         let submit_begun = self.trace.begin();
@@ -101,7 +106,7 @@ impl Engine {
         let list = Arc::new(list);
         #[cfg(test)]
         let edges = if self.sabotage.drops_edges() { Vec::new() } else { edges };
-        // In flight before it is submitted, so that whoever sees the signal finds the list.
+        // In flight before it is submitted, so that a thread that sees the signal finds the list.
         stream.in_flight.add(InFlight { at, list: Arc::clone(&list), edges, outcome, marks, refused: None });
         let mut submit = |list: &Arc<List>| {
             let submission = Submission { list, waits: &waits, value: at.value };

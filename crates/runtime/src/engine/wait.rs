@@ -8,14 +8,14 @@ use crate::memory::lists::Lists;
 use crate::order::point::Point;
 use std::time::Duration;
 
-/// How long one waits for the device before looking at all streams again: whoever closes it does not ring for us.
+/// How long one waits for the device before looking at all streams again: a close does not ring for us.
 const TICK: Duration = Duration::from_millis(2);
 
 impl Engine {
     /// Blocks until a list has settled, however it did.
     ///
     /// # Errors
-    /// That the policy is over, or that it never will, because the device is lost or closed.
+    /// That the time is over, or that it never will, because the device is lost or closed.
     pub(crate) fn wait(&self, at: Point, policy: WaitPolicy) -> Result<()> {
         if self.settled(at.stream) >= at.value {
             return Ok(());

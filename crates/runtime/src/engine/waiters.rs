@@ -1,8 +1,8 @@
 //! Async tasks that wait for a stream.
 //!
 //! A task leaves its waker and what it waits for. Only the reaper wakes, last of all that it does and with nothing
-//! locked, since a waker is the user's code (I8). Whoever leaves a waker rings for the reaper, which then watches the
-//! stream; and looks at the stream once more afterwards, since nobody is woken for what has happened before.
+//! locked, since a waker is the user's code (I8). A task that leaves a waker rings for the reaper, which then watches
+//! the stream. The task looks at the stream once more afterwards, since nobody is woken for what has happened before.
 
 use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
@@ -20,18 +20,20 @@ pub(crate) enum Milestone {
 /// The tasks that wait for one stream: as many as there are futures.
 #[derive(Debug)]
 pub(crate) struct Waiters {
-    state: Mutex<State>,
+    waiting: Mutex<Waiting>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: Vec<(u64, Milestone, Waker)>,
+struct Waiting {
+    /// By ticket.
+    tasks: Vec<(u64, Milestone, Waker)>,
+    /// How many were given out.
     tickets: u64,
 }
 
 impl Default for Waiters {
     fn default() -> Self {
-        Self { state: Mutex::new(Rank::Waiters, State::default()) }
+        Self { waiting: Mutex::new(Rank::Waiters, Waiting::default()) }
     }
 }
 
@@ -40,38 +42,38 @@ impl Waiters {
     pub(crate) fn leave(&self, ticket: &mut Option<u64>, milestone: Milestone, waker: &Waker) {
         // Cloned and dropped with nothing locked: both are the user's code.
         let waker = waker.clone();
-        let mut state = self.state.lock();
-        let known = ticket.and_then(|ticket| state.waiting.iter_mut().find(|(id, ..)| *id == ticket));
-        let replaced = match known {
-            Some((_, _, known)) => Some(std::mem::replace(known, waker)),
+        let mut waiting = self.waiting.lock();
+        let earlier = ticket.and_then(|ticket| waiting.tasks.iter_mut().find(|(id, ..)| *id == ticket));
+        let replaced = match earlier {
+            Some((_, _, earlier)) => Some(std::mem::replace(earlier, waker)),
             None => {
-                state.tickets += 1;
-                let id = state.tickets;
-                state.waiting.push((id, milestone, waker));
+                waiting.tickets += 1;
+                let id = waiting.tickets;
+                waiting.tasks.push((id, milestone, waker));
                 *ticket = Some(id);
                 None
             }
         };
-        drop(state);
+        drop(waiting);
         drop(replaced);
     }
 
     /// Takes a waker back. It may have been woken already.
     pub(crate) fn give_up(&self, ticket: u64) {
-        let mut state = self.state.lock();
-        let at = state.waiting.iter().position(|(id, ..)| *id == ticket);
-        let entry = at.map(|at| state.waiting.swap_remove(at));
-        drop(state);
+        let mut waiting = self.waiting.lock();
+        let at = waiting.tasks.iter().position(|(id, ..)| *id == ticket);
+        let entry = at.map(|at| waiting.tasks.swap_remove(at));
+        drop(waiting);
         drop(entry);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.state.lock().waiting.is_empty()
+        self.waiting.lock().tasks.is_empty()
     }
 
     #[cfg(all(test, loom))]
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().waiting.len()
+        self.waiting.lock().tasks.len()
     }
 
     /// Moves those that have what they wait for to `woken`.
@@ -80,7 +82,7 @@ impl Waiters {
             Milestone::Submitted(value) => value <= submitted,
             Milestone::Settled(value) => value <= settled,
         };
-        let mut state = self.state.lock();
-        woken.extend(state.waiting.extract_if(.., |(_, milestone, _)| reached(milestone)).map(|(.., waker)| waker));
+        let mut waiting = self.waiting.lock();
+        woken.extend(waiting.tasks.extract_if(.., |(_, milestone, _)| reached(milestone)).map(|(.., waker)| waker));
     }
 }

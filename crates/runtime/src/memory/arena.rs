@@ -9,19 +9,19 @@
 //!   free ────────────► frozen, graph ──► limbo ──(settled)───────────────────────────────► free
 //! ```
 //!
-//! - A span is free only if every byte of it is settled, so nothing here carries a stamp. Stamps live with blocks.
+//! - A span is free only if every byte of it is settled, so nothing here has uses. Uses are kept with blocks.
 //! - Two free spans are never neighbours, nor are two of one stream: they are merged. What a stream gives back is cut
 //!   out.
 //! - The one that fits best is taken, so that what is wholly free stays so. Of the pool of large blocks, which are a
 //!   segment each, only one that fits exactly.
-//! - Memory whose content is undefined is *raw* until it is first written. A span that is raw is filled with zeros by
-//!   its new owner, so what a second owner gets was written by the first.
+//! - Memory with undefined content is *raw* until it is first written. A span that is raw is filled with zeros by its
+//!   new owner, so what a second owner gets was written by the first.
 //! - What was dropped while lists may read it is in *limbo*: freed when the last value that each stream had recorded by
 //!   then has settled.
 //!
 //! All of it is plain data under one lock, a leaf, in [`DeviceMemory`](super::device_memory::DeviceMemory). It calls no
-//! driver: whoever grows inserts the memory afterwards, and what goes back is returned, to be dropped with nothing
-//! locked.
+//! driver: the thread that grows inserts the memory afterwards, and what goes back is returned, to be dropped with
+//! nothing locked.
 
 use super::ranges::Ranges;
 use super::stats::Usage;
@@ -165,7 +165,7 @@ pub(crate) struct Arena {
     next_pool: PoolId,
     limbo: Vec<Dropped>,
     next_dropped: u64,
-    /// What that was when limbo's end was last asked for: whoever drops that one tells the reaper.
+    /// `next_dropped` at the last call of `limbo_end`: the drop of that number rings the doorbell.
     asked: u64,
     /// Segments ever taken out.
     removed: u64,
@@ -343,7 +343,7 @@ impl Arena {
         number == self.asked
     }
 
-    /// Where limbo ends now, if there is something in it: whoever asks takes a snapshot of the streams then, and hands
+    /// Where limbo ends now, if there is something in it. The caller then takes a snapshot of the streams, and hands
     /// both to [`leave_limbo`](Self::leave_limbo).
     pub(crate) fn limbo_end(&mut self) -> Option<u64> {
         self.asked = self.next_dropped;

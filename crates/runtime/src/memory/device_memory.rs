@@ -1,21 +1,21 @@
-//! A device's memory: the budget, the arena, the streams' heaps, and whose turn it is to grow.
+//! A device's memory: the budget, the arena, the streams' heaps, and the turn to grow.
 //!
 //! | field | written by | under |
 //! |---|---|---|
-//! | `budget` | whoever grows reserves, whoever drops a memory last gives back | atomics of its own |
-//! | `arena` | whoever misses, gathers or drops frozen storage | its lock, a leaf: it is taken under a recorder too |
-//! | `heaps` | who allocates on the stream; who gathers | each its lock |
-//! | `growth` | whoever grows, from the reservation to the entry in the arena | its turn |
+//! | `budget` | a growth reserves, the last drop of a memory gives back | atomics of its own |
+//! | `arena` | a miss, a gathering, a drop of frozen storage | its lock, a leaf: it is taken under a heap's too |
+//! | `heaps` | an allocation on the stream, a gathering | each its lock |
+//! | `growth` | a growth, from the reservation to the entry in the arena | its turn |
 //! | `hand` | a thread that gathers | nothing: a hint |
-//! | `waits`, `reclaimed`, `decayed` | whoever does it | nothing: figures |
+//! | `waits`, `reclaimed`, `decayed` | each wait, reclaim, decay | nothing: figures |
 
 use super::arena::{Arena, HOST};
 use super::budget::{Budget, Limits};
 use super::class::Scale;
 use super::heap::StreamHeap;
 use super::shortage::Transfers;
-use super::stats::MemoryStats;
 use crate::base::config::Config;
+use crate::base::memory_stats::MemoryStats;
 use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -44,13 +44,13 @@ pub(crate) struct DeviceMemory {
     pub(crate) arena: Mutex<Arena>,
     /// What sizes depend on.
     pub(crate) scale: Scale,
-    /// One growth at a time: whoever waited for it looks again first.
+    /// One growth at a time: a thread that waited for it looks again first.
     pub(super) growth: TimedMutex<()>,
     /// The most bytes of memory that the host reads and writes, of the budget's.
     pub(crate) staging_limit: u64,
     /// What goes through staging at the moment.
     pub(crate) transfers: Transfers,
-    /// With which stream the next gathering begins.
+    /// The stream at which the next gathering begins.
     hand: AtomicUsize,
     waits: AtomicU64,
     reclaimed: AtomicU64,
@@ -107,19 +107,19 @@ impl DeviceMemory {
         self.heaps[stream as usize].get_or_init(|| StreamHeap::new(stream));
     }
 
-    /// Those of all streams, by rising number.
+    /// The heaps of all streams, by rising number.
     pub(crate) fn heaps(&self) -> impl Iterator<Item = (u32, &StreamHeap)> {
         (0..).zip(&self.heaps).filter_map(|(stream, heap)| Some((stream, heap.get()?)))
     }
 
     /// Bytes of all streams' blocks in live storages.
     pub(crate) fn live_bytes(&self) -> u64 {
-        self.heaps().map(|(stream, heap)| heap.uses(stream).live).sum()
+        self.heaps().map(|(stream, heap)| heap.usage(stream).live).sum()
     }
 
     /// What the memory is used for.
     pub(crate) fn stats(&self) -> MemoryStats {
-        let streams: Vec<_> = self.heaps().map(|(stream, heap)| heap.uses(stream)).collect();
+        let streams: Vec<_> = self.heaps().map(|(stream, heap)| heap.usage(stream)).collect();
         let mut stats = self.arena_stats(&self.arena.lock());
         streams.into_iter().for_each(|stream| stream.add_to(&mut stats));
         stats

@@ -80,7 +80,8 @@ impl DeviceMemory {
         for (stream, heap) in self.heaps() {
             let idle = heap.heap.lock().was_idle();
             if idle {
-                // What was recorded and forgotten keeps its memory otherwise. Whoever is submitting there does it too.
+                // What was recorded and forgotten keeps its memory otherwise. If another thread is submitting there, it
+                // does the same.
                 lists.flush(stream);
                 self.reclaim(heap, lists);
             }

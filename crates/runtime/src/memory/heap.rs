@@ -14,7 +14,7 @@
 use super::arena::Place;
 use super::class::{Class, SIZES, Zone, size_within};
 use super::hazard::Hazard;
-use super::stats::StreamUse;
+use super::stats::StreamUsage;
 use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
 use crate::order::uses::{Uses, Write};
@@ -32,7 +32,7 @@ const LEFT_OVER: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) memory: Arc<dyn Memory>,
-    /// Where the arena knows it.
+    /// Its segment in the arena.
     pub(crate) segment: u64,
     /// In the memory.
     pub(crate) offset: u64,
@@ -80,10 +80,10 @@ impl StreamHeap {
     }
 
     /// What the memory is used for.
-    pub(crate) fn uses(&self, stream: u32) -> StreamUse {
+    pub(crate) fn usage(&self, stream: u32) -> StreamUsage {
         // Returns first: a block that is freed in between would otherwise be counted as freed but not handed out.
         let freed = self.returns.lock().bytes;
-        self.heap.lock().uses(stream, freed)
+        self.heap.lock().usage(stream, freed)
     }
 
     /// A block comes back, from any thread.
@@ -135,8 +135,8 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    /// A free block, or `None` for a miss. For commands the one freed last, whose bytes are likeliest in a cache; for
-    /// the host one of the oldest, which are likeliest settled. A settled block comes without uses.
+    /// A free block, or `None` for a miss. For commands the one freed last: its bytes are likeliest in a cache. For
+    /// the host one of the oldest: they are likeliest settled. A settled block comes without uses.
     pub(crate) fn take(
         &mut self,
         class: Class,
@@ -204,7 +204,7 @@ impl Heap {
 
     /// Moves returned blocks to the free ones.
     pub(crate) fn fetch(&mut self, returns: &Mutex<Returns>) {
-        // The lock is held for the swap alone: whoever frees a block must not wait for the sorting.
+        // The lock is held for the swap alone: a thread that frees a block must not wait for the sorting.
         let mut blocks = {
             let mut returns = returns.lock();
             self.fetched = returns.bytes;
@@ -243,11 +243,11 @@ impl Heap {
         out
     }
 
-    /// What the memory is used for, of which so many bytes were ever freed.
-    pub(crate) fn uses(&self, stream: u32, freed: u64) -> StreamUse {
+    /// What the memory is used for, if `freed` bytes were ever freed.
+    pub(crate) fn usage(&self, stream: u32, freed: u64) -> StreamUsage {
         let Self { handed_out, owned, peak, allocations, misses, .. } = *self;
         let live = handed_out - freed;
-        StreamUse { stream, live, cached: owned.saturating_sub(live), peak, allocations, misses }
+        StreamUsage { stream, live, cached: owned.saturating_sub(live), peak, allocations, misses }
     }
 
     /// Whether nothing was allocated since the last call.

@@ -18,13 +18,13 @@
 //! went before, a call that fits the limit by itself fits it again; where most of the limit is in blocks that are not
 //! large, with a quarter of it to spare, since those are taken as they come.
 //!
-//! A miss runs with no lock held: see `slow_path.rs`. Frozen storage has no stamps, and its spans rest in limbo when
+//! A miss runs with no lock held: see `slow_path.rs`. Frozen storage has no uses, and its spans rest in limbo when
 //! they are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
 //!
 //! What it asks of the streams is a trait, [`Lists`](lists::Lists).
 //!
-//! Lock order: heaps (by stream) -> returns -> arena; the turn to grow comes before all of them, and nobody who has
-//! it waits for the device.
+//! Lock order: heaps (by stream) -> returns -> arena; the turn to grow comes before all of them, and a thread that
+//! has it never waits for the device.
 
 pub(crate) mod arena;
 pub(crate) mod budget;

@@ -35,7 +35,7 @@ const MOST_GROWTH: u64 = 64 << 20;
 const LIMIT_PARTS: u64 = 32;
 /// Segments of small blocks are half as long: several fit into what is kept for what is not large.
 const SMALL_PARTS: u64 = 128;
-/// How long a list that has settled may keep its memory. Whoever settled it is about to drop it.
+/// How long a list that has settled may keep its memory. The thread that settled it is about to drop it.
 const LINGER: Duration = Duration::from_secs(1);
 /// How often one waits for everything that has been recorded by then: others may have taken what was waited for, and
 /// have freed it again. Each time they have got on by a list at least.
@@ -169,9 +169,9 @@ impl DeviceMemory {
         }
     }
 
-    /// Whether there is memory enough that is not live, and others have had it since: they have freed it, and the
-    /// device uses it still, or has just ended. Of staging it is not known what is live; who waits for that, see
-    /// `shortage.rs`.
+    /// Whether enough memory is not live, but others have had it since the last look: they have freed it, and the
+    /// device still uses it, or has just ended. Of staging it is not known what is live; `shortage.rs` has the rule for
+    /// that.
     fn others_were_faster(&self, request: Request, refused: bool) -> bool {
         let stats = self.stats();
         let fits_beside = |bytes: u64| bytes.saturating_add(request.least) <= stats.limit;
@@ -261,7 +261,7 @@ impl DeviceMemory {
     /// The report.
     fn out_of_memory(&self, request: Request, tried: Tried, device: Option<thalweg_hal::Error>) -> Error {
         let streams =
-            self.heaps().map(|(stream, heap)| heap.uses(stream)).filter(|memory| memory.live + memory.cached > 0);
+            self.heaps().map(|(stream, heap)| heap.usage(stream)).filter(|memory| memory.live + memory.cached > 0);
         let streams = streams
             .map(|memory| StreamMemory { stream: memory.stream, live: memory.live, cached: memory.cached })
             .collect();
@@ -275,14 +275,7 @@ impl DeviceMemory {
         drop(arena);
         Error::OutOfMemory(Box::new(OutOfMemory {
             requested: request.least,
-            limit: stats.limit,
-            reserved: stats.reserved,
-            frozen: stats.frozen,
-            limbo: stats.limbo,
-            free: stats.free,
-            largest_free: stats.largest_free,
-            allocations: stats.allocations,
-            max_allocations: stats.max_allocations,
+            stats,
             streams,
             pools,
             waited: tried.waited,

@@ -4,7 +4,7 @@ use super::arena::{Arena, Owner, PoolId};
 use super::device_memory::DeviceMemory;
 use super::heap::Block;
 use super::lists::Lists;
-use super::stats::MemoryStats;
+use crate::base::memory_stats::MemoryStats;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -39,7 +39,7 @@ pub struct SegmentSnapshot {
     pub spans: Vec<SpanSnapshot>,
 }
 
-/// A piece of a segment.
+/// A span: a part of a segment with one owner.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SpanSnapshot {
@@ -155,7 +155,7 @@ impl DeviceMemory {
         let mut stats = self.arena_stats(&arena);
         let mut dropped = Dropped::new();
         for (((stream, _), heap), returns) in streams.iter().zip(&mut heaps).zip(&mut returns) {
-            heap.uses(*stream, returns.bytes).add_to(&mut stats);
+            heap.usage(*stream, returns.bytes).add_to(&mut stats);
             let free = heap.free_blocks().chain(returns.blocks.iter_mut().map(|block| &mut **block));
             dropped.extend(free.map(|block| ((block.segment, block.offset), (block.bytes, state(block, lists)))));
         }

@@ -84,7 +84,7 @@ pub(crate) struct Mark {
     pub(crate) after: u32,
 }
 
-/// The timestamps of one list. Written under the recorder's lock, then by whoever settles the list.
+/// The timestamps of one list. Written under the recorder's lock, then by the thread that settles the list.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     /// The number of the session that they are for; 0 for none.

@@ -13,7 +13,7 @@
 //! | `work.rs` | an operation and its operands, on their way into a list |
 //! | `open_list.rs` | what a stream has recorded and not handed over (I6) |
 //! | `marks.rs` | the profiler's timestamps in it |
-//! | `results.rs`, `outcome.rs` | how the commands of a settled list ended, and whose failure that is (I7) |
+//! | `results.rs`, `outcome.rs` | how the commands of a settled list ended, and which of them inherit a failure (I7) |
 //! | `plan.rs` | a graph's barriers, and which of its buffers share bytes |
 //!
 //! Everything here is a function of its arguments, so the rules are tested without a device; see `tests.rs`.

@@ -41,7 +41,7 @@ pub(crate) struct SealedList {
     pub(crate) waits: Points,
     /// What its commands read of other lists.
     pub(crate) edges: Vec<Edge>,
-    /// Where those ask who depend on it.
+    /// Commands that depend on the list find its failures here.
     pub(crate) outcome: Arc<Outcome>,
     /// The profiler's timestamps.
     pub(crate) marks: Marks,
@@ -301,7 +301,7 @@ impl OpenList {
     fn mark(&mut self, before: Option<(u32, Option<u32>)>, command: u32, profiling: Profiling) {
         if let Some((before, barrier)) = before {
             let after = self.marks.after(before, command, profiling, &mut self.list.commands);
-            // That of a replay may be behind those that it added itself.
+            // A replay adds barriers of its own: keep the later index.
             self.barrier = after.or(barrier).map_or(self.barrier, |barrier| barrier.max(self.barrier));
         }
     }
@@ -325,8 +325,8 @@ impl OpenList {
         uses.stamp(*access, by, &self.outcome);
     }
 
-    /// Makes a command of the open list fail if the one did whose data it reads. Inside the list that follows from the
-    /// bindings; see `retire`.
+    /// Adds an edge: a command of the open list fails if the command failed that wrote what it reads. Inside the list
+    /// that follows from the bindings; see `results.rs`.
     fn read_from(&mut self, reader: u32, writer: &Write, settled: &impl Fn(u32) -> u64) {
         let by = writer.by;
         let fine = || by.at.value <= settled(by.at.stream) && writer.result().is_ok();

@@ -1,7 +1,7 @@
 //! How the commands of a list ended.
 //!
-//! Whoever may ask holds the outcome: a block by its last write, an edge, a timed event. It is let go with the last of
-//! them, so that results need no table that would grow with every failure.
+//! What may ask for the outcome holds it: a block by its last write, an edge, a timed event. It is let go with the last
+//! of them, so that results need no table that would grow with every failure.
 
 use crate::base::error::Failure;
 use std::sync::OnceLock;
@@ -41,13 +41,13 @@ impl Outcome {
         self.end.get().copied()
     }
 
-    /// For whoever seals the list, once.
+    /// Called once, when the list is sealed.
     pub(crate) fn end_at(&self, command: u32) {
         let entered = self.end.set(command);
         debug_assert!(entered.is_ok(), "a list is sealed once");
     }
 
-    /// For whoever settles the list, once.
+    /// Called once, when the list settles.
     pub(crate) fn enter(&self, results: Results) {
         if !(results.failures.is_empty() && results.times.is_empty()) {
             let entered = self.results.set(results);

@@ -1,4 +1,4 @@
-//! How the commands of a settled list ended, and whose failure that is.
+//! How the commands of a settled list ended, and which of them inherit a failure.
 //!
 //! A command has failed if the device said so, or if it read what a failed command wrote; what overwrites that without
 //! reading it is fine again. Between lists, edges say who reads what; inside a list, the bindings do.
@@ -21,7 +21,7 @@ pub(crate) struct InFlight {
     pub(crate) list: Arc<List>,
     /// What its commands read of other lists.
     pub(crate) edges: Vec<Edge>,
-    /// Where those ask who depend on the list.
+    /// Commands that depend on the list find its failures here.
     pub(crate) outcome: Arc<Outcome>,
     /// The profiler's timestamps.
     pub(crate) marks: Marks,
@@ -115,12 +115,12 @@ pub(crate) fn name(list: &List, command: &Command) -> Cow<'static, str> {
     }
 }
 
-/// Lets failures follow the data inside a list: the bindings say who reads what. In the order of recording, which is
-/// that of every two commands that touch the same bytes. What a command inherits comes before what the device says of
-/// it: it worked on undefined data.
+/// Lets failures follow the data inside a list: the bindings say which command reads what. It goes by the order of
+/// recording, in which any two commands ran that touch the same bytes. An inherited failure comes before what the
+/// device says of the command: it worked on undefined data.
 fn propagate(list: &List, mut inherited: Failed, mut own: Failed) -> Vec<(u32, Failure)> {
     let mut failures = Vec::new();
-    // Ranges of memories whose content is undefined, with the reason.
+    // Ranges of memories with undefined content, and the reason.
     let mut undefined: Vec<(Range<u64>, u64, Failure)> = Vec::new();
     let overlap = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
     for (index, command) in list.commands.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Stamps: what the bytes of a block remember of their last uses (I5).
+//! What the bytes of a block remember: their last uses (I5). To stamp bytes is to enter a use.
 //!
 //! From the uses of its operands an operation learns which foreign values it has to wait for, whether it needs a
-//! barrier, and whose failure would be its own:
+//! barrier, and which failures it would inherit:
 //!
 //! | new access | has to come after |
 //! |---|---|
@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::Access;
 
-/// A use that wrote, and whom to ask how it went.
+/// A use that wrote, and the outcome of its list.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) by: Use,

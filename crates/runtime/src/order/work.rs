@@ -94,16 +94,16 @@ impl fmt::Debug for Work<'_> {
     }
 }
 
-/// An operand whose bytes are somewhere.
+/// An operand with bytes in a memory.
 pub(crate) trait Bound {
-    /// The memory that they are in.
+    /// That memory.
     fn memory(&self) -> &Arc<dyn Memory>;
 
     /// The operand as a binding of a list that has the memory at this index.
     fn binding(&self, memory: u32) -> Binding;
 }
 
-/// Appends an operation to a list whose last bindings, so many, are its operands.
+/// Appends an operation to a list. The last `operands` bindings of the list are its operands.
 pub(crate) fn push_command(list: &mut List, work: &Work<'_>, operands: usize) {
     let bindings = IndexRange { start: (list.bindings.len() - operands) as u32, len: operands as u32 };
     let command = match work {
@@ -140,8 +140,7 @@ pub(crate) fn index_of<T: ?Sized>(table: &mut Vec<Arc<T>>, object: &Arc<T>) -> u
     }) as u32
 }
 
-/// What an operation does with the bytes whose uses these are, and the index of its operand. The caller has them
-/// locked.
+/// The uses of an operand's bytes, locked by the caller; what the operation does with them; the operand's index.
 #[derive(Debug)]
 pub(crate) struct Locked<U> {
     pub(crate) access: Access,

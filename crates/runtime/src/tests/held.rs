@@ -1,4 +1,4 @@
-//! A device that is held up: a list that does not end. No call waits for it, but those whose documentation says so.
+//! A device that is held up: a list that does not end. No call waits for it, except where its documentation says so.
 
 use super::world::{COMBINE, fresh_seed};
 use crate::{

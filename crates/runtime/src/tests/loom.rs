@@ -30,7 +30,7 @@ use thalweg_hal::{
 
 /// Preemptions in one execution of two threads. The races that we know of need two.
 const PREEMPTIONS: usize = 6;
-/// The same for three threads, whose interleavings are many more.
+/// The same for three threads: they have many more interleavings.
 const PREEMPTIONS_OF_THREE: usize = 3;
 
 /// Takes everything, does nothing, and completes nothing that nobody waits for.
@@ -452,9 +452,9 @@ fn loom_one_owner() {
 fn loom_turn_past_one_who_gives_up() {
     bounded(PREEMPTIONS_OF_THREE, || {
         let turn = Arc::new(TimedMutex::new(Rank::Growth, 0));
-        let take = |patience: fn() -> WaitPolicy| {
+        let take = |policy: fn() -> WaitPolicy| {
             let turn = Arc::clone(&turn);
-            thread::spawn(move || turn.take(patience()).map(|mut value| *value += 1).is_ok())
+            thread::spawn(move || turn.take(policy()).map(|mut value| *value += 1).is_ok())
         };
         let gives_up = take(|| WaitPolicy::Never);
         let patient = take(|| WaitPolicy::Forever);
@@ -482,7 +482,8 @@ fn loom_waits_on_the_host() {
     });
 }
 
-/// Of a stream's lists no more are in flight than may be, whoever submits, and who waits for a credit gets it.
+/// A stream never has more lists in flight than it may, on whichever thread submits. A thread that waits for a credit
+/// gets it.
 // audit: C31
 #[test]
 fn loom_credits() {

@@ -63,7 +63,7 @@ fn spawn<T: 'static>(world: &Arc<World>, program: impl FnOnce(&World) -> T + 'st
     thread::spawn(move || program(&world))
 }
 
-/// A key is built once at a time, and who waited for an attempt that fails is told the same; who comes later builds.
+/// A key is built once at a time. A thread that waited for an attempt that fails gets its error; a later one builds.
 // audit: F7
 #[test]
 fn loom_single_flight_with_a_failing_builder() {
@@ -84,7 +84,7 @@ fn loom_single_flight_with_a_failing_builder() {
     });
 }
 
-/// When the builder panics, whoever waits builds: nobody waits for ever, and nobody else gets the panic.
+/// When the builder panics, a thread that waits builds: nobody waits for ever, and nobody else gets the panic.
 // audit: C8
 #[test]
 fn loom_single_flight_with_a_builder_who_leaves() {
@@ -100,7 +100,7 @@ fn loom_single_flight_with_a_builder_who_leaves() {
     });
 }
 
-/// Who does not wait is told so and leaves; who waits gets the value all the same.
+/// A thread that may not wait gets an error and leaves; one that waits gets the value all the same.
 // audit: F7
 #[test]
 fn loom_single_flight_past_one_who_does_not_wait() {
@@ -152,11 +152,10 @@ fn loom_eviction_against_look_up() {
     });
 }
 
-/// The same of pipelines, which threads remember without the cache: a share that is made while its kernel is being
-/// evicted keeps nothing alive once nobody has it.
+/// The same of pipelines: one that is found while its kernel is being evicted is gone once nobody has it.
 // audit: C21
 #[test]
-fn loom_eviction_against_what_threads_remember() {
+fn loom_eviction_of_pipelines_against_look_ups() {
     static OTHER: KernelSource = KernelSource {
         name: Cow::Borrowed("other"),
         bindings: Cow::Borrowed(&[]),

@@ -163,7 +163,7 @@ fn the_snapshot_says_what_each_piece_is_used_for_and_is_json() {
 fn an_idle_stream_gives_back_what_it_has_cached_and_a_busy_one_does_not() {
     let device = with(Config::default());
     let [idle, busy] = streams(&device);
-    let cached = |stream: &Stream| device.engine.memory.heap(stream.id()).uses(stream.id()).cached;
+    let cached = |stream: &Stream| device.engine.memory.heap(stream.id()).usage(stream.id()).cached;
     drop([&idle, &busy].map(|stream| stream.allocate(BYTES).unwrap()));
     assert!(device.engine.memory.decay(&*device.engine));
     let before = [&idle, &busy].map(cached);
@@ -336,8 +336,8 @@ fn the_number_of_allocations_is_bounded() {
     let [stream] = streams(&device);
     let held = [stream.allocate(3 << 20).unwrap(), stream.allocate(3 << 20).unwrap()];
     let report = report(stream.allocate(3 << 20).unwrap_err());
-    assert_eq!((report.allocations, report.max_allocations), (2, 2));
-    assert!(report.limit - report.reserved >= 3 << 20, "{report}");
+    assert_eq!((report.stats.allocations, report.stats.max_allocations), (2, 2));
+    assert!(report.stats.limit - report.stats.reserved >= 3 << 20, "{report}");
     drop(held);
     stream.allocate(4 << 20).unwrap();
     // Never more than the device allows.
@@ -419,7 +419,7 @@ fn memory_that_is_short_is_reported_with_whoever_has_it() {
     let text = error.to_string();
     let report = report(error);
     assert!(report.waited && report.refusals == 0 && report.device.is_none(), "{report:?}");
-    assert_eq!((report.requested, report.frozen, report.retry_can_help), (512 * KIB, 300 * KIB, true));
+    assert_eq!((report.requested, report.stats.frozen, report.retry_can_help), (512 * KIB, 300 * KIB, true));
     let pools: Vec<_> = report.pools.iter().map(|pool| (&*pool.name, pool.reserved - pool.free)).collect();
     assert_eq!(pools, [("large blocks", 512 * KIB), ("weights of a model", 300 * KIB)]);
     assert_eq!(report.streams.iter().map(|stream| stream.live).collect::<Vec<_>>(), [512 * KIB]);

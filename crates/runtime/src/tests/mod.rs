@@ -8,6 +8,8 @@ mod debug;
 mod graphs;
 #[cfg(not(loom))]
 mod held;
+#[cfg(not(loom))]
+mod listener;
 #[cfg(loom)]
 mod loom;
 #[cfg(loom)]
@@ -19,15 +21,11 @@ mod memory;
 #[cfg(not(loom))]
 mod overhead;
 #[cfg(not(loom))]
-mod profile;
-#[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
 mod streams;
 #[cfg(not(loom))]
 mod stress;
-#[cfg(not(loom))]
-mod trace;
 #[cfg(not(loom))]
 mod transfers;
 #[cfg(not(loom))]
@@ -40,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Protections that a test may take out, because they lie above the HAL's seam.
 #[derive(Debug, Default)]
 pub(crate) struct Sabotage {
-    forget_freed_stamps: AtomicBool,
+    forget_freed_uses: AtomicBool,
     skip_foreign_flushes: AtomicBool,
     unlimited_credit: AtomicBool,
     drop_edges: AtomicBool,
@@ -69,7 +67,7 @@ macro_rules! sabotage {
 
 sabotage! {
     /// Blocks that are taken again come without their uses (I5).
-    forget_freed_stamps, forgets_freed_stamps;
+    forget_freed_uses, forgets_freed_uses;
     /// What an operation depends on is not submitted before it is waited for (I1).
     skip_foreign_flushes, skips_foreign_flushes;
     /// A stream may have any number of lists in flight.

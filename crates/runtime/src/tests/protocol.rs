@@ -197,7 +197,7 @@ fn memory_is_used_again_and_a_full_budget_is_an_error_with_a_report() {
     assert!(error.is_retryable());
     let Error::OutOfMemory(report) = &error else { panic!("{error}") };
     let live: Vec<_> = report.streams.iter().map(|stream| (stream.stream, stream.live)).collect();
-    assert_eq!((report.limit, live.as_slice()), (1 << 20, &[(other.id(), 2 * (416 << 10))][..]));
+    assert_eq!((report.stats.limit, live.as_slice()), (1 << 20, &[(other.id(), 2 * (416 << 10))][..]));
     assert!(error.to_string().contains("Config::memory_limit"), "{error}");
     drop(held);
     big(&stream).unwrap();
@@ -371,7 +371,7 @@ fn an_idle_device_gets_work_after_a_few_commands() {
     assert!(lists[5] > 3 * lists[0] && lists[5] <= 256, "{lists:?}");
 }
 
-/// A device that makes no queue while told not to, and whose queues may panic.
+/// A device that makes no queue while told not to, and has queues that may panic.
 #[derive(Debug)]
 struct Reluctant {
     inner: Arc<MockDevice>,

@@ -254,7 +254,7 @@ fn what_failed_is_forgotten_with_the_data() {
     let outcome = Arc::downgrade(&hazard.outcome);
     assert!(hazard.result().is_err());
     drop((hazard, broken));
-    // Whoever takes the bytes next forgets how they were written before.
+    // The next owner of the bytes forgets how they were written before.
     let all: Vec<_> = (0..1000).map(|pattern| Known::fill(&stream, pattern).unwrap()).collect();
     assert!(all.iter().all(|known| known.is_right().unwrap()));
     assert!(outcome.upgrade().is_none());

@@ -7,9 +7,11 @@
 mod player;
 mod tally;
 
+use super::listener::{Beside, options};
 use super::world::{Found, Known, ListId, fresh_seed};
+use crate::listener::Detail;
 use crate::order::point::Point;
-use crate::{Config, Detail, Device, Error, ProfileOptions, Profiler, Stream};
+use crate::{Config, Device, Error, Stream};
 use fastrand::Rng;
 use player::{INBOX, Player};
 use std::collections::HashSet;
@@ -136,7 +138,7 @@ fn assert_clean(device: &Device, tally: &Tally, seed: u64) {
 fn assert_balanced(device: &Device, seed: u64) {
     device.synchronize().unwrap();
     let start = Instant::now();
-    // Whoever settled a list last may be about to drop what it held.
+    // The thread that settled a list last may be about to drop what it held.
     let is_all_back = || device.memory().reserved == device.memory().overhead;
     while !is_all_back() && start.elapsed() < Duration::from_secs(30) {
         device.trim();
@@ -168,18 +170,12 @@ fn mix(threads: &[usize], open: impl Fn(u64) -> Arc<dyn thalweg_hal::Device>) {
             // A device each round, so that what it remembers of refusals is the round's.
             let seed = random.u64(..);
             let doubles = Doubles::new(open(seed), Plan { seed, ..plan() }, config);
-            // Every other round is profiled, in one detail or the other.
+            // To every other round somebody listens, in one detail or the other.
             rounds += 1;
             let detail = if rounds % 4 == 0 { Detail::Full } else { Detail::Coarse };
-            let profiler =
-                (rounds % 2 == 0).then(|| Profiler::start(&doubles.device, ProfileOptions::new().detail(detail)));
-            let profiler = match profiler.transpose() {
-                // One of the submissions that are refused was that which compares the clocks.
-                Err(Error::Failed(_)) => None,
-                profiler => profiler.unwrap(),
-            };
+            let listening = (rounds % 2 == 0).then(|| Beside::start(&doubles.device, options(detail)));
             let tally = doubles.round(Mix { threads, seed });
-            drop(profiler.map(Profiler::stop));
+            assert_ne!(listening.map(Beside::stop), Some(0));
             assert_clean(&doubles.device, &tally, seed);
             reclaimed += doubles.device.memory().reclaimed;
             assert_balanced(&doubles.device, seed);
@@ -407,7 +403,7 @@ fn falsify_on_metal(plan: Plan) {
 // audit: C10, C13, C28
 #[test]
 fn falsify_stamps_of_freed_bytes() {
-    assert_noticed(seeded(), |device| device.engine.sabotage.forget_freed_stamps(), |_| true);
+    assert_noticed(seeded(), |device| device.engine.sabotage.forget_freed_uses(), |_| true);
 }
 
 /// Asserts that somebody notices when a protection above the HAL's seam is taken out, and that nobody does otherwise.
@@ -439,7 +435,7 @@ fn falsify_the_flush_before_a_wait() {
     assert_noticed_alone(seeded(), |seed| Validated::new(mock(seed)), sabotage, notices);
 }
 
-/// The same, where it is asked for: by whoever submits.
+/// The same, where the thread that submits asks for it.
 // audit: C3
 #[test]
 #[cfg(debug_assertions)]
@@ -467,7 +463,7 @@ fn falsify_credits() {
     assert_noticed_alone(seeded(), device, sabotage, notices);
 }
 
-/// Without them what was computed from failed data looks right to whoever reads it.
+/// Without them what was computed from failed data looks right to its readers.
 // audit: C24, C28
 #[test]
 fn falsify_the_edges_that_carry_errors() {
@@ -491,7 +487,7 @@ fn falsify_signals() {
     assert!(known.is_right().unwrap() && event.query());
 }
 
-/// Calls of the device that take their time keep nobody waiting who does not need what they do.
+/// A slow call of the device keeps no thread waiting that does not need its result.
 // audit: F2, C6, C12
 #[test]
 fn a_slow_submit_holds_up_its_own_stream_alone() {
@@ -528,7 +524,7 @@ fn pause_between_seal_and_commit(device: Arc<dyn thalweg_hal::Device>) {
         let refusing = other.or_busy();
         assert!(matches!(refusing.wait(&event), Err(Error::Busy)));
         assert!(matches!(held.copy(&refusing), Err(Error::Busy)));
-        // Whoever reads what the list writes waits before submitting, and holds up nobody else.
+        // A reader of what the list writes waits before submitting, and holds up nobody else.
         let reading = scope.spawn(|| held.copy(&dependent).unwrap().is_right().unwrap());
         for round in 0..20 {
             assert!(Known::fill(&other, round).unwrap().is_right().unwrap());

@@ -1,10 +1,9 @@
-//! Data between the host and a device whose memory it does not see, where new memory holds what it happens to.
+//! Data between the host and a device with memory that the host does not see, and that is not zero when it is new.
 
+use super::listener;
 use super::world::{Known, fresh_seed};
-use crate::{
-    Config, Detail, Device, Error, Graph, Operand, Pending, Pool, ProfileOptions, Profiler, Result, Storage, Stream,
-    Work,
-};
+use crate::listener::{Detail, Kind};
+use crate::{Config, Device, Error, Graph, Operand, Pending, Pool, Result, Storage, Stream, Work};
 use fastrand::Rng;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -452,24 +451,20 @@ fn an_async_read_keeps_no_thread_also_where_staging_is_short() {
 
 // audit: C29
 #[test]
-fn uploads_downloads_and_zeros_are_commands_of_a_trace() {
+fn a_listener_is_told_of_uploads_downloads_and_zeros() {
     let (device, _) = discrete(fresh_seed(), Config::default());
-    let profiler = Profiler::start(&device, ProfileOptions::new().detail(Detail::Full)).unwrap();
+    let (_listener, mut reader) = listener::open(&device, listener::options(Detail::Full));
     let stream = Stream::new(&device).unwrap();
     let storage = stream.scope(|| Storage::from_bytes(&device, &[1; 3000])).unwrap();
     copy(&stream, &storage).unwrap().read(0, &mut [0; 4]).unwrap();
     stream.scope(|| Storage::frozen_from_bytes(&device, &[1; 2 << 20])).unwrap();
-    let profile = profiler.stop();
-    let kernels = profile.kernels().kernels;
-    let count = |name: &str| kernels.iter().find(|kernel| kernel.name == name).map_or(0, |kernel| kernel.count);
+    let told = listener::drain(&mut reader);
+    let count = |kind, name: &str| told.iter().filter(|(known, event)| (event.kind, &**known) == (kind, name)).count();
     // Frozen memory is filled to its end by what is copied into it.
-    assert_eq!(["upload", "copy", "download", "fill"].map(count), [3, 1, 1, 1], "{kernels:?}");
-    let mut trace = Vec::new();
-    profile.write_chrome_trace(&mut trace).unwrap();
-    let trace = String::from_utf8(trace).unwrap();
-    for operation in ["upload", "copy", "download", "zeros"] {
-        assert!(trace.contains(&format!("\"{operation}\"")), "{operation} is no operation of the trace");
-    }
+    let kernels = ["upload", "copy", "download", "fill"].map(|name| count(Kind::Kernel, name));
+    assert_eq!(kernels, [3, 1, 1, 1], "{told:?}");
+    let operations = ["upload", "copy", "download", "zeros"].map(|name| count(Kind::Operation, name));
+    assert!(operations.iter().all(|count| *count > 0), "{told:?}");
 }
 
 // audit: C24
@@ -505,7 +500,7 @@ fn whoever_waits_for_what_is_made_of_others_waits_no_longer_than_it_would() {
     std::thread::scope(|scope| {
         let maker = scope.spawn(|| slow.wait().map(|two| *two));
         is_entered.recv().unwrap();
-        // Neither outlasts its patience, nor keeps the task's thread.
+        // Neither waits longer than its policy allows, nor keeps the task's thread.
         let (answer, answered) = mpsc::channel();
         let late = made.clone();
         scope.spawn(move || answer.send(late.wait_until(Instant::now())).unwrap());

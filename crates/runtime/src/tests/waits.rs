@@ -1,4 +1,4 @@
-//! Devices whose waits are dear: whoever hands a list over waits on the host before, for as long as it may.
+//! Devices with dear waits: a thread that hands a list over first waits on the host, as long as its policy allows.
 
 use super::world::{Known, fresh_seed, streams};
 use crate::{Config, Device, Error, Stream};
@@ -47,7 +47,7 @@ fn who_may_not_wait_leaves_the_waits_to_the_device() {
     let [a, b] = streams(&device);
     let known = Known::fill(&a, 1).unwrap();
     let busy = b.or_busy();
-    // Nothing is seen to complete: who waited would wait for ever.
+    // Nothing is seen to complete: a wait would never end.
     let copy = known.copy(&busy).unwrap();
     busy.flush().unwrap();
     assert_eq!((mock.device_waits(), b.state().len()), (1, 1));
@@ -64,7 +64,7 @@ fn who_may_not_wait_leaves_the_waits_to_the_device() {
 }
 
 #[test]
-fn whose_patience_is_over_leaves_the_waits_to_the_device() {
+fn a_flush_out_of_time_leaves_the_waits_to_the_device() {
     let mock = mock(true);
     let faulty = Faulty::new(Arc::<MockDevice>::clone(&mock), Plan { signals: Strike::Always, ..Plan::default() });
     let device = Device::new(Arc::<Faulty>::clone(&faulty), Config::default()).unwrap();

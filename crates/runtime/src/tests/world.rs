@@ -1,4 +1,4 @@
-//! Tensors whose every value is known, and the operations that make them.
+//! Tensors of known values, and the operations that make them.
 //!
 //! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations below keep it one,
 //! so the host knows what each tensor must hold from two numbers, and a stale or foreign word shows.
@@ -256,7 +256,7 @@ impl Known {
     }
 }
 
-/// A graph whose operations are known.
+/// A graph of known operations.
 #[derive(Debug)]
 pub(crate) struct KnownGraph {
     pub(crate) graph: Graph,

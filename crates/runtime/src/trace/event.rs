@@ -1,32 +1,15 @@
-//! What is taken note of, as a handful of numbers.
-//!
-//! Every event has the same fields, so that a ring's slot is a fixed number of words. What a field means depends on the
-//! kind:
-//!
-//! | kind | `name` | `stream` | `command` | `value` | `start`, `end` | `extra` |
-//! |---|---|---|---|---|---|---|
-//! | `Operation` | kernel | yes | index in its list | its list | host | |
-//! | `Kernel` | kernel | yes | index in its list | its list | device | |
-//! | `List` | | yes | commands | the list | device, or [`NEVER`] | host: seen to have settled |
-//! | `Submit` | | yes | commands | the list | host | |
-//! | `Wait` | | yes | | the list | host | |
-//! | `Compile` | kernel | | | | host | |
-//! | `Grow` | | | | bytes | host | bytes reserved after it |
-//! | `Shrink` | | | | bytes | host | bytes reserved after it |
-//! | `Allocate`, `Free` | | yes | | bytes | host | |
-//! | `Range` | range | | | | host | |
-//!
-//! Times are nanoseconds: by the host's clock since the session's start, by the device's since its own epoch.
+//! What is taken note of, as a handful of numbers, so that a ring's slot is a fixed number of words.
 
-/// A time that is not known.
-pub(crate) const NEVER: u64 = u64::MAX;
+/// A time that is not known. See [`Event`].
+pub const NEVER: u64 = u64::MAX;
 /// Words of an event.
 pub(crate) const WORDS: usize = 6;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// An operation was recorded.
     Operation,
     /// A command ran on the device.
@@ -67,17 +50,43 @@ impl Kind {
     ];
 }
 
-/// One event; the [module](self) says what the fields mean.
+/// One event. All kinds have the same fields. What a field means depends on the kind; where it means nothing, it is 0.
+///
+/// | kind | `name` | `stream` | `command` | `value` | `start`, `end` | `extra` |
+/// |---|---|---|---|---|---|---|
+/// | `Operation` | kernel | yes | index in its list | its list | host | |
+/// | `Kernel` | kernel | yes | index in its list | its list | device | |
+/// | `List` | | yes | commands | the list | device, or [`NEVER`] | host: seen to have settled |
+/// | `Submit` | | yes | commands | the list | host | |
+/// | `Wait` | | yes | | the list | host | |
+/// | `Compile` | kernel | | | | host | |
+/// | `Grow` | | | | bytes | host | bytes reserved after it |
+/// | `Shrink` | | | | bytes | host | bytes reserved after it |
+/// | `Allocate`, `Free` | | yes | | bytes | host | |
+/// | `Range` | range | | | | host | |
+///
+/// Times are nanoseconds: by the host's clock since the listener was made, by the device's since an epoch of its own.
+/// Nothing is known of how the two relate. A list is told by its stream and its value, and an operation by the index of
+/// its command besides; what ran on the device for an operation has the same three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Event {
-    pub(crate) kind: Kind,
-    pub(crate) name: u32,
-    pub(crate) stream: u32,
-    pub(crate) command: u32,
-    pub(crate) value: u64,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) extra: u64,
+#[non_exhaustive]
+pub struct Event {
+    /// What happened.
+    pub kind: Kind,
+    /// The number of the kernel's or the range's name; see [`Reader::names`](crate::listener::Reader::names).
+    pub name: u32,
+    /// The stream's number.
+    pub stream: u32,
+    /// The index of the command in its list, or how many commands the list has.
+    pub command: u32,
+    /// The value that the list raises its stream's timeline to, or a number of bytes.
+    pub value: u64,
+    /// When it began.
+    pub start: u64,
+    /// When it ended, no earlier.
+    pub end: u64,
+    /// One more number, of some kinds.
+    pub extra: u64,
 }
 
 impl Event {

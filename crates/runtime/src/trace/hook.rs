@@ -1,4 +1,4 @@
-//! What the runtime calls where something happens. While nobody profiles, a hook is one relaxed load.
+//! What the runtime calls where something happens. While nobody listens, a hook is one relaxed load.
 
 use super::event::{Event, Kind, NEVER};
 use super::options::Detail;
@@ -17,8 +17,8 @@ use thalweg_hal::{Command, List, Timestamps};
 /// A device's hook; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct Hook {
-    /// Written by whoever starts or stops. Relaxed everywhere: it orders nothing. Who sees it too late, or too early,
-    /// looks for a session of that number, under the lock, and finds it or does not.
+    /// Written at the start and at the stop. Relaxed everywhere: it orders nothing. A thread that sees it too late, or
+    /// too early, looks for a session of that number, under the lock, and finds it or does not.
     state: AtomicU64,
     /// The session, from before the first event to after the last.
     session: Mutex<Option<Arc<Session>>>,
@@ -65,12 +65,12 @@ impl Hook {
         writers::write(id, find, write);
     }
 
-    /// Something begins that every profile has.
+    /// Something begins that every listener is told.
     pub(crate) fn begin(&self) -> Measured<'_> {
         self.measured(|_| true)
     }
 
-    /// An operation begins, which only a full profile has.
+    /// An operation begins, which is told in full detail only.
     pub(crate) fn begin_operation(&self) -> Measured<'_> {
         self.measured(Profiling::is_full)
     }

@@ -1,6 +1,6 @@
 //! How much is taken note of.
 
-/// How much a profiler takes note of.
+/// How much is taken note of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Detail {
@@ -12,57 +12,23 @@ pub enum Detail {
     Full,
 }
 
-/// How to profile. `ProfileOptions::default()` is coarse.
+/// What a [`Listener`](crate::listener::Listener) is told.
 #[derive(Clone, Copy, Debug)]
-pub struct ProfileOptions {
-    pub(crate) detail: Detail,
-    pub(crate) ring_events: usize,
-    pub(crate) max_events: usize,
-    pub(crate) serialize_kernels: bool,
-}
-
-impl Default for ProfileOptions {
-    fn default() -> Self {
-        Self { detail: Detail::Coarse, ring_events: 16_384, max_events: 1 << 21, serialize_kernels: false }
-    }
-}
-
-impl ProfileOptions {
-    /// As the default: coarse.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How much is taken note of (default: coarse).
-    pub fn detail(mut self, detail: Detail) -> Self {
-        self.detail = detail;
-        self
-    }
-
-    /// How many events of one thread may wait to be collected, which happens every few milliseconds (1 to 1,048,576;
-    /// default 16,384). What comes on top is dropped and counted. An event takes 48 bytes, and a thread's ring grows to
-    /// its size in steps.
-    pub fn ring_events(mut self, events: usize) -> Self {
-        self.ring_events = events.clamp(1, 1 << 20);
-        self
-    }
-
-    /// How many events a profile has at most (default: 2,097,152; each takes 56 bytes). What comes later is dropped and
-    /// counted.
-    pub fn max_events(mut self, events: usize) -> Self {
-        self.max_events = events;
-        self
-    }
-
+#[non_exhaustive]
+pub struct Options {
+    /// How much it is told (default: coarse).
+    pub detail: Detail,
+    /// How many events of one thread may wait to be drained (1 to 1,048,576, and the nearer of the two for what is
+    /// outside; default 16,384). What comes on top is dropped and counted. An event takes 48 bytes, and a thread's ring
+    /// grows to its size in steps.
+    pub ring_events: usize,
     /// Whether barriers keep every kernel from overlapping others of its stream's hardware queue (default: no), so that
     /// its time is its own. For full detail; slows devices down that overlap commands.
-    pub fn serialize_kernels(mut self, serialize: bool) -> Self {
-        self.serialize_kernels = serialize;
-        self
-    }
+    pub serialize_kernels: bool,
+}
 
-    #[cfg(all(test, not(loom)))]
-    pub(crate) fn serializes(self) -> bool {
-        self.detail == Detail::Full && self.serialize_kernels
+impl Default for Options {
+    fn default() -> Self {
+        Self { detail: Detail::Coarse, ring_events: 16_384, serialize_kernels: false }
     }
 }

@@ -11,8 +11,7 @@
 //! | `thread` | the owner, before its first event | the drainer |
 //! | `ended` | the owner, last of all; the next owner clears it under the session's lock | who looks for a ring |
 //!
-//! A ring whose owner has ended and that is drained has a next owner. "The drainer" is whoever holds the session's
-//! store.
+//! A ring whose owner has ended and that is drained has a next owner. The session says who "the drainer" is.
 
 use super::event::{Event, WORDS};
 use crate::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -81,7 +80,7 @@ impl Ring {
         let at = self.written.load(Ordering::Relaxed);
         // Acquire: pairs with the Release in `drain`: the slot has been read.
         if at - self.read.load(Ordering::Acquire) >= self.capacity {
-            // Relaxed: the owner's own; whoever counts has synchronised with it or takes a lower number.
+            // Relaxed: the owner's own; the reader has synchronised with it or takes a lower number.
             self.dropped.store(self.dropped.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             return;
         }

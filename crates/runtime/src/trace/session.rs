@@ -1,25 +1,27 @@
-//! One session: the rings of its threads, the names in them, and what has been drained.
+//! One session: the rings of its threads, and the names in them.
 //!
 //! | lock | held | by |
 //! |---|---|---|
 //! | `rings` | for a look at the rings | a thread at its first event, the drainer |
-//! | `names` | for a look-up | a thread at its first event of a name |
-//! | `store` | while rings are drained | the drainer alone: its thread, or whoever stops |
+//! | `names` | for a look-up | a thread at its first event of a name, the drainer |
 //!
-//! Order: `store` -> `rings`. `rings` and `names` are leaves, also under a stream's queue of lists in flight. No writer
-//! takes `store`. A session is told from others by its number, which no other has: a thread keeps a [`Writer`] for each
-//! session that it has met, and writes through no other.
+//! Both are leaves, also under a stream's queue of lists in flight. "The drainer" is one at a time, since it takes a
+//! `&mut` [`Reader`](crate::listener::Reader); it calls what takes the events with nothing locked. A session is told
+//! from others by its number, which no other has: a thread keeps a [`Writer`] for each session that it has met, and
+//! writes through no other.
 
 use super::event::{Event, Kind};
-use super::options::{Detail, ProfileOptions};
+use super::options::Options;
 use super::ring::Ring;
 use crate::base::rank::Rank;
+use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::base::sync::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+/// The most slots of a ring.
+const MAX_RING_EVENTS: usize = 1 << 20;
 /// The most rings of a session, and so the most threads that write at once.
 const MAX_RINGS: usize = 1024;
 /// The most threads that a session tells apart.
@@ -30,31 +32,19 @@ const OTHER: &str = "(another name)";
 /// Names that a writer remembers.
 const REMEMBERED: usize = 64;
 
-/// Bytes in live storages, and taken from the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MemorySample {
-    pub(crate) at: u64,
-    pub(crate) live: u64,
-    pub(crate) reserved: u64,
-}
-
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: u64,
     /// Where the session's host times count from.
     pub(crate) epoch: Instant,
-    pub(crate) options: ProfileOptions,
+    pub(crate) options: Options,
     rings: Mutex<Rings>,
     names: Mutex<Names>,
-    store: Mutex<Store>,
     /// Events of threads that got no ring.
     homeless: AtomicU64,
-    /// Nothing written from now on counts. Written once, by whoever stops.
+    /// Nothing written from now on counts. Written once, when it ends.
     over: AtomicBool,
-    /// Whether the drainer is to end; it sleeps on `wake`.
-    ending: Mutex<bool>,
-    wake: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -70,28 +60,19 @@ struct Names {
     all: Vec<Arc<str>>,
 }
 
-/// What has been drained.
-#[derive(Debug, Default)]
-struct Store {
-    events: Vec<(u32, Event)>,
-    samples: Vec<MemorySample>,
-    /// Events for which there was no room.
-    dropped: u64,
-}
-
-/// Everything that a session has collected.
-#[derive(Debug)]
-pub(crate) struct Collected {
-    pub(crate) events: Vec<(u32, Event)>,
-    pub(crate) samples: Vec<MemorySample>,
-    pub(crate) threads: Vec<String>,
-    pub(crate) names: Vec<Arc<str>>,
-    /// Events that were not kept: ring full, no ring, store full.
-    pub(crate) dropped: [u64; 3],
+/// Events that could not be written, by what there was no room in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// The thread's ring was full; see [`Options::ring_events`].
+    pub ring_full: u64,
+    /// More threads wrote at once than there may be (1,024; 65,536 one after the other), or the thread had all but
+    /// ended.
+    pub no_ring: u64,
 }
 
 impl Session {
-    pub(crate) fn new(options: ProfileOptions) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         let other: Arc<str> = OTHER.into();
         Self {
             id: thalweg_hal::unique_id(),
@@ -102,11 +83,8 @@ impl Session {
                 Rank::TraceNames,
                 Names { ids: HashMap::from([(Arc::clone(&other), 0)]), all: vec![other] },
             ),
-            store: Mutex::new(Rank::TraceStore, Store::default()),
             homeless: AtomicU64::new(0),
             over: AtomicBool::new(false),
-            ending: Mutex::new(Rank::TraceEnd, false),
-            wake: Condvar::default(),
         }
     }
 
@@ -126,7 +104,7 @@ impl Session {
             Some(ring) => ring,
             None if rings.all.len() >= MAX_RINGS => return None,
             None => {
-                let ring = Arc::new(Ring::new(self.options.ring_events));
+                let ring = Arc::new(Ring::new(self.options.ring_events.min(MAX_RING_EVENTS)));
                 rings.all.push(Arc::clone(&ring));
                 ring
             }
@@ -158,57 +136,34 @@ impl Session {
         (name, id)
     }
 
-    /// Moves what has been written to the store.
-    pub(crate) fn drain(&self) {
-        self.drain_into(&mut self.store.lock());
-    }
-
-    fn drain_into(&self, store: &mut Store) {
+    /// Takes out what has been written, with the numbers of the threads; nothing is locked meanwhile. For one drainer
+    /// at a time.
+    pub(crate) fn drain(&self, mut take: impl FnMut(u32, Event)) {
         let rings = self.rings.lock().all.clone();
-        for ring in rings {
-            ring.drain(|thread, event| {
-                if store.events.len() < self.options.max_events {
-                    store.events.push((thread, event));
-                } else {
-                    store.dropped += 1;
-                }
-            });
-        }
+        rings.iter().for_each(|ring| ring.drain(&mut take));
     }
 
-    /// Enters what the memory is used for, if it has changed.
-    pub(crate) fn sample(&self, sample: MemorySample) {
-        let mut store = self.store.lock();
-        let same = |last: &MemorySample| (last.live, last.reserved) == (sample.live, sample.reserved);
-        if !store.samples.last().is_some_and(same) && store.samples.len() < self.options.max_events {
-            store.samples.push(sample);
-        }
+    /// Appends the names of the threads that are not there yet, by their numbers.
+    pub(crate) fn threads(&self, threads: &mut Vec<String>) {
+        append(threads, &self.rings.lock().threads);
     }
 
-    /// How long the drainer sleeps between two looks: a ring holds what a thread writes meanwhile, if that does other
-    /// things too.
-    pub(crate) fn pause(&self) -> Duration {
-        match self.options.detail {
-            Detail::Coarse => Duration::from_millis(20),
-            Detail::Full => Duration::from_millis(2),
-        }
+    /// Appends the names that are not there yet, by their numbers.
+    pub(crate) fn names(&self, names: &mut Vec<Arc<str>>) {
+        append(names, &self.names.lock().all);
     }
 
-    /// Sleeps until the next look is due; `false` if the session is over.
-    pub(crate) fn sleep(&self) -> bool {
-        let ending = self.ending.lock();
-        if *ending {
-            return false;
-        }
-        !*self.wake.wait(ending, Some(self.pause()))
+    /// How many events could not be written so far.
+    pub(crate) fn dropped(&self) -> Dropped {
+        let ring_full = self.rings.lock().all.iter().map(|ring| ring.dropped()).sum();
+        // Relaxed: a figure.
+        Dropped { ring_full, no_ring: self.homeless.load(Ordering::Relaxed) }
     }
 
-    /// Nothing written from now on counts, and the drainer ends. Does not wait.
+    /// Nothing written from now on counts.
     pub(crate) fn end(&self) {
         // Relaxed: a hint for threads to let go of it.
         self.over.store(true, Ordering::Relaxed);
-        *self.ending.lock() = true;
-        self.wake.notify_one();
     }
 
     /// Whether it has ended.
@@ -216,25 +171,10 @@ impl Session {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Drains what is left, and takes everything out.
-    pub(crate) fn collect(&self) -> Collected {
-        let mut store = self.store.lock();
-        self.drain_into(&mut store);
-        let Store { events, samples, dropped } = std::mem::take(&mut *store);
-        let mut rings = self.rings.lock();
-        let in_rings = rings.all.iter().map(|ring| ring.dropped()).sum();
-        let threads = std::mem::take(&mut rings.threads);
-        // Each thread frees its own with its writer.
-        rings.all.clear();
+    /// Lets the rings go: nobody drains them any more. Each thread frees its own with its writer.
+    pub(crate) fn forget_rings(&self) {
+        let rings = std::mem::take(&mut self.rings.lock().all);
         drop(rings);
-        let names = self.names.lock().all.clone();
-        Collected {
-            events,
-            samples,
-            threads,
-            names,
-            dropped: [in_rings, self.homeless.load(Ordering::Relaxed), dropped],
-        }
     }
 
     /// How many rings there are.
@@ -242,6 +182,10 @@ impl Session {
     pub(crate) fn rings(&self) -> usize {
         self.rings.lock().all.len()
     }
+}
+
+fn append<T: Clone>(known: &mut Vec<T>, all: &[T]) {
+    known.extend_from_slice(all.get(known.len()..).unwrap_or_default());
 }
 
 /// A thread's right to write to a session. Dropped at its end, or when it meets a later session.

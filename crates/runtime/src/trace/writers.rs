@@ -55,7 +55,7 @@ impl Thread {
 }
 
 /// Calls with this thread's writer for the session of that number, which `find` gives if the thread has not met it.
-/// Does nothing in a forked child; a thread whose locals are gone writes nothing, and that is counted.
+/// Does nothing in a forked child; a thread that has lost its locals writes nothing, and that is counted.
 pub(crate) fn write(id: u64, find: impl Fn() -> Option<Arc<Session>>, write: impl FnOnce(&mut Writer)) {
     if fork::forked() {
         return;
@@ -96,8 +96,9 @@ pub(crate) fn leave(session: &Arc<Session>) {
     change(|running| running.retain(|other| !Arc::ptr_eq(other, session)));
 }
 
-/// Names what the thread does until the guard is dropped, in the trace of every profiler that runs then and
-/// ran already when it began. Costs one relaxed load when none does.
+/// Names what the thread does until the guard is dropped, for every profiler (or other
+/// [`Listener`](crate::listener::Listener)) that runs then and ran already when it began. Costs one relaxed load when
+/// none does.
 ///
 /// ```
 /// # fn tokenize(_: &str) {}

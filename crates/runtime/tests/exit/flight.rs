@@ -165,7 +165,7 @@ struct Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // The device is open as ever, also for a thread whose other locals may be gone.
+        // The device is open as ever, also for a thread that may have lost its other locals.
         let stream = Stream::current(&self.device).unwrap();
         self.known.advance(1, &stream).unwrap();
         self.known.advance(2, &self.stream).unwrap();

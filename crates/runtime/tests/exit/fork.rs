@@ -18,9 +18,10 @@ use std::time::Duration;
 use thalweg_cpu::CpuDevice;
 use thalweg_doubles::faulty::{Delays, Plan, Strike};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
+use thalweg_runtime::listener::{Detail, Dropped, Listener, Options, Reader};
 use thalweg_runtime::{
-    Attached, Config, Detail, Device, Error, Event, Finished, Graph, MutableStorage, Operand, Pipeline, Pool,
-    ProfileOptions, Profiler, Result, Storage, Stream, Work, range,
+    Attached, Config, Device, Error, Event, Finished, Graph, MutableStorage, Operand, Pipeline, Pool, Result, Storage,
+    Stream, Work, range,
 };
 
 pub const CASES: [Case; 5] = [
@@ -157,7 +158,7 @@ impl Made {
         refused(Graph::capture_in(&pool, &[], |_| Ok::<_, Error>(Vec::<Storage>::new())));
         refused(Storage::frozen_in(&pool, &[1]));
         refused(Pool::new(&device, "child"));
-        refused(Profiler::start(&device, ProfileOptions::new()));
+        refused(Listener::new(&device, Options::default()));
         assert_eq!((graph.memory(), device.memory_snapshot().segments.len()), (0, 0));
         assert_eq!(device.pipeline_cache(), Default::default());
 
@@ -174,15 +175,25 @@ impl Made {
     }
 }
 
+/// In a child nothing is there, and no lock is taken to see that.
+fn hears_nothing(reader: &mut Reader) {
+    let (mut events, mut names, mut threads) = (0, Vec::new(), Vec::new());
+    reader.drain(|_, _| events += 1);
+    reader.names(&mut names);
+    reader.threads(&mut threads);
+    assert_eq!((events, names.len(), threads.len()), (0, 0, 0));
+    assert_eq!((reader.dropped(), reader.memory()), (Dropped::default(), None));
+}
+
 fn forked_from_busy_threads(program: &Program) {
     let device = program.open();
-    // A device whose lists never seem to end, for futures to wait for.
+    // A device with lists that never seem to end, for futures to wait for.
     let (faulty, slow) = program.faulty(Plan { signals: Strike::Always, ..Plan::default() });
     let shared = Stream::new(&slow).unwrap();
     let fill = Known::fill(&shared, 1).unwrap();
     shared.flush().unwrap();
     let pending = shared.record_event();
-    // So many that whoever takes a waker back holds the lock for a while.
+    // So many that a thread that takes a waker back holds the lock for a while.
     let wait = |_| {
         let mut waiting = Box::pin(pending.finished());
         assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -217,27 +228,38 @@ fn forked_from_busy_threads(program: &Program) {
             }
         }));
     }
-    // The child leaves the parent's session alone, and ends one that it holds.
-    let profile = || ProfileOptions::new().detail(Detail::Full);
-    let profiler = Profiler::start(&device, profile()).unwrap();
+    // The child leaves the parent's listener alone, and ends one that it holds.
+    let listen = |device: &Device| {
+        let mut options = Options::default();
+        options.detail = Detail::Full;
+        let (mut listener, reader) = Listener::new(device, options).unwrap();
+        listener.open();
+        (listener, reader)
+    };
+    let (listener, mut reader) = listen(&device);
     for _ in 0..40 {
         let made = Made::new(program, &device, &pending);
         let (own, random) = (program.open(), &mut program.random(50));
         let sole = (Known::upload(&own, random).unwrap(), Known::frozen(&own, random).unwrap(), own);
-        let profiled = program.open();
-        let sole_profiler = Profiler::start(&profiled, profile()).unwrap();
+        let heard = program.open();
+        let mut sole_listener = listen(&heard);
         let named = range("forked");
         // What the child drops: what it has made, the last handles of a device, and what the thread itself keeps.
         let child = || {
             drop((made.use_up(), sole, named, range("in the child")));
-            refused(Profiler::start(&profiled, profile()));
-            assert_eq!(sole_profiler.stop().events(), 0);
+            refused(Listener::new(&heard, Options::default()));
+            hears_nothing(&mut sole_listener.1);
+            sole_listener.0.close();
+            drop(sole_listener);
         };
         join(fork(child));
     }
     over.store(true, SeqCst);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert!(profiler.stop().events() > 0);
+    drop(listener);
+    let mut events = 0;
+    reader.drain(|_, _| events += 1);
+    assert!(events > 0);
     faulty.release();
     fill.check().unwrap();
     drop(crowd);

@@ -1,4 +1,4 @@
-//! What the cases have in common: devices, data whose every word is known, and threads that work.
+//! What the cases have in common: devices, data of known words, and threads that work.
 
 use crate::driver::Driver;
 use crate::parent::MARK;
@@ -161,7 +161,7 @@ impl Program {
         device.close(Duration::from_secs(60)).unwrap();
     }
 
-    /// A device, whose driver minds how it is left.
+    /// A device. Its driver minds how it is left.
     pub fn open(&self) -> Device {
         Self::device(Driver::load(self.double()))
     }

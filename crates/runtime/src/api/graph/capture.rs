@@ -1,4 +1,4 @@
-//! Operations on their way into a graph: plain data, private to whoever captures.
+//! Operations on their way into a graph: plain data, private to the capture.
 
 use crate::api::pool::Pool;
 use crate::api::storage::{Operand, Storage};
@@ -16,13 +16,14 @@ use thalweg_hal::{Binding, List, Memory};
 /// Set in a binding's memory while it is the number of a buffer, which has no memory yet.
 const BUFFER: u32 = 1 << 31;
 
-/// The state of one capture. Filled by the closure's thread, and whoever it hands the stream to.
+/// One capture. The closure's thread fills it, and so do threads that it hands the stream to.
 pub(crate) struct Capture {
-    state: Mutex<State>,
+    recording: Mutex<Recording>,
 }
 
+/// What has been captured so far.
 #[derive(Default)]
-struct State {
+struct Recording {
     /// Without barriers; bindings of captured storages name buffers.
     list: List,
     buffers: Vec<Buffer>,
@@ -59,36 +60,36 @@ impl Captured {
 
 impl Capture {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(Rank::Capture, State::default()) })
+        Arc::new(Self { recording: Mutex::new(Rank::Capture, Recording::default()) })
     }
 
     /// A buffer of the graph.
     pub(crate) fn buffer(&self, bytes: u64, input: bool) -> Result<u32> {
-        let mut state = self.state.lock();
-        state.check()?;
-        state.buffers.push(Buffer { bytes, input, output: false });
-        Ok(state.buffers.len() as u32 - 1)
+        let mut recording = self.recording.lock();
+        recording.check()?;
+        recording.buffers.push(Buffer { bytes, input, output: false });
+        Ok(recording.buffers.len() as u32 - 1)
     }
 
     /// Notes that something was asked for that cannot be captured: the capture has failed.
     pub(crate) fn refuse(&self, operation: &'static str) -> Error {
-        let mut state = self.state.lock();
-        if state.ended {
+        let mut recording = self.recording.lock();
+        if recording.ended {
             return Error::CaptureEnded;
         }
-        state.refused.get_or_insert(operation);
+        recording.refused.get_or_insert(operation);
         Error::NotCapturable { operation }
     }
 
     /// Nothing is captured any more.
     pub(crate) fn end(&self) {
-        let ended = std::mem::replace(&mut *self.state.lock(), State { ended: true, ..State::default() });
+        let ended = std::mem::replace(&mut *self.recording.lock(), Recording { ended: true, ..Recording::default() });
         drop(ended); // with nothing locked
     }
 
     /// Whether everything so far could be captured.
     pub(crate) fn check(&self) -> Result<()> {
-        self.state.lock().check()
+        self.recording.lock().check()
     }
 
     /// Adds an operation that has been [checked](crate::api::check::operation).
@@ -99,9 +100,9 @@ impl Capture {
                 return Err(Error::NotAnInput { operand: index });
             }
         }
-        let mut state = self.state.lock();
-        state.check()?;
-        let State { list, kept, .. } = &mut *state;
+        let mut recording = self.recording.lock();
+        recording.check()?;
+        let Recording { list, kept, .. } = &mut *recording;
         for span in operands.iter().filter_map(|operand| operand.storage.frozen_span()) {
             if !kept.iter().any(|known| Arc::ptr_eq(known, span)) {
                 kept.push(Arc::clone(span));
@@ -139,12 +140,12 @@ impl Capture {
             };
             buffers.push((buffer, storage.bytes()));
         }
-        let mut state = self.state.lock();
-        state.check()?;
-        state.ended = true;
-        let State { mut list, buffers: mut all, kept, .. } = std::mem::take(&mut *state);
-        state.ended = true;
-        drop(state);
+        let mut recording = self.recording.lock();
+        recording.check()?;
+        recording.ended = true;
+        let Recording { mut list, buffers: mut all, kept, .. } = std::mem::take(&mut *recording);
+        recording.ended = true;
+        drop(recording);
         buffers.iter().for_each(|(buffer, _)| all[*buffer as usize].output = true);
         let buffer_of =
             |binding: &Binding| (binding.memory & BUFFER != 0).then_some((binding.memory & !BUFFER) as usize);
@@ -163,7 +164,7 @@ impl Capture {
     }
 }
 
-impl State {
+impl Recording {
     fn check(&self) -> Result<()> {
         match self.refused {
             Some(operation) => Err(Error::NotCapturable { operation }),

@@ -8,11 +8,11 @@
 //!
 //! While a graph is captured nothing runs and nothing is allocated: storages are numbers, and operations go into a
 //! private list, whatever other threads do meanwhile. When the closure ends, `plan` finds the barriers and lets
-//! buffers share bytes whose lives do not meet.
+//! buffers share bytes if their lives do not meet.
 //!
 //! A replay is *one operation* of the stream that it is recorded on. Its operands are the inputs, which are copied in,
 //! and fresh outputs, which are copied out, so tensors stay values. What lies between, the graph's own memory, has one
-//! hazard: two replays in the same memory come one after the other, whoever recorded them. So that threads do not wait
+//! hazard: two replays in the same memory come one after the other, on any stream. So that threads do not wait
 //! for each other, a graph makes itself further instances, each with memory of its own, up to a limit, as it finds the
 //! others in use.
 //!
@@ -131,7 +131,7 @@ impl Graph {
     }
 
     /// Runs the graph on the current stream, with these inputs, and gives the outputs. Recorded like any operation: it
-    /// returns at once, and whoever reads an output waits for it. Costs an allocation and a copy for each output and a
+    /// returns at once, and a read of an output waits for it. Costs an allocation and a copy for each output and a
     /// copy for each input, beside one command for the whole graph.
     ///
     /// # Errors
@@ -145,8 +145,8 @@ impl Graph {
     }
 
     /// As [`replay`](Self::replay), unless that run would come after another thread's, because there are no more
-    /// memories for it to run in: then nothing happens, and the answer is `None`. For whoever can do the same without
-    /// the graph.
+    /// memories for it to run in: then nothing happens, and the answer is `None`. For callers that can do the same
+    /// without the graph.
     ///
     /// # Errors
     /// As for [`replay`](Self::replay).
@@ -171,7 +171,7 @@ impl Graph {
         Ok(outputs)
     }
 
-    /// Records a run, whose inputs fit the graph. Those of no bytes are left out.
+    /// Records a run. The inputs fit the graph. Inputs of no bytes are left out.
     fn record<'a>(
         &self,
         stream: &Stream,

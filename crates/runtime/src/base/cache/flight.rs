@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How an attempt ended.
-pub(super) enum Outcome<V, E> {
+pub(super) enum Ending<V, E> {
     Built(Arc<Entry<V>>),
     Failed(E),
-    /// Whoever was building panicked. Nothing is known of the value.
+    /// The builder panicked. Nothing is known of the value.
     Abandoned,
 }
 
@@ -22,42 +22,42 @@ pub(super) enum Outcome<V, E> {
 pub(super) struct Flight<V, E> {
     builder: ThreadId,
     /// Written once, by the builder.
-    outcome: Mutex<Option<Arc<Outcome<V, E>>>>,
-    told: Condvar,
+    ending: Mutex<Option<Arc<Ending<V, E>>>>,
+    ended: Condvar,
 }
 
 impl<V, E> Flight<V, E> {
     pub(super) fn new(builder: ThreadId) -> Self {
-        Self { builder, outcome: Mutex::new(Rank::CacheFlight, None), told: Condvar::default() }
+        Self { builder, ending: Mutex::new(Rank::CacheFlight, None), ended: Condvar::default() }
     }
 
     /// Ends the attempt for those who wait.
-    pub(super) fn tell(&self, outcome: Arc<Outcome<V, E>>) {
-        *self.outcome.lock() = Some(outcome);
-        self.told.notify_all();
+    pub(super) fn tell(&self, ending: Arc<Ending<V, E>>) {
+        *self.ending.lock() = Some(ending);
+        self.ended.notify_all();
     }
 
     /// Waits for the end.
     ///
     /// # Errors
-    /// That the policy is over. The caller then [leaves](Flights::leave).
-    pub(super) fn wait(&self, policy: WaitPolicy) -> Result<Arc<Outcome<V, E>>> {
-        let mut outcome = self.outcome.lock();
+    /// That the time is over. The caller then [leaves](Flights::leave).
+    pub(super) fn wait(&self, policy: WaitPolicy) -> Result<Arc<Ending<V, E>>> {
+        let mut ending = self.ending.lock();
         loop {
-            if let Some(outcome) = &*outcome {
-                return Ok(Arc::clone(outcome));
+            if let Some(ending) = &*ending {
+                return Ok(Arc::clone(ending));
             }
             let left = policy.left();
             if left == Some(Duration::ZERO) {
                 return Err(policy.over());
             }
-            outcome = self.told.wait(outcome, left);
+            ending = self.ended.wait(ending, left);
         }
     }
 }
 
-/// Who waits for which attempt. Whoever ends an attempt takes those out who wait for it, so nobody is listed here who
-/// is about to go on.
+/// Who waits for which attempt. The thread that ends an attempt takes out those who wait for it, so nobody is listed
+/// here who is about to go on.
 pub(super) struct Flights<V, E>(Vec<(ThreadId, Arc<Flight<V, E>>)>);
 
 impl<V, E> Default for Flights<V, E> {
@@ -67,8 +67,8 @@ impl<V, E> Default for Flights<V, E> {
 }
 
 impl<V, E> Flights<V, E> {
-    /// Whether a thread that waits for an attempt waits for itself: for its own, or for one whose builder waits,
-    /// directly or through others, for one of its own. This ends, since nobody joins who would close a circle.
+    /// Whether a thread that waits for an attempt waits for itself: the attempt is its own, or its builder waits,
+    /// directly or through others, for one of the thread's. This ends, since nobody joins who would close a circle.
     pub(super) fn would_never_end(&self, thread: ThreadId, flight: &Arc<Flight<V, E>>) -> bool {
         let mut builder = flight.builder;
         loop {
@@ -123,14 +123,14 @@ impl<'a, K: Hash + Eq, V, E> Attempt<'a, K, V, E> {
     {
         let built = build().map(|value| {
             let bytes = (self.cache.weigh)(&self.key, &value);
-            Arc::new(Entry { value, bytes, made: AtomicU64::new(0), used: Default::default() })
+            Arc::new(Entry { value, bytes, made: AtomicU64::new(0), used: AtomicU64::new(0) })
         });
-        let outcome = match &built {
-            Ok(entry) => Outcome::Built(Arc::clone(entry)),
-            Err(error) => Outcome::Failed(error.clone()),
+        let ending = match &built {
+            Ok(entry) => Ending::Built(Arc::clone(entry)),
+            Err(error) => Ending::Failed(error.clone()),
         };
         self.ended = true;
-        self.cache.end(&self.key, &self.flight, outcome);
+        self.cache.end(&self.key, &self.flight, ending);
         built
     }
 }
@@ -138,7 +138,7 @@ impl<'a, K: Hash + Eq, V, E> Attempt<'a, K, V, E> {
 impl<K: Hash + Eq, V, E> Drop for Attempt<'_, K, V, E> {
     fn drop(&mut self) {
         if !self.ended {
-            self.cache.end(&self.key, &self.flight, Outcome::Abandoned);
+            self.cache.end(&self.key, &self.flight, Ending::Abandoned);
         }
     }
 }

@@ -216,8 +216,8 @@ fn a_builder_that_asks_for_its_own_key_is_told_so() {
     assert_eq!(*value.unwrap(), 3);
 }
 
-/// Each of three threads builds one key of the next one's: whoever closes the circle is told, and the others get
-/// values.
+/// Each of three threads builds one key of the next one's. The thread that would close the circle gets an error, and
+/// the others get values.
 // audit: C2
 #[test]
 fn builders_that_wait_for_each_other_in_a_circle_are_told_so() {
@@ -282,7 +282,7 @@ fn a_value_too_heavy_to_keep_is_handed_out_and_costs_nobody_a_place() {
     assert_eq!((entries, bytes, evictions), (1, 100, 4));
 }
 
-/// A key whose hash says nothing.
+/// A key with a hash that says nothing.
 #[derive(Clone, PartialEq, Eq)]
 struct Colliding(u32);
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::tests::world::{ADVANCE, BYTES, COMBINE, FAIL_IF_EVEN, Known, WORDS, faulty, streams};
 use crate::{Device, Operand, Stream, Work};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use thalweg_doubles::faulty::{Delays, Plan, Strike};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
@@ -11,9 +12,14 @@ const LONG: Duration = Duration::from_secs(60);
 /// The backend's own pipeline of a kernel that the cache has.
 fn backends(device: &Device, source: &KernelSource) -> Weak<dyn thalweg_hal::Pipeline> {
     let misses = device.pipeline_cache().misses;
-    let entry = device.engine.compiled(source, WaitPolicy::Forever).expect("it is there");
+    let pipeline = device.engine.pipeline(source, WaitPolicy::Forever).expect("it is there");
     assert_eq!(device.pipeline_cache().misses, misses, "it is not there");
-    Arc::downgrade(&entry.value.hal)
+    Arc::downgrade(&pipeline.hal)
+}
+
+/// As a `static`.
+fn of_the_program(source: &KernelSource) -> &'static StaticKernel {
+    Box::leak(Box::new(StaticKernel::new(source.clone())))
 }
 
 /// Until the device and the reaper have let go of it too.
@@ -70,27 +76,75 @@ fn nobody_who_is_idle_keeps_an_evicted_pipeline() {
 
 // audit: C21
 #[test]
-fn a_pipeline_that_threads_remember_is_not_evicted_before_one_that_nobody_uses() {
+fn a_pipeline_that_is_used_is_not_evicted_before_one_that_nobody_uses() {
     let (device, _) = faulty(Config::default().pipeline_cache(2), Plan::default());
-    let [stream] = streams(&device);
     let variants: Vec<_> = (0..10).map(|i| KernelSource { name: format!("v{i}").into(), ..ADVANCE.clone() }).collect();
-    stream.scope(|| {
+    device.pipeline(&COMBINE).unwrap();
+    let pipeline = backends(&device, &COMBINE);
+    for variant in &variants {
+        device.pipeline(variant).unwrap();
+        let misses = device.pipeline_cache().misses;
         device.pipeline(&COMBINE).unwrap();
-        let pipeline = backends(&device, &COMBINE);
-        for variant in &variants {
-            device.pipeline(variant).unwrap();
-            // Found by what the thread remembers; the device's cache is not asked.
-            let misses = device.pipeline_cache().misses;
-            device.pipeline(&COMBINE).unwrap();
-            assert_eq!(device.pipeline_cache().misses, misses);
+        assert_eq!(device.pipeline_cache().misses, misses);
+    }
+    assert!(pipeline.strong_count() > 0);
+    let stats = device.pipeline_cache();
+    assert_eq!((stats.misses, stats.evictions, stats.entries), (11, 9, 2));
+    // As many as the loop's, and what `backends` asked for.
+    assert_eq!(stats.hits, 11);
+    assert_eq!(stats.bytes, COMBINE.bytes() + variants[9].bytes());
+}
+
+/// Whatever else is compiled, and on each device its own.
+// audit: F6, C10, C21
+#[test]
+fn a_kernel_of_the_program_is_compiled_once_for_each_device_and_stays() {
+    let [first, second] = [&COMBINE, &ADVANCE].map(of_the_program);
+    assert_ne!(first.number(), second.number());
+    let config = || Config::default().pipeline_cache(1);
+    let devices = [0; 2].map(|_| Device::new(MockDevice::new(MockConfig::default()), config()).unwrap());
+    let streams = devices.each_ref().map(|device| Stream::new(device).unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for (device, stream) in devices.iter().zip(&streams).cycle().take(100) {
+                    for kernel in [first, second] {
+                        let pipeline = stream.static_pipeline(kernel).unwrap();
+                        assert_eq!((pipeline.device, pipeline.source()), (device.engine.id, kernel.source()));
+                    }
+                }
+            });
         }
-        assert!(pipeline.strong_count() > 0);
-        let stats = device.pipeline_cache();
-        assert_eq!((stats.misses, stats.evictions, stats.entries), (11, 9, 2));
-        // As many as the loop's, and what `backends` asked for.
-        assert_eq!(stats.hits, 11);
-        assert_eq!(stats.bytes, COMBINE.bytes() + variants[9].bytes());
     });
+    for (device, stream) in devices.iter().zip(&streams) {
+        let kept = [first, second].map(|kernel| Arc::downgrade(&stream.static_pipeline(kernel).unwrap().hal));
+        // Of the cache, the bound of one holds.
+        device.pipeline(&FAIL_IF_EVEN).unwrap();
+        assert_eq!((device.pipeline_cache().entries, device.pipeline_cache().misses), (1, 3));
+        assert!(kept.iter().all(|pipeline| pipeline.strong_count() == 1), "they are the device's alone");
+    }
+}
+
+#[test]
+fn every_number_has_a_place_of_its_own() {
+    let places = Places::new();
+    let numbers: Vec<usize> = (0..3000).chain([1 << 16, (1 << 16) + 1]).collect();
+    let mut found: Vec<_> = numbers.iter().map(|number| std::ptr::from_ref(places.of(*number)).addr()).collect();
+    assert!(numbers.iter().zip(&found).all(|(number, at)| std::ptr::from_ref(places.of(*number)).addr() == *at));
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), numbers.len());
+}
+
+/// The next who asks tries again.
+#[test]
+fn a_kernel_of_the_program_that_does_not_compile_is_not_kept() {
+    let kernel = of_the_program(&COMBINE);
+    let (device, faulty) = faulty(Config::default(), Plan { pipelines: Strike::Nth(1), ..Plan::default() });
+    let [stream] = streams(&device);
+    assert!(matches!(stream.static_pipeline(kernel), Err(crate::Error::Device(_))));
+    faulty.set(Plan::default());
+    assert_eq!(stream.static_pipeline(kernel).unwrap().source(), kernel.source());
 }
 
 /// The same name, the same bindings and parameters, another host function.
@@ -160,21 +214,4 @@ fn who_is_not_to_wait_is_told_that_another_thread_compiles() {
         assert!(matches!(answer, Ok(Err(crate::Error::Busy))), "{answer:?}");
     });
     stream.or_busy().scope(|| device.pipeline(&COMBINE).unwrap());
-}
-
-/// Devices share the threads' tables, and nothing else.
-// audit: F6, C10
-#[test]
-fn what_a_thread_remembers_of_one_device_is_not_another_ones() {
-    let devices = [0; 2].map(|_| Device::new(MockDevice::new(MockConfig::default()), Config::default()).unwrap());
-    let streams = [0, 1].map(|at| Stream::new(&devices[at]).unwrap());
-    assert_eq!(streams[0].id(), streams[1].id());
-    for _ in 0..3 {
-        for (device, stream) in devices.iter().zip(&streams) {
-            let pipeline = stream.scope(|| device.pipeline(&COMBINE).unwrap());
-            assert_eq!(pipeline.device, device.engine.id);
-            assert_eq!(pipeline.source(), &COMBINE);
-        }
-    }
-    assert_eq!(devices.map(|device| (device.pipeline_cache().misses, device.pipeline_cache().hits)), [(1, 2); 2]);
 }

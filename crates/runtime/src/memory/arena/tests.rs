@@ -93,7 +93,7 @@ fn any_piece_of_what_a_stream_has_can_be_given_back() {
     let seed = fresh_seed();
     let mut random = Rng::with_seed(seed);
     let mut arena = with(&[UNITS as u64; 2]);
-    // By unit, who has it: 0 is nobody.
+    // By unit, its owner: 0 is nobody.
     let mut map = [[0; UNITS]; 2];
     for _ in 0..5000 {
         let units = random.usize(1..20);

@@ -41,8 +41,8 @@ impl Short {
     }
 }
 
-/// A block comes back from another thread, whose stream still reads it, while its owner allocates: the owner gets it
-/// with its stamps, or another.
+/// A block comes back from another thread while its owner allocates. The other thread's stream still reads the block:
+/// the owner gets it with its uses, or gets another.
 // audit: C15
 #[test]
 fn loom_foreign_free_against_allocation() {

@@ -1,10 +1,10 @@
 //! How long each kernel took.
 
-use super::report::Profile;
-use crate::trace::event::Kind;
+use crate::report::Profile;
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
+use thalweg_runtime::listener::Kind;
 
 /// One kernel of a [`KernelTable`].
 #[derive(Clone, Debug, PartialEq)]
@@ -32,14 +32,14 @@ impl KernelTime {
 }
 
 /// Device time by kernel, the most expensive first; made by [`Profile::kernels`]. It prints as an aligned table.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct KernelTable {
     /// The kernels.
     pub kernels: Vec<KernelTime>,
 }
 
 impl KernelTable {
-    pub(super) fn of(profile: &Profile) -> Self {
+    pub(crate) fn of(profile: &Profile) -> Self {
         let mut by_name = HashMap::<u32, KernelTime>::new();
         for (_, event) in profile.events.iter().filter(|(_, event)| event.kind == Kind::Kernel) {
             let time = Duration::from_nanos(event.end - event.start);
@@ -62,6 +62,13 @@ impl KernelTable {
         }
         kernels.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.name.cmp(&b.name)));
         Self { kernels }
+    }
+}
+
+impl fmt::Debug for KernelTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total: Duration = self.kernels.iter().map(|kernel| kernel.total).sum();
+        write!(f, "KernelTable({} kernels, {total:?})", self.kernels.len())
     }
 }
 
@@ -96,7 +103,7 @@ impl fmt::Display for KernelTable {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,9 +1,8 @@
-//! The profiler: what a trace says of programs whose every step is known, and that they run as they do without it.
+//! What a trace says of programs of which every step is known, and that they run as they do without a profiler.
 
+use super::known::{self, BYTES, COMBINE, Known, fresh_seed};
 use super::trace::Trace;
-use super::world::{BYTES, COMBINE, Known, fresh_seed};
-use crate::trace::event::{Kind, NEVER};
-use crate::{Config, Detail, Device, Error, Operand, ProfileOptions, Profiler, Result, Stream, Work, range};
+use crate::{Detail, Profile, ProfileOptions, Profiler};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
@@ -14,9 +13,11 @@ use thalweg_doubles::faulty::{Faulty, Plan, Strike};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
 use thalweg_hal::Timestamps;
 use thalweg_hal::validate::Validated;
+use thalweg_runtime::listener::{Kind, NEVER};
+use thalweg_runtime::{Config, Device, Error, Operand, Result, Stream, Work, range};
 
 /// Ranges are for every session of the process, so one test at a time has sessions.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
+fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -26,7 +27,7 @@ fn full() -> ProfileOptions {
 }
 
 /// Operations on tensors of the thread's own and on one that all share; every result is checked. Gives their number.
-pub(crate) fn work(device: &Device, shared: &Known, random: &mut Rng, steps: usize) -> usize {
+fn work(device: &Device, shared: &Known, random: &mut Rng, steps: usize) -> usize {
     let stream = Stream::current(device).unwrap();
     let mut known = Known::fill(&stream, random.u32(..)).unwrap();
     for step in 0..steps {
@@ -121,7 +122,7 @@ fn a_trace_of_eight_threads_has_what_a_person_looks_for() {
 }
 
 /// Lists run inside what their kernels' slices say, and one after the other; nothing runs before it is called.
-fn assert_order(trace: &Trace, profile: &crate::Profile, one_clock: bool, exact: bool) {
+fn assert_order(trace: &Trace, profile: &Profile, one_clock: bool, exact: bool) {
     let mut lists: Vec<_> = trace.of_cat("list").collect();
     lists.sort_by_key(|list| list.list);
     for pair in lists.windows(2).filter(|pair| pair[0].list.0 == pair[1].list.0) {
@@ -211,7 +212,8 @@ fn results_and_lists_are_those_without_a_profiler() {
             assert!(read == off.0, "other values, seed {seed}, {options:?}");
             assert_eq!(violations, 0, "seed {seed}, {options:?}");
             // Where kernels are serialized, hazards need fewer barriers of their own, and a list has room for more.
-            let fewer = options.serializes() && lists < off.1;
+            let serialized = options.listener.detail == Detail::Full && options.listener.serialize_kernels;
+            let fewer = serialized && lists < off.1;
             assert!(lists == off.1 || fewer, "{lists} lists for {}, seed {seed}, {options:?}", off.1);
         }
     }
@@ -226,11 +228,11 @@ fn failures_are_those_without_a_profiler() {
             Plan { submissions: Strike::Nth(1), ..Plan::default() },
             Plan { failures: Strike::Nth(1), ..Plan::default() },
         ] {
-            let (device, faulty) = super::world::faulty(Config::default(), Plan::default());
-            let [stream, other] = super::world::streams(&device);
+            let (device, faulty) = known::faulty(Plan::default());
+            let [stream, other] = known::streams(&device);
             let profiler = Profiler::start(&device, options).unwrap();
             let source = Known::upload(&device, 3, 5).unwrap();
-            // A list whose end, which is the profiler's, fails: that is nobody's failure.
+            // The end of a list is the profiler's. One that fails there is nobody's failure.
             let copied = source.copy(&stream).unwrap();
             faulty.set(strikes.clone());
             stream.flush().unwrap();
@@ -261,7 +263,7 @@ fn failures_are_those_without_a_profiler() {
 #[test]
 fn what_does_not_fit_is_dropped_and_counted() {
     let _alone = alone();
-    let device = super::world::mock(MockConfig::default());
+    let device = known::mock();
     let write = |ranges: u64| (0..ranges).for_each(|_| drop(range("r")));
     let found = |options: ProfileOptions, ranges| {
         let profiler = Profiler::start(&device, options).unwrap();
@@ -282,9 +284,9 @@ fn what_does_not_fit_is_dropped_and_counted() {
 #[test]
 fn operations_that_do_not_fit_are_counted_too() {
     let _alone = alone();
-    let device = super::world::mock(MockConfig::default());
+    let device = known::mock();
     let known = Known::upload(&device, 1, 1).unwrap();
-    let [stream] = super::world::streams(&device);
+    let [stream] = known::streams(&device);
     let profiler = Profiler::start(&device, full().ring_events(8)).unwrap();
     let made: Vec<_> = (0..5000).map(|salt| known.combine(&known, salt, &stream).unwrap()).collect();
     device.synchronize().unwrap();
@@ -297,61 +299,10 @@ fn operations_that_do_not_fit_are_counted_too() {
     assert!(made.iter().all(|known| known.is_right().unwrap()));
 }
 
-// audit: F12
-#[test]
-fn threads_that_end_leave_their_rings_to_others() {
-    let _alone = alone();
-    let device = super::world::mock(MockConfig::default());
-    let profiler = Profiler::start(&device, ProfileOptions::new()).unwrap();
-    for batch in 0..300 {
-        let run = |index: u64| {
-            let name = format!("{batch}.{index}");
-            let body = || drop(range("short"));
-            thread::Builder::new().name(name).spawn(body).unwrap()
-        };
-        (0..10).map(run).collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
-        profiler.session.drain();
-    }
-    assert!(profiler.session.rings() <= 10, "{} rings", profiler.session.rings());
-    let profile = profiler.stop();
-    assert_eq!(profile.dropped().total(), 0);
-    let trace = Trace::of(&profile);
-    let mut names: Vec<_> = trace.of_cat("range").map(|slice| trace.tracks[&slice.track].clone()).collect();
-    names.sort();
-    names.dedup();
-    assert_eq!((names.len(), trace.named("short")), (3000, 3000), "each thread has a track of its own");
-}
-
-// audit: C10
-#[test]
-fn nothing_of_one_session_gets_into_the_next() {
-    let _alone = alone();
-    let device = super::world::mock(MockConfig::default());
-    let start = || Profiler::start(&device, ProfileOptions::new()).unwrap();
-    let first = start();
-    drop(range("first"));
-    // Began in the first session, ends in the second: belongs to neither.
-    let (late, stranger) = (device.engine.trace.begin(), device.engine.trace.begin());
-    let crossing = range("crossing");
-    let first = first.stop();
-    let second = start();
-    late.compiled("late");
-    // On a thread that has not met the first.
-    thread::scope(|scope| drop(scope.spawn(|| stranger.compiled("stranger"))));
-    drop(crossing);
-    drop(range("second"));
-    device.engine.trace.begin().compiled("in time");
-    let second = second.stop();
-    drop(range("nowhere"));
-    let names = |profile| Trace::of(profile).slices.into_iter().map(|slice| slice.name).collect::<Vec<_>>();
-    assert_eq!(names(&first), ["first"]);
-    assert_eq!(names(&second), ["second", "compile in time"]);
-}
-
 #[test]
 fn a_device_has_one_profiler_and_the_next_can_start_when_it_is_over() {
     let _alone = alone();
-    let (device, other) = (super::world::mock(MockConfig::default()), super::world::mock(MockConfig::default()));
+    let (device, other) = (known::mock(), known::mock());
     let first = Profiler::start(&device, full()).unwrap();
     let refused = Profiler::start(&device.clone(), full()).map(drop);
     assert!(matches!(&refused, Err(Error::Profiling { device }) if device.contains("mock")), "{refused:?}");
@@ -370,7 +321,7 @@ fn devices_that_end_are_profiled_up_to_there() {
     let _alone = alone();
     let faulty = Faulty::new(MockDevice::new(MockConfig::default()), Plan::default());
     let lost = Device::new(Arc::<Faulty>::clone(&faulty), Config::default()).unwrap();
-    let closed = super::world::mock(MockConfig::default());
+    let closed = known::mock();
     let operate =
         |device: &Device| assert!(Known::fill(&Stream::current(device).unwrap(), 7).unwrap().is_right().unwrap());
     for device in [&lost, &closed] {
@@ -435,24 +386,6 @@ fn a_device_that_takes_the_time_by_list_has_lists_by_its_own_and_no_kernels() {
     assert!(profile.clock_uncertainty().is_some());
 }
 
-#[test]
-fn timestamps_stand_where_the_device_takes_the_time() {
-    let _alone = alone();
-    // Six operations, each of which needs what the one before it wrote, are 12 commands with the barrier at the start.
-    for (timestamps, added) in [(Timestamps::None, 0), (Timestamps::ByList, 4), (Timestamps::ByCommand, 4 + 2 * 6)] {
-        let mock = MockDevice::new(MockConfig { timestamps, ..MockConfig::default() });
-        let validated = Validated::new(mock);
-        let device = Device::new(Arc::<Validated>::clone(&validated), Config::default()).unwrap();
-        let [stream] = super::world::streams(&device);
-        let _profiler = Profiler::start(&device, full()).unwrap();
-        let before = validated.report().commands;
-        let mut known = Known::fill(&stream, 1).unwrap();
-        (0..5).for_each(|salt| known.advance(salt, &stream).unwrap());
-        stream.synchronize().unwrap();
-        assert_eq!(validated.report().commands - before, 12 + added, "{timestamps:?}");
-    }
-}
-
 /// What an operation needs that is not in `Known`.
 fn refused_operation(device: &Device, stream: &Stream) -> Result<()> {
     let pipeline = device.pipeline(&COMBINE)?;
@@ -462,8 +395,8 @@ fn refused_operation(device: &Device, stream: &Stream) -> Result<()> {
 #[test]
 fn an_operation_that_was_refused_has_not_happened() {
     let _alone = alone();
-    let device = super::world::mock(MockConfig::default());
-    let [stream] = super::world::streams(&device);
+    let device = known::mock();
+    let [stream] = known::streams(&device);
     let profiler = Profiler::start(&device, full()).unwrap();
     assert!(matches!(refused_operation(&device, &stream), Err(Error::Command { .. })));
     assert_eq!(Trace::of(&profiler.stop()).count("operation"), 0);

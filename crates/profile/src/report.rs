@@ -1,33 +1,33 @@
 //! What a session leaves behind.
 
-use super::clock::Clock;
-use super::table::KernelTable;
-use super::trace;
-use crate::api::device::Device;
-use crate::trace::event::Event;
-use crate::trace::options::{Detail, ProfileOptions};
-use crate::trace::session::{Collected, MemorySample};
+use crate::clock::Clock;
+use crate::drainer::Store;
+use crate::options::ProfileOptions;
+use crate::table::KernelTable;
+use crate::trace;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_hal::Timestamps;
+use thalweg_runtime::Device;
+use thalweg_runtime::listener::{Detail, Event, MemorySample};
 
-/// What happened between [`Profiler::start`](super::Profiler::start) and [`Profiler::stop`](super::Profiler::stop).
-#[derive(Debug)]
+/// What happened between [`Profiler::start`](crate::Profiler::start) and [`Profiler::stop`](crate::Profiler::stop).
 pub struct Profile {
-    pub(super) device: String,
+    pub(crate) device: String,
     /// Where the device takes the time.
-    pub(super) timestamps: Timestamps,
-    pub(super) options: ProfileOptions,
+    pub(crate) timestamps: Timestamps,
+    pub(crate) options: ProfileOptions,
     /// With their threads; in order for each thread.
     pub(crate) events: Vec<(u32, Event)>,
-    pub(super) samples: Vec<MemorySample>,
-    pub(super) threads: Vec<String>,
-    pub(super) names: Vec<Arc<str>>,
+    pub(crate) samples: Vec<MemorySample>,
+    pub(crate) threads: Vec<String>,
+    pub(crate) names: Vec<Arc<str>>,
     dropped: Dropped,
-    pub(super) clock: Clock,
+    pub(crate) clock: Clock,
     /// At the start, and at the stop.
-    pub(super) memory: [MemorySample; 2],
+    pub(crate) memory: [MemorySample; 2],
     stopped: u64,
 }
 
@@ -52,15 +52,15 @@ impl Dropped {
 }
 
 impl Profile {
-    pub(super) fn new(
+    pub(crate) fn new(
         device: &Device,
         options: ProfileOptions,
-        collected: Collected,
+        store: Store,
         clock: Clock,
         memory: [MemorySample; 2],
         stopped: u64,
     ) -> Self {
-        let Collected { events, samples, threads, names, dropped: [ring_full, no_ring, profile_full] } = collected;
+        let Store { events, samples, threads, names, lost, dropped: profile_full, .. } = store;
         let info = device.info();
         Self {
             device: info.name.clone(),
@@ -70,28 +70,16 @@ impl Profile {
             samples,
             threads,
             names,
-            dropped: Dropped { ring_full, no_ring, profile_full },
+            dropped: Dropped { ring_full: lost.ring_full, no_ring: lost.no_ring, profile_full },
             clock,
             memory,
             stopped,
         }
     }
 
-    /// A forked child's.
-    pub(super) fn empty(device: &Device, options: ProfileOptions) -> Self {
-        let nothing = Collected {
-            events: Vec::new(),
-            samples: Vec::new(),
-            threads: Vec::new(),
-            names: Vec::new(),
-            dropped: [0; 3],
-        };
-        Self::new(device, options, nothing, Clock::default(), Default::default(), 0)
-    }
-
     /// How much was taken note of.
     pub fn detail(&self) -> Detail {
-        self.options.detail
+        self.options.listener.detail
     }
 
     /// From the start to the stop.
@@ -133,11 +121,21 @@ impl Profile {
     }
 
     /// The name of an event.
-    pub(super) fn name(&self, event: &Event) -> &str {
+    pub(crate) fn name(&self, event: &Event) -> &str {
         self.names.get(event.name as usize).map_or("", |name| name)
     }
 
-    pub(super) fn stopped(&self) -> u64 {
+    pub(crate) fn stopped(&self) -> u64 {
         self.stopped
+    }
+}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile")
+            .field("device", &self.device)
+            .field("duration", &self.duration())
+            .field("events", &self.events())
+            .finish_non_exhaustive()
     }
 }

@@ -2,14 +2,13 @@
 //!
 //! Process 1 has a track for each thread, process 2 one or more for each stream.
 
-use super::report::Profile;
-use super::tracks::{self, Slice};
-use crate::trace::event::{Event, Kind, NEVER};
-use crate::trace::options::Detail;
+use crate::report::Profile;
+use crate::tracks::{self, Slice};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufWriter, Write};
 use thalweg_hal::Timestamps;
+use thalweg_runtime::listener::{Detail, Event, Kind, NEVER};
 
 const THREADS: u32 = 1;
 const DEVICE: u32 = 2;
@@ -110,7 +109,7 @@ fn call(event: &Event) -> Call {
     (event.stream, event.value, command)
 }
 
-pub(super) fn write(profile: &Profile, writer: impl Write) -> io::Result<()> {
+pub(crate) fn write(profile: &Profile, writer: impl Write) -> io::Result<()> {
     let mut entries = Entries { writer: BufWriter::with_capacity(1 << 16, writer), first: true };
     entries.writer.write_all(b"{\"displayTimeUnit\":\"ns\",\"otherData\":")?;
     serde_json::to_writer(&mut entries.writer, &about(profile))?;
@@ -135,7 +134,7 @@ fn about(profile: &Profile) -> About<'_> {
     About {
         device: &profile.device,
         detail: if profile.detail() == Detail::Full { "full" } else { "coarse" },
-        serialized_kernels: profile.options.serialize_kernels,
+        serialized_kernels: profile.options.listener.serialize_kernels,
         device_times: match (profile.timestamps, profile.clock_uncertainty()) {
             (Timestamps::None, _) => {
                 "none: the device has no clock; lists last from their submit to when they were seen to have settled"
@@ -165,7 +164,11 @@ fn write_threads<W: Write>(
 ) -> io::Result<()> {
     let mut threads: BTreeMap<u32, Vec<Slice<&Event>>> = BTreeMap::new();
     for (thread, event) in &profile.events {
-        let is_slice = !matches!(event.kind, Kind::Kernel | Kind::List | Kind::Allocate | Kind::Free);
+        // The others are the device's, or changes of the memory.
+        let is_slice = matches!(
+            event.kind,
+            Kind::Operation | Kind::Submit | Kind::Wait | Kind::Compile | Kind::Grow | Kind::Shrink | Kind::Range
+        );
         let slices = threads.entry(*thread).or_default();
         slices.extend(is_slice.then_some(Slice { start: event.start, end: event.end, what: event }));
     }
@@ -199,7 +202,7 @@ fn write_threads<W: Write>(
                 Kind::Grow => ("driver allocation", "memory", Args { bytes: Some(event.value), ..Args::default() }),
                 Kind::Shrink => ("driver free", "memory", Args { bytes: Some(event.value), ..Args::default() }),
                 Kind::Range => (named, "range", Args::default()),
-                Kind::Kernel | Kind::List | Kind::Allocate | Kind::Free => continue,
+                _ => continue,
             };
             let (ts, dur) = (micros(start), Some(micros(end - start)));
             entries.put(&Entry { ph: "X", name, cat, pid: THREADS, tid, ts, dur, args, ..Entry::default() })?;

@@ -5,10 +5,8 @@
 //! of several tries the shortest counts. Measured at the start and at the stop, which gives the rate as well; in
 //! between a straight line is assumed.
 
-use crate::api::device::Device;
-use crate::api::stream::Stream;
-use crate::base::error::Result;
 use std::time::{Duration, Instant};
+use thalweg_runtime::{Device, Result, Stream};
 
 /// How often the clocks are read for one calibration, at most.
 const TRIES: usize = 12;
@@ -21,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) device: u64,
-    /// Since the session's start; the middle of the time in which the device read its own.
+    /// Since the listener was made; the middle of the time in which the device read its own.
     pub(crate) host: u64,
     /// How far that may be off, either way.
     pub(crate) uncertainty: u64,
@@ -43,7 +41,8 @@ pub(crate) fn read(device: &Device, time: impl Fn(Instant) -> u64) -> Result<Rea
         let after = Instant::now();
         let (before, after) = (time(before), time(after));
         let uncertainty = (after - before).div_ceil(2);
-        let reading = Reading { device: event.clock()?.as_nanos() as u64, host: before + uncertainty, uncertainty };
+        let reading =
+            Reading { device: event.device_time()?.as_nanos() as u64, host: before + uncertainty, uncertainty };
         if best.is_none_or(|best| reading.uncertainty < best.uncertainty) {
             best = Some(reading);
         }
@@ -62,8 +61,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// The host's time at a moment of the device's clock; `None` without a reading. What would be before the session's
-    /// start is at its start.
+    /// The host's time at a moment of the device's clock; `None` without a reading. What would be before that is at 0.
     pub(crate) fn host(&self, device: u64) -> Option<u64> {
         let (from, to) = match self.readings {
             [Some(from), Some(to)] => (from, to),
@@ -86,7 +84,7 @@ impl Clock {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

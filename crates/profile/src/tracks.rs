@@ -69,7 +69,7 @@ pub(crate) fn nest<T: Copy>(mut slices: Vec<Slice<T>>) -> Vec<Slice<T>> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
