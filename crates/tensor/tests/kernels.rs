@@ -317,3 +317,15 @@ fn it_binds_as_many_elements_of_two_bytes_as_there_are() {
         assert_eq!(target.to_vec::<f16>().unwrap(), expected);
     }
 }
+
+/// Neither takes it time, nor can it fail for want of a kernel.
+#[test]
+fn an_empty_result_compiles_nothing() {
+    let device = open(MockDevice::new(MockConfig::default()));
+    let empty = Tensor::zeros::<f32>(&device, &[0, 3]).unwrap();
+    let sum = (&empty + &empty).unwrap();
+    assert_eq!((sum.shape(), device.pipeline_cache().misses), (&[0, 3][..], 0));
+    let one = Tensor::zeros::<f32>(&device, &[1, 3]).unwrap();
+    drop((&one + &one).unwrap());
+    assert_eq!(device.pipeline_cache().misses, 1);
+}

@@ -1,5 +1,6 @@
 //! Graphs: what is captured, what is refused, and that replays keep every order and every failure.
 
+use super::streams::await_completion;
 use super::world::{BYTES, Found, Known, KnownGraph, faulty, fresh_seed, mock};
 use crate::{Config, Device, Error, Graph, MutableStorage, Operand, Result, Storage, Stream, Work};
 use fastrand::Rng;
@@ -55,6 +56,23 @@ fn wrong_values(device: &Device, graph: &KnownGraph, shared: &[Known], seed: u64
         Found::Wrong | Found::Undelivered(_) | Found::Error => true,
     };
     made.iter().filter(is_wrong).count()
+}
+
+#[test]
+fn a_graph_whose_runs_are_over_makes_no_further_instance() {
+    let device = mock(MockConfig::default());
+    assert!(device.info().parallelism > 1, "there may be several instances");
+    let graph = KnownGraph::capture(&device, &mut Rng::with_seed(fresh_seed()), true).unwrap();
+    let known = [3, 6].map(|slope| Known::upload(&device, 1, slope).unwrap());
+    let stream = Stream::current(&device).unwrap();
+    let memory = graph.graph.memory();
+    for _ in 0..20 {
+        drop(graph.replay(&known[0], &known[1]).unwrap());
+        stream.flush().unwrap();
+        // Run, and not settled.
+        await_completion(&stream);
+    }
+    assert_eq!(graph.graph.memory(), memory);
 }
 
 // audit: C4, C13

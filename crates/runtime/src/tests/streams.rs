@@ -13,6 +13,28 @@ fn device(config: Config) -> Device {
     Device::new(MockDevice::new(MockConfig { seed: fresh_seed(), ..MockConfig::default() }), config).unwrap()
 }
 
+/// Waits until the device has run what the stream has submitted. Settles nothing.
+pub(super) fn await_completion(stream: &Stream) {
+    let state = stream.state();
+    while state.timeline.completed() < state.submitted() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn lists_that_have_run_are_not_waited_for_however_few_may_be_in_flight() {
+    for limit in [1, 2, 4, 8] {
+        let device = device(Config::default().lists_in_flight(limit));
+        let [stream] = streams(&device);
+        for seed in 0..64 {
+            drop(Known::fill(&stream, seed).unwrap());
+            stream.flush().unwrap();
+            await_completion(&stream);
+        }
+        assert_eq!(device.counters().credit_waits, 0, "at most {limit} in flight");
+    }
+}
+
 // audit: F11
 #[test]
 fn a_thread_moves_off_a_stream_that_it_shares_when_another_is_free_and_its_own_idle() {

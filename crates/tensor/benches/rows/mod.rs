@@ -65,6 +65,15 @@ pub const ROWS: &[Row] = &[
         set_up: append,
     },
     Row {
+        name: "append one fill",
+        note: "1 operand; what the above takes longer is two operands, with a hazard's lock each, and a dispatch's tables",
+        goal: Goal::None,
+        completion: Completion::AtSubmit,
+        config: usual,
+        operations: 1,
+        set_up: append_fill,
+    },
+    Row {
         name: "&a + &b",
         note: "64 f32 each, output allocated and dropped; holds its share of submitting, as above",
         goal: Goal::Flat(500.0),
@@ -221,6 +230,17 @@ fn append(device: &Device) -> Result<Run> {
             let work = Work::Dispatch { pipeline: &pipeline, params: &[0; 32], extent: [64, 1, 1] };
             let operands = [Operand::read(&a, 0, BYTES), Operand::read(&b, 0, BYTES), Operand::write(&mut c)];
             stream.record(&work, &operands)?;
+        }
+        Ok(())
+    }))
+}
+
+fn append_fill(device: &Device) -> Result<Run> {
+    let stream = Stream::new(device)?;
+    let mut bytes = stream.allocate(BYTES)?;
+    Ok(Box::new(move |turns| {
+        for _ in 0..turns {
+            stream.record(&Work::Fill(0), &[Operand::write(&mut bytes)])?;
         }
         Ok(())
     }))
