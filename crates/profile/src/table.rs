@@ -32,7 +32,7 @@ impl KernelTime {
 }
 
 /// Device time by kernel, the most expensive first; made by [`Profile::kernels`]. It prints as an aligned table.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct KernelTable {
     /// The kernels.
     pub kernels: Vec<KernelTime>,
@@ -62,6 +62,13 @@ impl KernelTable {
         }
         kernels.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.name.cmp(&b.name)));
         Self { kernels }
+    }
+}
+
+impl fmt::Debug for KernelTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total: Duration = self.kernels.iter().map(|kernel| kernel.total).sum();
+        write!(f, "KernelTable({} kernels, {total:?})", self.kernels.len())
     }
 }
 

@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use thalweg::{
-    Activation, Binary, DType, EmbeddingModel, Graph, Kernel, KernelFailure, LoadOptions, MutableTensor, PackedMatrix,
-    Pooling, Reduction, Tensor, Unary, f16,
+    Activation, Binary, DType, Detail, EmbeddingModel, Graph, Kernel, KernelFailure, LoadOptions, MutableTensor,
+    PackedMatrix, Pooling, ProfileOptions, Profiler, Reduction, Tensor, Unary, f16,
 };
 use thalweg_models::testing::SmallEncoder;
 
 /// What a type shows is shorter, in bytes.
 const LIMIT: usize = 200;
 
-/// The types that the crate exports by name. The runtime's and the profiler's are looked at in their own crates.
+/// The types that the crate exports by name. The runtime's are looked at in the runtime.
 fn exported() -> BTreeSet<&'static str> {
     let exports = include_str!("../src/lib.rs").split(';').filter_map(|item| item.trim().strip_prefix("pub use "));
-    let exports = exports.filter(|path| !path.starts_with("thalweg_runtime") && !path.starts_with("thalweg_profile"));
+    let exports = exports.filter(|path| !path.starts_with("thalweg_runtime"));
     let names = exports.flat_map(|path| path.rsplit("::").next().unwrap_or(path).split([',', '{', '}', '\n']));
     let names = names.map(|name| name.rsplit(" as ").next().unwrap_or(name).trim());
     // No types of values: a trait, the type of a function, and one of results.
@@ -34,6 +34,9 @@ fn every_type_shows_itself_in_a_short_line() {
     let device = thalweg::open("cpu").unwrap();
     let directory = tempfile::tempdir().unwrap();
     SmallEncoder::new(1, 6, 64).write(directory.path()).unwrap();
+    let options = ProfileOptions::new().detail(Detail::Full);
+    let profiler = Profiler::start(&device, options).unwrap();
+    let profiling = format!("{profiler:?}");
     let model = EmbeddingModel::load(&device, directory.path()).unwrap();
     let tokens = model.tokenize(&["the river flows and joins many a stream"]).unwrap();
     let embedding = &model.embed_tokens(&tokens).unwrap()[0];
@@ -59,19 +62,27 @@ fn every_type_shows_itself_in_a_short_line() {
     let no_model = EmbeddingModel::load(&device, directory.path().join("none")).unwrap_err();
     let thalweg::Error::Model(model_error) = no_model else { panic!("not the model's error: {no_model:?}") };
 
+    device.synchronize().unwrap();
+    let profile = profiler.stop();
+    let kernels = profile.kernels();
+
     let mut shown: Vec<(&str, String)> = shown![
         Activation: Activation::Gelu,
         Binary: Binary::Add,
         DType: DType::F32,
+        Detail: Detail::Full,
         DeviceError: thalweg::DeviceError::DeviceLost { device: device.info().name.clone() },
         DeviceInfo: device.info(),
         DeviceKind: device.info().kind,
         DeviceReport: thalweg::devices()[0],
+        Dropped: profile.dropped(),
         Embedding: embedding,
         EmbeddingModel: model,
         Error: thalweg::Error::from(error.clone()),
         Graph: graph,
         Kernel: kernel,
+        KernelTable: kernels,
+        KernelTime: kernels.kernels[0],
         KernelFailure: KernelFailure::new("it is only to be shown"),
         Limits: device.info().limits,
         LoadOptions: LoadOptions::new(),
@@ -79,6 +90,8 @@ fn every_type_shows_itself_in_a_short_line() {
         MutableTensor: cache,
         PackedMatrix: matrix,
         Pooling: Pooling::Mean,
+        Profile: profile,
+        ProfileOptions: options,
         Reduction: Reduction::Max,
         Tensor: tensor,
         TensorError: error,
@@ -86,6 +99,7 @@ fn every_type_shows_itself_in_a_short_line() {
         Unary: Unary::Neg,
         f16: f16::ONE,
     ];
+    shown.push(("Profiler", profiling));
     shown.push(("HostCall", HOST_CALL.get().unwrap().clone()));
     assert_eq!(shown.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), exported());
     for (name, line) in shown {

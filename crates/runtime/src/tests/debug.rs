@@ -2,12 +2,12 @@
 //! is behind a handle, and nothing is locked for it.
 
 use super::world::COMBINE;
-use crate::MemoryStats;
 use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
+use crate::listener::{Detail, Listener, Options};
 use crate::{
-    BlockState, Cache, Config, Device, Error, Failure, Graph, MutableStorage, Operand, OutOfMemory, Pending, Pool,
-    PoolMemory, Storage, Stream, StreamMemory, Work, range,
+    BlockState, Cache, Config, Device, Error, Failure, Graph, MemoryStats, MutableStorage, Operand, OutOfMemory,
+    Pending, Pool, PoolMemory, Storage, Stream, StreamMemory, Work, range,
 };
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -49,10 +49,10 @@ macro_rules! shown {
 fn shortage() -> OutOfMemory {
     let stream = StreamMemory { stream: 127, live: 1 << 36, cached: 1 << 36 };
     let pool = PoolMemory { name: "all-MiniLM-L6-v2".into(), reserved: 1 << 36, free: 1 << 36 };
-    let (requested, limit, reserved, frozen, free) = (1 << 36, 1 << 37, 1 << 37, 1 << 36, 1 << 36);
+    let (limit, reserved, frozen, free) = (1 << 37, 1 << 37, 1 << 36, 1 << 36);
+    let stats = MemoryStats { limit, reserved, frozen, free, ..MemoryStats::default() };
     let (streams, pools) = (vec![stream; 128], vec![pool; 16]);
-    let stats = MemoryStats { limit, reserved, frozen, free, ..Default::default() };
-    OutOfMemory { requested, stats, streams, pools, ..Default::default() }
+    OutOfMemory { requested: 1 << 36, stats, streams, pools, ..Default::default() }
 }
 
 fn failure() -> Failure {
@@ -61,13 +61,15 @@ fn failure() -> Failure {
     Failure { operation: "embedding_f32".into(), stream: 127, value: 1 << 20, source: Arc::new(source) }
 }
 
-/// The types that the crate exports, but for its profiler's, by name.
-fn exported() -> BTreeSet<&'static str> {
-    let exports = include_str!("../lib.rs").split(';').filter_map(|item| item.trim().strip_prefix("pub use "));
-    let exports = exports.filter(|path| !path.starts_with("api::profile") && !path.starts_with("trace::options"));
+/// The types that a file exports or declares, by name.
+fn exported(source: &'static str) -> BTreeSet<&'static str> {
+    let exports = source.split(';').filter_map(|item| item.trim().strip_prefix("pub use "));
     let names = exports.flat_map(|path| path.rsplit("::").next().unwrap_or(path).split([',', '{', '}', ' ', '\n']));
-    let is_type = |name: &&str| name.starts_with(char::is_uppercase) && *name != "Result";
-    names.filter(is_type).collect()
+    let declared = source.lines().filter_map(|line| line.strip_prefix("pub struct "));
+    let declared = declared.filter_map(|line| line.split([' ', '<', '(', ';']).next());
+    // Neither a module or a function nor a constant; and a result has the types of its parts.
+    let is_type = |name: &&str| name.starts_with(char::is_uppercase) && !["Result", "NEVER"].contains(name);
+    names.chain(declared).filter(is_type).collect()
 }
 
 fn check(name: &str, line: &str) {
@@ -78,6 +80,9 @@ fn check(name: &str, line: &str) {
 #[test]
 fn every_public_type_shows_itself_in_a_short_line_and_locks_nothing() {
     let device = Device::new(CpuDevice::open().unwrap(), Config::default()).unwrap();
+    let options = Options { detail: Detail::Full, ..Options::default() };
+    let (mut listener, mut reader) = Listener::new(&device, options).unwrap();
+    listener.open();
     let stream = Stream::new(&device).unwrap();
     let pool = Pool::new(&device, "all-MiniLM-L6-v2").unwrap();
     let frozen = Storage::frozen_in(&pool, &vec![1; BYTES as usize]).unwrap();
@@ -103,6 +108,9 @@ fn every_public_type_shows_itself_in_a_short_line_and_locks_nothing() {
     let (cache_stats, counters, named) = (cache.stats(), device.counters(), range("tokenize"));
     let report = shortage();
     let error = Error::OutOfMemory(Box::new(report.clone()));
+
+    let (mut listened, dropped, sample) = (Vec::new(), reader.dropped(), reader.memory().unwrap());
+    reader.drain(|_, event| listened.push(event));
 
     // Of the last rank: whoever takes another lock now panics.
     let last = Mutex::new(Rank::Exchange, ());
@@ -140,10 +148,24 @@ fn every_public_type_shows_itself_in_a_short_line_and_locks_nothing() {
         StreamMemory: report.streams[0],
         Work: dispatch,
     ];
+    let listening: Vec<(&str, String)> = shown![
+        Detail: Detail::Full,
+        Dropped: dropped,
+        Event: listened[0],
+        Kind: listened[0].kind,
+        Listener: listener,
+        MemorySample: sample,
+        Options: Options::default(),
+        Reader: reader,
+    ];
     drop(held);
 
-    assert_eq!(shown.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), exported());
-    shown.iter().for_each(|(name, line)| check(name, line));
+    assert_eq!(shown.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), exported(include_str!("../lib.rs")));
+    assert_eq!(
+        listening.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(),
+        exported(include_str!("../api/listener.rs"))
+    );
+    shown.iter().chain(&listening).for_each(|(name, line)| check(name, line));
 }
 
 /// What a backend makes is behind handles of programs and in errors of tests.
