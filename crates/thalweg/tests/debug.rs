@@ -51,7 +51,11 @@ fn every_type_shows_itself_in_a_short_line() {
     });
     let cache = MutableTensor::zeros::<f32>(&device, &[64, 384], 1).unwrap();
     let matrix = PackedMatrix::new(&device, &[1.0; 64 * 64], 64, 64).unwrap();
-    let text = format!("{}@compute @workgroup_size(1) fn main() {{}}", "fn helper() {}\n".repeat(1000));
+    let text = "// A long text, which is not to be shown.\n".repeat(1000)
+        + "@group(0) @binding(0) var<storage, read> a: array<f32>;
+           @group(0) @binding(1) var<storage, read_write> out: array<f32>;
+           @compute @workgroup_size(64)
+           fn main(@builtin(global_invocation_id) at: vec3<u32>) { out[at.x] = a[at.x]; }";
     static HOST_CALL: OnceLock<String> = OnceLock::new();
     let kernel = Kernel::new("scale", 1, 1).wgsl(text, "main").host(|call| {
         HOST_CALL.get_or_init(|| format!("{call:?}"));
