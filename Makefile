@@ -30,7 +30,7 @@ metal: ## The Metal backend's tests: on a Mac on its GPU, elsewhere on a simulat
 	scripts/metal
 
 stress: ## The stress tests' long form: a million operations for each number of threads, on the CPU, the mock and Vulkan
-	THALWEG_STRESS_OPERATIONS=$${THALWEG_STRESS_OPERATIONS:-1000000} cargo test --workspace --release stress_ -- --nocapture --test-threads 1
+	THALWEG_STRESS_OPERATIONS=$${THALWEG_STRESS_OPERATIONS:-1000000} cargo test --workspace --profile checked stress_ -- --nocapture --test-threads 1
 
 sanitize: ## ThreadSanitizer over the runtime, the CPU backend and the HAL (a few minutes)
 	scripts/sanitize thread

@@ -214,7 +214,7 @@ impl Drop for Device {
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Device({})", self.info().name)
+        write!(f, "Device({:?})", self.engine.hal)
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Storage {
 /// Where the bytes are.
 enum Backing {
     /// Always `Some`, until `drop` takes it.
-    Pooled(Option<Box<Block>>),
+    Block(Option<Box<Block>>),
     /// Written before anyone could name it and never after. Keeps no uses: its span is not used again before every
     /// list has settled that was recorded before it was dropped, and what keeps its commands for longer, a graph, holds
     /// it too.
@@ -66,7 +66,7 @@ enum Backing {
 
 impl Storage {
     pub(crate) fn pooled(lease: Arc<Lease>, block: Box<Block>, bytes: u64) -> Self {
-        Self { lease, backing: Backing::Pooled(Some(block)), bytes }
+        Self { lease, backing: Backing::Block(Some(block)), bytes }
     }
 
     pub(super) fn frozen(lease: Arc<Lease>, span: PoolSpan, bytes: u64) -> Self {
@@ -334,7 +334,7 @@ impl Storage {
     /// The block, if pooled.
     pub(super) fn block_mut(&mut self) -> Option<&mut Block> {
         match &mut self.backing {
-            Backing::Pooled(block) => block.as_deref_mut(),
+            Backing::Block(block) => block.as_deref_mut(),
             Backing::Frozen(_) | Backing::Captured { .. } => None,
         }
     }
@@ -342,7 +342,7 @@ impl Storage {
     /// The same to look at.
     fn block(&self) -> Option<&Block> {
         match &self.backing {
-            Backing::Pooled(block) => block.as_deref(),
+            Backing::Block(block) => block.as_deref(),
             Backing::Frozen(_) | Backing::Captured { .. } => None,
         }
     }
@@ -351,7 +351,7 @@ impl Storage {
     /// none.
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.backing {
-            Backing::Pooled(block) => &block.as_ref().expect("taken only by drop").memory,
+            Backing::Block(block) => &block.as_ref().expect("taken only by drop").memory,
             Backing::Frozen(span) => span.memory(),
             Backing::Captured { .. } => unreachable!("a captured storage is refused wherever memory is needed"),
         }
@@ -360,7 +360,7 @@ impl Storage {
     /// Where the bytes start in their memory.
     pub(crate) fn offset(&self) -> u64 {
         match &self.backing {
-            Backing::Pooled(block) => block.as_ref().expect("taken only by drop").offset,
+            Backing::Block(block) => block.as_ref().expect("taken only by drop").offset,
             Backing::Frozen(span) => span.offset(),
             Backing::Captured { .. } => 0,
         }
@@ -393,8 +393,8 @@ impl Drop for Storage {
         let engine = &*self.lease.device.engine;
         match &mut self.backing {
             // A forked child has none of the threads that could free the lock; what it drops is leaked.
-            Backing::Pooled(block) if fork::forked() => std::mem::forget(block.take()),
-            Backing::Pooled(block) => {
+            Backing::Block(block) if fork::forked() => std::mem::forget(block.take()),
+            Backing::Block(block) => {
                 if let Some(block) = block.take() {
                     let bytes = block.bytes;
                     engine.memory.heap(self.lease.index).give_back(block);
@@ -472,7 +472,7 @@ impl<'a> Operand<'a> {
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.backing {
-            Backing::Pooled(_) => "",
+            Backing::Block(_) => "",
             Backing::Frozen(_) => "frozen, ",
             Backing::Captured { .. } => "captured, ",
         };

@@ -162,6 +162,7 @@ impl Condvar {
     /// Waits for a notification, at most as long as `timeout` says. Like any such wait it may end without one.
     #[cfg(not(loom))]
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
+        guard.held.check_again();
         let Guard { inner, held } = guard;
         let inner = match timeout {
             None => self.0.wait(inner).unwrap_or_else(PoisonError::into_inner),
