@@ -263,7 +263,7 @@ fn evicted_kernels_are_compiled_again_and_compute_what_they_say() {
     const RUNS: u64 = 30;
     let kernels =
         [affine::<0>, affine::<1>, affine::<2>, affine::<3>, affine::<4>, affine::<5>, affine::<6>, affine::<7>];
-    let kernels = kernels.map(|kernel| kernel());
+    // Made anew for each run: a kernel that is kept keeps what it was compiled to.
     let mock: Arc<dyn thalweg_hal::Device> = MockDevice::new(MockConfig::default());
     let cpu: Arc<dyn thalweg_hal::Device> = thalweg_cpu::CpuDevice::open().unwrap();
     for hal in [mock, cpu].into_iter().chain(gpus()) {
@@ -280,7 +280,7 @@ fn evicted_kernels_are_compiled_again_and_compute_what_they_say() {
                         let values: Vec<u32> = (0..n).map(|_| random.u32(..)).collect();
                         let x = Tensor::from_slice(device, &values, &[n]).unwrap();
                         let extent = [n as u32, 1, 1];
-                        let out = kernels[which].run(device, extent, &(), &[&x], &[(&[n], DType::U32)]).unwrap();
+                        let out = kernels[which]().run(device, extent, &(), &[&x], &[(&[n], DType::U32)]).unwrap();
                         let k = which as u32;
                         let expected: Vec<_> =
                             values.iter().map(|x| x.wrapping_mul(2 * k + 1).wrapping_add(k)).collect();
@@ -328,4 +328,24 @@ fn an_empty_result_compiles_nothing() {
     let one = Tensor::zeros::<f32>(&device, &[1, 3]).unwrap();
     drop((&one + &one).unwrap());
     assert_eq!(device.pipeline_cache().misses, 1);
+}
+
+/// For the first device that it ran on; for others it is looked up, unless it is changed.
+#[test]
+fn a_kernel_keeps_what_it_was_compiled_to() {
+    let kernel = affine::<1>();
+    let devices = [0; 2].map(|_| open(MockDevice::new(MockConfig::default())));
+    let run = |kernel: &Kernel, device: &Device| {
+        let x = Tensor::from_slice(device, &[7_u32], &[1]).unwrap();
+        let out = kernel.run(device, [1; 3], &(), &[&x], &[(&[1], DType::U32)]).unwrap();
+        assert_eq!(out[0].to_vec::<u32>().unwrap(), [7 * 3 + 1]);
+    };
+    let asked = |device: &Device| (device.pipeline_cache().misses, device.pipeline_cache().hits);
+    devices.iter().cycle().take(6).for_each(|device| run(&kernel, device));
+    assert_eq!(devices.each_ref().map(asked), [(1, 0), (1, 2)]);
+    // The same again, with another form: what was compiled is not it any more.
+    let changed = kernel.clone().host(|_| Err(thalweg_hal::KernelFailure::new("another")));
+    let x = Tensor::from_slice(&devices[0], &[7_u32], &[1]).unwrap();
+    let out = changed.run(&devices[0], [1; 3], &(), &[&x], &[(&[1], DType::U32)]).unwrap();
+    assert!(out[0].to_vec::<u32>().is_err());
 }
