@@ -200,6 +200,7 @@ impl Storage {
     /// # Errors
     /// [`Error::Failed`] if that work failed, [`Error::Malformed`] if the range is not inside the storage; where it
     /// goes through staging, [`Error::OutOfMemory`] if that has no room.
+    #[inline]
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<()> {
         self.check_readable(offset, into.len())?;
         fork::check_fork()?;
@@ -349,6 +350,7 @@ impl Storage {
 
     /// The memory that the bytes are in. The caller has made sure that the storage is not a captured one, which has
     /// none.
+    #[inline]
     pub(crate) fn memory(&self) -> &Arc<dyn Memory> {
         match &self.backing {
             Backing::Block(block) => &block.as_ref().expect("taken only by drop").memory,
@@ -358,6 +360,7 @@ impl Storage {
     }
 
     /// Where the bytes start in their memory.
+    #[inline]
     pub(crate) fn offset(&self) -> u64 {
         match &self.backing {
             Backing::Block(block) => block.as_ref().expect("taken only by drop").offset,
@@ -368,10 +371,12 @@ impl Storage {
 }
 
 impl Bound for Operand<'_> {
+    #[inline]
     fn memory(&self) -> &Arc<dyn Memory> {
         self.storage.memory()
     }
 
+    #[inline]
     fn binding(&self, memory: u32) -> Binding {
         let Self { storage, access, offset, bytes, .. } = *self;
         Binding { memory, access, offset: storage.offset() + offset, bytes }
@@ -379,10 +384,12 @@ impl Bound for Operand<'_> {
 }
 
 impl Tracked for Operand<'_> {
+    #[inline]
     fn hazards(&self) -> &[Hazard] {
         self.hazards
     }
 
+    #[inline]
     fn access(&self) -> Access {
         self.access
     }
@@ -447,6 +454,7 @@ pub struct Operand<'a> {
 
 impl<'a> Operand<'a> {
     /// `bytes` bytes to read, from `offset`, which is a multiple of 256.
+    #[inline]
     pub fn read(storage: &'a Storage, offset: u64, bytes: u64) -> Self {
         let hazards = storage.hazard().map_or(&[][..], std::slice::from_ref);
         Self { storage, hazards, access: Access::Read, offset, bytes }

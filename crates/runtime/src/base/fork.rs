@@ -5,6 +5,7 @@ use crate::base::error::Result;
 pub(crate) use thalweg_hal::process::forked;
 
 /// Fails in a forked child.
+#[inline]
 pub(crate) fn check_fork() -> Result<()> {
     if forked() { Err(thalweg_hal::Error::ForkedChild.into()) } else { Ok(()) }
 }

@@ -44,6 +44,7 @@ impl<T> Mutex<T> {
     }
 
     #[track_caller]
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.place.check();
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,12 +84,14 @@ pub(crate) type MutexGuard<'a, T> = Guard<imp::MutexGuard<'a, T>>;
 impl<G: Deref> Deref for Guard<G> {
     type Target = G::Target;
 
+    #[inline]
     fn deref(&self) -> &G::Target {
         &self.inner
     }
 }
 
 impl<G: DerefMut> DerefMut for Guard<G> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut G::Target {
         &mut self.inner
     }

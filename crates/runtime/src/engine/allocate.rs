@@ -16,6 +16,7 @@ impl Engine {
     /// At least `bytes` bytes of a stream. Their content is whatever was there: zeros, if nothing was. A caller that
     /// takes a block for commands calls [`fill`](Self::fill) before anything else is recorded on it. What was taken for
     /// the host to write to is filled block by block, by the host to the end of the block or by a command.
+    #[inline]
     pub(crate) fn allocate(
         &self,
         stream: u32,
@@ -79,6 +80,7 @@ impl Engine {
         block
     }
 
+    #[inline]
     fn hit(&self, stream: u32, class: Class, purpose: Purpose) -> Option<Box<Block>> {
         let own = self.memory.heap(stream);
         let mut heap = own.heap.lock();

@@ -35,6 +35,7 @@ impl Default for InFlightLists {
 }
 
 impl InFlightLists {
+    #[inline]
     pub(crate) fn settled(&self) -> u64 {
         // Acquire: pairs with the Release in `settle_front`; the results and what the list wrote are visible.
         self.settled.load(Ordering::Acquire)

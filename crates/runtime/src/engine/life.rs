@@ -32,6 +32,7 @@ impl Life {
     ///
     /// # Errors
     /// That the process is a forked child, or the device is lost or closed, or being closed.
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
         self.check_phase(OPEN)
     }
@@ -44,6 +45,7 @@ impl Life {
         self.check_phase(CLOSING)
     }
 
+    #[inline]
     fn check_phase(&self, last: u8) -> Result<()> {
         check_fork()?;
         if let Some(error) = self.lost.get() {

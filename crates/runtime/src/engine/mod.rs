@@ -114,6 +114,7 @@ impl Engine {
     }
 
     /// A stream that somebody has, or had, a lease of.
+    #[inline]
     pub(crate) fn stream(&self, index: u32) -> &StreamState {
         self.streams[index as usize].get().expect("only leases and uses name streams, and both come after opening")
     }
@@ -124,6 +125,7 @@ impl Engine {
     }
 
     /// Up to this value the stream's lists have settled, and their results are known.
+    #[inline]
     pub(crate) fn settled(&self, stream: u32) -> u64 {
         self.stream(stream).settled()
     }

@@ -76,6 +76,7 @@ impl StreamState {
     }
 
     /// Every list up to this value has been taken by the device.
+    #[inline]
     pub(crate) fn submitted(&self) -> u64 {
         // Acquire: pairs with the Release in `publish`. A thread that sees a value may submit a wait for it.
         self.submitted.load(Ordering::Acquire)
@@ -88,6 +89,7 @@ impl StreamState {
     }
 
     /// Every list up to this value has settled, and its result is known.
+    #[inline]
     pub(crate) fn settled(&self) -> u64 {
         self.in_flight.settled()
     }

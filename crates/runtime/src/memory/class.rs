@@ -59,6 +59,7 @@ pub(crate) struct Scale {
 
 impl Scale {
     /// For a limit.
+    #[inline]
     pub(super) fn of(limit: u64) -> Self {
         Self { least_large: (limit / LARGE_PART).max(4 * MOST_SMALL), divided: DIVIDED_SPAN.min(limit / DIVIDED_PART) }
     }
@@ -85,6 +86,7 @@ pub(crate) struct Class {
 
 impl Class {
     /// The smallest class that holds `bytes`, or `None` beyond the largest.
+    #[inline]
     pub(crate) fn of(kind: MemoryKind, bytes: u64, scale: Scale) -> Option<Self> {
         let units = bytes.div_ceil(BINDING_ALIGNMENT).max(1);
         // Units 1 to 8 are sizes of their own; from there on a size is 8 to 16 times a power of two.
@@ -109,6 +111,7 @@ impl Class {
 
 /// The largest size that is no larger than a block of so many bytes, a multiple of [`BINDING_ALIGNMENT`]: a
 /// request for that size can have the block.
+#[inline]
 pub(super) fn size_within(bytes: u64) -> usize {
     let units = (bytes / BINDING_ALIGNMENT).max(1);
     let shift = u64::from(units.ilog2().saturating_sub(STEPS.ilog2()));
@@ -120,6 +123,7 @@ pub(super) fn size_within(bytes: u64) -> usize {
 mod tests {
     use super::*;
 
+    #[inline]
     fn of(bytes: u64) -> Option<Class> {
         Class::of(MemoryKind::Device, bytes, Scale::of(LARGE_PART << 20))
     }

@@ -98,6 +98,7 @@ impl DeviceMemory {
     }
 
     /// A stream's memory. It has been opened.
+    #[inline]
     pub(crate) fn heap(&self, stream: u32) -> &StreamHeap {
         self.heaps[stream as usize].get().expect("a stream has a heap before anybody can name it")
     }

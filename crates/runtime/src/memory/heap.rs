@@ -87,6 +87,7 @@ impl StreamHeap {
     }
 
     /// A block comes back, from any thread.
+    #[inline]
     pub(crate) fn give_back(&self, block: Box<Block>) {
         let mut returns = self.returns.lock();
         returns.bytes += block.bytes;
@@ -137,6 +138,7 @@ pub(crate) struct Heap {
 impl Heap {
     /// A free block, or `None` for a miss. For commands the one freed last: its bytes are likeliest in a cache. For
     /// the host one of the oldest: they are likeliest settled. A settled block comes without uses.
+    #[inline]
     pub(crate) fn take(
         &mut self,
         class: Class,
@@ -173,6 +175,7 @@ impl Heap {
     }
 
     /// The shortest block that will do; of large ones, one of the same size.
+    #[inline]
     fn find(&mut self, class: Class, purpose: Purpose, settled: impl Fn(u32) -> u64) -> Option<Box<Block>> {
         let bins = &mut self.free[class.zone as usize];
         let mut from = class.size;
@@ -189,6 +192,7 @@ impl Heap {
     }
 
     /// Counts a block that goes out, and keeps what is not needed of it.
+    #[inline]
     fn hand_out(&mut self, class: Class, mut block: Box<Block>) -> Box<Block> {
         let left_over = block.bytes - class.bytes;
         if left_over > class.bytes / LEFT_OVER && class.zone != Zone::Large {
@@ -203,6 +207,7 @@ impl Heap {
     }
 
     /// Moves returned blocks to the free ones.
+    #[inline]
     pub(crate) fn fetch(&mut self, returns: &Mutex<Returns>) {
         // The lock is held for the swap alone: a thread that frees a block must not wait for the sorting.
         let mut blocks = {
@@ -282,6 +287,7 @@ impl Bins {
     }
 
     /// The first size from `from` on that has any.
+    #[inline]
     fn next(&self, from: usize) -> Option<usize> {
         let mut word = from / 64;
         let mut bits = *self.full.get(word)? & u64::MAX << (from % 64);
@@ -292,6 +298,7 @@ impl Bins {
         Some(word * 64 + bits.trailing_zeros() as usize)
     }
 
+    #[inline]
     fn push(&mut self, block: Box<Block>) {
         let size = size_within(block.bytes);
         self.bytes += block.bytes;
@@ -347,6 +354,7 @@ impl Bins {
     }
 
     /// One of a size, if there is one for the purpose.
+    #[inline]
     fn take(&mut self, size: usize, purpose: Purpose, settled: impl Fn(u32) -> u64) -> Option<Box<Block>> {
         let list = &mut self.lists[size];
         let block = match purpose {

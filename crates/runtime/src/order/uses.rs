@@ -42,12 +42,14 @@ pub(crate) struct Uses {
 
 impl Uses {
     /// The uses that an access has to come after.
+    #[inline]
     pub(crate) fn before(&self, access: Access) -> impl Iterator<Item = Use> + '_ {
         let reads = if access.writes() { &self.reads[..] } else { &[] };
         self.writes.iter().map(|write| write.by).chain(reads.iter().copied())
     }
 
     /// Enters a use. Whatever it had to come after is ordered before it already.
+    #[inline]
     pub(crate) fn stamp(&mut self, access: Access, by: Use, outcome: &Arc<Outcome>) {
         if access.writes() {
             match &mut self.writes[..] {
@@ -109,6 +111,7 @@ mod tests {
         Use { at: Point { stream, value }, command: 1 }
     }
 
+    #[inline]
     fn stamp(uses: &mut Uses, access: Access, by: Use) {
         uses.stamp(access, by, &Arc::default());
     }

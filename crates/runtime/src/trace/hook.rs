@@ -55,6 +55,7 @@ impl Hook {
         drop(session);
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> Profiling {
         Profiling::of_bits(self.state.load(Ordering::Relaxed))
     }
@@ -71,6 +72,7 @@ impl Hook {
     }
 
     /// An operation begins, which is told in full detail only.
+    #[inline]
     pub(crate) fn begin_operation(&self) -> Measured<'_> {
         self.measured(Profiling::is_full)
     }
@@ -90,15 +92,18 @@ impl Hook {
     }
 
     /// A block was handed out.
+    #[inline]
     pub(crate) fn allocated(&self, stream: u32, bytes: u64) {
         self.block(Kind::Allocate, stream, bytes);
     }
 
     /// A block was freed.
+    #[inline]
     pub(crate) fn freed(&self, stream: u32, bytes: u64) {
         self.block(Kind::Free, stream, bytes);
     }
 
+    #[inline]
     fn block(&self, kind: Kind, stream: u32, value: u64) {
         let state = self.state();
         if state.is_full() {
