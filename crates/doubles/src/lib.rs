@@ -3,6 +3,7 @@
 //! - [`mock`] is a device as weak as the contract allows: it reorders, overlaps, completes late, takes few lists if
 //!   told so, and hands out memory full of NaN.
 //! - [`faulty`] wraps any device and takes protections out, to show that something then notices.
+//! - [`progression`] has kernels on tensors of values that two numbers tell.
 //! - [`suite`] is what a GPU's backend has to do, as tests that each backend runs.
 //! - [`testing`] runs one kernel on the host's memory, with random data, and compares with a reference.
 //!
@@ -11,6 +12,7 @@
 
 pub mod faulty;
 pub mod mock;
+pub mod progression;
 pub mod suite;
 pub mod testing;
 

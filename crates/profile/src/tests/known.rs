@@ -1,59 +1,13 @@
 //! Tensors of which every value is known, and the operations that make them.
 //!
-//! A tensor is a progression: word i is `start + i * slope`, in wrapping arithmetic. The operations keep it one, so the
-//! host knows what each must hold from two numbers.
+//! A tensor is a progression, and the kernels keep it one, so the host knows what each must hold from two numbers.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use thalweg_doubles::faulty::{Faulty, Plan};
 use thalweg_doubles::mock::{MockConfig, MockDevice};
-use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource};
+use thalweg_doubles::progression::{ADVANCE, WORDS, advanced, combined, words};
+pub(crate) use thalweg_doubles::progression::{BYTES, COMBINE};
 use thalweg_runtime::{Config, Device, Operand, Result, Storage, Stream, Work};
-
-const WORDS: usize = 96;
-/// Bytes of every tensor.
-pub(crate) const BYTES: u64 = 4 * WORDS as u64;
-
-/// out = 31 a + 17 b + salt
-pub(crate) static COMBINE: KernelSource = KernelSource {
-    name: Cow::Borrowed("combine"),
-    bindings: Cow::Borrowed(&[Access::Read, Access::Read, Access::Write]),
-    params_bytes: 4,
-    wgsl: None,
-    host: Some(|call| {
-        let salt = call.params::<u32>()?;
-        let (a, b) = (part(call, 0)?, part(call, 1)?);
-        for ((out, a), b) in call.outputs.get::<u32>(0)?.iter_mut().zip(a).zip(b) {
-            *out = combined(*a, *b, salt);
-        }
-        Ok(())
-    }),
-};
-
-/// x = 5 x + salt, in place
-static ADVANCE: KernelSource = KernelSource {
-    name: Cow::Borrowed("advance"),
-    bindings: Cow::Borrowed(&[Access::ReadWrite]),
-    params_bytes: 4,
-    wgsl: None,
-    host: Some(|call| {
-        let salt = call.params::<u32>()?;
-        call.outputs.get::<u32>(0)?.iter_mut().for_each(|x| *x = advanced(*x, salt));
-        Ok(())
-    }),
-};
-
-fn part<'a>(call: &HostCall<'a>, index: usize) -> std::result::Result<&'a [u32], KernelFailure> {
-    Ok(&call.inputs.get::<u32>(index)?[call.items.start as usize..call.items.end as usize])
-}
-
-fn combined(a: u32, b: u32, salt: u32) -> u32 {
-    a.wrapping_mul(31).wrapping_add(b.wrapping_mul(17)).wrapping_add(salt)
-}
-
-fn advanced(x: u32, salt: u32) -> u32 {
-    x.wrapping_mul(5).wrapping_add(salt)
-}
 
 /// A tensor and what it must hold.
 #[derive(Debug)]
@@ -115,10 +69,6 @@ impl Known {
     fn read(&self) -> Operand<'_> {
         Operand::read(&self.storage, 0, BYTES)
     }
-}
-
-fn words(start: u32, slope: u32) -> Vec<u8> {
-    (0..WORDS as u32).flat_map(|i| start.wrapping_add(i.wrapping_mul(slope)).to_ne_bytes()).collect()
 }
 
 /// A device on the mock.
