@@ -3,9 +3,8 @@
 use super::Engine;
 use crate::base::error::{Error, Result};
 use crate::base::wait_policy::WaitPolicy;
-use crate::memory::Request;
-use crate::memory::arena::{BLOCKS, HOST, LARGE, Owner, SMALL};
-use crate::memory::class::{Class, Zone};
+use crate::memory::arena::Place;
+use crate::memory::class::Class;
 use crate::memory::heap::{Block, Purpose};
 use crate::order::open_list::OpenList;
 use crate::order::uses::Write;
@@ -28,10 +27,18 @@ impl Engine {
         let Some(class) = Class::of(kind, bytes, self.memory.scale) else {
             return Err(self.memory.too_large(bytes));
         };
-        let block = match self.hit(stream, class, purpose) {
+        let block = match self.memory.hit(self, stream, class, purpose) {
             Some(block) => block,
             None => {
-                let block = self.miss(stream, class, purpose, policy)?;
+                // All of a raw span at once. What the host writes first it fills itself, block by block.
+                let fill = |span: &Place| {
+                    #[cfg(test)]
+                    if self.sabotage.skips_zeros() {
+                        return None;
+                    }
+                    if purpose == Purpose::Commands { self.fill_span(stream, span) } else { None }
+                };
+                let block = self.memory.miss(self, stream, class, purpose, policy, fill)?;
                 // For what is idle one day to be given back.
                 self.doorbell.cached();
                 block
@@ -81,47 +88,10 @@ impl Engine {
     }
 
     #[inline]
-    fn hit(&self, stream: u32, class: Class, purpose: Purpose) -> Option<Box<Block>> {
-        let own = self.memory.heap(stream);
-        let mut heap = own.heap.lock();
-        let block = heap.take(class, purpose, &own.returns, |stream| self.settled(stream));
-        if block.is_none() {
-            heap.misses += 1;
-        }
-        block
-    }
 
-    #[cold]
-    fn miss(&self, stream: u32, class: Class, purpose: Purpose, policy: WaitPolicy) -> Result<Box<Block>> {
-        let pool = match class.zone {
-            Zone::Small => SMALL,
-            Zone::Common => BLOCKS,
-            Zone::Large => LARGE,
-            Zone::Host => HOST,
-        };
-        let request = Request { pool, bytes: self.memory.scale.span(class), least: class.bytes };
-        let own = self.memory.heap(stream);
-        let settled = |stream| self.settled(stream);
-        self.memory.obtain(self, request, policy, |want| {
-            let mut heap = own.heap.lock();
-            // What was waited for may have settled a block of our own.
-            if let Some(own) = heap.take(class, purpose, &own.returns, settled) {
-                return Some(own);
-            }
-            // From the arena to the stream under both locks, so that the bytes are in one of them at any time.
-            let Some(place) = self.memory.arena.lock().take(want, Owner::Stream(stream)) else {
-                return heap.merge_and_take(class, purpose, settled);
-            };
-            // All of it at once. What the host writes first it fills itself, block by block.
-            let to_fill = place.raw && purpose == Purpose::Commands;
-            #[cfg(test)]
-            let to_fill = to_fill && !self.sabotage.skips_zeros();
-            let zeros = to_fill.then(|| {
-                let mut recorder = self.stream(stream).recorder.lock();
-                let bytes = (place.offset, place.bytes);
-                (!recorder.closed).then(|| self.zeros(&mut recorder, &place.memory, bytes))
-            });
-            Some(heap.add_span(class, place, zeros.flatten().as_ref()))
-        })
+    /// As [`zeros`](Self::zeros) of all of a raw span, if the stream still takes something.
+    fn fill_span(&self, stream: u32, span: &Place) -> Option<Write> {
+        let mut recorder = self.stream(stream).recorder.lock();
+        (!recorder.closed).then(|| self.zeros(&mut recorder, &span.memory, (span.offset, span.bytes)))
     }
 }

@@ -5,9 +5,10 @@ use super::span::PoolSpan;
 use crate::base::error::Result;
 use crate::base::fork;
 use crate::memory::hazard::Hazard;
+use crate::order::point::Points;
 use crate::order::uses::Uses;
 use std::sync::Arc;
-use thalweg_hal::{Binding, List, Memory};
+use thalweg_hal::{Access, Binding, List, Memory};
 
 /// Memory of a graph, and its list in that memory.
 pub(crate) struct Instance {
@@ -59,6 +60,17 @@ impl Instance {
         let is_raw = self.span.is_raw();
         self.span.set_filled();
         is_raw.then(|| (self.span.offset(), self.span.bytes()))
+    }
+
+    /// Settles the runs of it that are over. The caller has nothing locked.
+    pub(crate) fn settle(&self, engine: &Engine) {
+        let Some(uses) = self.hazard.uses.try_lock() else { return };
+        let lists: Points = uses.before(Access::Write).map(|by| by.at).collect();
+        drop(uses);
+        for at in lists {
+            // What keeps one from settling keeps the instance in use.
+            let _ = engine.settle(at);
+        }
     }
 
     /// Whether no run of it is outstanding. Never waits: one that somebody is just recording on is in use.

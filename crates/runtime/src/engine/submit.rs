@@ -28,13 +28,14 @@ impl Engine {
         if stream.submitted() >= at.value {
             return Ok(());
         }
+        if stream.in_flight() > (SPARE_LISTS as u64).min(self.config.lists_in_flight.saturating_sub(1)) {
+            // Lists that have run are filled again. Before our turn, since what they held may be dropped here. What
+            // keeps one from settling keeps it for later.
+            let _ = self.settle(Point { stream: stream.index, value: u64::MAX });
+        }
         let mut queue = stream.submitter.take(policy)?;
         // Looked again in our turn: somebody else may have sealed that list meanwhile (I2).
         if stream.submitted() < at.value {
-            if stream.in_flight() > (SPARE_LISTS as u64).min(self.config.lists_in_flight.saturating_sub(1)) {
-                // Lists that have run are filled again. What keeps one from settling keeps it for later.
-                let _ = self.settle(Point { stream: stream.index, value: u64::MAX });
-            }
             self.wait_for_credit(stream, policy)?;
             if let Some(sealed) = self.seal(stream, policy)? {
                 self.submit(stream, &mut **queue, sealed);

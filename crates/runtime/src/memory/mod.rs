@@ -18,17 +18,19 @@
 //! went before, a call that fits the limit by itself fits it again; where most of the limit is in blocks that are not
 //! large, with a quarter of it to spare, since those are taken as they come.
 //!
-//! A miss runs with no lock held: see `slow_path.rs`. Frozen storage has no uses, and its spans rest in limbo when
-//! they are dropped: see `arena.rs`. What nobody uses for a while goes back to the device: see `gather.rs`.
+//! The way to a block is in `allocate.rs`; a miss runs with no lock held, see `slow_path.rs`. Frozen storage has no
+//! uses, and its spans rest in limbo when they are dropped: see `arena.rs`. What nobody uses for a while goes back to
+//! the device: see `gather.rs`.
 //!
 //! What it asks of the streams is a trait, [`Lists`](lists::Lists). The caller of the slow path says how to look for
-//! what it wants, in its stream's heap or in the arena. `shortage.rs` is for transfers, which take staging and give it
-//! back.
+//! what it wants: `allocate.rs` for blocks, the layer above for spans of pools. `shortage.rs` is for transfers, which
+//! take staging and give it back.
 //!
 //! Lock order: heaps (by stream) -> returns -> arena. A stream's recorder comes behind its heap, which a miss holds
 //! while zeros are appended. The turn to grow comes before all of them, and a thread that has it never waits for the
 //! device.
 
+mod allocate;
 pub(crate) mod arena;
 pub(crate) mod budget;
 pub(crate) mod class;

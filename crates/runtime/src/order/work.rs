@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use thalweg_hal::check::Operation;
 use thalweg_hal::{Access, Binding, Command, IndexRange, KernelSource, List, Memory, PARAMETER_ALIGNMENT};
 
 /// What devices fill memory with, in bytes.
@@ -85,10 +86,9 @@ impl fmt::Debug for Work<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dispatch { pipeline, params, extent } => {
-                let (name, bytes) = (&pipeline.source().name, params.len());
-                write!(f, "Dispatch({name} on {extent:?}, {bytes} bytes of parameters)")
+                Operation::Dispatch { pipeline: &*pipeline.hal, params, extent: *extent }.fmt(f)
             }
-            Self::Copy => f.write_str("Copy"),
+            Self::Copy => Operation::Copy.fmt(f),
             Self::Fill(pattern) => write!(f, "Fill({pattern:#x})"),
         }
     }

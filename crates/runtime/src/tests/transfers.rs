@@ -469,7 +469,7 @@ fn a_listener_is_told_of_uploads_downloads_and_zeros() {
 
 // audit: C24
 #[test]
-fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it_also_in_the_list_of_the_last() {
+fn who_reads_a_part_of_an_upload_fails_with_any_piece_of_it() {
     let plan = Plan { submissions: Strike::Nth(1), ..Plan::default() };
     let (device, _) = faulty(Config::default().list_commands(5).staging_limit(16 << 20), plan);
     let stream = Stream::new(&device).unwrap();

@@ -66,7 +66,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "append one fill",
-        note: "1 operand; what the above takes longer is two operands, with a hazard's lock each, and a dispatch's tables",
+        note: "1 operand; the above has two more, with a hazard's lock each, and a dispatch's tables",
         goal: Goal::None,
         completion: Completion::AtSubmit,
         config: usual,

@@ -34,7 +34,6 @@ use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::wait_policy::WaitPolicy;
 use crate::engine::instance::Instance;
-use crate::memory::lists::Lists;
 use crate::order::work::Replay;
 use capture::Captured;
 use smallvec::SmallVec;
@@ -242,18 +241,13 @@ impl Graph {
             return Ok(Some(idle));
         }
         // A run may be over that nobody has settled. With nothing locked: that may drop what its list held.
+        let all = Vec::clone(&known);
         drop(known);
-        engine.settle_all();
-        let known = instances.lock();
-        if let Some(idle) = find(&known) {
+        all.iter().for_each(|instance| instance.settle(engine));
+        if let Some(idle) = find(&all) {
             return Ok(Some(idle));
         }
-        let known = {
-            let count = known.len();
-            drop(known);
-            count
-        };
-        if known < *limit {
+        if all.len() < *limit {
             match captured.instance(pool, WaitPolicy::Never) {
                 Ok(new) => {
                     let new = Arc::new(new);

@@ -5,8 +5,8 @@
 use super::*;
 use crate::base::config::Config;
 use crate::memory::arena::{DEFAULT, Owner, Place};
-use crate::memory::class::{Class, Zone};
-use crate::memory::heap::{Block, Purpose};
+use crate::memory::class::Class;
+use crate::memory::heap::{Block, Purpose, StreamHeap};
 use crate::order::point::Use;
 use crate::trace::hook::Hook;
 use std::cell::{Cell, RefCell};
@@ -149,23 +149,7 @@ impl World {
     /// A block for a stream, as the engine comes by it.
     fn allocate_with(&self, stream: u32, kind: MemoryKind, bytes: u64, policy: WaitPolicy) -> Result<Box<Block>> {
         let class = Class::of(kind, bytes, self.memory.scale).unwrap();
-        let pool = match class.zone {
-            Zone::Small => SMALL,
-            Zone::Common => BLOCKS,
-            Zone::Large => LARGE,
-            Zone::Host => HOST,
-        };
-        let request = Request { pool, bytes: self.memory.scale.span(class), least: class.bytes };
-        let own = self.memory.heap(stream);
-        let settled = |stream| self.lists.settled(stream);
-        self.memory.obtain(&self.lists, request, policy, |want| {
-            let mut heap = own.heap.lock();
-            let block = heap.take(class, Purpose::Commands, &own.returns, settled);
-            block.or_else(|| match self.memory.arena.lock().take(want, Owner::Stream(stream)) {
-                Some(place) => Some(heap.add_span(class, place, None)),
-                None => heap.merge_and_take(class, Purpose::Commands, settled),
-            })
-        })
+        self.memory.miss(&self.lists, stream, class, Purpose::Commands, policy, |_| None)
     }
 
     fn allocate(&self, stream: u32, bytes: u64) -> Result<Box<Block>> {
@@ -223,7 +207,7 @@ fn ones_own_block_is_found_before_anybody_is_asked() {
 
 // audit: C30
 #[test]
-fn what_another_stream_has_free_and_settled_is_gathered_before_more_is_taken() {
+fn what_another_stream_has_free_is_gathered_before_more_is_taken() {
     let world = World::new();
     let block = world.allocate(1, MIB).unwrap();
     let segment = block.segment;
@@ -291,7 +275,7 @@ fn growth_keeps_within_the_limits_and_the_report_says_what_is_there() {
 
 // audit: C25
 #[test]
-fn a_segment_that_the_device_refuses_is_made_shorter_and_the_refusal_reported() {
+fn a_segment_that_the_device_refuses_is_made_shorter() {
     let mock = MockConfig { memory_bytes: 200 * KIB, ..MockConfig::default() };
     let world = World::with(Config::default(), mock);
     // A segment would be longer than the device has memory.
@@ -513,4 +497,17 @@ fn what_nobody_has_used_for_a_while_goes_back() {
     world.memory.decay(&world.lists);
     assert!(!world.memory.decay(&world.lists));
     assert_eq!((world.hal.allocated(), world.memory.stats().decayed), ((0, 0), MIB));
+}
+
+/// What streams keep goes back too, also what they have not fetched: the driver may be gone after that.
+#[test]
+fn a_device_that_goes_has_nothing_left_of_the_driver() {
+    let mut world = World::new();
+    let blocks = [0, 1].map(|stream| world.allocate(stream, MIB / 2).unwrap());
+    (0..).zip(blocks).for_each(|(stream, block)| world.free(stream, block));
+    let StreamHeap { heap, returns } = world.memory.heap(0);
+    heap.lock().fetch(returns);
+    assert!(world.memory.budget.taken() > 0);
+    world.memory.clear();
+    assert_eq!((world.memory.budget.taken(), world.memory.budget.allocations()), (0, 0));
 }
