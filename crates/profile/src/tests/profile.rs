@@ -340,18 +340,12 @@ fn devices_that_end_are_profiled_up_to_there() {
     assert!(matches!(Profiler::start(&closed, full()), Err(Error::Closed)));
 }
 
-/// A mock that takes the time where it is told to, and a seed.
-fn with_timestamps(timestamps: Timestamps) -> (Device, u64) {
+/// Operations of eight threads on a mock that takes the time where it is told to, and no kernel's.
+fn without_kernels(timestamps: Timestamps) -> (Profile, Trace) {
     let seed = fresh_seed();
     println!("seed {seed}");
     let mock = MockDevice::new(MockConfig { seed, timestamps, ..MockConfig::default() });
-    (Device::new(mock, Config::default()).unwrap(), seed)
-}
-
-#[test]
-fn a_device_without_a_clock_has_lists_by_the_hosts() {
-    let _alone = alone();
-    let (device, seed) = with_timestamps(Timestamps::None);
+    let device = Device::new(mock, Config::default()).unwrap();
     let profiler = Profiler::start(&device, full()).unwrap();
     let operations = eight(&device, seed);
     device.synchronize().unwrap();
@@ -359,6 +353,13 @@ fn a_device_without_a_clock_has_lists_by_the_hosts() {
     let trace = Trace::of(&profile);
     assert_eq!((trace.count("operation"), trace.count("kernel")), (operations, 0));
     assert_eq!((trace.count("list"), trace.arrows.len()), (trace.count("submit"), trace.count("submit")));
+    (profile, trace)
+}
+
+#[test]
+fn a_device_without_a_clock_has_lists_by_the_hosts() {
+    let _alone = alone();
+    let (profile, trace) = without_kernels(Timestamps::None);
     assert!(trace.arrows.iter().all(|(from, to)| from.start <= to.start), "a list before its submit");
     assert!(trace.about["device_times"].as_str().unwrap().starts_with("none"), "{}", trace.about);
     assert_eq!(profile.clock_uncertainty(), None);
@@ -367,14 +368,7 @@ fn a_device_without_a_clock_has_lists_by_the_hosts() {
 #[test]
 fn a_device_that_takes_the_time_by_list_has_lists_by_its_own_and_no_kernels() {
     let _alone = alone();
-    let (device, seed) = with_timestamps(Timestamps::ByList);
-    let profiler = Profiler::start(&device, full()).unwrap();
-    let operations = eight(&device, seed);
-    device.synchronize().unwrap();
-    let profile = profiler.stop();
-    let trace = Trace::of(&profile);
-    assert_eq!((trace.count("operation"), trace.count("kernel")), (operations, 0));
-    assert_eq!((trace.count("list"), trace.arrows.len()), (trace.count("submit"), trace.count("submit")));
+    let (profile, trace) = without_kernels(Timestamps::ByList);
     // Of each list, what only the device can have said: no end is before its beginning, and nothing else was asked of
     // it.
     let lists = || profile.events.iter().filter(|(_, event)| event.kind == Kind::List);

@@ -211,6 +211,8 @@ impl Drop for Reader {
         if fork::forked() {
             std::mem::forget(Arc::clone(&self.session)); // its locks may be held for ever
         } else {
+            // Before the rings go: nobody gets another.
+            self.session.end();
             self.session.forget_rings();
         }
     }

@@ -127,6 +127,22 @@ fn rings_of_any_size_are_within_bounds() {
     }
 }
 
+/// Its listener is open still, and threads go on.
+#[test]
+fn a_session_without_a_reader_takes_no_more_memory() {
+    let _alone = alone();
+    let device = world::mock(MockConfig::default());
+    let (_listener, reader) = open(&device, options(Detail::Full));
+    let session = Arc::clone(&reader.session);
+    drop(range("here"));
+    assert_eq!(session.rings(), 1);
+    drop(reader);
+    for _ in 0..4 {
+        thread::scope(|scope| scope.spawn(|| drop(range("there"))).join().unwrap());
+    }
+    assert_eq!(session.rings(), 0);
+}
+
 #[test]
 fn a_device_has_one_listener_until_that_is_dropped() {
     let _alone = alone();

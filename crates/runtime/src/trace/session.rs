@@ -93,10 +93,10 @@ impl Session {
         at.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
-    /// A ring for a thread of this name; `None` if there are as many as there may be.
+    /// A ring for a thread of this name; `None` if there are as many as there may be, or nobody reads any more.
     pub(crate) fn writer(self: &Arc<Self>, thread: impl FnOnce() -> String) -> Option<Writer> {
         let mut rings = self.rings.lock();
-        if rings.threads.len() >= MAX_THREADS {
+        if self.is_over() || rings.threads.len() >= MAX_THREADS {
             return None;
         }
         let free = rings.all.iter().find(|ring| ring.is_free()).cloned();
