@@ -7,9 +7,9 @@ use crate::memory::arena::Place;
 use crate::memory::class::Class;
 use crate::memory::heap::{Block, Purpose};
 use crate::order::open_list::OpenList;
-use crate::order::uses::Write;
+use crate::order::uses::{Uses, Writes};
 use std::sync::Arc;
-use thalweg_hal::{Access, Memory, MemoryKind};
+use thalweg_hal::{Memory, MemoryKind};
 
 impl Engine {
     /// At least `bytes` bytes of a stream. Their content is whatever was there: zeros, if nothing was. A caller that
@@ -34,9 +34,9 @@ impl Engine {
                 let fill = |span: &Place| {
                     #[cfg(test)]
                     if self.sabotage.skips_zeros() {
-                        return None;
+                        return Writes::new();
                     }
-                    if purpose == Purpose::Commands { self.fill_span(stream, span) } else { None }
+                    if purpose == Purpose::Commands { self.fill_span(stream, span) } else { Writes::new() }
                 };
                 let block = self.memory.miss(self, stream, class, purpose, policy, fill)?;
                 // For what is idle one day to be given back.
@@ -65,16 +65,18 @@ impl Engine {
             return Err(Error::Closed);
         }
         let zeros = self.zeros(&mut recorder, &block.memory, (block.offset, block.bytes));
-        block.hazard.uses.get_mut().stamp(Access::Write, zeros.by, &zeros.outcome);
+        *block.hazard.uses.get_mut() = Uses { writes: zeros, ..Uses::default() };
         block.raw = false;
         Ok(())
     }
 
     /// Appends zeros to an open list.
-    fn zeros(&self, open: &mut OpenList, memory: &Arc<dyn Memory>, bytes: (u64, u64)) -> Write {
+    fn zeros(&self, open: &mut OpenList, memory: &Arc<dyn Memory>, bytes: (u64, u64)) -> Writes {
         let begun = self.trace.begin_operation();
         let zeros = open.append_zeros(memory, bytes, &|stream| self.settled(stream), begun.profiling);
-        begun.recorded("zeros", zeros.by);
+        if let Some(last) = zeros.last() {
+            begun.recorded("zeros", last.by);
+        }
         zeros
     }
 
@@ -87,11 +89,12 @@ impl Engine {
         block
     }
 
-    #[inline]
-
     /// As [`zeros`](Self::zeros) of all of a raw span, if the stream still takes something.
-    fn fill_span(&self, stream: u32, span: &Place) -> Option<Write> {
+    fn fill_span(&self, stream: u32, span: &Place) -> Writes {
         let mut recorder = self.stream(stream).recorder.lock();
-        (!recorder.closed).then(|| self.zeros(&mut recorder, &span.memory, (span.offset, span.bytes)))
+        if recorder.closed {
+            return Writes::new();
+        }
+        self.zeros(&mut recorder, &span.memory, (span.offset, span.bytes))
     }
 }

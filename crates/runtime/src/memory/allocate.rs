@@ -8,7 +8,7 @@ use super::lists::Lists;
 use super::slow_path::Request;
 use crate::base::error::Result;
 use crate::base::wait_policy::WaitPolicy;
-use crate::order::uses::Write;
+use crate::order::uses::Writes;
 
 impl DeviceMemory {
     /// One of the stream's own blocks.
@@ -24,7 +24,7 @@ impl DeviceMemory {
     }
 
     /// A block of a span that the stream takes over, or of its own once there is one. `fill` appends zeros to a list of
-    /// the stream where a span is raw, and gives the last of them; the stream's heap is locked meanwhile.
+    /// the stream where a span is raw, and gives those writes; the stream's heap is locked meanwhile.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), what the device says, or that the time is over.
@@ -36,7 +36,7 @@ impl DeviceMemory {
         class: Class,
         purpose: Purpose,
         policy: WaitPolicy,
-        fill: impl Fn(&Place) -> Option<Write>,
+        fill: impl Fn(&Place) -> Writes,
     ) -> Result<Box<Block>> {
         let pool = match class.zone {
             Zone::Small => SMALL,
@@ -57,8 +57,8 @@ impl DeviceMemory {
             let Some(span) = self.arena.lock().take(want, Owner::Stream(stream)) else {
                 return heap.merge_and_take(class, purpose, settled);
             };
-            let zeros = if span.raw { fill(&span) } else { None };
-            Some(heap.add_span(class, span, zeros.as_ref()))
+            let zeros = if span.raw { fill(&span) } else { Writes::new() };
+            Some(heap.add_span(class, span, zeros))
         })
     }
 }

@@ -17,10 +17,10 @@ use super::hazard::Hazard;
 use super::stats::StreamUsage;
 use crate::base::rank::Rank;
 use crate::base::sync::Mutex;
-use crate::order::uses::{Uses, Write};
+use crate::order::uses::{Uses, Writes};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use thalweg_hal::{Access, Memory};
+use thalweg_hal::Memory;
 
 /// How many of the oldest free blocks of a size are asked for one that is settled.
 const PROBES: usize = 4;
@@ -228,11 +228,10 @@ impl Heap {
     }
 
     /// Takes over a new span and hands a block of it out. `zeros` is what fills it, if something does.
-    pub(crate) fn add_span(&mut self, class: Class, place: Place, zeros: Option<&Write>) -> Box<Block> {
+    pub(crate) fn add_span(&mut self, class: Class, place: Place, zeros: Writes) -> Box<Block> {
         let Place { memory, segment, offset, bytes, raw } = place;
-        let mut uses = Uses::default();
-        zeros.into_iter().for_each(|zeros| uses.stamp(Access::Write, zeros.by, &zeros.outcome));
-        let (hazard, raw) = (Hazard::new(uses), raw && zeros.is_none());
+        let raw = raw && zeros.is_empty();
+        let hazard = Hazard::new(Uses { writes: zeros, ..Uses::default() });
         self.owned += bytes;
         self.hand_out(class, Box::new(Block { memory, segment, offset, bytes, zone: class.zone, raw, hazard }))
     }

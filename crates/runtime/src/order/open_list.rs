@@ -3,7 +3,7 @@
 use super::marks::{Marks, Profiling};
 use super::outcome::Outcome;
 use super::point::{Point, Points, Use};
-use super::uses::{Uses, Write};
+use super::uses::{Uses, Write, Writes};
 use super::work::{Bound, Locked, Replay, Work, index_of, push_command};
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -239,14 +239,15 @@ impl OpenList {
         (offset, bytes): (u64, u64),
         settled: &impl Fn(u32) -> u64,
         profiling: Profiling,
-    ) -> Write {
+    ) -> Writes {
         self.order::<&mut Uses>(&[], settled, profiling);
         let before = self.marks.before(profiling, &mut self.list.commands);
         let memory = self.memory_index(memory);
+        let first = self.list.commands.len() as u32;
         self.push_zeros(memory, offset, bytes);
-        let command = self.list.commands.len() as u32 - 1;
-        self.mark(before, command, profiling);
-        Write { by: self.at(command), outcome: Arc::clone(&self.outcome) }
+        let commands = first..self.list.commands.len() as u32;
+        self.mark(before, commands.end - 1, profiling);
+        commands.map(|command| Write { by: self.at(command), outcome: Arc::clone(&self.outcome) }).collect()
     }
 
     fn push_zeros(&mut self, memory: u32, offset: u64, bytes: u64) {
@@ -370,5 +371,41 @@ impl OpenList {
             self.list.memories.push(Arc::clone(memory));
         }
         slot.index
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use thalweg_hal::MemoryKind;
+    use thalweg_hal::host::HostMemory;
+
+    /// A reader in another list fails with whichever of them failed.
+    #[test]
+    fn zeros_that_take_several_fills_are_as_many_writes() {
+        let memory: Arc<dyn Memory> = Arc::new(HostMemory::new(MemoryKind::Device, 256, "test").expect("256 bytes"));
+        let mut open = OpenList::new(3);
+        // The memory is never looked at.
+        let zeros = open.append_zeros(&memory, (0, 2 * MOST_FILLED + 4), &|_| 0, Profiling::OFF);
+        assert_eq!(zeros.iter().map(|write| write.by.command).collect::<Vec<_>>(), [1, 2, 3]);
+        let mut uses = Uses { writes: zeros, ..Uses::default() };
+        let mut reader = OpenList::new(4);
+        let read = Locked { access: Access::Read, uses: &mut uses, operand: 0 };
+        reader.append(&Work::Copy, &[] as &[Nothing], &mut [read], &|_| 0, Profiling::OFF);
+        let sealed = reader.seal(List::default()).expect("there is a command");
+        assert_eq!(sealed.edges.iter().map(|edge| edge.writer.by.command).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    /// No operand at all.
+    enum Nothing {}
+
+    impl Bound for Nothing {
+        fn memory(&self) -> &Arc<dyn Memory> {
+            match *self {}
+        }
+
+        fn binding(&self, _: u32) -> Binding {
+            match *self {}
+        }
     }
 }

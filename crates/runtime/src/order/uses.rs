@@ -31,11 +31,14 @@ impl Write {
     }
 }
 
+/// The last writes of some bytes: one, or one for each part that was written by itself.
+pub(crate) type Writes = SmallVec<[Write; 1]>;
+
 /// The uses that the next use of the same bytes may have to wait for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Uses {
     /// The last write. Several only of bytes that were written in parts: uploaded in pieces, or freed as one.
-    pub(crate) writes: SmallVec<[Write; 1]>,
+    pub(crate) writes: Writes,
     /// Reads since the last write: the last one of each stream.
     pub(crate) reads: SmallVec<[Use; 2]>,
 }

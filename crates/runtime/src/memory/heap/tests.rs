@@ -5,8 +5,8 @@
 use super::*;
 use crate::memory::class::Scale;
 use crate::order::point::{Point, Use};
-use thalweg_hal::MemoryKind;
 use thalweg_hal::host::HostMemory;
+use thalweg_hal::{Access, MemoryKind};
 
 const KIB: u64 = 1 << 10;
 
@@ -21,7 +21,7 @@ fn divided(kib: u64, raw: bool) -> (Heap, Vec<Box<Block>>) {
     // What the memory is is never looked at.
     let memory = Arc::new(HostMemory::new(MemoryKind::Device, 256, "test").unwrap());
     let place = Place { memory, segment: 3, offset: 512, bytes: kib * KIB, raw };
-    let mut blocks = vec![heap.add_span(class(32), place, None)];
+    let mut blocks = vec![heap.add_span(class(32), place, Writes::new())];
     blocks.extend((1..kib / 32).map(|_| take(&mut heap, 32).unwrap()));
     assert!(take(&mut heap, 32).is_none());
     assert!((0..).zip(&blocks).all(|(at, block)| (block.offset, block.bytes) == (512 + at * 32 * KIB, 32 * KIB)));

@@ -8,6 +8,7 @@ use crate::memory::arena::{DEFAULT, Owner, Place};
 use crate::memory::class::Class;
 use crate::memory::heap::{Block, Purpose, StreamHeap};
 use crate::order::point::Use;
+use crate::order::uses::Writes;
 use crate::trace::hook::Hook;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -149,7 +150,7 @@ impl World {
     /// A block for a stream, as the engine comes by it.
     fn allocate_with(&self, stream: u32, kind: MemoryKind, bytes: u64, policy: WaitPolicy) -> Result<Box<Block>> {
         let class = Class::of(kind, bytes, self.memory.scale).unwrap();
-        self.memory.miss(&self.lists, stream, class, Purpose::Commands, policy, |_| None)
+        self.memory.miss(&self.lists, stream, class, Purpose::Commands, policy, |_| Writes::new())
     }
 
     fn allocate(&self, stream: u32, bytes: u64) -> Result<Box<Block>> {

@@ -351,11 +351,11 @@ impl Player {
             let zeros = self.streams[stream].open.append_zeros(&memory, (0, BYTES), &settled, self.profiling);
             let Slot { uses, defined, .. } = &mut self.slots[slot];
             for uses in uses {
-                uses.stamp(Access::Write, zeros.by, &zeros.outcome);
+                *uses = Uses { writes: zeros.clone(), ..Uses::default() };
             }
             *defined = [true; PARTS];
             let to = place(memory.id(), 0, BYTES);
-            self.enter(stream, zeros.by, What::Fill { pattern: 0, to }, false);
+            self.enter(stream, zeros[0].by, What::Fill { pattern: 0, to }, false);
         }
         Ok(())
     }
