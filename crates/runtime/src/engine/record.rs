@@ -137,6 +137,7 @@ impl Engine {
 
     /// Submits a list that has grown long enough. What was recorded stays recorded, whatever keeps its list from being
     /// submitted now.
+    #[inline]
     pub(crate) fn hand_over(&self, stream: &StreamState, before: usize, after: usize, policy: WaitPolicy) {
         if self.is_enough(stream, before, after) {
             self.hand_over_now(stream, policy);
@@ -152,6 +153,7 @@ impl Engine {
 
     /// Whether a list that has grown is to be submitted: a few commands for a device that has nothing of this stream to
     /// do, twice as many for each list that it has.
+    #[inline]
     fn is_enough(&self, stream: &StreamState, before: usize, after: usize) -> bool {
         if after >= self.config.list_commands {
             return true;
@@ -181,6 +183,7 @@ impl Engine {
 }
 
 /// Locks the hazards of an operation.
+#[inline]
 fn lock<'a>(
     hazards: &Hazards<'a>,
     policy: WaitPolicy,
@@ -201,6 +204,7 @@ fn lock<'a>(
 ///
 /// # Errors
 /// [`Error::Aliased`] if it writes bytes that another of its operands covers too.
+#[inline]
 fn distinct_hazards<'a, O: Tracked>(operands: &'a [O], hazards: &mut Hazards<'a>) -> Result<()> {
     for (index, operand) in operands.iter().enumerate() {
         // One by one, since nearly every operand has one: a range of them takes longer.

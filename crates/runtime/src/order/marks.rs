@@ -113,6 +113,7 @@ impl Marks {
     }
 
     /// The first operation of a list is about to be recorded. Gives the index of a barrier, if it adds one.
+    #[inline]
     pub(crate) fn start(&mut self, profiling: Profiling, commands: &mut Vec<Command>) -> Option<u32> {
         if !profiling.has_list_times() || commands.len() > 1 {
             return None;
@@ -124,6 +125,7 @@ impl Marks {
 
     /// An operation is about to be recorded, its barrier is there already. Gives the timestamp before it, and the index
     /// of a barrier, if it adds one.
+    #[inline]
     pub(crate) fn before(&mut self, profiling: Profiling, commands: &mut Vec<Command>) -> Option<(u32, Option<u32>)> {
         if !profiling.is_full() || !profiling.has_command_times() {
             return None;
@@ -141,6 +143,7 @@ impl Marks {
     }
 
     /// An operation has been recorded as `command`, after `before`. Gives the index of a barrier, if it adds one.
+    #[inline]
     pub(crate) fn after(
         &mut self,
         before: u32,

@@ -100,16 +100,19 @@ impl OpenList {
     }
 
     /// The last list that has something to it: the open one, or the one before if that is still empty.
+    #[inline]
     pub(crate) fn last(&self) -> Point {
         let value = if self.is_empty() { self.open - 1 } else { self.open };
         Point { value, ..self.point() }
     }
 
+    #[inline]
     fn is_empty(&self) -> bool {
         self.list.commands.len() == 1 && self.waits.is_empty() && !self.timed
     }
 
     /// Number of commands in the open list, without the profiler's.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.list.commands.len() - self.marks.added()
     }
@@ -265,11 +268,13 @@ impl OpenList {
     }
 
     /// The open list.
+    #[inline]
     fn point(&self) -> Point {
         Point { stream: self.stream, value: self.open }
     }
 
     /// A command of the open list.
+    #[inline]
     fn at(&self, command: u32) -> Use {
         Use { at: self.point(), command }
     }
@@ -299,6 +304,7 @@ impl OpenList {
     }
 
     /// Ends what the profiler began before a command.
+    #[inline]
     fn mark(&mut self, before: Option<(u32, Option<u32>)>, command: u32, profiling: Profiling) {
         if let Some((before, barrier)) = before {
             let after = self.marks.after(before, command, profiling, &mut self.list.commands);
@@ -307,6 +313,7 @@ impl OpenList {
         }
     }
 
+    #[inline]
     fn push_barrier(&mut self) {
         self.barrier = self.list.commands.len() as u32;
         self.list.commands.push(Command::Barrier);
@@ -328,6 +335,7 @@ impl OpenList {
 
     /// Adds an edge: a command of the open list fails if the command failed that wrote what it reads. Inside the list
     /// that follows from the bindings; see `results.rs`.
+    #[inline]
     fn read_from(&mut self, reader: u32, writer: &Write, settled: &impl Fn(u32) -> u64) {
         let by = writer.by;
         let fine = || by.at.value <= settled(by.at.stream) && writer.result().is_ok();
@@ -363,6 +371,7 @@ impl OpenList {
     }
 
     /// Where the open list has a memory, which it holds once, or a few times, however many commands use it.
+    #[inline]
     fn memory_index(&mut self, memory: &Arc<dyn Memory>) -> u32 {
         let id = memory.id();
         let slot = &mut self.memory_slots[id as usize % MEMORY_SLOTS];

@@ -104,6 +104,7 @@ pub(crate) trait Bound {
 }
 
 /// Appends an operation to a list. The last `operands` bindings of the list are its operands.
+#[inline]
 pub(crate) fn push_command(list: &mut List, work: &Work<'_>, operands: usize) {
     let bindings = IndexRange { start: (list.bindings.len() - operands) as u32, len: operands as u32 };
     let command = match work {
@@ -132,6 +133,7 @@ pub(crate) fn whole_words(bytes: u64) -> u64 {
 }
 
 /// Where a table has an object, which is entered if it has not.
+#[inline]
 pub(crate) fn index_of<T: ?Sized>(table: &mut Vec<Arc<T>>, object: &Arc<T>) -> u32 {
     let known = table.iter().rposition(|known| Arc::ptr_eq(known, object));
     known.unwrap_or_else(|| {
