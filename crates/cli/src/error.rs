@@ -55,14 +55,6 @@ pub enum Error {
         /// The facade's answer.
         source: Box<thalweg::Error>,
     },
-    /// The model answered with something that is no embedding.
-    #[error("the model's result for {lines} of the input is wrong: {reason}")]
-    Result {
-        /// Where the texts are.
-        lines: Lines,
-        /// What is wrong with the answer.
-        reason: String,
-    },
     /// The measurement could not be made as asked.
     #[error("cannot measure: {0}")]
     Bench(String),
@@ -110,6 +102,11 @@ impl Error {
     /// A failed `action` on the file at `path`.
     pub fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, what: path.display().to_string(), source }
+    }
+
+    /// What the model says of `lines`.
+    pub fn embedding(lines: Lines, error: thalweg::ModelError) -> Self {
+        Self::Embed { lines, source: Box::new(error.into()) }
     }
 
     /// A failed write to standard output.

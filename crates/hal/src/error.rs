@@ -99,7 +99,38 @@ pub enum Error {
     ForkedChild,
 }
 
+/// Who can do something about an error, as a server's status code or a client's decision to retry needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// What was given or asked for cannot be: the same call fails again. Nothing is wrong with the device.
+    Caller,
+    /// There is too much to do at the moment, or a deadline has passed.
+    Busy,
+    /// There is no memory left for it.
+    Memory,
+    /// The device or its driver fails, is lost, or has been closed.
+    Device,
+    /// A contract inside this library was broken.
+    Bug,
+}
+
 impl Error {
+    /// Who can do something about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::OutOfMemory { .. } => ErrorClass::Memory,
+            Self::DeviceLost { .. } | Self::Driver { .. } => ErrorClass::Device,
+            Self::Kernel { .. }
+            | Self::NoForm { .. }
+            | Self::Compile { .. }
+            | Self::Setting { .. }
+            | Self::ForkedChild => ErrorClass::Caller,
+            Self::Invalid(_) | Self::ForeignObject { .. } => ErrorClass::Bug,
+            Self::Thread { .. } => ErrorClass::Busy,
+        }
+    }
+
     /// Whether the same call may succeed later without anything being changed: for a shortage of memory or threads.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::OutOfMemory { .. } | Self::Thread { .. })

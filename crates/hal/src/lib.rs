@@ -68,7 +68,7 @@ pub use device::{
     MAX_BINDINGS, MAX_PARAMETER_BYTES, Memory, MemoryKind, Pipeline, Queue, Report, Reported, Submission, Timeline,
     TimelinePoint, Timestamps, own, unique_id,
 };
-pub use error::{Error, KernelFailure, Result, Violation};
+pub use error::{Error, ErrorClass, KernelFailure, Result, Violation};
 pub use kernel::{
     Bounds, Features, Groups, HostCall, HostFn, HostInputs, HostOutputs, KernelSource, MAX_GROUPS, StaticKernel, Wgsl,
     WgslModule,

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = stream.record_timed_event()?;
         let before = device.counters().lists;
         next();
-        let mut task = pin!(model.embed_tokens_async(&tokens));
+        let mut task = pin!(model.submit(&tokens).into_future());
         let mut context = Context::from_waker(Waker::noop());
         let first = task.as_mut().poll(&mut context);
         let recorded = next();
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             },
         };
         let read = next();
-        assert_eq!(embeddings.len(), 1);
+        assert_eq!(embeddings.rows(), 1);
         let on_device = end.elapsed_since(&start)?;
         if round >= 100 {
             lists += device.counters().lists - before;

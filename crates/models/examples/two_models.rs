@@ -17,8 +17,8 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use thalweg_models::EmbeddingModel;
 use thalweg_models::testing::SmallEncoder;
-use thalweg_models::{Embedding, EmbeddingModel};
 use thalweg_runtime::{Config, Device};
 
 /// Distinct texts; requests go round among them.
@@ -46,7 +46,8 @@ struct Args {
 struct Subject {
     name: &'static str,
     model: EmbeddingModel,
-    alone: Vec<(String, Embedding)>,
+    /// Texts, and what each is embedded as alone.
+    alone: Vec<(String, Vec<f32>)>,
 }
 
 /// One model over the rounds; milliseconds.
@@ -121,11 +122,12 @@ impl Subject {
     fn new(name: &'static str, model: EmbeddingModel) -> Result<Self> {
         let embed = |seed| {
             let text = requests::text(seed);
-            let embedding = model.embed(&[&text])?.pop().ok_or("no embedding of one text")?;
-            if embedding.tokens != TOKENS {
-                return Err(format!("{name}: {text:?} has {} tokens, expected {TOKENS}", embedding.tokens).into());
+            let embeddings = model.embed(&[&text])?;
+            if embeddings.tokens(0) != TOKENS {
+                return Err(format!("{name}: {text:?} has {} tokens, expected {TOKENS}", embeddings.tokens(0)).into());
             }
-            Ok((text, embedding))
+            let values = embeddings.row(0)?.to_vec();
+            Ok((text, values))
         };
         let alone = (0..TEXTS).map(embed).collect::<Result<Vec<_>>>()?;
         Ok(Self { name, model, alone })
@@ -139,10 +141,10 @@ impl Subject {
         let embeddings = self.model.embed(&[text])?;
         let latency = begun.elapsed();
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        match &embeddings[..] {
-            [embedding] if bits(&embedding.values) == bits(&alone.values) => Ok(latency),
-            _ => Err(format!("{}: {text:?} has another embedding than alone", self.name).into()),
+        if bits(embeddings.values()?) != bits(alone) {
+            return Err(format!("{}: {text:?} has another embedding than alone", self.name).into());
         }
+        Ok(latency)
     }
 }
 

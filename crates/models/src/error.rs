@@ -1,16 +1,19 @@
 //! What can be wrong with a model directory, a text or a device, as values.
 
-use safetensors::Dtype;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use thalweg_hal::ErrorClass;
+use thalweg_tensor::DType;
 
 /// A result with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a model could not be loaded or a text not be embedded.
 ///
-/// Every message names the file or the value, what was found, and what was expected.
-#[derive(Debug, thiserror::Error)]
+/// Every message names the file or the value, what was found, and what was expected. Cloneable: what fails a pass is
+/// the error of each of its texts.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The path given as a model is not a directory.
@@ -30,7 +33,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// A file, or the header of one, is larger than any that this crate reads.
     #[error("{}: {what} has {bytes} bytes; the most that is read is {limit}", path.display())]
@@ -50,7 +53,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        source: serde_json::Error,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// A setting is missing, impossible, contradictory or not supported.
     #[error("{}: `{key}` is {given}; expected {expected}", path.display())]
@@ -80,7 +83,7 @@ pub enum Error {
         /// The weights file.
         path: PathBuf,
         /// Where and why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The weights file lacks a tensor.
     #[error("{}: tensor `{tensor}` is missing", path.display())]
@@ -103,14 +106,14 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor's elements are not of a type that is supported.
-    #[error("{}: tensor `{tensor}` has dtype {given:?}; expected F32, F16 or BF16", path.display())]
+    #[error("{}: tensor `{tensor}` has dtype {given}; expected F32, F16 or BF16", path.display())]
     TensorDtype {
         /// The weights file.
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
         /// The dtype in the file.
-        given: Dtype,
+        given: String,
     },
     /// A tensor holds an infinity or a NaN.
     #[error("{}: element {element} of tensor `{tensor}` is {given}; weights must be finite", path.display())]
@@ -143,7 +146,7 @@ pub enum Error {
     #[error("a model computes in f32 or f16; {given} was asked for")]
     LoadDtype {
         /// What was asked for.
-        given: thalweg_tensor::DType,
+        given: DType,
     },
     /// The weights file holds more layers than config.json asks for.
     #[error("{}: tensor `{tensor}` belongs to a layer past the {layers} that config.json asks for", path.display())]
@@ -161,7 +164,7 @@ pub enum Error {
         /// The tokenizer's file.
         path: PathBuf,
         /// Where and why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The tokenizer failed on a text.
     #[error("text {text}: the tokenizer of {} failed: {source}", path.display())]
@@ -171,7 +174,7 @@ pub enum Error {
         /// The tokenizer's file.
         path: PathBuf,
         /// What the tokenizer said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// A sequence has no token, or more than the model takes.
     #[error("sequence {sequence} has {tokens} tokens; expected 1 to {limit}")]
@@ -197,15 +200,61 @@ pub enum Error {
         /// How many ids there are.
         count: usize,
     },
-    /// An operation on the device failed.
+    /// A text has more tokens than the model takes, and the model was loaded to
+    /// [refuse](crate::LoadOptions::cut_long_texts) such texts.
+    #[error("text {text} has more than the {limit} tokens that the model takes; shorten it, or let long texts be cut")]
+    TextTooLong {
+        /// The text's index in the call.
+        text: usize,
+        /// The model's [`max_tokens`](crate::EmbeddingModel::max_tokens).
+        limit: usize,
+    },
+    /// The embedding of a text has a value that is infinite or no number.
+    #[error("text {text}: its embedding is not finite{}", not_finite(*dtype))]
+    NotFinite {
+        /// The text's index in the call.
+        text: usize,
+        /// What the model computes in.
+        dtype: DType,
+    },
+    /// The runtime or the device refused, or the work that makes the embeddings failed.
     #[error(transparent)]
-    Tensor(#[from] thalweg_tensor::Error),
+    Runtime(#[from] thalweg_runtime::Error),
+    /// An operation on tensors was refused.
+    #[error(transparent)]
+    Tensor(thalweg_tensor::Error),
+}
+
+fn not_finite(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => ": the computation went beyond f16's range of -65504 to 65504; load the model in f32",
+        _ => ", though all weights are: the computation went beyond the range of f32, so the weights are of no use",
+    }
+}
+
+impl From<thalweg_tensor::Error> for Error {
+    /// What the runtime says is told as such, whichever way it came.
+    fn from(error: thalweg_tensor::Error) -> Self {
+        match error {
+            thalweg_tensor::Error::Runtime(error) => Self::Runtime(error),
+            other => Self::Tensor(other),
+        }
+    }
 }
 
 impl Error {
+    /// Who can do something about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Runtime(error) => error.class(),
+            Self::Tensor(error) => error.class(),
+            _ => ErrorClass::Caller,
+        }
+    }
+
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Tensor(error) if error.is_retryable())
+        matches!(self, Self::Runtime(error) if error.is_retryable())
     }
 }
 

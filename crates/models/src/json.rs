@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The most that is read of a settings file. The largest real ones have a few kilobytes.
 const MAX_SETTINGS_BYTES: u64 = 1 << 20;
@@ -86,12 +87,12 @@ impl JsonFile {
 /// Reads and parses a settings file.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_file(path, MAX_SETTINGS_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source: Arc::new(source) })
 }
 
 /// Reads a regular file of at most `limit` bytes.
 pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let io_error = |source| Error::Io { path: path.to_owned(), source };
+    let io_error = |source: io::Error| Error::Io { path: path.to_owned(), source: source.into() };
     let (file, _) = open_file(path)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io_error)?;
@@ -104,7 +105,7 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
 
 /// Opens a regular file; also its length. Anything else, such as a pipe that would block, is an error.
 pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
-    let io_error = |source| Error::Io { path: path.to_owned(), source };
+    let io_error = |source: io::Error| Error::Io { path: path.to_owned(), source: source.into() };
     let metadata = std::fs::metadata(path).map_err(io_error)?;
     if !metadata.is_file() {
         return Err(io_error(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));

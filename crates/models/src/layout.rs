@@ -26,7 +26,7 @@ impl Layout {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::NotADirectory { path: directory.to_owned(), found: "nothing there" });
             }
-            Err(source) => return Err(Error::Io { path: directory.to_owned(), source }),
+            Err(source) => return Err(Error::Io { path: directory.to_owned(), source: source.into() }),
         }
         refuse_prompts(directory)?;
         let path = directory.join("modules.json");

@@ -13,6 +13,9 @@
 //! | `weights` | `model.safetensors` | nothing: every shape must be as `config` says |
 //! | `encoder` | | the operations, over sequences packed without padding (`packed`) |
 //!
+//! A call goes another way: [`EmbeddingModel::submit`] makes a `run` of it, which cuts it into passes, records two, and
+//! is taken on by whoever waits; all other calls stand on that. What comes of it are [`Embeddings`].
+//!
 //! # Types
 //!
 //! A file's tensors are f32, f16 or bf16. The device computes in f32, or in f16 where [`LoadOptions`] says so; weights
@@ -25,7 +28,7 @@
 //! before the device sees it. What is wrong is an [`enum@Error`] that names the file, never a panic.
 
 mod config;
-mod embedding;
+mod embeddings;
 mod encoder;
 mod error;
 mod graphs;
@@ -35,12 +38,13 @@ mod model;
 mod options;
 mod packed;
 mod pooling;
+mod run;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokenizer;
 mod weights;
 
-pub use embedding::Embedding;
+pub use embeddings::Embeddings;
 pub use error::{Error, Result};
 pub use model::{EmbeddingModel, TOKENS_PER_PASS};
 pub use options::LoadOptions;

@@ -1,19 +1,23 @@
 //! A model that turns texts into embeddings.
 
 use crate::config::{Config, TextConfig};
-use crate::embedding::Embedding;
+use crate::embeddings::Embeddings;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::graphs::Graphs;
 use crate::layout::Layout;
 use crate::options::LoadOptions;
-use crate::packed::{PackedBatch, passes};
+use crate::packed::PackedBatch;
 use crate::pooling;
+use crate::run::Run;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::path::Path;
-use thalweg_runtime::{CacheStats, Device, Pool};
+use std::sync::Arc;
+use std::task::Poll;
+use thalweg_runtime::{CacheStats, Device, Pending, Pool, Stream};
 use thalweg_tensor::{DType, Pooling, Tensor};
 
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
@@ -24,12 +28,30 @@ use thalweg_tensor::{DType, Pooling, Tensor};
 /// run at full speed.
 pub const TOKENS_PER_PASS: usize = 8192;
 
+/// How many bytes of text a task tokenises before it lets others run: a few hundred tokens, so that no poll is long.
+const BYTES_PER_POLL: usize = 1024;
+
 /// A sentence encoder: its tokenizer, and its weights on a device.
 ///
-/// One model serves any number of threads: every method takes `&self`, and the weights are shared and never change.
-/// Each call records its work on the calling thread's stream. A text's embedding has the same bits alone and in any
-/// batch on the CPU.
+/// A handle: a clone shares everything. One model serves any number of threads and tasks: every method takes `&self`,
+/// and the weights are shared and never change. Each call records its work on the calling thread's stream. A text's
+/// embedding has the same bits alone and in any batch on the CPU, and from each of these calls:
+///
+/// | call | takes | waits |
+/// |---|---|---|
+/// | [`submit`](Self::submit) | tokens | not at all: gives a [`Pending`], for threads, tasks and deadlines |
+/// | [`submit_texts`](Self::submit_texts) | texts | the same |
+/// | [`embed`](Self::embed), [`embed_one`](Self::embed_one), [`embed_tokens`](Self::embed_tokens) | texts, tokens | as long as it takes |
+/// | [`embed_async`](Self::embed_async) | texts | as a task |
+///
+/// What is wrong with one text is the error of its row, and does not keep the others from their embeddings.
+#[derive(Clone)]
 pub struct EmbeddingModel {
+    parts: Arc<Parts>,
+}
+
+/// What the handles share.
+struct Parts {
     device: Device,
     tokenizer: Tokenizer,
     encoder: Encoder,
@@ -38,12 +60,14 @@ pub struct EmbeddingModel {
     pooling: Pooling,
     normalize: bool,
     max_tokens: usize,
+    /// Whether a text with more tokens is cut, or an error.
+    cut: bool,
 }
 
 impl fmt::Debug for EmbeddingModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (layers, width, dtype) = (self.encoder.layers(), self.width(), self.dtype());
-        let (tokens, name) = (self.max_tokens, &self.device.info().name);
+        let (layers, width, dtype) = (self.parts.encoder.layers(), self.width(), self.dtype());
+        let (tokens, name) = (self.max_tokens(), &self.device().info().name);
         write!(f, "EmbeddingModel({layers} layers of {dtype}[{width}], at most {tokens} tokens, on {name})")
     }
 }
@@ -80,9 +104,9 @@ impl EmbeddingModel {
         let mut weights = Weights::open(&layout.transformer, dtype)?;
         // The weights hold the pool's memory; it goes back to the device with the last of them.
         let name = directory.as_ref().file_name().map_or("model".into(), |name| name.to_string_lossy());
-        let pool = Pool::new(device, &name).map_err(thalweg_tensor::Error::from)?;
+        let pool = Pool::new(device, &name)?;
         let encoder = Encoder::load(&pool, &config, &mut weights, dtype)?;
-        Ok(Self {
+        let parts = Parts {
             device: device.clone(),
             tokenizer,
             encoder,
@@ -90,31 +114,92 @@ impl EmbeddingModel {
             pooling,
             normalize: layout.normalize,
             max_tokens: text.max_tokens,
-        })
+            cut: options.cuts_long_texts(),
+        };
+        Ok(Self { parts: Arc::new(parts) })
     }
 
-    /// The embeddings of the texts, in their order. An empty or blank text is valid: it embeds as its special tokens.
-    /// No text at all gives no embedding.
+    /// Starts on the embeddings of the sequences, and returns at once.
+    ///
+    /// What it gives is waited for by any number of threads and tasks, with a deadline or without; dropped by all of
+    /// them, it stops. Sequences of more than [`TOKENS_PER_PASS`] tokens together take several passes: two are recorded
+    /// here, and each of the others by whoever waits or polls when one is over. Recording waits as any operation may;
+    /// on a handle that [does not wait](thalweg_runtime::Stream::or_busy) what the device cannot take now is recorded
+    /// later in the same way.
+    ///
+    /// Waiting for it fails only if the device is lost or closed, the deadline passes, or the process is a forked
+    /// child. Everything else is the error of a [row](Embeddings::row): a sequence that is empty or longer than
+    /// [`max_tokens`](Self::max_tokens), an id that is not in the model's tables, values that are not finite; and if a
+    /// pass fails on the device, of all of its rows.
+    pub fn submit(&self, tokens: &[Tokens]) -> Pending<Embeddings> {
+        Run::submit(self, tokens.iter().cloned().map(Ok).collect())
+    }
+
+    /// As [`submit`](Self::submit), of texts. An empty or blank text is valid: it embeds as its special tokens.
+    ///
+    /// Tokenises before it returns, on the calling thread, in time that grows with the tokens.
+    pub fn submit_texts<S: AsRef<str>>(&self, texts: &[S]) -> Pending<Embeddings> {
+        Run::submit(self, self.tokenize_each(texts))
+    }
+
+    /// The embeddings of the texts, in their order. No text at all gives none.
     ///
     /// Blocks until the device is done. The cost grows with the real tokens: nothing is padded.
     ///
     /// # Errors
-    /// If the tokenizer or the device fails, the device is lost or closed, or the process is a forked child; then no
-    /// text of the call is embedded.
-    pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
-        self.embed_tokens(&self.tokenize(texts)?)
+    /// As for waiting for what [`submit`](Self::submit) gives: what is wrong with a text is the error of its row.
+    pub fn embed<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
+        let _range = thalweg_runtime::range("embed");
+        Ok(Embeddings::clone(&*self.submit_texts(texts).wait()?))
     }
 
-    /// As [`embed`](Self::embed), for async tasks: the device keeps no thread waiting. Tokenising and recording are
-    /// work of the task that polls: long texts are better tokenised where blocking is allowed, and handed to
-    /// [`embed_tokens_async`](Self::embed_tokens_async).
+    /// The embedding of one text: [`width`](Self::width) numbers.
     ///
-    /// Records on the stream that is current at each poll; see [`Stream::attach`](thalweg_runtime::Stream::attach).
+    /// # Errors
+    /// What is wrong with the text, or as for [`embed`](Self::embed).
+    pub fn embed_one(&self, text: &str) -> Result<Vec<f32>> {
+        Ok(self.embed(&[text])?.row(0)?.to_vec())
+    }
+
+    /// As [`embed`](Self::embed), of sequences.
     ///
     /// # Errors
     /// As for [`embed`](Self::embed).
-    pub async fn embed_async(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
-        self.embed_tokens_async(&self.tokenize(texts)?).await
+    pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Embeddings> {
+        let _range = thalweg_runtime::range("embed");
+        Ok(Embeddings::clone(&*self.submit(tokens).wait()?))
+    }
+
+    /// As [`embed`](Self::embed), for async tasks, on any executor: the device keeps no thread waiting. The future owns
+    /// what it needs, so that it can be spawned.
+    ///
+    /// A poll is short: it tokenises a few hundred tokens, or takes the values of one pass and records another, and
+    /// waits neither for the device nor for memory. Dropping the future stops it. Records on the stream that is current
+    /// at each poll; see [`Stream::attach`].
+    ///
+    /// # Errors
+    /// As for [`embed`](Self::embed).
+    pub fn embed_async<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+    ) -> impl Future<Output = Result<Embeddings>> + Send + 'static + use<S> {
+        let (model, texts) = (self.clone(), texts.iter().map(|text| text.as_ref().to_owned()).collect::<Vec<_>>());
+        async move {
+            model.device().check().map_err(Error::Runtime)?;
+            let mut tokens = Vec::with_capacity(texts.len());
+            let mut bytes = 0;
+            for (index, text) in texts.into_iter().enumerate() {
+                if bytes > BYTES_PER_POLL {
+                    yield_now().await;
+                    bytes = 0;
+                }
+                bytes += text.len();
+                tokens.push(model.parts.tokenizer.tokenize(&text, index));
+            }
+            let stream = Stream::current(model.device())?.or_busy();
+            let pending = stream.scope(|| Run::submit(&model, tokens));
+            Ok(Embeddings::clone(&*pending.await?))
+        }
     }
 
     /// The tokens of the texts, in their order, special ones included, cut to [`max_tokens`](Self::max_tokens).
@@ -122,115 +207,94 @@ impl EmbeddingModel {
     /// Runs on the calling thread alone. Time and memory grow with the whole text, also with the part that is cut off.
     ///
     /// # Errors
-    /// If the tokenizer fails, the device is lost or closed, or the process is a forked child.
-    pub fn tokenize(&self, texts: &[&str]) -> Result<Vec<Tokens>> {
+    /// If the tokenizer fails on a text, the device is lost or closed, or the process is a forked child.
+    pub fn tokenize<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Tokens>> {
         // First of all: in a forked child a lock of the tokenizer may be held for ever.
-        self.check_device()?;
+        self.device().check()?;
+        self.tokenize_each(texts).into_iter().collect()
+    }
+
+    /// What each text gives.
+    fn tokenize_each<S: AsRef<str>>(&self, texts: &[S]) -> Vec<Result<Tokens>> {
+        if self.device().check().is_err() {
+            return Vec::new(); // which the submit says, and here a lock might be held for ever
+        }
         let _range = thalweg_runtime::range("tokenize");
-        texts.iter().enumerate().map(|(index, text)| self.tokenizer.tokenize(text, index)).collect()
-    }
-
-    /// The embeddings of the sequences, in their order.
-    ///
-    /// Blocks until the device is done. More than [`TOKENS_PER_PASS`] tokens are computed in several passes.
-    ///
-    /// # Errors
-    /// If a sequence is empty or longer than [`max_tokens`](Self::max_tokens), if an id is not in the model's tables,
-    /// or if the device fails, is lost or is closed, or the process is a forked child; then no sequence of the call is
-    /// embedded.
-    pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
-        self.check(tokens)?;
-        let _range = thalweg_runtime::range("embed");
-        let mut embeddings = Vec::with_capacity(tokens.len());
-        for pass in passes(tokens, TOKENS_PER_PASS) {
-            let values = self.record(pass)?.to_vec()?;
-            embeddings.extend(self.cut(pass, &values));
-        }
-        Ok(embeddings)
-    }
-
-    /// As [`embed_tokens`](Self::embed_tokens), for async tasks; see [`embed_async`](Self::embed_async).
-    ///
-    /// # Errors
-    /// As for [`embed_tokens`](Self::embed_tokens).
-    pub async fn embed_tokens_async(&self, tokens: &[Tokens]) -> Result<Vec<Embedding>> {
-        self.check(tokens)?;
-        let mut embeddings = Vec::with_capacity(tokens.len());
-        for pass in passes(tokens, TOKENS_PER_PASS) {
-            let values = self.record(pass)?.to_vec_async().await?;
-            embeddings.extend(self.cut(pass, &values));
-        }
-        Ok(embeddings)
+        let tokenize = |(index, text): (usize, &S)| self.parts.tokenizer.tokenize(text.as_ref(), index);
+        texts.iter().enumerate().map(tokenize).collect()
     }
 
     /// The most tokens of a text, special ones included.
     pub fn max_tokens(&self) -> usize {
-        self.max_tokens
+        self.parts.max_tokens
     }
 
     /// The number of elements of an embedding.
     pub fn width(&self) -> usize {
-        self.encoder.width()
+        self.parts.encoder.width()
     }
 
     /// What the device computes in. Embeddings are f32 whatever it is.
     pub fn dtype(&self) -> DType {
-        self.encoder.dtype()
+        self.parts.encoder.dtype()
     }
 
     /// The device that holds the weights.
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.parts.device
     }
 
     /// What has been asked of the graphs of single short texts ([`LoadOptions::graphs`]), and how many there are.
     pub fn graph_cache(&self) -> CacheStats {
-        self.graphs.as_ref().map_or_else(CacheStats::default, Graphs::stats)
+        self.parts.graphs.as_ref().map_or_else(CacheStats::default, Graphs::stats)
     }
 
-    /// Records one pass: `[sequences, width]`, f32.
-    fn record(&self, sequences: &[Tokens]) -> Result<Tensor> {
-        let batch = PackedBatch::new(&self.device, sequences)?;
-        let forward = |batch: &PackedBatch| self.forward(batch);
-        Ok(match &self.graphs {
+    /// Records one pass of at least one sequence: `[sequences, width]`, f32.
+    pub(crate) fn record(&self, sequences: &[&Tokens]) -> Result<Tensor> {
+        let batch = PackedBatch::new(self.device(), sequences)?;
+        let forward = |batch: &PackedBatch| self.parts.forward(batch);
+        Ok(match &self.parts.graphs {
             Some(graphs) => graphs.run(&batch, forward)?,
             None => forward(&batch)?,
         })
     }
 
+    /// Everything that a kernel takes on trust about the ids of sequence `sequence`.
+    pub(crate) fn check(&self, sequence: usize, tokens: &Tokens) -> Result<()> {
+        let (limit, encoder) = (self.max_tokens(), &self.parts.encoder);
+        if tokens.is_cut() && !self.parts.cut {
+            return Err(Error::TextTooLong { text: sequence, limit });
+        }
+        if tokens.is_empty() || tokens.len() > limit {
+            return Err(Error::SequenceLength { sequence, tokens: tokens.len(), limit });
+        }
+        for (what, ids, count) in
+            [("token", tokens.ids(), encoder.vocabulary()), ("type", tokens.type_ids(), encoder.types())]
+        {
+            if let Some(position) = ids.iter().position(|&id| id as usize >= count) {
+                return Err(Error::TokenId { sequence, position, what, given: ids[position], count });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parts {
     fn forward(&self, batch: &PackedBatch) -> thalweg_tensor::Result<Tensor> {
         let vectors = self.encoder.forward(batch)?;
         let pooled = vectors.pool(&batch.offsets, self.pooling)?.to_dtype(DType::F32)?;
         if self.normalize { pooled.normalize() } else { Ok(pooled) }
     }
+}
 
-    /// The embeddings in the values of a pass.
-    fn cut<'a>(&self, sequences: &'a [Tokens], values: &'a [f32]) -> impl Iterator<Item = Embedding> + use<'a> {
-        let rows = values.chunks_exact(self.width());
-        debug_assert_eq!(rows.len(), sequences.len());
-        sequences.iter().zip(rows).map(|(tokens, row)| Embedding { tokens: tokens.len(), values: row.to_vec() })
-    }
-
-    /// Whether the device takes work. Asked before anything else is done, or locked.
-    fn check_device(&self) -> Result<()> {
-        Ok(self.device.check().map_err(thalweg_tensor::Error::from)?)
-    }
-
-    /// The device, and everything that a kernel takes on trust about its ids.
-    fn check(&self, tokens: &[Tokens]) -> Result<()> {
-        self.check_device()?;
-        for (sequence, tokens) in tokens.iter().enumerate() {
-            if tokens.is_empty() || tokens.len() > self.max_tokens {
-                return Err(Error::SequenceLength { sequence, tokens: tokens.len(), limit: self.max_tokens });
-            }
-            for (what, ids, count) in
-                [("token", tokens.ids(), self.encoder.vocabulary()), ("type", tokens.type_ids(), self.encoder.types())]
-            {
-                if let Some(position) = ids.iter().position(|&id| id as usize >= count) {
-                    return Err(Error::TokenId { sequence, position, what, given: ids[position], count });
-                }
-            }
+/// A future that is ready when it is polled again, which it asks for.
+fn yield_now() -> impl Future<Output = ()> + Send {
+    let mut polled = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
         }
-        Ok(())
-    }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
 }

@@ -17,12 +17,13 @@ use thalweg_tensor::DType;
 pub struct LoadOptions {
     dtype: DType,
     graph_bytes: Option<u64>,
+    cut: bool,
 }
 
 impl LoadOptions {
-    /// The defaults: f32, and graphs on GPUs.
+    /// The defaults: f32, graphs on GPUs, and long texts are cut.
     pub fn new() -> Self {
-        Self { dtype: DType::F32, graph_bytes: None }
+        Self { dtype: DType::F32, graph_bytes: None, cut: true }
     }
 
     /// What the device computes in, f32 or f16. Weights are converted once, when they are loaded; embeddings are f32 in
@@ -41,6 +42,16 @@ impl LoadOptions {
     /// to the bit.
     pub fn graphs(self, bytes: u64) -> Self {
         Self { graph_bytes: Some(bytes), ..self }
+    }
+
+    /// Whether a text with more tokens than the model takes is cut to as many, which is the default, or an error of its
+    /// row ([`Error::TextTooLong`]). What was cut, the embeddings [say](crate::Embeddings::cut).
+    pub fn cut_long_texts(self, cut: bool) -> Self {
+        Self { cut, ..self }
+    }
+
+    pub(crate) fn cuts_long_texts(self) -> bool {
+        self.cut
     }
 
     pub(crate) fn graph_bytes(self) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! Sequences packed one after the other, without padding.
 
 use crate::tokenizer::Tokens;
+use std::ops::Range;
 use thalweg_runtime::Device;
 use thalweg_tensor::{Result, Tensor};
 
@@ -24,8 +25,8 @@ pub(crate) struct PackedBatch {
 
 impl PackedBatch {
     /// Packs at least one sequence; none is empty.
-    pub(crate) fn new(device: &Device, sequences: &[Tokens]) -> Result<Self> {
-        let total: usize = sequences.iter().map(Tokens::len).sum();
+    pub(crate) fn new(device: &Device, sequences: &[&Tokens]) -> Result<Self> {
+        let total: usize = sequences.iter().map(|sequence| sequence.len()).sum();
         let mut values = Vec::with_capacity(4 * (total + ALIGNMENT) + sequences.len());
         let align = |values: &mut Vec<u32>| values.resize(values.len().next_multiple_of(ALIGNMENT), 0);
         sequences.iter().for_each(|sequence| values.extend_from_slice(sequence.ids()));
@@ -74,18 +75,19 @@ impl PackedBatch {
     }
 }
 
-/// Cuts the sequences, in order, into runs of at most `budget` tokens; a sequence longer than that is a run alone.
-pub(crate) fn passes(mut sequences: &[Tokens], budget: usize) -> impl Iterator<Item = &[Tokens]> {
+/// Cuts sequences of these lengths, in order, into ranges of at most `budget` tokens; a sequence longer than that is
+/// alone.
+pub(crate) fn passes(lengths: impl IntoIterator<Item = usize>, budget: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut lengths = lengths.into_iter().peekable();
+    let mut begin = 0;
     std::iter::from_fn(move || {
-        let first = sequences.first()?;
-        let mut tokens = first.len();
-        let more = sequences[1..].iter().take_while(|sequence| {
-            tokens += sequence.len();
-            tokens <= budget
-        });
-        let (pass, rest) = sequences.split_at(1 + more.count());
-        sequences = rest;
-        Some(pass)
+        let mut tokens = lengths.next()?;
+        let mut end = begin + 1;
+        while let Some(length) = lengths.next_if(|length| tokens + length <= budget) {
+            tokens += length;
+            end += 1;
+        }
+        Some(std::mem::replace(&mut begin, end)..end)
     })
 }
 
@@ -94,8 +96,7 @@ mod tests {
     use super::*;
 
     fn lengths(of: &[usize], budget: usize) -> Vec<Vec<usize>> {
-        let sequences: Vec<Tokens> = of.iter().map(|&length| Tokens::from_ids(vec![0; length])).collect();
-        passes(&sequences, budget).map(|pass| pass.iter().map(Tokens::len).collect()).collect()
+        passes(of.iter().copied(), budget).map(|pass| of[pass].to_vec()).collect()
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::json::read_file;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
 /// The most that is read of `tokenizer.json`. Vocabularies of 250,000 words take less than 20 MB.
@@ -36,6 +37,11 @@ impl Tokens {
     /// How many tokens there are, special ones included.
     pub fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Whether tokens were cut off.
+    pub fn is_cut(&self) -> bool {
+        false
     }
 
     /// Whether there is no token. Such a sequence cannot be embedded.
@@ -71,8 +77,8 @@ impl Tokenizer {
         let bytes = read_file(&path, MAX_TOKENIZER_BYTES)?;
         match Panicked::catch(|| configure(&bytes, text, vocabulary)) {
             Ok(Ok(tokenizer)) => Ok(Self { tokenizer, path, lower_case: text.lower_case }),
-            Ok(Err(source)) => Err(Error::Tokenizer { path, source }),
-            Err(panicked) => Err(Error::Tokenizer { path, source: panicked.into() }),
+            Ok(Err(source)) => Err(Error::Tokenizer { path, source: source.into() }),
+            Err(panicked) => Err(Error::Tokenizer { path, source: Arc::new(panicked) }),
         }
     }
 
@@ -83,8 +89,8 @@ impl Tokenizer {
         let text = text.trim();
         let text = if self.lower_case { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
         let encoding = Panicked::catch(|| self.tokenizer.encode_fast(text, true))
-            .map_err(|panicked| error(panicked.into()))?
-            .map_err(error)?;
+            .map_err(|panicked| error(Arc::new(panicked)))?
+            .map_err(|source| error(source.into()))?;
         Ok(Tokens { ids: encoding.get_ids().to_vec(), type_ids: encoding.get_type_ids().to_vec() })
     }
 }

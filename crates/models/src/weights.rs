@@ -12,6 +12,7 @@ use safetensors::tensor::Metadata;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use thalweg_tensor::DType;
 
 /// The first bytes of the file: the header's length, as a little-endian u64.
@@ -69,7 +70,11 @@ impl Weights {
             return Err(Error::TensorMissing { path: self.path.clone(), tensor: full_name });
         };
         let Some(stored) = Stored::of(info.dtype) else {
-            return Err(Error::TensorDtype { path: self.path.clone(), tensor: full_name, given: info.dtype });
+            return Err(Error::TensorDtype {
+                path: self.path.clone(),
+                tensor: full_name,
+                given: format!("{:?}", info.dtype),
+            });
         };
         if info.shape != shape {
             return Err(Error::TensorShape {
@@ -82,7 +87,7 @@ impl Weights {
         let bytes = info.data_offsets.0..info.data_offsets.1;
         let before = values.len();
         let result = read_values(&mut self.file, self.data_start + bytes.start as u64, bytes.len(), stored, values);
-        result.map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        result.map_err(|source| Error::Io { path: self.path.clone(), source: source.into() })?;
         let values = &values[before..];
         if let Some(element) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::TensorValue {
@@ -111,7 +116,7 @@ impl Weights {
 
 /// Reads and checks the header; also says where the tensors' bytes begin.
 fn read_header(file: &mut File, bytes: u64, path: &Path) -> Result<(Metadata, u64)> {
-    let io_error = |source| Error::Io { path: path.to_owned(), source };
+    let io_error = |source: io::Error| Error::Io { path: path.to_owned(), source: source.into() };
     let wrong_length = |expected| Error::WeightsLength { path: path.to_owned(), bytes, expected };
     if bytes < LENGTH_BYTES {
         return Err(wrong_length(LENGTH_BYTES));
@@ -131,7 +136,7 @@ fn read_header(file: &mut File, bytes: u64, path: &Path) -> Result<(Metadata, u6
     file.take(length).read_to_end(&mut header).map_err(io_error)?;
     // Parsing checks that the tensors lie one after the other without gaps, and that shape and dtype give the length.
     let metadata: Metadata = serde_json::from_slice(&header)
-        .map_err(|source| Error::WeightsHeader { path: path.to_owned(), source: source.into() })?;
+        .map_err(|source| Error::WeightsHeader { path: path.to_owned(), source: Arc::new(source) })?;
     // Saturating: a header may claim offsets up to 2^64.
     let end = data_start.saturating_add(metadata.data_len() as u64);
     if end != bytes {

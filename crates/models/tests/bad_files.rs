@@ -195,7 +195,7 @@ fn ids_of_a_template_are_checked_before_the_device_sees_them() {
     let directory = written(&encoder());
     set(&directory.path().join(TOKENIZER), "/post_processor/special_tokens/[CLS]/ids", json!([90_000]));
     let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
-    let error = model.embed(&["river"]).unwrap_err();
+    let error = model.embed_one("river").unwrap_err();
     assert!(
         matches!(error, Error::TokenId { sequence: 0, position: 0, what: "token", given: 90_000, count: 88 }),
         "{error}"
@@ -203,7 +203,7 @@ fn ids_of_a_template_are_checked_before_the_device_sees_them() {
     let directory = written(&encoder());
     set(&directory.path().join(TOKENIZER), "/post_processor/single/0/SpecialToken/type_id", json!(2));
     let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
-    let error = model.embed(&["river"]).unwrap_err().to_string();
+    let error = model.embed_one("river").unwrap_err().to_string();
     assert_eq!(error, "sequence 0, position 0: type id 2; the model has ids 0 to 1");
 }
 
@@ -212,6 +212,8 @@ fn a_tokenizer_that_fails_on_a_text() {
     let directory = written(&encoder());
     set(&directory.path().join(TOKENIZER), "/model/unk_token", json!("[NONE]"));
     let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
-    let error = model.embed(&["river", "\u{1F600}"]).unwrap_err().to_string();
+    let embeddings = model.embed(&["river", "\u{1F600}", "bank"]).unwrap();
+    assert!([0, 2].iter().all(|row| embeddings.row(*row).is_ok()));
+    let error = embeddings.row(1).unwrap_err().to_string();
     assert!(error.starts_with("text 1: the tokenizer of ") && error.contains(TOKENIZER), "{error}");
 }

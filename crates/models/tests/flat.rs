@@ -5,7 +5,7 @@
 mod support;
 
 use fastrand::Rng;
-use support::{bits, seed, text, written};
+use support::{bits, one, seed, text, written};
 use thalweg_models::EmbeddingModel;
 use thalweg_models::testing::SmallEncoder;
 use thalweg_runtime::{Config, Device};
@@ -40,8 +40,7 @@ fn stress_short_lived_threads_leave_resident_memory_flat() {
     let mut random = Rng::with_seed(seed);
     // Of every length there can be, and longer.
     let texts: Vec<String> = (0..80).map(|words| text(&mut random, words)).collect();
-    let expected: Vec<Vec<u32>> =
-        texts.iter().map(|text| bits(&model.embed(&[text]).expect("embeds")[0].values)).collect();
+    let expected: Vec<Vec<u32>> = texts.iter().map(|text| bits(&one(&model, text).values)).collect();
     device.synchronize().expect("the device answers");
     let before = device.memory();
     let mut after_warm_up = 0;
@@ -56,7 +55,7 @@ fn stress_short_lived_threads_leave_resident_memory_flat() {
                 scope.spawn(move || {
                     for _ in 0..REQUESTS {
                         let which = random.usize(..texts.len());
-                        let embedding = model.embed(&[&texts[which]]).expect("embeds").remove(0);
+                        let embedding = one(model, &texts[which]);
                         assert_eq!(bits(&embedding.values), expected[which], "text {which}, seed {seed}");
                     }
                 });

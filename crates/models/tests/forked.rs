@@ -11,7 +11,7 @@ use thalweg_models::{EmbeddingModel, Error, Result};
 use thalweg_runtime::Error::Device;
 
 fn is_told<T>(result: Result<T>) -> bool {
-    let Err(Error::Tensor(thalweg_tensor::Error::Runtime(Device(error)))) = result else { return false };
+    let Err(Error::Runtime(Device(error))) = result else { return false };
     matches!(error, thalweg_hal::Error::ForkedChild)
 }
 

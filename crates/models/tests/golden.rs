@@ -6,8 +6,8 @@ use fastrand::Rng;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use support::{bits, cpu, seed};
-use thalweg_models::{Embedding, EmbeddingModel, LoadOptions};
+use support::{Embedded, bits, cpu, one, rows, seed};
+use thalweg_models::{EmbeddingModel, LoadOptions};
 use thalweg_tensor::DType;
 use thalweg_vulkan::testing;
 
@@ -41,7 +41,7 @@ fn golden_in_f16() {
     let model =
         EmbeddingModel::load_with(&cpu(), directory(), LoadOptions::new().dtype(DType::F16)).expect("the model");
     for golden in GOLDEN.iter().step_by(8) {
-        check_f16(golden, &model.embed(&[&golden.text]).unwrap()[0]);
+        check_f16(golden, &one(&model, &golden.text));
     }
 }
 
@@ -86,7 +86,7 @@ fn check_on(model: &EmbeddingModel, every: usize) {
     }
     println!("largest difference {largest:e}");
     let texts: Vec<&str> = golden.iter().map(|golden| golden.text.as_str()).collect();
-    for (alone, batched) in alone.iter().zip(model.embed(&texts).expect("a batch")) {
+    for (alone, batched) in alone.iter().zip(rows(&model.embed(&texts).expect("a batch"))) {
         for (alone, batched) in alone.values.iter().zip(&batched.values) {
             assert!((alone - batched).abs() <= 1e-6, "{alone} alone, {batched} in a batch");
         }
@@ -122,11 +122,10 @@ fn on(device: Option<Arc<dyn thalweg_hal::Device>>, dtype: DType) -> Option<(Emb
     Some((model, if software { 4 } else { 1 }))
 }
 
-fn from_eight_threads(model: &EmbeddingModel, golden: &[&Golden]) -> Vec<Embedding> {
+fn from_eight_threads(model: &EmbeddingModel, golden: &[&Golden]) -> Vec<Embedded> {
     std::thread::scope(|scope| {
-        let embed = |part: &[&Golden]| -> Vec<Embedding> {
-            part.iter().map(|golden| model.embed(&[&golden.text]).expect("an embedding").remove(0)).collect()
-        };
+        let embed =
+            |part: &[&Golden]| -> Vec<Embedded> { part.iter().map(|golden| one(model, &golden.text)).collect() };
         let threads: Vec<_> =
             golden.chunks(golden.len().div_ceil(8)).map(|part| scope.spawn(move || embed(part))).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
@@ -134,7 +133,7 @@ fn from_eight_threads(model: &EmbeddingModel, golden: &[&Golden]) -> Vec<Embeddi
 }
 
 /// Checks a text's embedding that was computed in f16.
-fn check_f16(golden: &Golden, embedding: &Embedding) {
+fn check_f16(golden: &Golden, embedding: &Embedded) {
     assert_eq!((embedding.tokens, embedding.values.len()), (golden.tokens, golden.embedding.len()));
     let pairs = || embedding.values.iter().zip(&golden.embedding);
     let largest = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -150,7 +149,7 @@ fn check_f16(golden: &Golden, embedding: &Embedding) {
 }
 
 /// Checks a text's embedding, and returns its largest absolute difference.
-fn check(golden: &Golden, embedding: &Embedding) -> f32 {
+fn check(golden: &Golden, embedding: &Embedded) -> f32 {
     assert_eq!(embedding.tokens, golden.tokens, "{:?}", golden.text);
     assert_eq!(embedding.values.len(), golden.embedding.len());
     let difference = |(a, b): (&f32, &f32)| (a - b).abs();
@@ -168,14 +167,14 @@ fn golden_model_is_what_it_says() {
 
 #[test]
 fn golden_one_thread_one_by_one() {
-    let embed = |golden: &Golden| check(golden, &MODEL.embed(&[&golden.text]).unwrap()[0]);
+    let embed = |golden: &Golden| check(golden, &one(&MODEL, &golden.text));
     println!("largest difference {:e}", GOLDEN.iter().map(embed).fold(0.0, f32::max));
 }
 
 #[test]
 fn golden_one_thread_in_batches() {
     let mut random = Rng::with_seed(seed());
-    let alone: Vec<_> = GOLDEN.iter().map(|golden| MODEL.embed(&[&golden.text]).unwrap().remove(0)).collect();
+    let alone: Vec<_> = GOLDEN.iter().map(|golden| one(&MODEL, &golden.text)).collect();
     for _ in 0..2 {
         let mut order: Vec<usize> = (0..GOLDEN.len()).collect();
         // Fisher and Yates.
@@ -185,7 +184,7 @@ fn golden_one_thread_in_batches() {
             let (batch, others) = rest.split_at(1 + random.usize(..rest.len().min(20)));
             rest = others;
             let texts: Vec<&str> = batch.iter().map(|&index| GOLDEN[index].text.as_str()).collect();
-            for (&index, embedding) in batch.iter().zip(MODEL.embed(&texts).unwrap()) {
+            for (&index, embedding) in batch.iter().zip(rows(&MODEL.embed(&texts).unwrap())) {
                 check(&GOLDEN[index], &embedding);
                 assert_eq!(bits(&embedding.values), bits(&alone[index].values), "{:?}", GOLDEN[index].text);
             }
@@ -206,7 +205,7 @@ fn golden_sixteen_threads() {
                     let size = if turn % 2 == 0 { 1 } else { 2 + random.usize(..8) };
                     let batch: Vec<&Golden> = GOLDEN.iter().cycle().skip(index).take(size).collect();
                     let texts: Vec<&str> = batch.iter().map(|golden| golden.text.as_str()).collect();
-                    for (golden, embedding) in batch.iter().zip(MODEL.embed(&texts).unwrap()) {
+                    for (golden, embedding) in batch.iter().zip(rows(&MODEL.embed(&texts).unwrap())) {
                         check(golden, &embedding);
                     }
                     index = (index + size) % GOLDEN.len();
@@ -222,17 +221,13 @@ fn golden_sixteen_threads_every_text() {
     let embeddings: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = GOLDEN
             .chunks(GOLDEN.len() / 16)
-            .map(|part| {
-                scope.spawn(move || {
-                    part.iter().map(|golden| MODEL.embed(&[&golden.text]).unwrap().remove(0)).collect::<Vec<_>>()
-                })
-            })
+            .map(|part| scope.spawn(move || part.iter().map(|golden| one(&MODEL, &golden.text)).collect::<Vec<_>>()))
             .collect();
         assert_eq!(threads.len(), 16);
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     for (golden, embedding) in GOLDEN.iter().zip(&embeddings) {
         check(golden, embedding);
-        assert_eq!(bits(&embedding.values), bits(&MODEL.embed(&[&golden.text]).unwrap()[0].values));
+        assert_eq!(bits(&embedding.values), bits(&one(&MODEL, &golden.text).values));
     }
 }

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
-use support::{bits, seed, text, written};
+use support::{bits, one, rows, seed, text, written};
 use thalweg_models::EmbeddingModel;
 use thalweg_models::testing::SmallEncoder;
 use thalweg_runtime::{Config, Device};
@@ -44,9 +44,8 @@ fn two_models(config: Config) {
             text(&mut random, words)
         })
         .collect();
-    let alone = models.each_ref().map(|model| {
-        texts.iter().map(|text| bits(&model.embed(&[text]).expect("an embedding")[0].values)).collect::<Vec<_>>()
-    });
+    let alone =
+        models.each_ref().map(|model| texts.iter().map(|text| bits(&one(model, text).values)).collect::<Vec<_>>());
     let before = device.memory();
     let start = Barrier::new(THREADS);
     thread::scope(|scope| {
@@ -66,7 +65,7 @@ fn two_models(config: Config) {
                         _ => (0..1 + random.usize(..2)).map(|_| random.usize(..TEXTS)).collect(),
                     };
                     let batch: Vec<&str> = picked.iter().map(|&index| texts[index].as_str()).collect();
-                    let embeddings = models[which].embed(&batch).expect("embeddings");
+                    let embeddings = rows(&models[which].embed(&batch).expect("embeddings"));
                     assert_eq!(embeddings.len(), batch.len());
                     for (&index, embedding) in picked.iter().zip(&embeddings) {
                         assert_eq!(bits(&embedding.values), alone[which][index], "model {which}, {:?}", texts[index]);

@@ -95,7 +95,7 @@ pub use api::event::{Event, Finished};
 pub use api::graph::Graph;
 pub use api::listener;
 pub use api::mutable::MutableStorage;
-pub use api::pending::{Awaited, Pending};
+pub use api::pending::{Awaited, Pending, Step};
 pub use api::pool::Pool;
 pub use api::storage::{Operand, Storage};
 pub use api::stream::{Attached, Stream};

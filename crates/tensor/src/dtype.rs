@@ -81,6 +81,7 @@ impl Element for i32 {
 }
 
 mod sealed {
+    #[expect(unnameable_types, reason = "nobody else implements it")]
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for half::f16 {}

@@ -1,6 +1,7 @@
 //! What the operators answer instead of computing.
 
 use crate::DType;
+use thalweg_hal::ErrorClass;
 
 /// A result with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -129,6 +130,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Who can do something about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Runtime(error) => error.class(),
+            _ => ErrorClass::Caller,
+        }
+    }
+
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Runtime(error) if error.is_retryable())

@@ -178,6 +178,18 @@ impl Tensor {
         }))
     }
 
+    /// As [`download`](Self::download), for a tensor that nobody needs afterwards: where the host sees the device's
+    /// memory, the tensor is kept until its elements are fetched, instead of a copy of it.
+    ///
+    /// # Errors
+    /// As for [`download`](Self::download).
+    pub fn into_pending<T: Element>(self) -> Result<Pending<Vec<T>>> {
+        self.expect_dtype("into_pending", "the tensor", T::DTYPE)?;
+        let tensor = self.contiguous()?;
+        let (offset, elements) = (tensor.byte_offset(), tensor.elements());
+        Ok(tensor.storage.fetch(offset, elements)?)
+    }
+
     /// As [`to_vec`](Self::to_vec), for async tasks: keeps no thread waiting. A view that has to be made contiguous
     /// is copied on the stream that is current at the first poll; see [`Stream::attach`].
     ///

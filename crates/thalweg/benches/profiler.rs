@@ -134,9 +134,9 @@ fn embed(model: &EmbeddingModel, seed: u64) -> Result<Duration> {
     let begun = Instant::now();
     let embeddings = model.embed(&[&text])?;
     let latency = begun.elapsed();
-    match &embeddings[..] {
-        [embedding] if embedding.tokens == TOKENS => Ok(latency),
-        other => Err(format!("a text of {TOKENS} tokens was embedded as {other:?}").into()),
+    match embeddings.tokens(0) {
+        TOKENS => Ok(latency),
+        other => Err(format!("a text of {TOKENS} tokens was embedded as one of {other}").into()),
     }
 }
 

@@ -103,9 +103,9 @@ fn throughput(model: &EmbeddingModel, threads: u16, lock: Option<&Mutex<()>>, wi
         let embeddings = model.embed(&[&text])?;
         drop(held);
         let latency = begun.elapsed();
-        match &embeddings[..] {
-            [embedding] if embedding.tokens == TOKENS => Ok(latency),
-            other => Err(format!("a text of {TOKENS} tokens was embedded as {other:?}").into()),
+        match embeddings.tokens(0) {
+            TOKENS => Ok(latency),
+            other => Err(format!("a text of {TOKENS} tokens was embedded as one of {other}").into()),
         }
     };
     let latencies = requests::run(&[Group { threads: threads.into(), request: &request }], window)?;

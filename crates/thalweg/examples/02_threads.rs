@@ -2,7 +2,7 @@
 //!
 //! Run with `cargo run --release --example 02_threads [MODEL]`; `scripts/fetch-model` brings the default model.
 
-use thalweg::{Embedding, EmbeddingModel};
+use thalweg::EmbeddingModel;
 
 const THREADS: usize = 8;
 const TEXTS: [&str; 6] = [
@@ -20,12 +20,12 @@ fn main() -> thalweg::Result<()> {
     let model = EmbeddingModel::load(&device, directory)?;
 
     // Each thread embeds every text by itself. The model is shared by reference: there is no lock and no copy.
-    let results: Vec<thalweg::Result<Vec<Embedding>>> = std::thread::scope(|scope| {
-        let work = || TEXTS.iter().map(|text| model.embed(&[text]).map(|mut one| one.remove(0))).collect();
+    let results: Vec<Result<Vec<Vec<f32>>, _>> = std::thread::scope(|scope| {
+        let work = || TEXTS.iter().map(|text| model.embed_one(text)).collect();
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().expect("the thread does not panic")).collect()
     });
-    let results = results.into_iter().collect::<thalweg::Result<Vec<_>>>()?;
+    let results = results.into_iter().collect::<Result<Vec<_>, thalweg::ModelError>>()?;
 
     for other in &results[1..] {
         assert_eq!(*other, results[0], "every thread has the same numbers, to the last bit");
@@ -43,6 +43,6 @@ fn main() -> thalweg::Result<()> {
 }
 
 /// The cosine of the angle between two embeddings, which have unit length.
-fn similarity(embeddings: &[Embedding], a: usize, b: usize) -> f32 {
-    embeddings[a].values.iter().zip(&embeddings[b].values).map(|(x, y)| x * y).sum()
+fn similarity(embeddings: &[Vec<f32>], a: usize, b: usize) -> f32 {
+    embeddings[a].iter().zip(&embeddings[b]).map(|(x, y)| x * y).sum()
 }

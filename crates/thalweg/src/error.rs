@@ -1,5 +1,7 @@
 //! One error for everything that a user calls.
 
+use thalweg_hal::ErrorClass;
+
 /// A result with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -25,21 +27,62 @@ pub enum Error {
         /// What it would have to be.
         expected: &'static str,
     },
-    /// The device could not be opened.
+    /// The device could not be opened, refused something, or is lost.
     #[error(transparent)]
     Device(#[from] thalweg_hal::Error),
     /// A stream, an event or the memory.
     #[error(transparent)]
-    Runtime(#[from] thalweg_runtime::Error),
+    Runtime(thalweg_runtime::Error),
     /// An operation on tensors.
     #[error(transparent)]
-    Tensor(#[from] thalweg_tensor::Error),
+    Tensor(thalweg_tensor::Error),
     /// Loading or running a model.
     #[error(transparent)]
-    Model(#[from] thalweg_models::Error),
+    Model(thalweg_models::Error),
+}
+
+// What the device and the runtime say is told as such, whichever way it came.
+
+impl From<thalweg_runtime::Error> for Error {
+    fn from(error: thalweg_runtime::Error) -> Self {
+        match error {
+            thalweg_runtime::Error::Device(error) => Self::Device(error),
+            other => Self::Runtime(other),
+        }
+    }
+}
+
+impl From<thalweg_tensor::Error> for Error {
+    fn from(error: thalweg_tensor::Error) -> Self {
+        match error {
+            thalweg_tensor::Error::Runtime(error) => error.into(),
+            other => Self::Tensor(other),
+        }
+    }
+}
+
+impl From<thalweg_models::Error> for Error {
+    fn from(error: thalweg_models::Error) -> Self {
+        match error {
+            thalweg_models::Error::Runtime(error) => error.into(),
+            thalweg_models::Error::Tensor(error) => error.into(),
+            other => Self::Model(other),
+        }
+    }
 }
 
 impl Error {
+    /// Who can do something about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::UnknownDevice { .. } | Self::Environment { .. } => ErrorClass::Caller,
+            Self::Device(error) => error.class(),
+            Self::Runtime(error) => error.class(),
+            Self::Tensor(error) => error.class(),
+            Self::Model(error) => error.class(),
+        }
+    }
+
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_retryable(&self) -> bool {
         match self {

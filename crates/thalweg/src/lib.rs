@@ -10,7 +10,7 @@
 //! let device = thalweg::open("cpu")?;
 //! let model = thalweg::EmbeddingModel::load(&device, "models/all-MiniLM-L6-v2")?;
 //! let embeddings = model.embed(&["The river joins the sea.", "Streams become one."])?;
-//! assert_eq!(embeddings[0].values.len(), model.width());
+//! assert_eq!(embeddings.row(0)?.len(), model.width());
 //! # Ok(())
 //! # }
 //! ```
@@ -44,10 +44,12 @@
 //! - A [`Graph`] is operations that are recorded once and run often, for many short ones.
 //! - A [`Stream`] is an order of operations. Each thread has one without asking. What one stream writes and another
 //!   reads is ordered by the library; an [`Event`] orders or times what data alone does not.
-//! - An [`EmbeddingModel`] is shared by reference between threads.
+//! - An [`EmbeddingModel`] is a handle too. [`EmbeddingModel::embed`] waits for its [`Embeddings`], one matrix with an
+//!   error a row where a text is at fault; [`EmbeddingModel::submit`] gives a [`Pending`], for deadlines and tasks.
 //! - A [`Profiler`] says where the time goes: a trace for Perfetto with a track for each thread and each stream, and a
 //!   table of kernels. [`range()`] names what a thread is at.
-//! - Every call that can fail returns an [`enum@Error`] that says what was given and what was expected. A failure on
+//! - Every call that can fail returns an [`enum@Error`] that says what was given and what was expected; its
+//!   [class](Error::class) says who can do something about it. A failure on
 //!   the device reaches those who read data that depends on it, and nobody else.
 //!
 //! # Environment
@@ -60,16 +62,24 @@
 
 mod device;
 mod error;
-mod model;
+
+// The layers below, whole: signatures here name types of theirs that programs seldom need.
+pub use thalweg_hal as hal;
+pub use thalweg_models as models;
+pub use thalweg_profile as profile;
+pub use thalweg_runtime as runtime;
+pub use thalweg_tensor as tensor;
 
 pub use device::{DeviceReport, devices, open, open_with};
 pub use error::{Error, Result};
-pub use model::EmbeddingModel;
-pub use thalweg_hal::{DeviceInfo, DeviceKind, Error as DeviceError, HostCall, HostFn, KernelFailure, Limits};
-pub use thalweg_models::{Embedding, Error as ModelError, LoadOptions, Tokens};
+pub use thalweg_hal::{
+    DeviceInfo, DeviceKind, Error as DeviceError, ErrorClass, HostCall, HostFn, KernelFailure, Limits,
+};
+pub use thalweg_models::{EmbeddingModel, Embeddings, Error as ModelError, LoadOptions, TOKENS_PER_PASS, Tokens};
 pub use thalweg_profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler};
 pub use thalweg_runtime::{
-    Attached, Awaited, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Range, Stream, range,
+    Attached, Awaited, CacheStats, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Range, Step,
+    Stream, range,
 };
 pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};

@@ -13,7 +13,7 @@ fn errors_of_every_layer_become_one() {
     }
     assert!(matches!(tensor(), Err(Error::Tensor(_))));
     let device = thalweg::open("cpu").unwrap();
-    let error = EmbeddingModel::load(&device, "no/such/model").unwrap_err();
+    let error = Error::from(EmbeddingModel::load(&device, "no/such/model").unwrap_err());
     assert!(matches!(error, Error::Model(_)));
     assert!(error.to_string().contains("no/such/model"));
 }
@@ -33,9 +33,14 @@ fn handles_are_shared_between_threads() {
 #[test]
 fn futures_may_move_between_threads() {
     fn moves(_: impl Future + Send) {}
+    fn owns(_: impl Future + Send + 'static) {}
     fn futures<'a>(stream: &Stream, tensor: &'a Tensor, model: Option<&'a EmbeddingModel>) {
         moves(stream.attach(tensor.to_vec_async::<f32>()));
-        moves(async move { model?.embed_async(&["a river"]).await.ok() });
+        if let Some(model) = model {
+            let text = String::from("a river");
+            owns(model.embed_async(&[&text]));
+            owns(model.submit(&[]).into_future());
+        }
     }
     let device = thalweg::open("cpu").unwrap();
     let tensor = Tensor::full(&device, 1.0f32, &[3]).unwrap();

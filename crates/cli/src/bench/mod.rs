@@ -221,14 +221,16 @@ fn request_until_closed(
             let tokenized = Instant::now();
             Ok((setting.model.embed_tokens(&tokens)?, tokenized))
         };
-        let (embeddings, tokenized) =
-            request().map_err(|source: thalweg::Error| Error::Bench(Error::chain(&source)))?;
+        let failed = |source: thalweg::ModelError| Error::Bench(Error::chain(&source));
+        let (embeddings, tokenized) = request().map_err(failed)?;
         let ended = Instant::now();
-        model::check(&embeddings, texts.len()).map_err(Error::Bench)?;
-        if let Some(other) = embeddings.iter().find(|embedding| embedding.tokens != setting.tokens as usize) {
+        // Also that every value is finite.
+        embeddings.values().map_err(failed)?;
+        let tokens = (0..embeddings.rows()).map(|row| embeddings.tokens(row));
+        if let Some(other) = tokens.into_iter().find(|tokens| *tokens != setting.tokens as usize) {
             return Err(Error::Bench(format!(
                 "a text made for {} ids was computed from {}: the tokenizer does not split at spaces",
-                setting.tokens, other.tokens
+                setting.tokens, other
             )));
         }
         if counts(ended, open, close) {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use thalweg::{Detail, Embedding, EmbeddingModel};
+use thalweg::{Detail, EmbeddingModel, Embeddings};
 
 use self::input::Input;
 use self::output::Output;
@@ -52,7 +52,7 @@ struct Batch {
 
 /// The embeddings of a batch.
 struct Results {
-    embeddings: Vec<Embedding>,
+    embeddings: Embeddings,
     bytes: u64,
 }
 
@@ -196,10 +196,8 @@ fn feed(batches: Batches, window: &Work) {
 }
 
 fn embed(model: &EmbeddingModel, batch: &Batch) -> Outcome<Results> {
-    let lines = || Lines { first: batch.first + 1, last: batch.first + batch.texts.len() as u64 };
-    let texts: Vec<&str> = batch.texts.iter().map(String::as_str).collect();
-    let embeddings = model.embed(&texts).map_err(|error| Error::Embed { lines: lines(), source: Box::new(error) })?;
-    model::check(&embeddings, texts.len()).map_err(|reason| Error::Result { lines: lines(), reason })?;
+    let lines = Lines { first: batch.first + 1, last: batch.first + batch.texts.len() as u64 };
+    let embeddings = model.embed(&batch.texts).map_err(|error| Error::embedding(lines, error))?;
     Ok(Results { embeddings, bytes: batch.bytes })
 }
 
@@ -223,12 +221,14 @@ fn write_all(window: &Work, interrupted: &AtomicBool, mut output: Output, mut pr
             Next::End => break Ok(()),
         };
         let mut tokens = 0;
-        for embedding in &results.embeddings {
-            output.write(index, embedding.tokens, &embedding.values)?;
-            tokens += embedding.tokens as u64;
+        for (row, values) in results.embeddings.iter().enumerate() {
+            let line = Lines { first: index + 1, last: index + 1 };
+            let values = values.map_err(|error| Error::embedding(line, error))?;
+            output.write(index, results.embeddings.tokens(row), values)?;
+            tokens += results.embeddings.tokens(row) as u64;
             index += 1;
         }
-        progress.advance(results.embeddings.len() as u64, tokens, results.bytes);
+        progress.advance(results.embeddings.rows() as u64, tokens, results.bytes);
     };
     let flushed = output.flush();
     // Acquire: pairs with the Release in the signal's closure.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use thalweg::{Embedding, EmbeddingModel};
+use thalweg::EmbeddingModel;
 use thalweg_models::testing::SmallEncoder;
 
 /// A command that takes longer hangs.
@@ -47,13 +47,22 @@ impl Place {
     /// What the library itself answers for each text, alone.
     pub fn expected(&self, texts: &[&str]) -> Vec<Embedding> {
         let model = EmbeddingModel::load(&thalweg::open("cpu").unwrap(), self.model()).unwrap();
-        texts.iter().map(|text| model.embed(&[text]).unwrap().remove(0)).collect()
+        let embed = |text: &&str| model.embed(&[text]).unwrap();
+        let alone = |text| Embedding { tokens: embed(text).tokens(0), values: embed(text).row(0).unwrap().to_vec() };
+        texts.iter().map(alone).collect()
     }
 
     /// `thalweg embed` with this model and these flags.
     pub fn embed(&self) -> Invocation {
         Invocation::new("embed").flag("--model", self.model())
     }
+}
+
+/// A text's embedding.
+#[derive(Clone)]
+pub struct Embedding {
+    pub tokens: usize,
+    pub values: Vec<f32>,
 }
 
 /// A command that ended.

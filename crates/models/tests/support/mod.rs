@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
-use thalweg_models::EmbeddingModel;
 use thalweg_models::testing::SmallEncoder;
+use thalweg_models::{EmbeddingModel, Embeddings};
 use thalweg_runtime::{Config, Device};
 
 /// A fresh device on the processor.
@@ -63,6 +63,24 @@ pub fn seed() -> u64 {
 pub fn text(random: &mut Rng, words: usize) -> String {
     let mut word = || (0..random.usize(1..=5)).map(|_| random.lowercase()).collect::<String>();
     (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")
+}
+
+/// A text's row of [`Embeddings`].
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    pub tokens: usize,
+    pub values: Vec<f32>,
+}
+
+/// All rows, none of which has failed.
+pub fn rows(embeddings: &Embeddings) -> Vec<Embedded> {
+    let row = |row| Embedded { tokens: embeddings.tokens(row), values: embeddings.row(row).expect("values").to_vec() };
+    (0..embeddings.rows()).map(row).collect()
+}
+
+/// The embedding of one text.
+pub fn one(model: &EmbeddingModel, text: &str) -> Embedded {
+    rows(&model.embed(&[text]).expect("an embedding")).remove(0)
 }
 
 /// The bits of an embedding, for comparisons that must be exact.

@@ -12,6 +12,7 @@ use crate::base::wait_policy::WaitPolicy;
 use crate::engine::Engine;
 use crate::engine::stream::StreamState;
 use crate::memory::snapshot::MemorySnapshot;
+use crate::order::point::Point;
 use crate::order::work::Pipeline;
 use std::fmt;
 use std::sync::Arc;
@@ -163,11 +164,7 @@ impl Device {
         current::check_capturable(self, "waiting for a device")?;
         fork::check_fork()?;
         self.engine.life.check_waits()?;
-        let events = self.engine.last().into_iter().map(|at| {
-            let lease = Arc::new(Lease { device: self.clone(), index: at.stream, explicit: false });
-            Event::new(lease, at)
-        });
-        let events: Vec<_> = events.collect();
+        let events: Vec<_> = self.engine.last().into_iter().map(|at| self.event(at)).collect();
         // All submitted before any is waited for.
         for event in &events {
             event.submitted().await?;
@@ -176,6 +173,26 @@ impl Device {
             event.finished().await?;
         }
         Ok(())
+    }
+
+    fn event(&self, at: Point) -> Event {
+        Event::new(Arc::new(Lease { device: self.clone(), index: at.stream, explicit: false }), at)
+    }
+
+    /// What to wait for where the device is busy: the next list of this thread's stream that has not run; if it has
+    /// none, the last of each other stream. Nothing, if the device has nothing to do.
+    pub(crate) fn unfinished(&self) -> Vec<Event> {
+        let unfinished = |at: &Point| self.engine.stream(at.stream).settled() < at.value;
+        let own = current::current(self).ok().map(|stream| {
+            let state = stream.state();
+            (state.settled(), state.last())
+        });
+        if let Some((settled, last)) = own
+            && settled < last.value
+        {
+            return vec![self.event(Point { value: settled + 1, ..last })];
+        }
+        self.engine.last().into_iter().filter(unfinished).map(|at| self.event(at)).collect()
     }
 
     /// Closes the device for everybody: from now on nothing is recorded on it, and what was recorded runs, for as long

@@ -174,6 +174,11 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// Whether it is of this event.
+    pub(crate) fn is_of(&self, event: &Event) -> bool {
+        std::ptr::eq(self.event.engine(), event.engine()) && self.event.at == event.at
+    }
+
     fn look(&self) -> Option<Result<()>> {
         let stands = self.event.look();
         let submitted = || self.event.engine().stream(self.event.at.stream).submitted();

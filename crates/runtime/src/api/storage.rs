@@ -1,5 +1,6 @@
 //! The handle to some bytes of a device.
 
+use super::current;
 use super::device::{Device, Lease};
 use super::event::Event;
 use super::graph::Capture;
@@ -17,6 +18,7 @@ use crate::memory::hazard::Hazard;
 use crate::memory::heap::{Block, Purpose};
 use crate::order::uses::{Uses, Write};
 use crate::order::work::Bound;
+use bytemuck::Pod;
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
@@ -287,16 +289,44 @@ impl Storage {
     pub fn download(&self, offset: u64, bytes: usize) -> Result<Pending<Vec<u8>>> {
         self.check_readable(offset, bytes)?;
         fork::check_fork()?;
+        self.download_as(offset, bytes)
+    }
+
+    /// The same as elements, so many of them.
+    fn download_as<T: Pod + Send + Sync>(&self, offset: u64, elements: usize) -> Result<Pending<Vec<T>>> {
         let stream = Stream::current(&self.lease.device)?;
         if stream.capture().is_some() {
             return Err(stream.refuse("a download"));
         }
         let under_way = self.lease.device.engine.memory.transfers.begin();
-        let download = Download::record(&stream.lease, self, offset..offset + bytes as u64, stream.policy())?;
+        let end = offset + (elements * size_of::<T>()) as u64;
+        let download = Download::record(&stream.lease, self, offset..end, stream.policy())?;
         under_way.leave();
         Ok(Pending::new(download.events(), move || {
-            let mut into = vec![0; bytes];
-            download.copy_to(&mut into)?;
+            let mut into = vec![T::zeroed(); elements];
+            download.copy_to(bytemuck::cast_slice_mut(&mut into))?;
+            Ok(into)
+        }))
+    }
+
+    /// As [`download`](Self::download), but of so many elements, and keeps the storage until they are fetched: that costs
+    /// no copy on the device and no staging where the host sees so many bytes of its memory.
+    ///
+    /// # Errors
+    /// As for [`download`](Self::download).
+    pub fn fetch<T: Pod + Send + Sync>(self: Arc<Self>, offset: u64, elements: usize) -> Result<Pending<Vec<T>>> {
+        let bytes = elements.saturating_mul(size_of::<T>());
+        self.check_readable(offset, bytes)?;
+        fork::check_fork()?;
+        current::check_capturable(&self.lease.device, "a download")?;
+        if !transfer::is_seen(&self.lease.device.engine, self.kind(), bytes) {
+            return self.download_as(offset, elements);
+        }
+        let events = self.writes().iter().map(|write| Event::new(Arc::clone(&self.lease), write.by.at)).collect();
+        Ok(Pending::new(events, move || {
+            let mut into = vec![T::zeroed(); elements];
+            // What writes them has run.
+            transfer::read_seen(&self, offset, bytemuck::cast_slice_mut(&mut into), WaitPolicy::Never)?;
             Ok(into)
         }))
     }

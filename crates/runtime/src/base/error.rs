@@ -4,6 +4,7 @@ use super::memory_stats::MemoryStats;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use thalweg_hal::ErrorClass;
 use thalweg_hal::check::CommandError;
 
 /// A result with the runtime's [`enum@Error`].
@@ -169,6 +170,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Who can do something about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Device(error) => error.class(),
+            Self::Failed(failure) => failure.source.class(),
+            Self::OutOfMemory(_) => ErrorClass::Memory,
+            Self::TooManyStreams { .. } | Self::Busy | Self::Timeout => ErrorClass::Busy,
+            Self::Closed | Self::Unfinished { .. } => ErrorClass::Device,
+            _ => ErrorClass::Caller,
+        }
+    }
+
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -7,7 +7,7 @@ use crate::base::sync::Mutex;
 use crate::listener::{Detail, Listener, Options};
 use crate::{
     BlockState, Cache, Config, Device, Error, Failure, Graph, MemoryStats, MutableStorage, Operand, OutOfMemory,
-    Pending, Pool, PoolMemory, Storage, Stream, StreamMemory, Work, range,
+    Pending, Pool, PoolMemory, Step, Storage, Stream, StreamMemory, Work, range,
 };
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -138,6 +138,7 @@ fn every_public_type_shows_itself_in_a_short_line_and_locks_nothing() {
         Pending: all,
         Pipeline: pipeline,
         Pool: pool,
+        Step: Step::after(&Pending::ready(1)) as Step<u32>,
         PoolMemory: report.pools[0],
         Range: named,
         SegmentSnapshot: segment,

@@ -15,11 +15,15 @@ mod loom;
 #[cfg(loom)]
 mod loom_cache;
 #[cfg(loom)]
+mod loom_pending;
+#[cfg(loom)]
 mod loom_profile;
 #[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
 mod overhead;
+#[cfg(not(loom))]
+mod pending;
 #[cfg(not(loom))]
 mod protocol;
 #[cfg(not(loom))]
