@@ -263,7 +263,7 @@ impl EmbeddingModel {
     pub(crate) fn check(&self, sequence: usize, tokens: &Tokens) -> Result<()> {
         let (limit, encoder) = (self.max_tokens(), &self.parts.encoder);
         if tokens.is_cut() && !self.parts.cut {
-            return Err(Error::TextTooLong { text: sequence, limit });
+            return Err(Error::TooManyTokens { text: sequence, limit });
         }
         if tokens.is_empty() || tokens.len() > limit {
             return Err(Error::SequenceLength { sequence, tokens: tokens.len(), limit });

@@ -45,7 +45,7 @@ impl LoadOptions {
     }
 
     /// Whether a text with more tokens than the model takes is cut to as many, which is the default, or an error of its
-    /// row ([`Error::TextTooLong`]). What was cut, the embeddings [say](crate::Embeddings::cut).
+    /// row ([`Error::TooManyTokens`]). What was cut, the embeddings [say](crate::Embeddings::cut).
     pub fn cut_long_texts(self, cut: bool) -> Self {
         Self { cut, ..self }
     }

@@ -1,5 +1,17 @@
 //! Texts to token ids.
 
+mod added;
+mod bert;
+mod frame;
+mod library;
+mod long;
+mod road;
+mod spaced;
+mod trie;
+
+use self::frame::Frame;
+use self::library::Library;
+use self::road::{Failure, Road};
 use crate::config::TextConfig;
 use crate::error::{Error, Panicked, Result};
 use crate::json::read_file;
@@ -17,6 +29,7 @@ const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 pub struct Tokens {
     ids: Vec<u32>,
     type_ids: Vec<u32>,
+    cut: bool,
 }
 
 impl fmt::Debug for Tokens {
@@ -31,17 +44,12 @@ impl Tokens {
     /// The ids are checked against the model when they are [embedded](crate::EmbeddingModel::embed_tokens).
     pub fn from_ids(ids: impl Into<Vec<u32>>) -> Self {
         let ids = ids.into();
-        Self { type_ids: vec![0; ids.len()], ids }
+        Self { type_ids: vec![0; ids.len()], ids, cut: false }
     }
 
     /// How many tokens there are, special ones included.
     pub fn len(&self) -> usize {
         self.ids.len()
-    }
-
-    /// Whether tokens were cut off.
-    pub fn is_cut(&self) -> bool {
-        false
     }
 
     /// Whether there is no token. Such a sequence cannot be embedded.
@@ -58,14 +66,22 @@ impl Tokens {
     pub fn type_ids(&self) -> &[u32] {
         &self.type_ids
     }
+
+    /// Whether the text has more tokens than these: those past the model's limit were cut off. Never so for
+    /// [ids of one's own](Self::from_ids).
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
 }
 
 /// `tokenizer.json`, with the model's own truncation instead of the file's, and no padding.
 ///
-/// The library is given untrusted files and texts, so its panics are caught and become errors. It is only read after
-/// loading, so nothing is left half-changed by one.
+/// The ids are those that the library gives for the whole text, in less time and memory where the kind of tokenizer
+/// allows that ([`Road`]).
 pub(crate) struct Tokenizer {
-    tokenizer: tokenizers::Tokenizer,
+    library: Library,
+    road: Box<dyn Road>,
+    frame: Frame,
     path: PathBuf,
     lower_case: bool,
 }
@@ -75,23 +91,41 @@ impl Tokenizer {
     pub(crate) fn load(folder: &Path, text: &TextConfig, vocabulary: usize) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         let bytes = read_file(&path, MAX_TOKENIZER_BYTES)?;
-        match Panicked::catch(|| configure(&bytes, text, vocabulary)) {
-            Ok(Ok(tokenizer)) => Ok(Self { tokenizer, path, lower_case: text.lower_case }),
+        let loaded = Panicked::catch(|| Self::of(configure(&bytes, text, vocabulary)?, path.clone(), text.lower_case));
+        match loaded {
+            Ok(Ok(tokenizer)) => Ok(tokenizer),
             Ok(Err(source)) => Err(Error::Tokenizer { path, source: source.into() }),
             Err(panicked) => Err(Error::Tokenizer { path, source: Arc::new(panicked) }),
         }
     }
 
+    /// Follows `configured` in everything: whatever it says of normalizing, splitting, special tokens and truncation.
+    pub(crate) fn of(
+        configured: tokenizers::Tokenizer,
+        path: PathBuf,
+        lower_case: bool,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let frame = Frame::of(&configured)?;
+        let road = road::of(&configured);
+        let library = Library::new(configured, frame.limit())?;
+        Ok(Self { library, road, frame, path, lower_case })
+    }
+
     /// One text's tokens. `index` is the text's place in the call, for errors.
     pub(crate) fn tokenize(&self, text: &str, index: usize) -> Result<Tokens> {
-        let error = |source| Error::Tokenize { text: index, path: self.path.clone(), source };
         // As sentence-transformers does it.
         let text = text.trim();
         let text = if self.lower_case { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
-        let encoding = Panicked::catch(|| self.tokenizer.encode_fast(text, true))
-            .map_err(|panicked| error(Arc::new(panicked)))?
-            .map_err(|source| error(source.into()))?;
-        Ok(Tokens { ids: encoding.get_ids().to_vec(), type_ids: encoding.get_type_ids().to_vec() })
+        match long::ids(&*self.road, &self.library, &text, self.frame.limit()) {
+            Ok(ids) => Ok(self.frame.around(&ids)),
+            Err(Failure::Library(source)) => {
+                Err(Error::Tokenize { text: index, path: self.path.clone(), source: source.into() })
+            }
+            Err(Failure::NoSplit) => {
+                let (bytes, limit) = (text.len(), long::WHOLE);
+                Err(Error::TextTooLong { text: index, path: self.path.clone(), bytes, limit })
+            }
+        }
     }
 }
 
