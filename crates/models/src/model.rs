@@ -174,7 +174,8 @@ impl EmbeddingModel {
     /// what it needs, so that it can be spawned.
     ///
     /// A poll is short: it tokenises a few hundred tokens, or takes the values of one pass and records another, and
-    /// waits neither for the device nor for memory. Dropping the future stops it. Records on the stream that is current
+    /// waits neither for the device nor for memory. (On a GPU the first of its kind also compiles what it needs: a call
+    /// with texts of some lengths, before there are tasks, spares them that.) Dropping the future stops it. Records on the stream that is current
     /// at each poll; see [`Stream::attach`].
     ///
     /// # Errors
