@@ -132,14 +132,14 @@ impl EmbeddingModel {
     /// [`max_tokens`](Self::max_tokens), an id that is not in the model's tables, values that are not finite; and if a
     /// pass fails on the device, of all of its rows.
     pub fn submit(&self, tokens: &[Tokens]) -> Pending<Embeddings> {
-        Run::submit(self, tokens.iter().cloned().map(Ok).collect())
+        Run::submit(self, tokens.iter().cloned().map(Ok).collect(), false)
     }
 
     /// As [`submit`](Self::submit), of texts. An empty or blank text is valid: it embeds as its special tokens.
     ///
     /// Tokenises before it returns, on the calling thread, in time that grows with the tokens.
     pub fn submit_texts<S: AsRef<str>>(&self, texts: &[S]) -> Pending<Embeddings> {
-        Run::submit(self, self.tokenize_each(texts))
+        Run::submit(self, self.tokenize_each(texts), false)
     }
 
     /// The embeddings of the texts, in their order. No text at all gives none.
@@ -150,7 +150,8 @@ impl EmbeddingModel {
     /// As for waiting for what [`submit`](Self::submit) gives: what is wrong with a text is the error of its row.
     pub fn embed<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
         let _range = thalweg_runtime::range("embed");
-        Ok(Embeddings::clone(&*self.submit_texts(texts).wait()?))
+        let pending = Run::submit(self, self.tokenize_each(texts), true);
+        Ok(Embeddings::clone(&*pending.wait()?))
     }
 
     /// The embedding of one text: [`width`](Self::width) numbers.
@@ -167,7 +168,8 @@ impl EmbeddingModel {
     /// As for [`embed`](Self::embed).
     pub fn embed_tokens(&self, tokens: &[Tokens]) -> Result<Embeddings> {
         let _range = thalweg_runtime::range("embed");
-        Ok(Embeddings::clone(&*self.submit(tokens).wait()?))
+        let pending = Run::submit(self, tokens.iter().cloned().map(Ok).collect(), true);
+        Ok(Embeddings::clone(&*pending.wait()?))
     }
 
     /// As [`embed`](Self::embed), for async tasks, on any executor: the device keeps no thread waiting. The future owns
@@ -198,7 +200,7 @@ impl EmbeddingModel {
                 tokens.push(model.parts.tokenizer.tokenize(&text, index));
             }
             let stream = Stream::current(model.device())?.or_busy();
-            let pending = stream.scope(|| Run::submit(&model, tokens));
+            let pending = stream.scope(|| Run::submit(&model, tokens, true));
             Ok(Embeddings::clone(&*pending.await?))
         }
     }

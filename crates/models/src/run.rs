@@ -8,10 +8,15 @@ use crate::tokenizer::Tokens;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thalweg_runtime::{Error as RuntimeError, Pending, Result as RuntimeResult, Step, Stream};
+use thalweg_tensor::Tensor;
 
 /// How many passes are recorded at once: while the device is at one, the next is packed, uploaded and waits for it.
 const PASSES_AT_ONCE: usize = 2;
+/// How long a pass waits for room that others have, after the device has nothing more to do for this call: others may
+/// take what is theirs, and give back staging or memory.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What is to be done of a call, and what is.
 pub(crate) struct Run {
@@ -24,6 +29,8 @@ pub(crate) struct Run {
     waiting: VecDeque<Range<usize>>,
     /// The passes that the device has.
     recorded: VecDeque<Pass>,
+    /// Since when there has been no room for what is next; others may have it, and give it back.
+    short: Option<Instant>,
     /// The values of the passes that are over, `[rows, width]`; empty before the first.
     values: Vec<f32>,
 }
@@ -32,13 +39,26 @@ pub(crate) struct Run {
 struct Pass {
     sequences: Range<usize>,
     /// `[sequences, width]`.
-    values: Pending<Vec<f32>>,
+    output: Tensor,
+    /// The same on its way to the host, once somebody waits for it and staging has room.
+    values: Option<Pending<Vec<f32>>>,
+}
+
+impl Pass {
+    /// Its values on their way to the host.
+    fn fetch(&mut self) -> Result<Pending<Vec<f32>>> {
+        if let Some(values) = &self.values {
+            return Ok(values.clone());
+        }
+        let values = self.output.clone().into_pending()?;
+        Ok(self.values.insert(values).clone())
+    }
 }
 
 impl Run {
     /// A call with these texts' tokens, or what was wrong with them. Records its first passes, as far as the device
-    /// takes them.
-    pub(crate) fn submit(model: &EmbeddingModel, texts: Vec<Result<Tokens>>) -> Pending<Embeddings> {
+    /// takes them. `awaited` says that the caller waits for it at once.
+    pub(crate) fn submit(model: &EmbeddingModel, texts: Vec<Result<Tokens>>, awaited: bool) -> Pending<Embeddings> {
         // First of all: in a forked child a lock may be held for ever.
         if let Err(error) = model.device().check() {
             return Pending::failed(error);
@@ -51,6 +71,10 @@ impl Run {
                 Err(RuntimeError::Busy) => break,
                 Err(error) => return Pending::failed(error),
             }
+            if awaited {
+                run.fetch();
+            }
+            run.flush();
         }
         let device = model.device().clone();
         Pending::in_steps(&device, move || run.step())
@@ -72,7 +96,15 @@ impl Run {
             rows.push(Row { tokens, cut, error });
         }
         let waiting = passes(sequences.iter().map(|(_, tokens)| tokens.len()), TOKENS_PER_PASS).collect();
-        Self { model: model.clone(), rows, sequences, waiting, recorded: VecDeque::new(), values: Vec::new() }
+        Self {
+            model: model.clone(),
+            rows,
+            sequences,
+            waiting,
+            recorded: VecDeque::new(),
+            short: None,
+            values: Vec::new(),
+        }
     }
 
     /// Takes the values of the pass that is over, and records another.
@@ -80,23 +112,52 @@ impl Run {
     /// # Errors
     /// That the device is busy, and then nothing is lost; that it takes no work any more.
     fn step(&mut self) -> RuntimeResult<Step<Embeddings>> {
-        if let Some(first) = self.recorded.front() {
-            if !first.values.is_done() {
-                return Ok(Step::after(&first.values));
-            }
-            if let Some(pass) = self.recorded.pop_front() {
-                self.take(pass)?;
+        if let Some(mut first) = self.recorded.pop_front() {
+            let fetched = first.fetch();
+            match &fetched {
+                Ok(values) if !values.is_done() => {
+                    let step = Step::after(values);
+                    self.recorded.push_front(first);
+                    self.fetch();
+                    self.flush();
+                    return Ok(step);
+                }
+                Err(error) if self.passes(error) => {
+                    self.recorded.push_front(first);
+                    return Err(RuntimeError::Busy);
+                }
+                _ => self.take(first.sequences, fetched)?,
             }
         }
-        match self.record() {
-            // The next pass gives back what this one lacks.
-            Err(RuntimeError::Busy) if !self.recorded.is_empty() => {}
-            recorded => recorded?,
+        if self.recorded.len() < PASSES_AT_ONCE {
+            match self.record() {
+                // The next pass gives back what this one lacks.
+                Err(RuntimeError::Busy) if !self.recorded.is_empty() => {}
+                recorded => recorded?,
+            }
         }
+        self.fetch();
+        self.flush();
         Ok(match self.recorded.front() {
-            Some(first) => Step::after(&first.values),
+            Some(Pass { values: Some(values), .. }) => Step::after(values),
+            Some(_) => return Err(RuntimeError::Busy),
             None => Step::done(self.finish()),
         })
+    }
+
+    /// Has the values of what is recorded copied to the host. Not before somebody waits for them: on their way they hold
+    /// staging, which others need.
+    fn fetch(&mut self) {
+        for pass in &mut self.recorded {
+            // What is wrong is found again when its turn comes.
+            let _ = pass.fetch();
+        }
+    }
+
+    /// The device is to begin now, not when somebody waits.
+    fn flush(&self) {
+        // Where it is busy it will; and what else may be wrong, those who wait are told.
+        let _ = Stream::current(self.model.device()).and_then(|stream| stream.flush());
     }
 
     /// Records the next pass, if there is one. One that cannot be computed fails alone, and the one after it is next.
@@ -107,19 +168,18 @@ impl Run {
         while let Some(range) = self.waiting.front().cloned() {
             let recorded = {
                 let sequences: Vec<&Tokens> = self.sequences[range.clone()].iter().map(|(_, tokens)| tokens).collect();
-                self.model.record(&sequences).and_then(|values| Ok(values.into_pending()?))
+                self.model.record(&sequences)
             };
             match recorded {
-                Ok(values) => {
+                Ok(output) => {
                     self.waiting.pop_front();
-                    self.recorded.push_back(Pass { sequences: range, values });
-                    // The device is to begin now, not when somebody waits. Where it is busy it will; and what else may
-                    // be wrong, those who wait are told.
-                    let _ = Stream::current(self.model.device()).and_then(|stream| stream.flush());
+                    self.short = None;
+                    self.recorded.push_back(Pass { sequences: range, output, values: None });
                     return Ok(());
                 }
+                Err(error) if self.passes(&error) => return Err(RuntimeError::Busy),
                 Err(error) => {
-                    self.fails(&range, error, !self.recorded.is_empty())?;
+                    self.fails(&range, error)?;
                     self.waiting.pop_front();
                 }
             }
@@ -127,17 +187,23 @@ impl Run {
         Ok(())
     }
 
+    /// Whether the same may succeed when the device, or others, have gone on.
+    fn passes(&mut self, error: &Error) -> bool {
+        match error {
+            Error::Runtime(RuntimeError::Busy) => true,
+            Error::Runtime(RuntimeError::OutOfMemory(report)) if report.retry_can_help => {
+                !self.recorded.is_empty() || self.short.get_or_insert_with(Instant::now).elapsed() < LINGER
+            }
+            _ => false,
+        }
+    }
+
     /// A pass of these sequences has failed.
     ///
     /// # Errors
-    /// If it is not the pass alone: no other can be computed either, or it can, later. `others` says whether there are
-    /// passes whose end gives back memory.
-    fn fails(&mut self, sequences: &Range<usize>, error: Error, others: bool) -> RuntimeResult<()> {
-        match &error {
-            Error::Runtime(RuntimeError::Busy) => return Err(RuntimeError::Busy),
-            Error::Runtime(RuntimeError::OutOfMemory(_)) if others => return Err(RuntimeError::Busy),
-            _ => self.model.device().check()?,
-        }
+    /// That the device takes no work any more.
+    fn fails(&mut self, sequences: &Range<usize>, error: Error) -> RuntimeResult<()> {
+        self.model.device().check()?;
         for (row, _) in &self.sequences[sequences.clone()] {
             self.rows[*row].error = Some(error.clone());
         }
@@ -148,26 +214,26 @@ impl Run {
     ///
     /// # Errors
     /// That the device takes no work any more.
-    fn take(&mut self, pass: Pass) -> RuntimeResult<()> {
-        let values = match pass.values.wait() {
+    fn take(&mut self, sequences: Range<usize>, fetched: Result<Pending<Vec<f32>>>) -> RuntimeResult<()> {
+        // The handle goes here, so that the values are nobody else's.
+        let values = match fetched.and_then(|values| Ok(values.wait()?)) {
             Ok(values) => values,
-            Err(error) => return self.fails(&pass.sequences, error.into(), false),
+            Err(error) => return self.fails(&sequences, error),
         };
-        drop(pass.values);
         let width = self.model.width();
-        debug_assert_eq!(values.len(), pass.sequences.len() * width);
-        let failed: Vec<usize> = self.sequences[pass.sequences.clone()]
+        debug_assert_eq!(values.len(), sequences.len() * width);
+        let failed: Vec<usize> = self.sequences[sequences.clone()]
             .iter()
             .zip(values.chunks_exact(width))
             .filter(|(_, values)| values.iter().any(|value| !value.is_finite()))
             .map(|((row, _), _)| *row)
             .collect();
-        if pass.sequences.len() == self.rows.len() {
+        if sequences.len() == self.rows.len() {
             // The only pass has all rows, and nobody else has its values.
             self.values = Arc::unwrap_or_clone(values);
         } else {
             self.values.resize(self.rows.len() * width, f32::NAN);
-            for ((row, _), values) in self.sequences[pass.sequences].iter().zip(values.chunks_exact(width)) {
+            for ((row, _), values) in self.sequences[sequences].iter().zip(values.chunks_exact(width)) {
                 self.values[row * width..][..width].copy_from_slice(values);
             }
         }

@@ -285,6 +285,26 @@ fn passes_that_do_not_fit_together_come_one_after_the_other() {
     });
 }
 
+/// On a device that the host does not see, with staging for a few passes: calls that find none wait until others have
+/// taken their results.
+#[test]
+fn calls_share_what_little_staging_there_is() {
+    let seed = seed();
+    let mut random = Rng::with_seed(seed);
+    let directory = written(&SmallEncoder::new(seed, 1, 16));
+    let texts = texts(&mut random, 700);
+    let expected = loaded(&SmallEncoder::new(seed, 1, 16)).embed(&texts).unwrap();
+    let hal = MockDevice::new(MockConfig::discrete(seed));
+    let device = Device::new(hal, Config::default().staging_limit(512 << 10)).unwrap();
+    let model = EmbeddingModel::load(&device, directory.path()).unwrap();
+    let check = |given: &Embeddings| assert_eq!(bits(given.values().unwrap()), bits(expected.values().unwrap()));
+    let tokens = model.tokenize(&texts).unwrap();
+    let pending: Vec<_> = (0..24).map(|_| model.submit(&tokens)).collect();
+    pending.into_iter().for_each(|pending| check(&pending.wait().unwrap()));
+    let tasks: Vec<_> = (0..24).map(|_| Box::pin(model.embed_async(&texts))).collect();
+    tasks.into_iter().for_each(|task| check(&block_on(task).unwrap()));
+}
+
 /// More threads than streams, tasks among them, some of which give up.
 // audit: C4, C30
 #[test]
