@@ -11,6 +11,7 @@ mod error;
 mod interrupt;
 mod model;
 mod progress;
+mod streams;
 mod trace;
 
 use std::io::Write as _;
@@ -19,7 +20,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{Cli, Command};
-use crate::error::Error;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -44,10 +44,7 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// Prints `value` as one line of JSON on standard output.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
-    let mut line = serde_json::to_vec(value).map_err(|error| Error::write_stdout(error.into()))?;
-    line.push(b'\n');
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&line).and_then(|()| stdout.flush()).map_err(Error::write_stdout)
+/// `value` as JSON.
+fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("figures, texts and lists of them, with names that are texts, have a JSON form")
 }

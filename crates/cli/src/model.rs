@@ -42,6 +42,11 @@ pub fn check(embeddings: &[Embedding], count: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the text that this is of had more tokens than the model reads, and was cut.
+pub fn was_cut(model: &EmbeddingModel, embedding: &Embedding) -> bool {
+    embedding.tokens == model.max_tokens()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
