@@ -20,12 +20,17 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{Cli, Command};
+use crate::error::Error;
+use crate::streams::Standard;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Embed(args) => embed::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Devices(args) => devices::run(&args),
+    let outcome = match Cli::try_parse().map(|cli| cli.command) {
+        Ok(Command::Embed(args)) => embed::run(&args),
+        Ok(Command::Bench(args)) => bench::run(&args),
+        Ok(Command::Devices(args)) => devices::run(&args),
+        // The help and the version are results too.
+        Err(answer) if !answer.use_stderr() => print(&answer),
+        Err(wrong) => wrong.exit(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,6 +47,13 @@ fn main() -> ExitCode {
 /// left to tell then.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Prints the help, or the version.
+fn print(answer: &clap::Error) -> Result<(), Error> {
+    Standard::Output.open()?;
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    printed.map_err(|source| Error::Io { action: "write", what: Standard::Output.name().to_owned(), source })
 }
 
 /// `value` as JSON.

@@ -1,7 +1,7 @@
 //! Results of an earlier run, which `--append` goes on with.
 //!
-//! A run that ended early leaves whole lines and at most a part of the next. The whole ones are looked at, all of them: a
-//! file that is anything else is left alone.
+//! A run that ended early leaves whole lines and at most a part of the next. The whole ones are looked at, all of them:
+//! a file that is anything else is left alone.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
@@ -13,7 +13,8 @@ use crate::error::Error;
 
 /// No result is longer, in bytes: what is carried through comes from one line of the input, and values are fewer.
 const MAX_RESULT: u64 = 2 * MAX_LINE as u64;
-/// How far values may be from those of the same text, over their length: devices and types differ by less, texts by more.
+/// How far values may be from those of the same text, over their length: devices and types differ by less, texts by
+/// more.
 const NEAR: f32 = 0.05;
 
 /// What an output holds.
@@ -27,7 +28,7 @@ pub struct Earlier {
     last: Vec<u8>,
 }
 
-/// What the command reads of a result.
+/// What is read of a result.
 #[derive(Deserialize)]
 struct LastLine {
     embedding: Vec<f32>,

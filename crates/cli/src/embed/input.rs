@@ -10,13 +10,13 @@ use crate::args::Format;
 use crate::embed::format::{self, Expected, Shape};
 use crate::embed::record::{self, Record};
 use crate::error::Error;
-use crate::streams::{Patient, Standard};
+use crate::streams::{self, FileId, Named, Patient, Standard};
 
 /// The longest line, in bytes, without its end. Far past what any model reads of a text, and small enough to hold a
 /// few.
 pub const MAX_LINE: usize = 16 << 20;
-/// Blank lines that are held back until another shows how the input is written. Past these it is text.
-const MAX_BLANK: usize = 1024;
+/// Bytes of blank lines that are held back until another line shows how the input is written. Past these it is text.
+const MAX_BLANK: u64 = 1 << 16;
 
 /// A stream of texts.
 pub struct Input {
@@ -98,9 +98,9 @@ impl Input {
         &self.name
     }
 
-    /// The file that is read.
-    pub fn file(&self) -> Option<&File> {
-        self.file.as_ref()
+    /// The flag that names it, and which file it is.
+    pub fn named(&self) -> Named {
+        (streams::flag("--input", &self.name), self.file.as_ref().and_then(FileId::of))
     }
 
     /// How many bytes there are to read, where that is known.
@@ -135,8 +135,8 @@ impl Input {
         if self.is_regular { self.shape().map(drop) } else { Ok(()) }
     }
 
-    /// How it is written, by its first line that is not blank, if nothing else has said so. Tells people what they might
-    /// not expect.
+    /// How it is written, by its first line that is not blank, if nothing else has said so. Tells people what they
+    /// might not expect.
     fn shape(&mut self) -> Result<Shape, Error> {
         let expected = match self.shape {
             Ok(shape) => return Ok(shape),
@@ -164,7 +164,7 @@ impl Input {
 
     /// The next line that is not blank, which is handed out later with those before it.
     fn look_ahead(&mut self) -> Option<String> {
-        for _ in 0..MAX_BLANK {
+        while self.read - self.position < MAX_BLANK {
             let line = self.read_line().transpose()?;
             let text = line.as_ref().ok().map(|line| line.text.clone());
             self.ahead.push_back(line);
@@ -380,8 +380,8 @@ mod tests {
         let (texts, error) = unknown(b"\n{\"text\":\"a\"}\n\n{\"text\":\"b\"}\n");
         assert_eq!((texts.len(), error.unwrap().as_str()), (1, "in, line 3: an empty line, expected a JSON object"));
         // Only so many are held back.
-        let blank = "\n".repeat(MAX_BLANK);
-        assert_eq!(unknown(format!("{blank}{{\"text\":\"a\"}}").as_bytes()).0.len(), MAX_BLANK + 1);
+        let blank = "\n".repeat(MAX_BLANK as usize);
+        assert_eq!(unknown(format!("{blank}{{\"text\":\"a\"}}").as_bytes()).0.len(), MAX_BLANK as usize + 1);
         assert_eq!(unknown(format!("{}{{\"text\":\"a\"}}", &blank[1..]).as_bytes()).0.len(), 1);
     }
 

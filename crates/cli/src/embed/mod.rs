@@ -34,7 +34,7 @@ use self::window::{Closed, Next, Window};
 use crate::args::{EmbedArgs, Format};
 use crate::error::{Error, Lines};
 use crate::progress::Progress;
-use crate::streams::{FileId, refuse_shared};
+use crate::streams::refuse_shared;
 use crate::{interrupt, model, trace};
 
 /// Batches in the window for each thread: one that it works on, one that waits for it, and two that let it go on while
@@ -133,12 +133,9 @@ fn refuse_one_file_twice(
     output: &Output,
     trace: Option<&trace::Wanted>,
 ) -> Result<(), Error> {
-    let name =
-        |flag: &str, name: &str| if name.starts_with("standard ") { name.to_owned() } else { format!("{flag} {name}") };
-    let read = (name("--input", input.name()), input.file().and_then(FileId::of));
-    let mut written = vec![(name("--output", output.name()), FileId::of(output.file()))];
+    let mut written = vec![output.named()];
     written.extend(trace.map(trace::Wanted::named));
-    refuse_shared(Some(read), written, &args.model)
+    refuse_shared(Some(input.named()), written, &args.model)
 }
 
 /// Embeds the input, or what of it has no result in `earlier`.

@@ -1,6 +1,6 @@
 //! The results, one JSON object a line, to a file or standard output.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::embed::earlier::{self, Earlier};
 use crate::error::{Error, Lines};
-use crate::streams::{FileId, Sink, Standard};
+use crate::streams::{self, FileId, Named, Sink, Standard};
 
 /// Where the results go.
 pub struct Output {
@@ -54,9 +54,9 @@ impl Output {
         Ok(Self { sink: Sink::new(file, path.display().to_string()), keep, is_ours: true, made })
     }
 
-    /// The file that is written.
-    pub fn file(&self) -> &File {
-        self.sink.file()
+    /// The flag that names it, and which file it is.
+    pub fn named(&self) -> Named {
+        (streams::flag("--output", self.name()), FileId::of(self.sink.file()))
     }
 
     /// As people know it.
@@ -66,7 +66,7 @@ impl Output {
 
     /// Whether a later run can go on with it.
     pub fn is_file(&self) -> bool {
-        self.is_ours && FileId::of(self.file()).is_some()
+        self.is_ours && FileId::of(self.sink.file()).is_some()
     }
 
     /// Whether the results go to a terminal.
@@ -80,7 +80,7 @@ impl Output {
     ///
     /// `Append` when it has something else; `Io` when it cannot be read.
     pub fn earlier(&self) -> Result<Earlier, Error> {
-        earlier::read(self.file(), self.name())
+        earlier::read(self.sink.file(), self.name())
     }
 
     /// Checks that the last of `earlier` is `result`, but for the last digits of its values: then the rest of the input

@@ -1,8 +1,8 @@
 //! Standard input and output as files, and what is one file under several names.
 //!
 //! The streams of std hide what is wrong with them: one that is closed is /dev/null, and one that is not open for
-//! writing swallows what it is given. Results are lost so, with a good exit code. Here each is a [`File`] of its own, and
-//! what cannot work is an error before any work.
+//! writing swallows what it is given. Results are lost so, with a good exit code. Here each is a [`File`] of its own,
+//! and what cannot work is an error before any work.
 
 mod sink;
 mod start;
@@ -102,6 +102,12 @@ impl FileId {
 
 /// What the command reads or writes: as people know it, and which file it is.
 pub type Named = (String, Option<FileId>);
+
+/// How people name it: with its flag, or as the standard stream that it is.
+pub fn flag(flag: &str, name: &str) -> String {
+    let is_standard = [Standard::Input, Standard::Output].iter().any(|stream| stream.name() == name);
+    if is_standard { name.to_owned() } else { format!("{flag} {name}") }
+}
 
 /// Refuses two that are one file, and one of the written that is a file of the model in `model`.
 ///

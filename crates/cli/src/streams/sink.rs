@@ -136,3 +136,48 @@ impl Sink {
 fn count_lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+
+    /// A stream that several processes share may have been set not to wait by any of them.
+    #[test]
+    fn a_reader_that_is_slow_gets_every_byte() {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            theirs.read_to_string(&mut text).map(|_| text)
+        });
+        let mut sink = Sink::new(File::from(OwnedFd::from(ours)), "x".to_owned());
+        let line = "x".repeat(1000);
+        for _ in 0..2000 {
+            sink.line(line.as_bytes()).unwrap();
+        }
+        sink.flush().unwrap();
+        drop(sink);
+        assert!(reader.join().unwrap().unwrap() == (line + "\n").repeat(2000));
+    }
+
+    #[test]
+    fn only_what_is_ours_is_taken_back() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"whole\npart").unwrap();
+        let mut sink = Sink::new(file.try_clone().unwrap(), "x".to_owned());
+        let full = || io::ErrorKind::StorageFull.into();
+        let error = sink.stop(b"whole\npart", full()).to_string();
+        assert_eq!((error.as_str(), file.metadata().unwrap().len()), ("cannot write x after 1 whole lines", 6));
+        // Somebody else has written behind it.
+        file.write_all(b"part of theirs").unwrap();
+        file.seek(SeekFrom::Start(10)).unwrap();
+        let error = sink.stop(b"part", full()).to_string();
+        assert_eq!(error, "cannot write x after 1 whole lines and a part of the next");
+        assert_eq!(file.metadata().unwrap().len(), 20);
+    }
+}
