@@ -57,9 +57,9 @@ Input and output:
 
 When something goes wrong:
   The results of everything before the fault are written, in whole lines; then the command says what failed and ends
-  with code 1. Ctrl-C (or SIGTERM) takes no more input, writes what is already under way and ends with code 1; a second
-  one ends at once; so does SIGHUP. What the parent ignores (`nohup`) stays ignored. On a full disk the file keeps whole
-  lines. When the reader of the output goes away (`| head`), the command ends quietly with code 0.
+  with code 1. Ctrl-C (or SIGTERM, SIGHUP) takes no more input, writes what is already under way and ends with code 1; a
+  second one ends at once. What the parent ignores (`nohup`) stays ignored. On a full disk the file keeps whole lines.
+  When the reader of the output goes away (`| head`), the command ends quietly with code 0.
   With --append, the same command goes on where one ended, at whatever byte: what is in the file must be results, and
   the last of them that of its text; half a line behind it is cut off. The file is then as if nothing had happened.
 
