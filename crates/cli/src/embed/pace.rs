@@ -14,11 +14,12 @@ pub struct Pace {
 /// What is fast on the device. `docs/proof.md` has the figures.
 pub fn choose(info: &DeviceInfo) -> Pace {
     match info.kind {
-        // One thread for each of the processor's, so that one tokenises while the others compute.
+        // One thread for each of the processor's, so that some tokenise while others compute. Larger batches are no
+        // faster.
         DeviceKind::Cpu | DeviceKind::SoftwareGpu => {
             Pace { threads: (info.parallelism as usize).clamp(1, 64), batch: 16 }
         }
-        // A GPU is full with one large call; the others prepare theirs meanwhile.
-        _ => Pace { threads: 4, batch: 64 },
+        // Some tokenise while the device computes for others.
+        _ => Pace { threads: 8, batch: 32 },
     }
 }
