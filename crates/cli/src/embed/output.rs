@@ -42,8 +42,10 @@ impl Output {
             return Ok(Self { sink: Sink::standard_output()?, keep, is_ours: false, made: None });
         }
         let fail = |source| Error::file("write", path, source);
-        let made = fs::metadata(path).is_err().then(|| path.to_owned());
+        let is_new = fs::metadata(path).is_err();
         let file = OpenOptions::new().read(append).write(true).create(true).truncate(false).open(path).map_err(fail)?;
+        // Under its own name: `path` may be a link to where nothing was.
+        let made = is_new.then(|| fs::canonicalize(path).ok()).flatten();
         let is_file = file.metadata().map_err(fail)?.is_file();
         if append && !is_file {
             return Err(no_file(path.display().to_string()));

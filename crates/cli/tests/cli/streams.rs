@@ -74,6 +74,10 @@ fn what_was_made_for_results_that_never_came_is_gone_again() {
     assert!(!output.exists());
     place.embed().flag("--device", "abacus").flag("--output", &output).run().assert_fails(2, &["abacus"]);
     assert!(!output.exists());
+    // A link stays, and is one to nothing again.
+    symlink(&output, place.path("link")).unwrap();
+    place.shell("$thalweg embed --model none --output link").run().assert_fails(1, &["none"]);
+    assert!(!output.exists() && place.path("link").is_symlink());
     let ended = place.embed().flag("--output", &output).flag("--input", place.file("in.json", "[]")).run();
     ended.assert_fails(1, &["one JSON array"]);
     assert!(!output.exists());
@@ -92,6 +96,14 @@ fn pipes_terminals_and_devices_are_never_one_file() {
         ended.assert_succeeds();
         assert_eq!(ended.stdout, expected, "{script}");
     }
+    // Standard input goes on where it is, by whatever name.
+    let file = place.file("in.txt", "river\nwater\n");
+    for name in ["-", "/dev/stdin", "/dev/fd/0"] {
+        let rest = place.shell(&format!("{{ read first; $embed --input {name}; }} < in.txt")).run();
+        rest.assert_succeeds();
+        assert_eq!(rest.stdout, expected, "{name}");
+    }
+    assert_eq!(read(&file), "river\nwater\n");
     // /dev/null as Python and Node hand it over, open to read and write.
     let ended =
         place.shell("$embed 1<> /dev/null; $embed 0<> /dev/null; $thalweg devices 1<> /dev/null").input("a\n").run();
