@@ -42,22 +42,32 @@ pub enum Command {
 #[command(after_long_help = "\
 Input and output:
   Text is UTF-8, one text a line; an empty line is a text like any other. In JSON lines each line is an object with a
-  string \"text\"; other members are ignored, and so are empty lines at the end. A line may have up to 16 MiB.
+  string \"text\"; other members are ignored but for those of --keep, and so are empty lines at both ends. A line may
+  have up to 16 MiB. Which of the two it is, --format says; by itself the name does (.jsonl, .ndjson and .json: JSON
+  lines, .txt: text), and for other names and standard input the first line that is not empty: a JSON object with a
+  string \"text\" begins JSON lines, and a note says so.
   Each text gives one line, in the order of the input, numbered from 0:
     {\"index\":0,\"tokens\":12,\"embedding\":[0.0676,...]}
+  With --keep id, the member \"id\" of the input's line stands before \"embedding\", as it is written there; where a line
+  has none, there is none. Texts that are longer than the model reads are cut, and counted at the end.
   The input is streamed: memory does not grow with its length.
+  No file may be two of input, output, trace and model, whatever its names.
   With --trace, a file for ui.perfetto.dev has a track for each thread and each stream. It is written at the end, also
   after a fault or Ctrl-C, and replaces what is there only when it is whole.
 
 When something goes wrong:
   The results of everything before the fault are written, in whole lines; then the command says what failed and ends
-  with code 1. Ctrl-C (or SIGTERM) takes no more input, writes what is already under way and ends with code 1; a second
-  one ends at once. When the reader of the output goes away (`| head`), the command ends quietly with code 0.
+  with code 1. Ctrl-C (or SIGTERM, SIGHUP) takes no more input, writes what is already under way and ends with code 1; a
+  second one ends at once. What the parent ignores (`nohup`) stays ignored. On a full disk the file keeps whole lines.
+  When the reader of the output goes away (`| head`), the command ends quietly with code 0.
+  With --append, the same command goes on where one ended, at whatever byte: what is in the file must be results, and
+  the last of them that of its text; half a line behind it is cut off. The file is then as if nothing had happened.
 
 Examples:
   thalweg embed --model models/all-MiniLM-L6-v2 --input sentences.txt --output embeddings.jsonl --threads 8
   thalweg embed --model models/all-MiniLM-L6-v2 --input records.jsonl --batch 16 > embeddings.jsonl
   thalweg embed --model models/all-MiniLM-L6-v2 --input sentences.txt --threads 8 --trace trace.json > embeddings.jsonl
+  thalweg embed --model models/all-MiniLM-L6-v2 --input records.jsonl --keep id,url --output embeddings.jsonl --append
   echo 'a line of text' | thalweg embed --model models/all-MiniLM-L6-v2
 ")]
 pub struct EmbedArgs {
@@ -70,15 +80,21 @@ pub struct EmbedArgs {
     /// Where the results go; - is standard output. An existing file is replaced once the model is loaded
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
-    /// How the input is written; auto: JSON lines when the file's name ends in .jsonl, else text
+    /// Go on with the results that the output has, instead of replacing them
+    #[arg(long)]
+    pub append: bool,
+    /// How the input is written; auto: by the file's name, else by its first line
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     pub format: Format,
-    /// How many threads call the model at once, on the one shared device (1 to 1024)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
-    pub threads: u16,
-    /// How many texts each call passes (1 to 4096)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
-    pub batch: u16,
+    /// Members of each JSON line that its result has too, any JSON value, as it is written
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub keep: Vec<String>,
+    /// How many threads call the model at once, on the one shared device (1 to 1024); otherwise what is fast on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
+    pub threads: Option<u16>,
+    /// How many texts each call passes at most (1 to 4096), fewer where no more are there yet; otherwise what is fast
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
+    pub batch: Option<u16>,
     /// Which device computes.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -103,9 +119,9 @@ What is measured:
   measured time count, and every value is checked for being finite.
   requests_per_s, tokens_per_s: all threads together. p50_ms, p99_ms: time of a request, to within 1 %. tokenize_ms:
   the mean part of a request's time that is spent on tokenisation.
-  With --trace, the table of kernels goes to standard error too; kernels are timed with --trace-detail full.
-  The table goes to standard error. With --json, standard output gets one document: device, model, dtype,
-  commit, and runs.
+  With --trace there is a table of kernels too; kernels are timed with --trace-detail full.
+  The table goes to standard output. With --json, standard output gets one document instead: device, model, dtype,
+  commit, and runs; the table then goes to standard error.
 
 Examples:
   thalweg bench --model models/all-MiniLM-L6-v2
@@ -140,7 +156,7 @@ pub struct BenchArgs {
     /// Where a trace of it goes, if anywhere.
     #[command(flatten)]
     pub trace: TraceArgs,
-    /// Print one JSON document on standard output
+    /// Print one JSON document instead
     #[arg(long)]
     pub json: bool,
 }
@@ -182,14 +198,14 @@ pub enum TraceDetail {
 /// Flags of `thalweg devices`.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-The list goes to standard error. With --json, standard output gets one JSON document instead.
+The list goes to standard output; with --json, it is one JSON document.
 
 Examples:
   thalweg devices
   thalweg devices --json
 ")]
 pub struct DevicesArgs {
-    /// Print one JSON document on standard output
+    /// Print one JSON document instead
     #[arg(long)]
     pub json: bool,
 }
@@ -216,7 +232,7 @@ impl Dtype {
 /// How the input of `thalweg embed` is written.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// By the name of the input: JSON lines when it ends in `.jsonl`, else text
+    /// By the name of the input, else by its first line
     Auto,
     /// One text a line
     Text,
@@ -254,7 +270,7 @@ mod tests {
         let Command::Embed(embed) = Cli::parse_from(["thalweg", "embed", "--model", "m"]).command else {
             panic!("`embed` is another subcommand")
         };
-        assert_eq!((embed.threads, embed.batch, embed.device.device.as_str()), (1, 1, "auto"));
+        assert_eq!((embed.threads, embed.batch, embed.device.device.as_str()), (None, None, "auto"));
         assert_eq!((embed.device.cpu_threads, bench.device.cpu_threads), (None, None));
         assert_eq!((embed.format, embed.progress, embed.dtype), (Format::Auto, ProgressMode::Auto, Dtype::F32));
     }

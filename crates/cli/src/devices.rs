@@ -6,6 +6,7 @@ use thalweg::DeviceReport;
 
 use crate::args::DevicesArgs;
 use crate::error::Error;
+use crate::streams::Sink;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -35,14 +36,16 @@ struct Device {
 ///
 /// When standard output cannot be written.
 pub fn run(args: &DevicesArgs) -> Result<(), Error> {
+    let mut output = Sink::standard_output()?;
     let devices: Vec<Device> = thalweg::devices().into_iter().map(Device::new).collect();
     if args.json {
-        return crate::print_json(&Report { devices });
+        output.line(&crate::to_json(&Report { devices }))?;
+    } else {
+        for device in &devices {
+            output.line(device.describe().as_bytes())?;
+        }
     }
-    for device in &devices {
-        crate::say(&device.describe());
-    }
-    Ok(())
+    output.flush()
 }
 
 impl Device {

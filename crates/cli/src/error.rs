@@ -21,6 +21,44 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// A standard stream that cannot serve.
+    #[error("cannot {action} {what}: {reason}")]
+    Stream {
+        /// "read" or "write".
+        action: &'static str,
+        /// The name of the stream.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Results that the system did not take.
+    #[error("cannot write {what} after {lines} whole lines{}", if *is_cut_off { " and a part of the next" } else { "" })]
+    Write {
+        /// The file, as given, or the name of the stream.
+        what: String,
+        /// How many whole lines of results are there.
+        lines: u64,
+        /// Whether a part of a line is behind them.
+        is_cut_off: bool,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// An output that cannot be gone on with.
+    #[error("cannot go on with {output}: {reason}")]
+    Append {
+        /// The file, as given.
+        output: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// An input that is written in another way than its name says.
+    #[error("cannot read {input}: {reason}")]
+    Format {
+        /// The file, as given, or "standard input".
+        input: String,
+        /// What was found, what was expected, and how to come from one to the other.
+        reason: String,
+    },
     /// A line of the input that is not what the format asks for.
     #[error("{input}, line {line}: {reason}")]
     Line {
@@ -73,10 +111,15 @@ pub enum Error {
     #[error("a thread of this command failed while {0}")]
     Thread(&'static str),
     /// The user asked to stop.
-    #[error("interrupted after {texts} texts; their results are written")]
+    #[error(
+        "interrupted after {texts} texts; their results are written{}",
+        if *can_append { ", and the same with --append goes on" } else { "" }
+    )]
     Interrupted {
         /// How many results are written.
         texts: u64,
+        /// Whether they are in a file that a later run can go on with.
+        can_append: bool,
     },
 }
 
@@ -109,20 +152,18 @@ impl Error {
         Self::Embed { lines, source: Box::new(error.into()) }
     }
 
-    /// A failed write to standard output.
-    pub fn write_stdout(source: io::Error) -> Self {
-        Self::Io { action: "write", what: "standard output".to_owned(), source }
-    }
-
     /// Whether the reader of the results went away.
     pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Io { action: "write", source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+        let (Self::Write { source, .. } | Self::Io { action: "write", source, .. }) = self else { return false };
+        source.kind() == io::ErrorKind::BrokenPipe
     }
 
     /// 2 for wrong usage, as the argument parser has it, and 1 for everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            // A word that names no device, as one that the argument parser does not know.
+            Self::Device { source, .. } if matches!(**source, thalweg::Error::UnknownDevice { .. }) => 2,
             _ => 1,
         }
     }
@@ -164,7 +205,9 @@ mod tests {
     #[test]
     fn only_a_failed_write_is_a_broken_pipe() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(Error::write_stdout(broken()).is_broken_pipe());
+        let write = |source| Error::Write { what: "x".to_owned(), lines: 0, is_cut_off: true, source };
+        assert!(write(broken()).is_broken_pipe() && !write(io::ErrorKind::StorageFull.into()).is_broken_pipe());
+        assert!(Error::file("write", Path::new("x"), broken()).is_broken_pipe());
         assert!(!Error::file("read", Path::new("x"), broken()).is_broken_pipe());
     }
 }

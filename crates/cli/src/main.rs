@@ -11,6 +11,7 @@ mod error;
 mod interrupt;
 mod model;
 mod progress;
+mod streams;
 mod trace;
 
 use std::io::Write as _;
@@ -20,12 +21,16 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::error::Error;
+use crate::streams::Standard;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Embed(args) => embed::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Devices(args) => devices::run(&args),
+    let outcome = match Cli::try_parse().map(|cli| cli.command) {
+        Ok(Command::Embed(args)) => embed::run(&args),
+        Ok(Command::Bench(args)) => bench::run(&args),
+        Ok(Command::Devices(args)) => devices::run(&args),
+        // The help and the version are results too.
+        Err(answer) if !answer.use_stderr() => print(&answer),
+        Err(wrong) => wrong.exit(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,10 +49,14 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// Prints `value` as one line of JSON on standard output.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
-    let mut line = serde_json::to_vec(value).map_err(|error| Error::write_stdout(error.into()))?;
-    line.push(b'\n');
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&line).and_then(|()| stdout.flush()).map_err(Error::write_stdout)
+/// Prints the help, or the version.
+fn print(answer: &clap::Error) -> Result<(), Error> {
+    Standard::Output.open()?;
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    printed.map_err(|source| Error::Io { action: "write", what: Standard::Output.name().to_owned(), source })
+}
+
+/// `value` as JSON.
+fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("figures, texts and lists of them, with names that are texts, have a JSON form")
 }

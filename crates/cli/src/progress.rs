@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// Leaves the counts on the screen as a last line.
-    pub fn finish(self) {
+    pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.suspend(|| crate::say(&message(self.texts, self.tokens, self.begun.elapsed())));
         }

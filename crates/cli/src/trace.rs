@@ -6,13 +6,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use thalweg::{Detail, Device, Profile, ProfileOptions, Profiler};
 
 use crate::args::{TraceArgs, TraceDetail};
 use crate::error::Error;
+use crate::streams::{FileId, Named};
 
 /// A trace that is wanted.
 #[derive(Debug)]
@@ -53,12 +53,9 @@ impl Wanted {
         Ok(Some(Self { path: path.clone(), detail, partial }))
     }
 
-    /// Whether this is the file that the trace would replace.
-    pub fn is(&self, file: &File) -> bool {
-        match (fs::metadata(&self.path), file.metadata()) {
-            (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
-            _ => false,
-        }
+    /// The flag that names it, and which file it would replace.
+    pub fn named(&self) -> Named {
+        (format!("--trace {}", self.path.display()), FileId::at(&self.path))
     }
 
     /// Starts to profile.

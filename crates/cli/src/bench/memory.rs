@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thalweg::Device;
 
 use crate::error::Error;
+use crate::streams::{FileId, Named};
 
 /// The file, open.
 pub struct MemoryFile {
@@ -24,6 +25,11 @@ impl MemoryFile {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|source| Error::file("write", path, source))?;
         Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// The flag that names it, and which file it is.
+    pub fn named(&self) -> Named {
+        (format!("--memory {}", self.path.display()), FileId::of(&self.file))
     }
 
     /// Replaces what it holds. Pipes and devices have nothing to replace.

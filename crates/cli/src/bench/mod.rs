@@ -23,6 +23,7 @@ use self::memory::MemoryFile;
 use self::texts::Texts;
 use crate::args::BenchArgs;
 use crate::error::Error;
+use crate::streams::{self, FileId, Sink, Standard};
 use crate::{model, trace};
 
 /// What `--json` prints.
@@ -75,8 +76,13 @@ struct Tally {
 /// A device or model that cannot be opened, a request that fails or gives a wrong result, or too short a time to finish
 /// a single request in. A file that cannot be written, before anything else is done.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
+    let mut table = Table { output: Sink::standard_output()?, is_result: !args.json };
     let memory = args.memory.as_deref().map(MemoryFile::open).transpose()?;
     let trace = trace::Wanted::of(&args.trace, Detail::Coarse)?;
+    let mut written = vec![(Standard::Output.name().to_owned(), FileId::of(table.output.file()))];
+    written.extend(memory.as_ref().map(MemoryFile::named));
+    written.extend(trace.as_ref().map(trace::Wanted::named));
+    streams::refuse_shared(None, written, &args.model)?;
     let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
     let texts = Texts::new(&model, args.tokens as usize)?;
     let mut report = Report {
@@ -87,10 +93,10 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         runs: Vec::new(),
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    crate::say(&format!("device  {} ({cores} cores for this process)", report.device));
-    crate::say(&format!("model   {} in {}", report.model, report.dtype));
-    crate::say(&format!("commit  {}", report.commit));
-    crate::say(HEADER);
+    table.line(&format!("device  {} ({cores} cores for this process)", report.device))?;
+    table.line(&format!("model   {} in {}", report.model, report.dtype))?;
+    table.line(&format!("commit  {}", report.commit))?;
+    table.line(HEADER)?;
     let trace = trace.map(|trace| trace.start(&device)).transpose()?;
     let window = Duration::from_secs(args.seconds.into());
     for &threads in &args.threads {
@@ -104,16 +110,37 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
             window,
         };
         let run = measure(&setting)?;
-        crate::say(&run.row());
+        table.line(&run.row())?;
         report.runs.push(run);
     }
     if let Some(trace) = trace {
-        crate::say(&trace.finish()?.kernels().to_string());
+        table.line(&trace.finish()?.kernels().to_string())?;
     }
     if let Some(memory) = memory {
         memory.write(&device)?;
     }
-    if args.json { crate::print_json(&report) } else { Ok(()) }
+    if args.json {
+        table.output.line(&crate::to_json(&report))?;
+    }
+    table.output.flush()
+}
+
+/// Where the table goes: to standard output, as the result, or to standard error, while a document is the result.
+struct Table {
+    output: Sink,
+    is_result: bool,
+}
+
+impl Table {
+    /// Prints a line at once.
+    fn line(&mut self, line: &str) -> Result<(), Error> {
+        if self.is_result {
+            self.output.line(line.as_bytes())?;
+            return self.output.flush();
+        }
+        crate::say(line);
+        Ok(())
+    }
 }
 
 const HEADER: &str = "threads  batch  tokens  requests/s    tokens/s    p50 ms    p99 ms  tokenize ms";

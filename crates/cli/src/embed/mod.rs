@@ -10,24 +10,31 @@
 //! fault ends the command. The reader may be blocked on a terminal or a pipe for ever, so nothing waits for it: it is
 //! told to stop by closing the window, and ends with the process otherwise.
 
+mod earlier;
+mod format;
 mod input;
 mod output;
+mod pace;
+mod record;
 mod window;
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use serde_json::value::RawValue;
 use thalweg::{Detail, EmbeddingModel, Embeddings};
 
+use self::earlier::Earlier;
 use self::input::Input;
-use self::output::Output;
+use self::output::{Output, ResultLine};
+use self::pace::Pace;
+use self::record::Record;
 use self::window::{Closed, Next, Window};
-use crate::args::EmbedArgs;
+use crate::args::{EmbedArgs, Format};
 use crate::error::{Error, Lines};
 use crate::progress::Progress;
+use crate::streams::refuse_shared;
 use crate::{interrupt, model, trace};
 
 /// Batches in the window for each thread: one that it works on, one that waits for it, and two that let it go on while
@@ -43,17 +50,25 @@ const TEXT_IN_BATCH: usize = 1 << 20;
 struct Batch {
     /// The number of the first text.
     first: u64,
-    texts: Vec<String>,
+    records: Vec<Record>,
     /// Bytes of memory that the texts take.
     weight: usize,
     /// Bytes of the input that they took.
     bytes: u64,
+    /// Whether it is the last text of which an earlier run has written the result, to be compared.
+    is_earlier: bool,
 }
 
 /// The embeddings of a batch.
 struct Results {
+    first: u64,
     embeddings: Embeddings,
+    /// Where each text is.
+    places: Vec<u64>,
+    /// What is carried through beside each.
+    kept: Vec<Vec<Option<Box<RawValue>>>>,
     bytes: u64,
+    is_earlier: bool,
 }
 
 type Outcome<T> = Result<T, Error>;
@@ -66,24 +81,22 @@ type Work = Window<Batch, Outcome<Results>>;
 /// Whatever ended the work before the end of the input; every earlier result is written.
 pub fn run(args: &EmbedArgs) -> Result<(), Error> {
     // Everything that can be refused cheaply comes before the model, which takes the longest.
-    let input = Input::open(&args.input, args.format)?;
-    let mut output = Output::open(&args.output)?;
-    if let (Some(source), Some(target)) = (input.file(), output.file())
-        && is_same_file(source, target)
-    {
-        return Err(Error::Usage(format!("--input and --output are the same file, {}", args.output.display())));
-    }
+    let keep = names_to_keep(args)?;
+    let mut input = Input::open(&args.input, args.format, Arc::clone(&keep))?;
+    let mut output = Output::open(&args.output, args.append, &keep)?;
     let trace = trace::Wanted::of(&args.trace, Detail::Full)?;
-    if let Some(trace) = &trace
-        && [input.file(), output.file()].into_iter().flatten().any(|file| trace.is(file))
-    {
-        let path = args.trace.trace.as_deref().unwrap_or(&args.output);
-        return Err(Error::Usage(format!("--trace is the input's or the output's file, {}", path.display())));
-    }
+    refuse_one_file_twice(args, &input, &output, trace.as_ref())?;
+    input.recognise_file()?;
+    let earlier = args.append.then(|| output.earlier()).transpose()?;
     let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
+    if let Some(earlier) = &earlier {
+        earlier.check_width(model.width(), output.name())?;
+    }
     let trace = trace.map(|trace| trace.start(&device)).transpose()?;
-    output.begin()?;
-    let outcome = embed_all(args, &model, input, output);
+    if earlier.as_ref().is_none_or(|earlier| earlier.lines == 0) {
+        output.begin(0, 0)?;
+    }
+    let outcome = embed_all(args, &model, input, output, earlier);
     // Whatever it came to.
     let traced = trace.map(trace::Running::finish).transpose().map(drop);
     match (outcome, traced) {
@@ -95,12 +108,51 @@ pub fn run(args: &EmbedArgs) -> Result<(), Error> {
     }
 }
 
-/// Embeds the input.
-fn embed_all(args: &EmbedArgs, model: &EmbeddingModel, input: Input, output: Output) -> Result<(), Error> {
+/// The members that `--keep` names.
+fn names_to_keep(args: &EmbedArgs) -> Result<Arc<[String]>, Error> {
+    let refuse = |what: String| Err(Error::Usage(format!("--keep {}: {what}", args.keep.join(","))));
+    if !args.keep.is_empty() && args.format == Format::Text {
+        return refuse("text has no members; it needs JSON lines".to_owned());
+    }
+    for (index, name) in args.keep.iter().enumerate() {
+        match name.as_str() {
+            "" => return refuse("a name is empty".to_owned()),
+            "index" | "tokens" | "embedding" => return refuse(format!("each result has its own member {name:?}")),
+            _ if args.keep[..index].contains(name) => return refuse(format!("{name:?} is there twice")),
+            _ => {}
+        }
+    }
+    Ok(args.keep.clone().into())
+}
+
+/// The input is not to be written, and each file only as one thing.
+fn refuse_one_file_twice(
+    args: &EmbedArgs,
+    input: &Input,
+    output: &Output,
+    trace: Option<&trace::Wanted>,
+) -> Result<(), Error> {
+    let mut written = vec![output.named()];
+    written.extend(trace.map(trace::Wanted::named));
+    refuse_shared(Some(input.named()), written, &args.model)
+}
+
+/// Embeds the input, or what of it has no result in `earlier`.
+fn embed_all(
+    args: &EmbedArgs,
+    model: &EmbeddingModel,
+    input: Input,
+    output: Output,
+    earlier: Option<Earlier>,
+) -> Result<(), Error> {
     let progress = Progress::new(args.progress, input.length(), output.is_terminal());
 
-    let threads = usize::from(args.threads);
-    let window = Arc::new(Window::new(threads * BATCHES_PER_THREAD, TEXT_IN_WINDOW));
+    let chosen = pace::choose(model.device().info());
+    let pace = Pace {
+        threads: args.threads.map_or(chosen.threads, usize::from),
+        batch: args.batch.map_or(chosen.batch, usize::from),
+    };
+    let window = Arc::new(Window::new(pace.threads * BATCHES_PER_THREAD, TEXT_IN_WINDOW));
     let interrupted = Arc::new(AtomicBool::new(false));
     {
         let (window, interrupted) = (Arc::clone(&window), Arc::clone(&interrupted));
@@ -109,9 +161,21 @@ fn embed_all(args: &EmbedArgs, model: &EmbeddingModel, input: Input, output: Out
             interrupted.store(true, Ordering::Release);
             window.stop();
         };
-        interrupt::on_first(stop).map_err(|source| Error::System { action: "handle Ctrl-C", source })?;
+        interrupt::on_first(stop)
+            .and_then(|()| interrupt::let_long_files_fail())
+            .map_err(|source| Error::System { action: "handle signals", source })?;
     }
-    let batches = Batches { input, size: usize::from(args.batch), first: 0, position: 0, fault: None };
+    let mut writer = Writer { output, input: input.name().to_owned(), earlier, index: 0, written: 0, cut: 0, progress };
+    writer.index = writer.earlier.as_ref().map_or(0, |earlier| earlier.lines);
+    let batches = Batches {
+        input,
+        size: pace.batch,
+        first: 0,
+        position: 0,
+        skip: writer.index,
+        output: writer.output.name().to_owned(),
+        fault: None,
+    };
     let reader = Arc::clone(&window);
     thread::Builder::new()
         .name("thalweg-input".to_owned())
@@ -121,19 +185,23 @@ fn embed_all(args: &EmbedArgs, model: &EmbeddingModel, input: Input, output: Out
     thread::scope(|scope| {
         // Whatever ends the writer, also a panic, ends the threads that this scope waits for.
         let stop = StopOnDrop(&window);
-        let mut workers = Vec::with_capacity(threads);
-        for _ in 0..threads {
+        let mut workers = Vec::with_capacity(pace.threads);
+        for _ in 0..pace.threads {
             let worker = thread::Builder::new()
                 .name("thalweg-embed".to_owned())
-                .spawn_scoped(scope, || window.work(|batch| embed(model, &batch)))
+                .spawn_scoped(scope, || window.work(|batch| embed(model, batch)))
                 .map_err(|source| Error::System { action: "start a thread", source })?;
             workers.push(worker);
         }
-        let outcome = write_all(&window, &interrupted, output, progress);
+        let outcome = writer.write_all(&window, &interrupted);
         drop(stop);
         for worker in workers {
             // A panic has an empty outcome in the window, which the writer reports.
             let _ = worker.join();
+        }
+        if writer.cut > 0 {
+            let (cut, written, most) = (writer.cut, writer.written, model.max_tokens());
+            crate::say(&format!("note: {cut} of {written} texts were longer than {most} tokens and were cut"));
         }
         outcome
     })
@@ -148,6 +216,10 @@ struct Batches {
     first: u64,
     /// Bytes of the input in the batches so far.
     position: u64,
+    /// How many texts are still to be passed over, because their results are there.
+    skip: u64,
+    /// The file that has them.
+    output: String,
     fault: Option<Error>,
 }
 
@@ -155,25 +227,54 @@ impl Iterator for Batches {
     type Item = Outcome<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (mut texts, mut weight) = (Vec::new(), 0);
-        while self.fault.is_none() && texts.len() < self.size && weight < TEXT_IN_BATCH {
+        if self.skip > 0 {
+            return Some(self.last_of_earlier());
+        }
+        let (mut records, mut weight) = (Vec::new(), 0);
+        while self.fault.is_none() && records.len() < self.size && weight < TEXT_IN_BATCH {
+            // Nobody waits for a result until the next text is written, which may be an answer to it.
+            if !records.is_empty() && !self.input.has_text_at_hand() {
+                break;
+            }
             match self.input.next_text() {
-                Ok(Some(text)) => {
-                    weight += text.len();
-                    texts.push(text);
+                Ok(Some(record)) => {
+                    weight += record.weight();
+                    records.push(record);
                 }
                 Ok(None) => break,
                 Err(error) => self.fault = Some(error),
             }
         }
-        if texts.is_empty() {
+        if records.is_empty() {
             return self.fault.take().map(Err);
         }
+        Some(Ok(self.batch(records, weight, false)))
+    }
+}
+
+impl Batches {
+    /// Passes over the texts that have results, but for the last: that one shows whether the results are theirs.
+    fn last_of_earlier(&mut self) -> Outcome<Batch> {
+        let lines = std::mem::take(&mut self.skip);
+        loop {
+            let Some(record) = self.input.next_text()? else {
+                let reason = format!("it has {lines} results, and {} only {} texts", self.input.name(), self.first);
+                return Err(Error::Append { output: self.output.clone(), reason });
+            };
+            if self.first + 1 == lines {
+                let weight = record.weight();
+                return Ok(self.batch(vec![record], weight, true));
+            }
+            self.first += 1;
+        }
+    }
+
+    fn batch(&mut self, records: Vec<Record>, weight: usize, is_earlier: bool) -> Batch {
         let bytes = self.input.position() - self.position;
-        let batch = Batch { first: self.first, texts, weight, bytes };
-        self.first += batch.texts.len() as u64;
+        let batch = Batch { first: self.first, records, weight, bytes, is_earlier };
+        self.first += batch.records.len() as u64;
         self.position += bytes;
-        Some(Ok(batch))
+        batch
     }
 }
 
@@ -195,56 +296,93 @@ fn feed(batches: Batches, window: &Work) {
     }
 }
 
-fn embed(model: &EmbeddingModel, batch: &Batch) -> Outcome<Results> {
-    let lines = Lines { first: batch.first + 1, last: batch.first + batch.texts.len() as u64 };
-    let embeddings = model.embed(&batch.texts).map_err(|error| Error::embedding(lines, error))?;
-    Ok(Results { embeddings, bytes: batch.bytes })
+fn embed(model: &EmbeddingModel, batch: Batch) -> Outcome<Results> {
+    let Batch { first, records, bytes, is_earlier, .. } = batch;
+    let texts: Vec<&str> = records.iter().map(|record| record.text.as_str()).collect();
+    let embeddings = model.embed(&texts).map_err(|error| {
+        let line = |record: Option<&Record>| record.map_or(0, |record| record.line);
+        Error::embedding(Lines { first: line(records.first()), last: line(records.last()) }, error)
+    })?;
+    let (places, kept) = records.into_iter().map(|record| (record.line, record.kept)).unzip();
+    Ok(Results { first, embeddings, places, kept, bytes, is_earlier })
 }
 
-/// Writes results in order until the window ends or a fault comes up.
-fn write_all(window: &Work, interrupted: &AtomicBool, mut output: Output, mut progress: Progress) -> Result<(), Error> {
-    let mut index = 0;
-    let outcome = loop {
-        let next = match window.try_next() {
-            Next::NotYet => {
-                // Before a wait, what is there goes out: a reader at the other end of a pipe may need it to go on.
-                output.flush()?;
-                window.next()
+/// Writes results in order.
+struct Writer {
+    output: Output,
+    /// The name of the input.
+    input: String,
+    /// Results of an earlier run, until they are seen to be of this input.
+    earlier: Option<Earlier>,
+    /// How many results the output has.
+    index: u64,
+    /// How many of them this run has written.
+    written: u64,
+    /// How many of those are of texts that were cut.
+    cut: u64,
+    progress: Progress,
+}
+
+impl Writer {
+    /// Writes results until the window ends or a fault comes up.
+    fn write_all(&mut self, window: &Work, interrupted: &AtomicBool) -> Result<(), Error> {
+        let outcome = loop {
+            let next = match window.try_next() {
+                Next::NotYet => {
+                    // Before a wait, what is there goes out: a reader at the other end of a pipe may need it to go on.
+                    self.output.flush()?;
+                    window.next()
+                }
+                next => next,
+            };
+            match next {
+                Next::Outcome(Some(Ok(results))) => self.write(&results)?,
+                Next::Outcome(Some(Err(error))) => break Err(error),
+                Next::Outcome(None) => break Err(Error::Thread("embedding")),
+                Next::NotYet => unreachable!("`Window::next` waits"),
+                Next::End => break Ok(()),
             }
-            next => next,
         };
-        let results = match next {
-            Next::Outcome(Some(Ok(results))) => results,
-            Next::Outcome(Some(Err(error))) => break Err(error),
-            Next::Outcome(None) => break Err(Error::Thread("embedding")),
-            Next::NotYet => unreachable!("`Window::next` waits"),
-            Next::End => break Ok(()),
-        };
-        let mut tokens = 0;
-        for (row, values) in results.embeddings.iter().enumerate() {
-            let line = Lines { first: index + 1, last: index + 1 };
-            let values = values.map_err(|error| Error::embedding(line, error))?;
-            output.write(index, results.embeddings.tokens(row), values)?;
-            tokens += results.embeddings.tokens(row) as u64;
-            index += 1;
+        let flushed = self.output.flush();
+        // Acquire: pairs with the Release in the signal's closure.
+        let stopped = interrupted.load(Ordering::Acquire);
+        outcome.and(flushed)?;
+        if stopped {
+            return Err(Error::Interrupted { texts: self.index, can_append: self.output.is_file() });
         }
-        progress.advance(results.embeddings.rows() as u64, tokens, results.bytes);
-    };
-    let flushed = output.flush();
-    // Acquire: pairs with the Release in the signal's closure.
-    let stopped = interrupted.load(Ordering::Acquire);
-    outcome.and(flushed)?;
-    if stopped {
-        return Err(Error::Interrupted { texts: index });
+        self.progress.finish();
+        Ok(())
     }
-    progress.finish();
-    Ok(())
-}
 
-fn is_same_file(a: &File, b: &File) -> bool {
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => a.is_file() && b.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
+    fn write(&mut self, results: &Results) -> Result<(), Error> {
+        let mut tokens = 0;
+        let embeddings = &results.embeddings;
+        for (row, kept) in results.kept.iter().enumerate() {
+            let lines = Lines { first: results.places[row], last: results.places[row] };
+            let values = embeddings.row(row).map_err(|error| Error::embedding(lines, error))?;
+            let count = embeddings.tokens(row);
+            if results.is_earlier {
+                let line = ResultLine { index: results.first, tokens: count, kept, values };
+                return self.go_on_behind(&line, lines, results);
+            }
+            self.output.write(&ResultLine { index: self.index, tokens: count, kept, values })?;
+            tokens += count as u64;
+            self.index += 1;
+            self.written += 1;
+            self.cut += u64::from(embeddings.cut(row));
+        }
+        self.progress.advance(embeddings.rows() as u64, tokens, results.bytes);
+        Ok(())
+    }
+
+    /// Begins behind the earlier results, if the last of them is `line`.
+    fn go_on_behind(&mut self, line: &ResultLine<'_>, lines: Lines, results: &Results) -> Result<(), Error> {
+        if let Some(earlier) = self.earlier.take() {
+            self.output.confirm(&earlier, line, lines, &self.input)?;
+            self.output.begin(earlier.bytes, earlier.lines)?;
+        }
+        self.progress.advance(0, 0, results.bytes);
+        Ok(())
     }
 }
 

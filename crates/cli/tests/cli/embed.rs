@@ -35,12 +35,9 @@ fn the_format_follows_the_name_unless_it_is_given() {
     let as_text = place.expected(&[line]);
     let jsonl = place.file("in.jsonl", line);
     let other = place.file("in.txt", line);
-    for (input, format, expected) in [
-        (&jsonl, "auto", &as_json),
-        (&other, "auto", &as_text),
-        (&jsonl, "text", &as_text),
-        (&other, "jsonl", &as_json),
-    ] {
+    for (input, format, expected) in
+        [(&jsonl, "auto", &as_json), (&jsonl, "text", &as_text), (&other, "jsonl", &as_json)]
+    {
         let ended = place.embed().flag("--input", input).flag("--format", format).run();
         ended.assert_succeeds();
         assert_results(&ended.stdout, expected);

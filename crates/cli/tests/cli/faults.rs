@@ -88,7 +88,7 @@ fn one_file_as_input_and_output_is_wrong_usage() {
 #[test]
 fn an_unknown_device_is_named() {
     let place = Place::new();
-    place.embed().flag("--device", "abacus").run().assert_fails(1, &["abacus", "cpu"]);
+    place.embed().flag("--device", "abacus").run().assert_fails(2, &["abacus", "auto, cpu"]);
 }
 
 /// A name, the damage, and words of the error.

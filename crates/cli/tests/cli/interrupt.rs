@@ -8,7 +8,7 @@ use crate::process::{Place, assert_results, read};
 // audit: F3
 #[test]
 fn the_first_signal_ends_it_with_whole_lines_and_code_1() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let place = Place::new();
         let mut running = place.embed().flag("--threads", "2").start();
         let mut stdin = running.child.stdin.take().unwrap();
@@ -67,4 +67,25 @@ fn the_second_signal_ends_it_at_once() {
     running.signal("TERM");
     assert_eq!(running.wait(), Some(1));
     writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_signal_that_the_parent_ignores_stays_ignored() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let place = Place::new();
+        // The shell becomes the command, so that the signal reaches it.
+        let mut running = place.shell(&format!("trap '' {signal}; exec $embed")).start();
+        let mut stdin = running.child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(running.child.stdout.take().unwrap());
+        let mut lines = String::new();
+        for text in ["river", "stream"] {
+            writeln!(stdin, "{text}").unwrap();
+            stdout.read_line(&mut lines).unwrap();
+            running.signal(signal);
+            running.signal(signal);
+        }
+        drop(stdin);
+        running.end().assert_succeeds();
+        assert_results(&lines, &place.expected(&["river", "stream"]));
+    }
 }

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // also in the helpers, which are tests in all but name
 
+mod append;
 mod bench;
 mod embed;
 mod faults;
+mod formats;
 mod interrupt;
 mod metal;
 mod process;
+mod streams;
 mod trace;
 mod usage;
 mod vulkan;

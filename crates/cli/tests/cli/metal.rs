@@ -13,7 +13,7 @@ fn on_metal_the_values_are_the_processors() {
     if !cfg!(any(target_vendor = "apple", metal_sim)) {
         assert!(metal.is_none(), "{report}");
         let ended = place.embed().flag("--device", "metal").input("deep water").run();
-        ended.assert_fails(1, &["no device is called \"metal\"", "expected one of auto"]);
+        ended.assert_fails(2, &["no device is called \"metal\"", "expected one of auto"]);
         return;
     }
     let metal = metal.unwrap_or_else(|| panic!("{report}"));

@@ -52,6 +52,15 @@ impl Place {
         texts.iter().map(alone).collect()
     }
 
+    /// A script for a POSIX shell, which redirects streams as a user does. It runs in this directory; `$thalweg` is the
+    /// command, and `$embed` is `thalweg embed` with this model.
+    pub fn shell(&self, script: &str) -> Invocation {
+        let thalweg = env!("CARGO_BIN_EXE_thalweg");
+        let mut shell = Invocation::of(Command::new("sh"));
+        shell.command.arg("-c").arg(script).current_dir(self.path(""));
+        shell.variable("thalweg", thalweg).variable("embed", format!("{thalweg} embed --device cpu --model model"))
+    }
+
     /// `thalweg embed` with this model and these flags.
     pub fn embed(&self) -> Invocation {
         Invocation::new("embed").flag("--model", self.model())
@@ -101,8 +110,13 @@ pub struct Invocation {
 
 impl Invocation {
     pub fn new(subcommand: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-        command.arg(subcommand).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut invocation = Self::of(Command::new(env!("CARGO_BIN_EXE_thalweg")));
+        invocation.command.arg(subcommand);
+        invocation
+    }
+
+    fn of(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in DRIVERS {
             command.env(name, "/there/is/no/such/file");
         }
@@ -226,6 +240,15 @@ pub fn assert_results(lines: &str, expected: &[Embedding]) {
         let bits: Vec<u32> = expected.values.iter().map(|value| value.to_bits()).collect();
         assert_eq!(found, bits, "line {index}");
     }
+}
+
+/// The lines of these results, numbered from 0, to the byte.
+pub fn lines(results: &[Embedding]) -> String {
+    let lines = results.iter().enumerate().map(|(index, result)| {
+        let Embedding { tokens, values } = result;
+        format!("{{\"index\":{index},\"tokens\":{tokens},\"embedding\":{}}}\n", serde_json::to_string(values).unwrap())
+    });
+    lines.collect()
 }
 
 pub fn read(path: &Path) -> String {

@@ -5,7 +5,7 @@ use crate::process::{Invocation, Place};
 #[test]
 fn wrong_usage_is_code_2_and_names_the_flag() {
     let place = Place::new();
-    let cases: [(Invocation, &[&str]); 18] = [
+    let cases: [(Invocation, &[&str]); 23] = [
         (place.embed().flag("--threads", "0"), &["--threads", "0", "1..=1024"]),
         (place.embed().flag("--threads", "-1"), &["-1"]),
         (place.embed().flag("--threads", "100000"), &["--threads", "1..=1024"]),
@@ -24,6 +24,11 @@ fn wrong_usage_is_code_2_and_names_the_flag() {
         (Invocation::new("bench").flag("--model", "m").flag("--seconds", "0"), &["--seconds"]),
         (Invocation::new("bench").flag("--model", "m").flag("--dtype", "int8"), &["--dtype", "int8", "f32, f16"]),
         (Invocation::new("sing"), &["sing"]),
+        (place.embed().flag("--keep", "id,tokens"), &["--keep id,tokens", "own member \"tokens\""]),
+        (place.embed().flag("--keep", "id,id"), &["--keep id,id", "\"id\" is there twice"]),
+        (place.embed().flag("--keep", "id,"), &["--keep id,: a name is empty"]),
+        (place.embed().flag("--keep", "id").flag("--format", "text"), &["--keep id", "needs JSON lines"]),
+        (place.embed().switch("--append"), &["--append needs a file", "standard output", "--output"]),
     ];
     for (invocation, words) in cases {
         let ended = invocation.run();
@@ -45,7 +50,8 @@ fn the_help_names_every_flag_with_its_default_and_has_examples() {
         "--trace",
         "Examples:",
     ];
-    let embed = ["--input", "--output", "[default: -]", "--format", "[default: auto]", "--progress", "[default: 1]"];
+    let embed =
+        ["--input", "--output", "[default: -]", "--append", "--keep", "--format", "[default: auto]", "--progress"];
     let bench = ["--tokens", "[default: 24]", "--seconds", "[default: 3]", "[default: 1,2,8,32]", "--json"];
     for (subcommand, own) in [("embed", &embed[..]), ("bench", &bench)] {
         let ended = Invocation::new(subcommand).switch("--help").run();

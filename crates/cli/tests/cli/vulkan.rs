@@ -25,7 +25,7 @@ fn without_a_driver_the_processor_is_chosen_and_vulkan_says_what_is_missing() {
         .run()
         .assert_fails(1, &["cannot open device `vulkan`"]);
     let none = place.embed().flag("--device", "vulkan:0").input("deep water").run();
-    none.assert_fails(1, &["no device is called \"vulkan:0\"", "auto, cpu, vulkan"]);
+    none.assert_fails(2, &["no device is called \"vulkan:0\"", "auto, cpu, vulkan"]);
 }
 
 /// Also with what an earlier run compiled, and with a damaged file of it.
