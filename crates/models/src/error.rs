@@ -173,6 +173,22 @@ pub enum Error {
         /// What the tokenizer said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A text is long, and the tokenizer is not known to split it anywhere in a long part, so that its first tokens
+    /// cannot be told from those of the whole.
+    #[error(
+        "text {text} has {bytes} bytes, and in {limit} of them on end there is no place where the tokenizer of {} surely \
+         splits, such as a space between words; shorten the text or put spaces into it", path.display()
+    )]
+    TextTooLong {
+        /// The text's index in the call.
+        text: usize,
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// The text's length.
+        bytes: usize,
+        /// The most bytes without such a place.
+        limit: usize,
+    },
     /// A sequence has no token, or more than the model takes.
     #[error("sequence {sequence} has {tokens} tokens; expected 1 to {limit}")]
     SequenceLength {

@@ -5,6 +5,7 @@
 //!
 //! [`EmbeddingModel::load`]: crate::EmbeddingModel::load
 
+use crate::tokenizer::{Tokenizer, Tokens};
 use half::{bf16, f16};
 pub use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -146,6 +147,27 @@ impl SmallEncoder {
             "pooling_mode_mean_tokens": self.pooling == "mean",
             "pooling_mode_max_tokens": self.pooling == "max",
         })
+    }
+}
+
+/// A tokenizer without a model, for comparing it with the library's, which it follows in everything.
+pub struct TextTokenizer(Tokenizer);
+
+impl TextTokenizer {
+    /// Takes the library's tokenizer, truncation and all.
+    ///
+    /// # Errors
+    /// If its special tokens cannot be told, or leave no room.
+    pub fn new(configured: tokenizers::Tokenizer) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Tokenizer::of(configured, "tokenizer.json".into(), false).map(Self)
+    }
+
+    /// One text's tokens.
+    ///
+    /// # Errors
+    /// As for [`EmbeddingModel::tokenize`](crate::EmbeddingModel::tokenize).
+    pub fn tokenize(&self, text: &str) -> crate::Result<Tokens> {
+        self.0.tokenize(text, 0)
     }
 }
 

@@ -1,5 +1,25 @@
 //! Texts to token ids.
+//!
+//! ```text
+//! text ─ long: both ends, piece by piece ─ road ┬ bert: ASCII words by our own trie ───┬ frame: cut, special tokens
+//!                                               └ library: everything else, in pieces ─┘
+//! ```
+//!
+//! The ids are those that the `tokenizers` library gives for the whole text. What the roads do without it, they do by
+//! rules that are proved in their files, and a fuzzer compares them with it.
 
+mod added_in_text;
+mod bert;
+mod frame;
+mod library;
+mod long;
+mod road;
+mod spaced;
+mod trie;
+
+use self::frame::Frame;
+use self::library::Library;
+use self::road::{Failure, Road};
 use crate::config::TextConfig;
 use crate::error::{Error, Panicked, Result};
 use crate::json::read_file;
@@ -12,11 +32,22 @@ use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, Truncatio
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// One text as the encoder takes it: its token ids and type ids.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// Two are equal if the encoder sees the same, whether or not a text was [cut](Self::is_cut) to them.
+#[derive(Clone)]
 pub struct Tokens {
     ids: Vec<u32>,
     type_ids: Vec<u32>,
+    cut: bool,
 }
+
+impl PartialEq for Tokens {
+    fn eq(&self, other: &Self) -> bool {
+        self.ids == other.ids && self.type_ids == other.type_ids
+    }
+}
+
+impl Eq for Tokens {}
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,7 +61,7 @@ impl Tokens {
     /// The ids are checked against the model when they are [embedded](crate::EmbeddingModel::embed_tokens).
     pub fn from_ids(ids: impl Into<Vec<u32>>) -> Self {
         let ids = ids.into();
-        Self { type_ids: vec![0; ids.len()], ids }
+        Self { type_ids: vec![0; ids.len()], ids, cut: false }
     }
 
     /// How many tokens there are, special ones included.
@@ -52,14 +83,22 @@ impl Tokens {
     pub fn type_ids(&self) -> &[u32] {
         &self.type_ids
     }
+
+    /// Whether the text has more tokens than these: those past the model's limit were cut off. Never so for
+    /// [ids of one's own](Self::from_ids).
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
 }
 
 /// `tokenizer.json`, with the model's own truncation instead of the file's, and no padding.
 ///
-/// The library is given untrusted files and texts, so its panics are caught and become errors. It is only read after
-/// loading, so nothing is left half-changed by one.
+/// The ids are those that the library gives for the whole text, in less time and memory where the kind of tokenizer
+/// allows that ([`Road`]).
 pub(crate) struct Tokenizer {
-    tokenizer: tokenizers::Tokenizer,
+    library: Library,
+    road: Box<dyn Road>,
+    frame: Frame,
     path: PathBuf,
     lower_case: bool,
 }
@@ -69,23 +108,39 @@ impl Tokenizer {
     pub(crate) fn load(folder: &Path, text: &TextConfig, vocabulary: usize) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         let bytes = read_file(&path, MAX_TOKENIZER_BYTES)?;
-        match Panicked::catch(|| configure(&bytes, text, vocabulary)) {
-            Ok(Ok(tokenizer)) => Ok(Self { tokenizer, path, lower_case: text.lower_case }),
+        let loaded = Panicked::catch(|| Self::of(configure(&bytes, text, vocabulary)?, path.clone(), text.lower_case));
+        match loaded {
+            Ok(Ok(tokenizer)) => Ok(tokenizer),
             Ok(Err(source)) => Err(Error::Tokenizer { path, source }),
             Err(panicked) => Err(Error::Tokenizer { path, source: panicked.into() }),
         }
     }
 
+    /// Follows `configured` in everything: whatever it says of normalizing, splitting, special tokens and truncation.
+    pub(crate) fn of(
+        configured: tokenizers::Tokenizer,
+        path: PathBuf,
+        lower_case: bool,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let frame = Frame::of(&configured)?;
+        let road = road::of(&configured);
+        let library = Library::new(configured, frame.limit())?;
+        Ok(Self { library, road, frame, path, lower_case })
+    }
+
     /// One text's tokens. `index` is the text's place in the call, for errors.
     pub(crate) fn tokenize(&self, text: &str, index: usize) -> Result<Tokens> {
-        let error = |source| Error::Tokenize { text: index, path: self.path.clone(), source };
         // As sentence-transformers does it.
         let text = text.trim();
         let text = if self.lower_case { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
-        let encoding = Panicked::catch(|| self.tokenizer.encode_fast(text, true))
-            .map_err(|panicked| error(panicked.into()))?
-            .map_err(error)?;
-        Ok(Tokens { ids: encoding.get_ids().to_vec(), type_ids: encoding.get_type_ids().to_vec() })
+        match long::ids(&*self.road, &self.library, &text, self.frame.limit()) {
+            Ok(ids) => Ok(self.frame.around(&ids)),
+            Err(Failure::Library(source)) => Err(Error::Tokenize { text: index, path: self.path.clone(), source }),
+            Err(Failure::NoSplit) => {
+                let (bytes, limit) = (text.len(), long::WHOLE);
+                Err(Error::TextTooLong { text: index, path: self.path.clone(), bytes, limit })
+            }
+        }
     }
 }
 
