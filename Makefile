@@ -1,6 +1,6 @@
 # Every target is one script or one line of cargo; read them for what they do.
 
-.PHONY: help demo test lint bench bench-gpu bench-apple loom metal stress sanitize check-mac
+.PHONY: help demo test lint bench bench-gpu bench-apple loom metal stress fuzz sanitize check-mac
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ metal: ## The Metal backend's tests: on a Mac on its GPU, elsewhere on a simulat
 
 stress: ## The stress tests' long form: a million operations for each number of threads, on the CPU, the mock and Vulkan
 	THALWEG_STRESS_OPERATIONS=$${THALWEG_STRESS_OPERATIONS:-1000000} cargo test --workspace --profile checked stress_ -- --nocapture --test-threads 1
+
+fuzz: ## The fuzzers' long form: settings and tokeniser files, a minute each (THALWEG_FUZZ_SECONDS)
+	scripts/fuzz
 
 sanitize: ## ThreadSanitizer over the runtime, the CPU backend and the HAL (a few minutes)
 	scripts/sanitize thread

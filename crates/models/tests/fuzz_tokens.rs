@@ -325,7 +325,7 @@ fn unigram(random: &mut Rng) -> Value {
 fn text(random: &mut Rng, settings: &Value) -> String {
     const SPACES: [&str; 12] =
         [" ", " ", " ", "  ", "\n", "\t", "\r\n", "\u{b}", "\u{c}", "\u{a0}", "\u{3000}", "\u{85}"];
-    const ODD: [&str; 30] = [
+    const ODD: [&str; 33] = [
         "\0",
         "\x7f",
         "\x01",
@@ -356,6 +356,9 @@ fn text(random: &mut Rng, settings: &Value) -> String {
         "“",
         "…",
         "\u{600}",
+        "。",
+        "，",
+        "水。",
     ];
     const SIGNS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
     let added = settings["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);

@@ -40,8 +40,8 @@ use crate::{interrupt, model, trace};
 /// Batches in the window for each thread: one that it works on, one that waits for it, and two that let it go on while
 /// the result before them is still being computed.
 const BATCHES_PER_THREAD: usize = 4;
-/// Bytes of text in the window, beside which only a single longer batch is let in. Tokenising takes about 70 bytes of
-/// memory for each byte of text, so this bounds it to a little over a gigabyte, at lines as long as they may be.
+/// Bytes of text in the window, beside which only a single longer batch is let in. It bounds the memory of the texts
+/// themselves: tokenising takes a few megabytes a thread, however long the texts.
 const TEXT_IN_WINDOW: usize = input::MAX_LINE;
 /// A batch of this many bytes of text is cut short; its texts' results do not change.
 const TEXT_IN_BATCH: usize = 1 << 20;

@@ -18,10 +18,12 @@
 //! - Between ASCII characters of which one is punctuation, if no added token lies across and none looks at what is
 //!   beside it ([`Added::is_local`]). The normalizers look at neither across the place, because nothing composes with
 //!   an ASCII character behind it.
-//! - Between two ideographs, under the same condition, if the normalizer is `BertNormalizer` alone and puts spaces
-//!   around each.
+//! - Before the punctuation that is usual in Chinese and Japanese, under the same condition: it stays punctuation, and
+//!   composes with nothing before it.
+//! - Between two ideographs, under the same condition, if `BertNormalizer` puts spaces around each, and no other
+//!   normalizer but one to lower case is there.
 
-use super::added::Added;
+use super::added_in_text::Added;
 use super::library::{Library, normalized};
 use super::long::{self, Limit, PIECE, WHOLE};
 use super::road::{Failure, Road};
@@ -88,8 +90,7 @@ impl Bert {
             let normal = characters.get(usize::from(byte)).and_then(|character| character.normalized(byte));
             *suspect = !byte.is_ascii() || added.begins_with(byte, normal);
         }
-        let splits_ideographs =
-            matches!(normalizer, Some(NormalizerWrapper::BertNormalizer(bert)) if bert.handle_chinese_chars);
+        let splits_ideographs = normalizer.is_some_and(isolates_ideographs);
         Some(Self { characters, suspects, added, words, splits_ideographs })
     }
 
@@ -123,6 +124,7 @@ impl Bert {
     fn is_between(&self, before: char, after: char) -> bool {
         let punctuation = |c: char| c.is_ascii_punctuation();
         (before.is_ascii() && after.is_ascii() && (punctuation(before) || punctuation(after)))
+            || matches!(after, '、' | '。' | '，' | '！' | '？')
             || (self.splits_ideographs && is_ideograph(before) && is_ideograph(after))
     }
 }
@@ -303,6 +305,19 @@ fn is_by_character(normalizer: &NormalizerWrapper) -> bool {
         N::BertNormalizer(_) | N::Lowercase(_) | N::StripAccents(_) | N::Nmt(_) => true,
         N::NFC(_) | N::NFD(_) | N::NFKC(_) | N::NFKD(_) => true,
         N::Sequence(sequence) => sequence.as_ref().iter().all(is_by_character),
+        _ => false,
+    }
+}
+
+/// Whether a normalizer puts spaces around ideographs and leaves them as they are.
+fn isolates_ideographs(normalizer: &NormalizerWrapper) -> bool {
+    use NormalizerWrapper as N;
+    match normalizer {
+        N::BertNormalizer(bert) => bert.handle_chinese_chars,
+        N::Sequence(sequence) => {
+            let mut steps = sequence.as_ref().iter().filter(|step| !matches!(step, N::Lowercase(_)));
+            matches!((steps.next(), steps.next()), (Some(step), None) if isolates_ideographs(step))
+        }
         _ => false,
     }
 }

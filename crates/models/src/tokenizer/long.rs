@@ -2,8 +2,8 @@
 //!
 //! The library takes up to 600 bytes of memory for each byte of text. So it is given pieces of a text, and what follows
 //! the last token that is needed is never looked at. That the tokens of the pieces are those of the whole is not
-//! assumed: a text is cut in two only where its [`Road`] proves it ([`Road::splits`]). Where there is no such place, the
-//! text is tokenised as one up to [`WHOLE`] bytes, and refused beyond.
+//! assumed: a text is cut in two only where its [`Road`] proves it ([`Road::splits`]). Where there is no such place,
+//! the text is tokenised as one up to [`WHOLE`] bytes, and refused beyond.
 //!
 //! # What a split is
 //!

@@ -1,6 +1,6 @@
 //! Tokenizers that split before a space between two words, of whatever kind their model is.
 
-use super::added::Added;
+use super::added_in_text::Added;
 use super::library::{Library, normalized};
 use super::long::{self, Limit};
 use super::road::{Failure, Road};

@@ -3,7 +3,7 @@
 use super::library::normalized;
 use super::trie::Trie;
 
-/// No place beside a longer one is looked at.
+/// None is longer, so that looking for them is no more than this many steps a byte.
 const LONGEST: usize = 256;
 
 /// Tokens that the library looks for in the text before anything else: those that are not `normalized` in the text as
@@ -24,7 +24,7 @@ pub(super) struct Added {
 }
 
 impl Added {
-    /// `None` if one of them has white space in it or cannot be normalized.
+    /// `None` if one of them has white space in it, is very long, or cannot be normalized.
     pub(super) fn of(configured: &tokenizers::Tokenizer) -> Option<Self> {
         let (mut plain, mut normal) = (Vec::new(), Vec::new());
         let (mut takes_space_behind, mut is_local) = (false, true);
@@ -34,11 +34,11 @@ impl Added {
             } else {
                 token.content.clone()
             };
-            if text.is_empty() || text.contains(char::is_whitespace) {
+            if text.is_empty() || text.len() > LONGEST || text.contains(char::is_whitespace) {
                 return None;
             }
             takes_space_behind |= token.rstrip;
-            is_local &= !token.single_word && !token.normalized && text.is_ascii() && text.len() <= LONGEST;
+            is_local &= !token.single_word && !token.normalized && text.is_ascii();
             if token.normalized { &mut normal } else { &mut plain }.push(text);
         }
         Some(Self { plain: trie(plain)?, normalized: trie(normal)?, takes_space_behind, is_local })
