@@ -82,6 +82,7 @@ impl EmbeddingModel {
         let name = directory.as_ref().file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name).map_err(thalweg_tensor::Error::from)?;
         let encoder = Encoder::load(&pool, &config, &mut weights, dtype)?;
+        let max_tokens = tokenizer.max_tokens();
         Ok(Self {
             device: device.clone(),
             tokenizer,
@@ -89,7 +90,7 @@ impl EmbeddingModel {
             graphs: Graphs::new(device, options.graph_bytes())?,
             pooling,
             normalize: layout.normalize,
-            max_tokens: text.max_tokens,
+            max_tokens,
         })
     }
 

@@ -1,15 +1,14 @@
 //! Texts to token ids.
 
+mod added;
+mod class;
+pub(crate) mod settings;
+
 use crate::config::TextConfig;
 use crate::error::{Error, Panicked, Result};
-use crate::json::read_file;
-use std::borrow::Cow;
+use settings::{Configured, configure};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
-
-/// The most that is read of `tokenizer.json`. Vocabularies of 250,000 words take less than 20 MB.
-const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// One text as the encoder takes it: its token ids and type ids.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,69 +53,40 @@ impl Tokens {
     }
 }
 
-/// `tokenizer.json`, with the model's own truncation instead of the file's, and no padding.
+/// What [`configure`] makes of the model's files.
 ///
 /// The library is given untrusted files and texts, so its panics are caught and become errors. It is only read after
 /// loading, so nothing is left half-changed by one.
 pub(crate) struct Tokenizer {
     tokenizer: tokenizers::Tokenizer,
     path: PathBuf,
-    lower_case: bool,
+    max_tokens: usize,
 }
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` in the transformer's folder, for an encoder with `vocabulary` token ids.
+    /// Makes the tokenizer of the files in the transformer's folder, for an encoder with `vocabulary` token ids.
     pub(crate) fn load(folder: &Path, text: &TextConfig, vocabulary: usize) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let bytes = read_file(&path, MAX_TOKENIZER_BYTES)?;
-        match Panicked::catch(|| configure(&bytes, text, vocabulary)) {
-            Ok(Ok(tokenizer)) => Ok(Self { tokenizer, path, lower_case: text.lower_case }),
-            Ok(Err(source)) => Err(Error::Tokenizer { path, source }),
-            Err(panicked) => Err(Error::Tokenizer { path, source: panicked.into() }),
+        match Panicked::catch(|| configure(folder, text, vocabulary)) {
+            Ok(configured) => {
+                let Configured { tokenizer, path, max_tokens } = configured?;
+                Ok(Self { tokenizer, path, max_tokens })
+            }
+            Err(panicked) => Err(Error::Tokenizer { path: folder.join("tokenizer.json"), source: panicked.into() }),
         }
+    }
+
+    /// The most tokens of a text, special ones included. Longer texts are cut to it, or where the model's files say
+    /// that nothing is cut, cannot be embedded.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.max_tokens
     }
 
     /// One text's tokens. `index` is the text's place in the call, for errors.
     pub(crate) fn tokenize(&self, text: &str, index: usize) -> Result<Tokens> {
         let error = |source| Error::Tokenize { text: index, path: self.path.clone(), source };
-        // As sentence-transformers does it.
-        let text = text.trim();
-        let text = if self.lower_case { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
         let encoding = Panicked::catch(|| self.tokenizer.encode_fast(text, true))
             .map_err(|panicked| error(panicked.into()))?
             .map_err(error)?;
         Ok(Tokens { ids: encoding.get_ids().to_vec(), type_ids: encoding.get_type_ids().to_vec() })
     }
-}
-
-/// Parses the tokenizer, checks it against the encoder, and replaces its truncation and padding.
-fn configure(
-    bytes: &[u8],
-    text: &TextConfig,
-    vocabulary: usize,
-) -> Result<tokenizers::Tokenizer, Box<dyn std::error::Error + Send + Sync>> {
-    let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)?;
-    if let Some((token, id)) = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id)
-        && id as usize >= vocabulary
-    {
-        return Err(format!("token {token:?} has id {id}, but config.json says vocab_size {vocabulary}").into());
-    }
-    let special = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
-    if special == 0 {
-        return Err("it adds no special tokens; a BERT encoder needs [CLS] and [SEP] around every text".into());
-    }
-    // The library subtracts one from the other without looking.
-    if text.max_tokens <= special {
-        let max = text.max_tokens;
-        return Err(format!("it adds {special} special tokens, but texts are cut to {max} tokens").into());
-    }
-    let direction = if text.cut_beginning { TruncationDirection::Left } else { TruncationDirection::Right };
-    tokenizer.with_truncation(Some(TruncationParams {
-        max_length: text.max_tokens,
-        strategy: TruncationStrategy::LongestFirst,
-        stride: 0,
-        direction,
-    }))?;
-    tokenizer.with_padding(None);
-    Ok(tokenizer)
 }
