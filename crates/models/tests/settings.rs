@@ -91,6 +91,8 @@ fn every_setting_as_the_reference_reads_it() {
         cases += 1;
         match (load(&device, &case), &case.error) {
             (Ok(model), None) => wrong.extend(difference(&model, &case, &texts).map(|what| format!("{name}: {what}"))),
+            // Some fail there, and here, with the first text.
+            (Ok(model), Some(_)) if model.embed(&texts).is_err() => {}
             (Ok(_), Some(error)) => wrong.push(format!("{name}: loads; the reference fails: {error}")),
             (Err(error), None) => wrong.push(format!("{name}: {error}")),
             (Err(_), Some(_)) => {}
