@@ -24,8 +24,8 @@ pub enum Error {
         /// What is there: "nothing there", "a file".
         found: &'static str,
     },
-    /// A directory or a file is not what belongs there, but something else that can be told: a cache of the Hugging Face
-    /// hub, weights in another format.
+    /// A directory or a file is not what belongs there, but something else that can be told: a cache of the Hugging
+    /// Face hub, weights in another format.
     #[error("{}: {found}; {advice}", path.display())]
     NotAModel {
         /// What was looked at.

@@ -13,6 +13,7 @@ use crate::{Error, Result};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 pub(crate) use value::Json;
 use value::{Entries, without_python_numbers};
@@ -238,15 +239,12 @@ fn shown(value: &Json) -> String {
 
 /// Reads a file that holds an array.
 pub(crate) fn read_array(path: &Path) -> Result<Vec<Json>> {
-    parse(path, &read_file(path, MAX_SETTINGS_BYTES)?, std::marker::PhantomData)
+    parse(path, &read_file(path, MAX_SETTINGS_BYTES)?, PhantomData)
 }
 
 /// Parses what Python's `json` would.
-fn parse<'de, T>(path: &Path, bytes: &[u8], seed: impl DeserializeSeed<'de, Value = T> + Clone) -> Result<T>
-where
-    T: 'static,
-{
-    let strict = parse_strictly(bytes, seed.clone());
+fn parse<T>(path: &Path, bytes: &[u8], seed: impl for<'de> DeserializeSeed<'de, Value = T> + Copy) -> Result<T> {
+    let strict = parse_strictly(bytes, seed);
     let result = match (strict, without_python_numbers(bytes)) {
         (Err(_), Some(bytes)) => parse_strictly(&bytes, seed),
         (strict, _) => strict,
@@ -254,9 +252,8 @@ where
     result.map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
-fn parse_strictly<'de, T: 'static>(bytes: &[u8], seed: impl DeserializeSeed<'de, Value = T>) -> serde_json::Result<T> {
-    // Not from a slice: what is parsed must own its strings, and so must not depend on the bytes' lifetime.
-    let mut parser = serde_json::Deserializer::from_reader(bytes);
+fn parse_strictly<T>(bytes: &[u8], seed: impl for<'de> DeserializeSeed<'de, Value = T>) -> serde_json::Result<T> {
+    let mut parser = serde_json::Deserializer::from_slice(bytes);
     let value = seed.deserialize(&mut parser)?;
     parser.end().map(|()| value)
 }

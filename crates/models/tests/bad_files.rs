@@ -188,7 +188,7 @@ fn tokens_past_the_vocabulary() {
 fn of_its_file() -> tempfile::TempDir {
     let directory = written(&encoder());
     let class = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
-    fs::write(directory.path().join("tokenizer_config.json"), class).unwrap();
+    fs::write(directory.path().join("tokenizer_config.json"), class).expect("the file");
     directory
 }
 

@@ -1,5 +1,5 @@
-//! A fuzzer over the files of settings and of the tokenizer: whatever they hold, a load gives a model that embeds, or an
-//! error that names a file; nothing panics, and memory stays in proportion to the files.
+//! A fuzzer over the files of settings and of the tokenizer: whatever they hold, a load gives a model that embeds, or
+//! an error that names a file; nothing panics, and memory stays in proportion to the files.
 //!
 //! In its short form it tries the same few hundred inputs each time, and some new ones; with `THALWEG_FUZZ_SECONDS` new
 //! ones for so long. An input is made of one number, which a failure prints: `THALWEG_SEED` begins with it.
@@ -20,8 +20,8 @@ use support::{cpu, seed, tiny};
 use thalweg_models::EmbeddingModel;
 use thalweg_runtime::Device;
 
-/// The most memory that a load takes at any time: so many times the bytes of the model's files, and so much besides. Most
-/// of it is the library's tables in which it looks for added tokens, which are largest for tokens of rare characters.
+/// The most memory that a load takes at any time: so many times the bytes of the model's files, and so much besides.
+/// Most of it is the library's tables in which it looks for added tokens, which are largest for rare characters.
 const TIMES: usize = 200;
 const BESIDES: usize = 4 << 20;
 
@@ -237,7 +237,7 @@ fn change(random: &mut Rng, document: &mut Value) {
         Value::Object(object) => {
             let names: Vec<String> = object.keys().cloned().collect();
             match random.choice(names.iter()) {
-                Some(name) if down => return change(random, object.get_mut(name).expect("the value")),
+                Some(name) if down => change(random, object.get_mut(name).expect("the value")),
                 Some(name) if random.u32(0..3) == 0 => drop(object.remove(name)),
                 Some(name) if random.u32(0..3) == 0 => {
                     let value = object.remove(name).expect("the value");
@@ -251,7 +251,7 @@ fn change(random: &mut Rng, document: &mut Value) {
             let index = if array.is_empty() { 0 } else { random.usize(0..array.len()) };
             match random.u32(0..3) {
                 _ if array.is_empty() => array.push(value(random, 2)),
-                _ if down => return change(random, &mut array[index]),
+                _ if down => change(random, &mut array[index]),
                 0 => drop(array.remove(index)),
                 1 => array.push(array[index].clone()),
                 _ => array[index] = value(random, 2),

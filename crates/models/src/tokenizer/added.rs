@@ -5,8 +5,8 @@
 //!
 //! 1. `added_tokens_decoder` of `tokenizer_config.json`, by id. Without it (an empty one counts): `added_tokens.json`
 //!    and then the `added_tokens` of `tokenizer.json`, of which the last with an id wins.
-//! 2. The named ones, [UNK], [CLS] and so on, and a model's own (`extra_special_tokens` with names, `image_token`). With
-//!    no `added_tokens_decoder` the names of `special_tokens_map.json` win over those of `tokenizer_config.json`.
+//! 2. The named ones, [UNK], [CLS] and so on, and a model's own (`extra_special_tokens` with names, `image_token`).
+//!    With no `added_tokens_decoder` the names of `special_tokens_map.json` win over those of `tokenizer_config.json`.
 //! 3. `extra_special_tokens`, once called `additional_special_tokens`.
 
 use super::class::Class;
@@ -160,8 +160,12 @@ impl Tokens {
         let mut standard = BTreeMap::new();
         // A model's own names: those that the library meets first, then those that win over them.
         let (mut met, mut winning) = (Vec::new(), Vec::new());
+        // A name in the map is not looked at elsewhere, unless an argument overrides the map.
+        let argument = |key: &str| config.over.as_ref().is_some_and(|over| over.has(key) && over.get(key).is_truthy());
+        let in_map = |key: &str| map.is_some_and(|map| map.has(key)) && !argument(key);
         for setting in config.tokens() {
             match NAMES.iter().position(|(name, _)| *name == setting.key()) {
+                Some(_) if in_map(setting.key()) => {}
                 Some(index) => drop(standard.insert(index, named(setting)?)),
                 None => match setting.value() {
                     Some(Json::String(content)) => winning.push((setting.key(), Token::Plain(content.clone()))),
@@ -191,15 +195,16 @@ impl Tokens {
         {
             winning = dictionary(setting, entries)?;
         }
-        for setting in map.iter().flat_map(|map| map.settings()) {
-            if config.over.as_ref().is_some_and(|over| over.has(setting.key()) && over.get(setting.key()).is_truthy()) {
-                continue;
-            }
+        let mut last_resort = None;
+        for setting in map.iter().flat_map(|map| map.settings()).filter(|setting| in_map(setting.key())) {
             let special = |item: &Json| flags(item.as_object()?, true);
             match (setting.key(), setting.value()) {
                 ("extra_special_tokens", Some(Json::Array(items))) => {
                     has_list = true;
-                    for token in list(setting, items, |item| special(item).map(Token::Added))? {
+                    for token in list(setting, items, |item| {
+                        // The library gives the flag itself, and fails if it is there.
+                        special(item).filter(|_| item.get("special").is_none()).map(Token::Added)
+                    })? {
                         if !self.extra.contains(&token) {
                             self.extra.push(token);
                         }
@@ -207,10 +212,7 @@ impl Tokens {
                 }
                 ("extra_special_tokens", Some(Json::Object(entries))) => winning.extend(dictionary(setting, entries)?),
                 ("extra_special_tokens" | "additional_special_tokens", None) => {}
-                ("additional_special_tokens", Some(Json::Array(items))) if !has_list => {
-                    self.extra = list(setting, items, |_| None)?;
-                }
-                ("additional_special_tokens", Some(Json::Array(_))) => {}
+                ("additional_special_tokens", Some(Json::Array(items))) => last_resort = Some((setting, items)),
                 ("extra_special_tokens" | "additional_special_tokens", Some(_)) => {
                     return Err(setting.wrong("a list of tokens"));
                 }
@@ -229,6 +231,9 @@ impl Tokens {
                     }
                 }
             }
+        }
+        if let Some((setting, items)) = last_resort.filter(|_| !has_list) {
+            self.extra = list(setting, items, |_| None)?;
         }
         for (index, (name, default)) in NAMES.into_iter().enumerate() {
             let by_default = || match (class, name) {

@@ -1,5 +1,5 @@
-//! Which of the transformers library's classes makes the tokenizer, by the rule of its `AutoTokenizer` (version 5) for a
-//! model of the family "bert".
+//! Which of the transformers library's classes makes the tokenizer, by the rule of its `AutoTokenizer` (version 5) for
+//! a model of the family "bert".
 
 /// How a tokenizer is made of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
