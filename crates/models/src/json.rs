@@ -67,7 +67,7 @@ pub(crate) struct JsonFile {
     place: String,
     keys: &'static Keys,
     /// What is read of it.
-    object: Vec<(String, Json)>,
+    object: Entries,
 }
 
 impl JsonFile {
@@ -97,7 +97,11 @@ impl JsonFile {
         let Some(object) = setting.convert("an object", Json::as_object)? else { return Ok(None) };
         let refused = object.iter().find(|(key, _)| keys.refuses(key)).map(|(key, _)| key.clone());
         let place = format!("{}{key}.", self.place);
-        let object = object.iter().filter(|(key, _)| keys.reads(key)).cloned().collect();
+        let mut read = Entries::default();
+        for (key, value) in object.iter().filter(|(key, _)| keys.reads(key)) {
+            read.insert(key.clone(), value.clone());
+        }
+        let object = read;
         Self { path: self.path.clone(), place, keys, object }.refuse(refused).map(Some)
     }
 
@@ -113,13 +117,13 @@ impl JsonFile {
 
     /// Whether the file has the setting, be it as null.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.object.iter().any(|(name, _)| name == key)
+        self.object.get(key).is_some()
     }
 
     /// One setting, which may be absent. The key is one of those that the file's [`Keys`] say are read.
     pub(crate) fn get<'a>(&'a self, key: &'a str) -> Setting<'a> {
         debug_assert!(self.keys.reads(key), "{key} is not among the keys that are read");
-        let value = self.object.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+        let value = self.object.get(key);
         Setting { file: self, key, value }
     }
 
@@ -263,7 +267,7 @@ fn parse_strictly<T>(bytes: &[u8], seed: impl for<'de> DeserializeSeed<'de, Valu
 struct KeysSeed(&'static Keys);
 
 struct Object {
-    object: Vec<(String, Json)>,
+    object: Entries,
     /// The first key that is refused.
     refused: Option<String>,
 }
@@ -295,7 +299,7 @@ impl<'de> Visitor<'de> for KeysSeed {
                 }
             }
         }
-        Ok(Object { object: object.finish(), refused })
+        Ok(Object { object, refused })
     }
 }
 

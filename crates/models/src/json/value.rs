@@ -3,6 +3,7 @@
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+use std::collections::HashMap;
 use std::fmt;
 
 /// A JSON value. It takes at most about 50 times its bytes.
@@ -172,41 +173,50 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// The entries of an object that is being read.
-#[derive(Default)]
+/// The entries of an object, found by their keys in a time that does not grow with their number.
+#[derive(Debug, Default)]
 pub(crate) struct Entries {
     entries: Vec<(String, Json)>,
-    /// The places of the keys; only for objects of more than a few entries, where a search would take long.
-    places: std::collections::HashMap<String, usize>,
+    /// The places of the keys; only for objects of more than a few entries.
+    places: HashMap<String, usize>,
 }
 
 impl Entries {
     /// Up to so many entries are searched one by one.
     const FEW: usize = 16;
 
-    /// Adds an entry, or replaces the value of one.
-    pub(crate) fn insert(&mut self, key: String, value: Json) {
-        let place = if self.entries.len() <= Self::FEW {
-            self.entries.iter().position(|(name, _)| *name == key)
-        } else {
-            if self.places.is_empty() {
-                let places = self.entries.iter().enumerate().map(|(place, (key, _))| (key.clone(), place));
-                self.places = places.collect();
-            }
-            self.places.get(&key).copied()
-        };
-        match place {
-            Some(place) => self.entries[place].1 = value,
-            None => {
-                if !self.places.is_empty() {
-                    self.places.insert(key.clone(), self.entries.len());
-                }
-                self.entries.push((key, value));
-            }
+    fn place(&self, key: &str) -> Option<usize> {
+        match self.places.is_empty() {
+            true => self.entries.iter().position(|(name, _)| name == key),
+            false => self.places.get(key).copied(),
         }
     }
 
-    pub(crate) fn finish(mut self) -> Vec<(String, Json)> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Json> {
+        self.place(key).map(|place| &self.entries[place].1)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(String, Json)> {
+        self.entries.iter()
+    }
+
+    /// Adds an entry, or replaces the value of one.
+    pub(crate) fn insert(&mut self, key: String, value: Json) {
+        if let Some(place) = self.place(&key) {
+            self.entries[place].1 = value;
+            return;
+        }
+        if !self.places.is_empty() {
+            self.places.insert(key.clone(), self.entries.len());
+        }
+        self.entries.push((key, value));
+        if self.places.is_empty() && self.entries.len() > Self::FEW {
+            let places = self.entries.iter().enumerate().map(|(place, (key, _))| (key.clone(), place));
+            self.places = places.collect();
+        }
+    }
+
+    fn finish(mut self) -> Vec<(String, Json)> {
         self.entries.shrink_to_fit();
         self.entries
     }

@@ -40,7 +40,7 @@ static MAP_KEYS: Keys = Keys {
 static ADDED_KEYS: Keys = Keys { read: &[], read_ending: Some(""), harmless: &[], others: Others::Refused };
 
 /// A token as a file lists it: its text alone, or with flags.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Token {
     Plain(String),
     Added(AddedToken),
@@ -178,6 +178,8 @@ impl Tokens {
         let additional = config.get("additional_special_tokens").filter(Setting::is_there);
         let extra = extra.filter(Setting::is_truthy).or(additional).or(extra);
         let mut has_list = false;
+        // A list under the old name counts where there is none under the new one; tokens with names are no list.
+        let mut last_resort = additional.filter(|_| extra.is_some_and(|extra| extra.key() == "extra_special_tokens"));
         if let Some(setting) = extra {
             match setting.value() {
                 Some(Json::Object(entries)) => winning.extend(dictionary(setting, entries)?),
@@ -195,27 +197,22 @@ impl Tokens {
         {
             winning = dictionary(setting, entries)?;
         }
-        let mut last_resort = None;
         for setting in map.iter().flat_map(|map| map.settings()).filter(|setting| in_map(setting.key())) {
             let special = |item: &Json| flags(item.as_object()?, true);
             match (setting.key(), setting.value()) {
                 ("extra_special_tokens", Some(Json::Array(items))) => {
                     has_list = true;
-                    for token in list(setting, items, |item| {
+                    let tokens = list(setting, items, |item| {
                         // The library gives the flag itself, and fails if it is there.
                         special(item).filter(|_| item.get("special").is_none()).map(Token::Added)
-                    })? {
-                        if !self.extra.contains(&token) {
-                            self.extra.push(token);
-                        }
-                    }
+                    })?;
+                    let mut seen: HashSet<Token> = self.extra.iter().cloned().collect();
+                    self.extra.extend(tokens.into_iter().filter(|token| seen.insert(token.clone())));
                 }
                 ("extra_special_tokens", Some(Json::Object(entries))) => winning.extend(dictionary(setting, entries)?),
-                ("extra_special_tokens" | "additional_special_tokens", None) => {}
-                ("additional_special_tokens", Some(Json::Array(items))) => last_resort = Some((setting, items)),
-                ("extra_special_tokens" | "additional_special_tokens", Some(_)) => {
-                    return Err(setting.wrong("a list of tokens"));
-                }
+                ("extra_special_tokens", None) => {}
+                ("additional_special_tokens", _) => last_resort = Some(setting),
+                ("extra_special_tokens", Some(_)) => return Err(setting.wrong("a list of tokens")),
                 (key, value) => {
                     let token = match value {
                         None => None,
@@ -232,8 +229,10 @@ impl Tokens {
                 }
             }
         }
-        if let Some((setting, items)) = last_resort.filter(|_| !has_list) {
-            self.extra = list(setting, items, |_| None)?;
+        if let Some(setting) = last_resort.filter(|_| !has_list)
+            && let Some(items) = setting.convert("a list of tokens", Json::as_array)?
+        {
+            self.extra = list(setting, items, |item| typed(item).map(Token::Added))?;
         }
         for (index, (name, default)) in NAMES.into_iter().enumerate() {
             let by_default = || match (class, name) {
