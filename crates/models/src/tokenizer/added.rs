@@ -43,14 +43,39 @@ static ADDED_KEYS: Keys = Keys { read: &[], read_ending: Some(""), harmless: &[]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Token {
     Plain(String),
-    Added(AddedToken),
+    Added(Flagged),
+}
+
+/// A token with flags.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Flagged {
+    token: AddedToken,
+    /// Whether `normalized` is given. Otherwise a token is normalised unless it is special in the end.
+    has_normalized: bool,
+}
+
+impl Flagged {
+    /// With all flags given.
+    fn whole(token: AddedToken) -> Self {
+        Self { token, has_normalized: true }
+    }
+
+    /// As it is added; special too, if it has a name.
+    fn added(&self, has_name: bool) -> AddedToken {
+        let mut token = self.token.clone();
+        token.special |= has_name;
+        if !self.has_normalized {
+            token.normalized = !token.special;
+        }
+        token
+    }
 }
 
 impl Token {
     fn content(&self) -> &str {
         match self {
             Self::Plain(content) => content,
-            Self::Added(token) => &token.content,
+            Self::Added(flagged) => &flagged.token.content,
         }
     }
 }
@@ -69,7 +94,7 @@ struct Named {
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     /// By the ids that the files give, which decide the order and nothing else.
-    by_id: BTreeMap<i64, AddedToken>,
+    by_id: BTreeMap<i64, Flagged>,
     /// Those of [`NAMES`] first.
     named: Vec<Named>,
     extra: Vec<Token>,
@@ -99,7 +124,7 @@ pub(crate) fn read(folder: &Path, class: Class, config: &TokenizerConfig, file: 
             if let Some(added) = JsonFile::read_if_there(folder.join("added_tokens.json"), &ADDED_KEYS)? {
                 tokens.read_added(&added)?;
             }
-            tokens.by_id.extend(file.listed.iter().map(|(id, token)| (i64::from(*id), token.clone())));
+            tokens.by_id.extend(file.listed.iter().map(|(id, token)| (i64::from(*id), Flagged::whole(token.clone()))));
         }
     }
     Ok(tokens)
@@ -118,7 +143,7 @@ impl Tokens {
             named.filter_map(|named| Some(named.token.as_ref()?.content()))
         };
         let listed: HashSet<&str> = named(false)
-            .chain(self.by_id.values().map(|token| token.content.as_str()))
+            .chain(self.by_id.values().map(|flagged| flagged.token.content.as_str()))
             .chain(self.extra.iter().map(Token::content))
             .collect();
         named(true).filter(|content| !listed.contains(content)).collect()
@@ -129,22 +154,17 @@ impl Tokens {
         let there: HashSet<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
         let named = || self.named.iter().filter_map(|named| named.token.as_ref());
         let names: HashSet<&str> = named().map(Token::content).collect();
-        let by_id = || self.by_id.values().filter(|token| !there.contains(*token));
-        let known: HashSet<&str> = there.iter().chain(by_id()).map(|token| token.content.as_str()).collect();
-        let (mut plain, mut added) = (HashSet::new(), HashSet::new());
-        let others = named().chain(&self.extra).filter(|token| !known.contains(token.content()));
-        let others = others.filter(|token| match token {
-            Token::Plain(content) => plain.insert(content),
-            Token::Added(token) => added.insert(token),
-        });
+        let by_id = || self.by_id.values().filter(|flagged| !there.contains(&flagged.token));
+        let listed = there.iter().chain(by_id().map(|flagged| &flagged.token));
+        let known: HashSet<&str> = listed.map(|token| token.content.as_str()).collect();
+        let mut seen = HashSet::new();
+        let others = named().chain(&self.extra).filter(|token| !known.contains(token.content()) && seen.insert(*token));
+        let is_named = |flagged: &Flagged| names.contains(flagged.token.content.as_str());
         let others = others.map(|token| match token {
             Token::Plain(content) => AddedToken::from(content.clone(), true),
-            Token::Added(token) => token.clone(),
+            Token::Added(flagged) => flagged.added(is_named(flagged)),
         });
-        let all = by_id().cloned().chain(others).map(|mut token| {
-            token.special |= names.contains(token.content.as_str());
-            token
-        });
+        let all = by_id().map(|flagged| flagged.added(is_named(flagged))).chain(others);
         tokenizer.add_tokens(all.collect::<Vec<_>>())?;
         Ok(())
     }
@@ -278,7 +298,8 @@ impl Tokens {
         for setting in file.settings() {
             let id = setting.convert("a token's id", |value| i64::try_from(value.as_u64()?).ok())?;
             let id = id.ok_or_else(|| setting.wrong("a token's id"))?;
-            self.by_id.insert(id, AddedToken::from(setting.key(), special.contains(setting.key())));
+            let token = AddedToken::from(setting.key(), special.contains(setting.key()));
+            self.by_id.insert(id, Flagged::whole(token));
         }
         Ok(())
     }
@@ -314,17 +335,18 @@ fn dictionary<'a>(setting: Setting<'a>, entries: &'a [(String, Json)]) -> Result
 }
 
 /// A token as `tokenizer_config.json` has it where it has flags.
-fn typed(value: &Json) -> Option<AddedToken> {
+fn typed(value: &Json) -> Option<Flagged> {
     let is_token = value.get("__type").and_then(Json::as_str) == Some("AddedToken");
     value.as_object().filter(|_| is_token).and_then(|entries| flags(entries, false))
 }
 
 /// A token of its flags. With `special` it is special whatever they say.
-fn flags(entries: &[(String, Json)], special: bool) -> Option<AddedToken> {
+fn flags(entries: &[(String, Json)], special: bool) -> Option<Flagged> {
     let get = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, value)| value);
     let flag = |name: &str| get(name).map_or(Some(false), Json::as_bool);
     let special = flag("special")? || special;
     let normalized = get("normalized").map_or(Some(!special), Json::as_bool)?;
     let token = AddedToken::from(get("content").map_or(Some(""), Json::as_str)?, special);
-    Some(token.single_word(flag("single_word")?).lstrip(flag("lstrip")?).rstrip(flag("rstrip")?).normalized(normalized))
+    let token = token.single_word(flag("single_word")?).lstrip(flag("lstrip")?).rstrip(flag("rstrip")?);
+    Some(Flagged { token: token.normalized(normalized), has_normalized: get("normalized").is_some() })
 }
