@@ -8,9 +8,6 @@ use crate::weights::Weights;
 use thalweg_runtime::Pool;
 use thalweg_tensor::{Activation, DType, PackedMatrix, Result as TensorResult, Tensor, f16};
 
-/// The name of the word table, by which a prefix of all names is recognised.
-pub(crate) const WORDS: &str = "embeddings.word_embeddings.weight";
-
 /// The weights of an encoder, frozen on a device.
 pub(crate) struct Encoder {
     /// `[vocabulary, width]`.
@@ -55,10 +52,9 @@ struct Norm {
 impl Encoder {
     /// Reads the weights, converts each once to the device's form, and freezes it.
     pub(crate) fn load(pool: &Pool, config: &Config, weights: &mut Weights, dtype: DType) -> Result<Self> {
-        weights.check_layers(config.layers)?;
         let width = config.width;
         let mut load = Loader { pool, weights, dtype };
-        let words = load.table(WORDS, config.vocabulary, width)?;
+        let words = load.table("embeddings.word_embeddings.weight", config.vocabulary, width)?;
         let positions = load.table("embeddings.position_embeddings.weight", config.positions, width)?;
         let types = load.table("embeddings.token_type_embeddings.weight", config.types, width)?;
         let norm = load.norm("embeddings.LayerNorm", width)?;

@@ -27,6 +27,26 @@ pub enum Error {
         /// What is there: "nothing there", "a file".
         found: &'static str,
     },
+    /// A directory or a file is not what belongs there, but something else that can be told: a cache of the Hugging
+    /// Face hub, weights in another format.
+    #[error("{}: {found}; {advice}", path.display())]
+    NotAModel {
+        /// What was looked at.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What to do.
+        advice: String,
+    },
+    /// A file is a Git LFS pointer: a few lines that stand for the real file in a repository.
+    #[error(
+        "{}: it is a Git LFS pointer, not the file that it stands for; run `git lfs install` and `git lfs pull` in the \
+         repository, or download the file itself", path.display()
+    )]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of the model could not be opened or read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -147,16 +167,6 @@ pub enum Error {
     LoadDtype {
         /// What was asked for.
         given: DType,
-    },
-    /// The weights file holds more layers than config.json asks for.
-    #[error("{}: tensor `{tensor}` belongs to a layer past the {layers} that config.json asks for", path.display())]
-    ExtraLayer {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor's name.
-        tensor: String,
-        /// `num_hidden_layers` of config.json.
-        layers: usize,
     },
     /// tokenizer.json does not describe a tokenizer.
     #[error("{}: not a usable tokenizer: {source}", path.display())]

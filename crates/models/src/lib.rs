@@ -5,16 +5,31 @@
 //!
 //! | module | reads | decides |
 //! |---|---|---|
-//! | `layout` | `modules.json` | which modules, in which folders |
+//! | `layout` | `modules.json`, `config_sentence_transformers.json` | which modules, in which folders |
 //! | `config` | `config.json` | the encoder's shape |
-//! | | `sentence_bert_config.json`, `tokenizer_config.json` | the most tokens of a text |
+//! | `sentence` | `sentence_bert_config.json` | arguments for the other files, how long texts may be |
 //! | `pooling` | the Pooling module's `config.json` | how token vectors become one |
-//! | `tokenizer` | `tokenizer.json` | texts to ids |
+//! | `tokenizer` | `tokenizer.json` or `vocab.txt`, `tokenizer_config.json`, lists of added tokens | texts to ids |
 //! | `weights` | `model.safetensors` | nothing: every shape must be as `config` says |
 //! | `encoder` | | the operations, over sequences packed without padding (`packed`) |
 //!
 //! A call goes another way: [`EmbeddingModel::submit`] makes a `run` of it, which cuts it into passes, records two, and
 //! is taken on by whoever waits; all other calls stand on that. What comes of it are [`Embeddings`].
+//!
+//! # Settings
+//!
+//! They are read as the reference reads them, sentence-transformers 6 on transformers 5, so that a directory embeds
+//! here as it does there:
+//!
+//! - Where files contradict each other, the reference's rule decides. For a tokenizer of the class `BertTokenizer`, or
+//!   of no class, `tokenizer_config.json` wins over `tokenizer.json`, of which the vocabulary alone is taken; for
+//!   `PreTrainedTokenizerFast` it is the other way round.
+//! - A setting that could change an embedding and is not supported is an error that names it. Each file has a table of
+//!   the settings that are read, and of those that change nothing, with the reason.
+//! - Where versions 5 and 6 of sentence-transformers differ, this is 6: texts are not trimmed, and `do_lower_case` of
+//!   `sentence_bert_config.json` lower-cases after special tokens are found in a text, not before.
+//! - A model whose limit is too low for its special tokens (`max_seq_length` 1) cuts nothing, as the reference. A text
+//!   that is longer than the encoder has positions is then an error.
 //!
 //! # Types
 //!
@@ -31,6 +46,7 @@ mod config;
 mod embeddings;
 mod encoder;
 mod error;
+mod files;
 mod graphs;
 mod json;
 mod layout;
@@ -39,6 +55,7 @@ mod options;
 mod packed;
 mod pooling;
 mod run;
+mod sentence;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokenizer;

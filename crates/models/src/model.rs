@@ -100,7 +100,7 @@ impl EmbeddingModel {
         let config = Config::read(&layout.transformer)?;
         let text = TextConfig::read(&layout.transformer, &config)?;
         let pooling = pooling::read(&layout.pooling, config.width)?;
-        let tokenizer = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
+        let (tokenizer, max_tokens) = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
         let mut weights = Weights::open(&layout.transformer, dtype)?;
         // The weights hold the pool's memory; it goes back to the device with the last of them.
         let name = directory.as_ref().file_name().map_or("model".into(), |name| name.to_string_lossy());
@@ -113,7 +113,7 @@ impl EmbeddingModel {
             graphs: Graphs::new(device, options.graph_bytes())?,
             pooling,
             normalize: layout.normalize,
-            max_tokens: text.max_tokens,
+            max_tokens,
             cut: options.cuts_long_texts(),
         };
         Ok(Self { parts: Arc::new(parts) })

@@ -159,7 +159,7 @@ impl TextTokenizer {
     /// # Errors
     /// If its special tokens cannot be told, or leave no room.
     pub fn new(configured: tokenizers::Tokenizer) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Tokenizer::of(configured, "tokenizer.json".into(), false).map(Self)
+        Tokenizer::of(configured, "tokenizer.json".into()).map(Self)
     }
 
     /// One text's tokens.

@@ -5,7 +5,7 @@
 //! it read whole: at most one tensor is in host memory besides what the device holds.
 
 use crate::error::{Error, Result};
-use crate::json::open_file;
+use crate::files::{POINTER_BYTES, no_weights, open_file, refuse_pointer};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
@@ -21,6 +21,8 @@ const LENGTH_BYTES: u64 = 8;
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 /// Before a name, in checkpoints of a whole `BertModel` with a task's head.
 const PREFIX: &str = "bert.";
+/// The ends of names in old checkpoints, which come from TensorFlow, and the names of today.
+const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")];
 
 /// An open weights file.
 #[derive(Debug)]
@@ -30,8 +32,6 @@ pub(crate) struct Weights {
     metadata: Metadata,
     /// Where the tensors' bytes begin.
     data_start: u64,
-    /// [`PREFIX`] or nothing.
-    prefix: &'static str,
     /// What the values are for: all of them have to be finite in it.
     dtype: DType,
 }
@@ -41,34 +41,30 @@ impl Weights {
     /// values.
     pub(crate) fn open(folder: &Path, dtype: DType) -> Result<Self> {
         let path = folder.join("model.safetensors");
-        let (mut file, bytes) = open_file(&path)?;
+        let (mut file, bytes) = open_file(&path).map_err(|error| match error {
+            Error::Io { ref source, .. } if source.kind() == io::ErrorKind::NotFound => no_weights(folder, error),
+            other => other,
+        })?;
         let (metadata, data_start) = read_header(&mut file, bytes, &path)?;
-        let prefix = if metadata.info(&format!("{PREFIX}{}", crate::encoder::WORDS)).is_some() { PREFIX } else { "" };
-        Ok(Self { path, file, metadata, data_start, prefix, dtype })
+        Ok(Self { path, file, metadata, data_start, dtype })
     }
 
-    /// Fails if there is a tensor of a layer past the first `layers`.
-    pub(crate) fn check_layers(&self, layers: usize) -> Result<()> {
-        for name in self.metadata.offset_keys() {
-            let layer = name
-                .strip_prefix(self.prefix)
-                .and_then(|name| name.strip_prefix("encoder.layer."))
-                .and_then(|name| name.split('.').next())
-                .and_then(|number| number.parse::<usize>().ok());
-            if layer.is_some_and(|layer| layer >= layers) {
-                return Err(Error::ExtraLayer { path: self.path.clone(), tensor: name, layers });
-            }
-        }
-        Ok(())
+    /// The name in the file of the tensor that is called `name` today: with a prefix or without, under its old name or
+    /// today's. As in the `transformers` library, tensors that are not asked for, such as those of a layer past the
+    /// last, may be there.
+    fn name(&self, name: &str) -> Option<String> {
+        let old = OLD_NAMES.iter().find_map(|(today, old)| Some(format!("{}{old}", name.strip_suffix(today)?)));
+        let names = [Some(name.to_owned()), old].into_iter().flatten();
+        let mut candidates = names.flat_map(|name| [format!("{PREFIX}{name}"), name]);
+        candidates.find(|name| self.metadata.info(name).is_some())
     }
 
     /// Appends the elements of a tensor of exactly this shape, in row-major order: f32, or f16 or bf16, each of which
     /// is a value of f32 too.
     pub(crate) fn read_into(&mut self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
-        let full_name = format!("{}{name}", self.prefix);
-        let Some(info) = self.metadata.info(&full_name) else {
-            return Err(Error::TensorMissing { path: self.path.clone(), tensor: full_name });
-        };
+        let missing = || Error::TensorMissing { path: self.path.clone(), tensor: name.to_owned() };
+        let full_name = self.name(name).ok_or_else(missing)?;
+        let info = self.metadata.info(&full_name).ok_or_else(missing)?;
         let Some(stored) = Stored::of(info.dtype) else {
             return Err(Error::TensorDtype {
                 path: self.path.clone(),
@@ -118,6 +114,10 @@ impl Weights {
 fn read_header(file: &mut File, bytes: u64, path: &Path) -> Result<(Metadata, u64)> {
     let io_error = |source: io::Error| Error::Io { path: path.to_owned(), source: source.into() };
     let wrong_length = |expected| Error::WeightsLength { path: path.to_owned(), bytes, expected };
+    let mut beginning = Vec::new();
+    file.take(POINTER_BYTES).read_to_end(&mut beginning).map_err(io_error)?;
+    refuse_pointer(path, &beginning)?;
+    file.rewind().map_err(io_error)?;
     if bytes < LENGTH_BYTES {
         return Err(wrong_length(LENGTH_BYTES));
     }

@@ -184,15 +184,29 @@ fn tokens_past_the_vocabulary() {
     refused_tokenizer("/model/vocab/river", json!(u32::MAX), &["4294967295"]);
 }
 
+/// A model of which tokenizer.json alone decides the tokenizer.
+fn of_its_file() -> tempfile::TempDir {
+    let directory = written(&encoder());
+    let class = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
+    fs::write(directory.path().join("tokenizer_config.json"), class).expect("the file");
+    directory
+}
+
+/// The reference takes it too; a text without a token is an error.
 #[test]
 fn a_tokenizer_without_special_tokens() {
-    refused_tokenizer("/post_processor", Value::Null, &["no special tokens", "[CLS]"]);
+    let directory = of_its_file();
+    set(&directory.path().join(TOKENIZER), "/post_processor", Value::Null);
+    let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
+    assert_eq!(model.embed(&["river"]).unwrap().tokens(0), 1);
+    let error = model.embed(&["river", ""]).unwrap().row(1).unwrap_err();
+    assert!(matches!(error, Error::SequenceLength { sequence: 1, tokens: 0, .. }), "{error}");
 }
 
 /// A template's ids are not in the vocabulary, so only the texts can show that they are wrong.
 #[test]
 fn ids_of_a_template_are_checked_before_the_device_sees_them() {
-    let directory = written(&encoder());
+    let directory = of_its_file();
     set(&directory.path().join(TOKENIZER), "/post_processor/special_tokens/[CLS]/ids", json!([90_000]));
     let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
     let error = model.embed_one("river").unwrap_err();
@@ -200,7 +214,7 @@ fn ids_of_a_template_are_checked_before_the_device_sees_them() {
         matches!(error, Error::TokenId { sequence: 0, position: 0, what: "token", given: 90_000, count: 88 }),
         "{error}"
     );
-    let directory = written(&encoder());
+    let directory = of_its_file();
     set(&directory.path().join(TOKENIZER), "/post_processor/single/0/SpecialToken/type_id", json!(2));
     let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
     let error = model.embed_one("river").unwrap_err().to_string();
@@ -209,7 +223,7 @@ fn ids_of_a_template_are_checked_before_the_device_sees_them() {
 
 #[test]
 fn a_tokenizer_that_fails_on_a_text() {
-    let directory = written(&encoder());
+    let directory = of_its_file();
     set(&directory.path().join(TOKENIZER), "/model/unk_token", json!("[NONE]"));
     let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
     let embeddings = model.embed(&["river", "\u{1F600}", "bank"]).unwrap();

@@ -32,9 +32,75 @@ fn a_file_for_a_directory() {
 
 #[test]
 fn each_file_missing_in_turn() {
-    for file in ["modules.json", "config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"] {
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"] {
         refused_with(|directory| fs::remove_file(directory.join(file)).unwrap(), &[file, "No such file"]);
     }
+}
+
+/// What is given instead of a model, or of its weights, is told, and what to do.
+#[test]
+fn something_else_than_a_model() {
+    let empty = |files: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "{}").unwrap();
+        }
+        directory
+    };
+    for (files, parts) in [
+        (
+            &["refs/main", "snapshots/abc123/modules.json"][..],
+            &["cache of the Hugging Face hub", "snapshots/abc123"][..],
+        ),
+        (&["snapshots/a/x", "snapshots/b/x"], &["cache of the Hugging Face hub", "one of the folders"]),
+        (&["refs/main", "blobs/x", "snapshots/.x"], &["cache of the Hugging Face hub", "download the model again"]),
+        (&["models--a--b/refs/main", "version.txt"], &["a cache of the Hugging Face hub", "models--ORGANISATION"]),
+        (&["model/modules.json", "README.md"], &["a folder with a model in it", "/model"]),
+        (&["a/modules.json", "b/modules.json"], &["a folder with 2 models in it"]),
+        (&["config.json", "model.safetensors"], &["without modules.json", "SentenceTransformer(FOLDER)"]),
+        (&["onnx/model.onnx", "tokenizer.json"], &["exported to ONNX", "model.safetensors"]),
+        (&["model_quantized.onnx"], &["exported to ONNX"]),
+        (&["openvino/openvino_model.xml"], &["exported to OpenVINO"]),
+        (&["model-q4.gguf"], &["GGUF"]),
+        (&["README.md"], &["modules.json", "No such file"]),
+    ] {
+        let directory = empty(files);
+        let path = directory.path().display().to_string();
+        refused(directory.path(), &[&[path.as_str()], parts].concat());
+    }
+    for (file, says) in [
+        ("pytorch_model.bin", "pytorch_model.bin"),
+        ("pytorch_model-00001-of-00002.bin", "PyTorch"),
+        ("model.safetensors.index.json", "several safetensors files"),
+        ("onnx/model.onnx", "ONNX"),
+        ("openvino/openvino_model.bin", "OpenVINO"),
+        ("tf_model.h5", "TensorFlow"),
+    ] {
+        let change = |directory: &Path| {
+            fs::remove_file(directory.join("model.safetensors")).unwrap();
+            fs::create_dir_all(directory.join(file).parent().unwrap()).unwrap();
+            fs::write(directory.join(file), "x").unwrap();
+        };
+        refused_with(change, &["model.safetensors: not there, but", says]);
+    }
+}
+
+/// A pointer in the place of each file.
+#[test]
+fn pointers_of_git_lfs() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 90868376\n";
+    let names = ["modules.json", "config.json", "sentence_bert_config.json", "tokenizer_config.json", "tokenizer.json"];
+    for file in names.into_iter().chain(["1_Pooling/config.json", "model.safetensors"]) {
+        let write = |directory: &Path| fs::write(directory.join(file), POINTER).unwrap();
+        refused_with(write, &[file, "it is a Git LFS pointer", "git lfs pull"]);
+    }
+    let write = |directory: &Path| {
+        fs::remove_file(directory.join("tokenizer.json")).unwrap();
+        fs::write(directory.join("vocab.txt"), POINTER).unwrap();
+    };
+    refused_with(write, &["vocab.txt", "it is a Git LFS pointer"]);
 }
 
 #[test]
@@ -70,8 +136,8 @@ fn settings_that_are_not_text() {
 
 #[test]
 fn settings_without_end() {
-    let write = |directory: &Path| fs::write(directory.join("config.json"), vec![b' '; (1 << 20) + 1]).unwrap();
-    refused_with(write, &["config.json", "1048577 bytes", "1048576"]);
+    let write = |directory: &Path| fs::write(directory.join("config.json"), vec![b' '; (16 << 20) + 1]).unwrap();
+    refused_with(write, &["config.json", "16777217 bytes", "16777216"]);
 }
 
 #[test]
@@ -117,12 +183,98 @@ fn a_module_that_is_not_an_object() {
 }
 
 #[test]
-fn a_default_prompt() {
-    let write = |directory: &Path| {
-        let prompts = json!({"prompts": {"query": "query: "}, "default_prompt_name": "query"});
-        fs::write(directory.join("config_sentence_transformers.json"), prompts.to_string()).unwrap();
+fn settings_of_the_whole_model_that_are_not_supported() {
+    const FILE: &str = "config_sentence_transformers.json";
+    for (text, parts) in [
+        (r#"{"truncate_dim": 4}"#, ["truncate_dim", "4"]),
+        (r#"{"model_type": "SparseEncoder"}"#, ["model_type", "\"SentenceTransformer\""]),
+        (r#"{"prompts": {"q": "query: "}, "default_prompt_name": "q"}"#, ["default_prompt_name", "empty prompt"]),
+    ] {
+        refused_with(|directory| fs::write(directory.join(FILE), text).unwrap(), &[FILE, parts[0], parts[1]]);
+    }
+    let change = |directory: &Path| {
+        fs::create_dir_all(directory.join("2_Normalize")).unwrap();
+        let text = r#"{"module_input_name": "token_embeddings"}"#;
+        fs::write(directory.join("2_Normalize/config.json"), text).unwrap();
     };
-    refused_with(write, &["config_sentence_transformers.json", "default_prompt_name", "\"query\"", "null"]);
+    refused_with(change, &["2_Normalize/config.json", "module_input_name", "\"sentence_embedding\""]);
+    refused_setting("modules.json", "/1/name", json!("0"), "a name of its own");
+}
+
+/// What the reference takes and this does not, or neither: by name.
+#[test]
+fn arguments_that_are_not_supported() {
+    const FILE: &str = "sentence_bert_config.json";
+    for (settings, parts) in [
+        (json!({"foo": 1}), ["`foo`", "not understood"]),
+        (json!({"tokenizer_args": {"foo": 1}}), ["`tokenizer_args.foo`", "not understood"]),
+        (
+            json!({"processor_kwargs": {"tokenizer_class": "X"}}),
+            ["`processor_kwargs.tokenizer_class`", "not supported"],
+        ),
+        (json!({"processor_kwargs": {"add_bos_token": true}}), ["`processor_kwargs.add_bos_token`", "not supported"]),
+        (
+            json!({"processor_kwargs": {"split_special_tokens": true}}),
+            ["`processor_kwargs.split_special_tokens`", "false"],
+        ),
+        (json!({"processing_kwargs": {"max_length": 4}}), ["`processing_kwargs.max_length`", "text, common"]),
+        (json!({"processing_kwargs": {"text": {"max_length": 1000}}}), ["`processing_kwargs.text.max_length`", "80"]),
+        (json!({"processing_kwargs": {"text": {"stride": 4}}}), ["`processing_kwargs.text.stride`", "not understood"]),
+        (json!({"processing_kwargs": {"text": {"add_special_tokens": false}}}), ["add_special_tokens", "true"]),
+        (
+            json!({"processing_kwargs": {"common": {"truncation": "only_second"}}}),
+            ["common.truncation", "longest_first"],
+        ),
+        (json!({"config_kwargs": {"is_decoder": true}}), ["`config_kwargs.is_decoder`", "false"]),
+        (json!({"config_args": {"foo": 1}}), ["`config_args.foo`", "not understood"]),
+        (json!({"config_args": {"quantization_config": {"bits": 8}}}), ["quantization_config", "quantized"]),
+        (json!({"model_kwargs": {"load_in_8bit": true}}), ["`model_kwargs.load_in_8bit`", "not understood"]),
+        (json!({"model_args": {"torch_dtype": "float16"}}), ["`model_args.torch_dtype`", "float32"]),
+        (json!({"transformer_task": "fill-mask"}), ["transformer_task", "feature-extraction"]),
+        (
+            json!({"modality_config": {"image": {}}, "module_output_name": "token_embeddings"}),
+            ["modality_config", "text"],
+        ),
+        (json!({"tokenizer_name_or_path": "bert-base"}), ["tokenizer_name_or_path", "null"]),
+        (json!({"tokenizer_args": 7}), ["`tokenizer_args` is 7", "an object"]),
+    ] {
+        let write = |directory: &Path| fs::write(directory.join(FILE), settings.to_string()).unwrap();
+        refused_with(write, &[FILE, parts[0], parts[1]]);
+    }
+}
+
+#[test]
+fn tokenizers_that_are_not_supported() {
+    const FILE: &str = "tokenizer_config.json";
+    let token = |content: &str| json!({"content": content, "special": true});
+    for (settings, parts) in [
+        (json!({"tokenizer_class": "RobertaTokenizerFast"}), ["`tokenizer_class` is \"RobertaTokenizerFast\"", FILE]),
+        (json!({"split_special_tokens": true}), ["split_special_tokens", FILE]),
+        (json!({"processor_class": "X"}), ["processor_class", FILE]),
+        (json!({"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}), ["fast_tokenizer_files", FILE]),
+        // Ids beyond the encoder's table.
+        (json!({"added_tokens_decoder": {"88": token("<url>")}}), ["\"<url>\" has id 88", "vocab_size 88"]),
+        (json!({"additional_special_tokens": ["<url>"]}), ["\"<url>\" has id 88", "vocab_size 88"]),
+        (json!({"mask_token": "<url>"}), ["\"<url>\" has id 88", "vocab_size 88"]),
+        (json!({"added_tokens_decoder": {"88": 7}}), ["`added_tokens_decoder.88` is 7", FILE]),
+    ] {
+        let write = |directory: &Path| fs::write(directory.join(FILE), settings.to_string()).unwrap();
+        refused_with(write, &parts);
+    }
+    for (file, text) in
+        [("added_tokens.json", r#"{"<url>": 88}"#), ("special_tokens_map.json", r#"{"x_token": "<url>"}"#)]
+    {
+        refused_with(|directory| fs::write(directory.join(file), text).unwrap(), &["\"<url>\" has id 88"]);
+    }
+    let write = |directory: &Path| fs::write(directory.join("special_tokens_map.json"), r#"{"foo": 1}"#).unwrap();
+    refused_with(write, &["special_tokens_map.json", "`foo` is not understood"]);
+    let write = |directory: &Path| set(&directory.join("config.json"), "/tokenizer_class", json!("T5Tokenizer"));
+    refused_with(write, &["config.json", "`tokenizer_class` is \"T5Tokenizer\""]);
+    let write = |directory: &Path| {
+        fs::rename(directory.join("tokenizer.json"), directory.join("vocab.txt")).unwrap();
+        fs::write(directory.join(FILE), r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#).unwrap();
+    };
+    refused_with(write, &["tokenizer.json: not there, but a vocab.txt", "BertTokenizer"]);
 }
 
 // config.json
@@ -133,6 +285,9 @@ fn another_family() {
     refused_with(|directory| unset(&directory.join("config.json"), "model_type"), &["model_type", "missing", "bert"]);
     refused_setting("config.json", "/position_embedding_type", json!("relative_key"), "\"absolute\"");
     refused_setting("config.json", "/is_decoder", json!(true), "false");
+    refused_setting("config.json", "/add_cross_attention", json!(true), "false");
+    refused_setting("config.json", "/quantization_config", json!({"bits": 8}), "null");
+    refused_setting("config.json", "/pruned_heads", json!({"0": [1]}), "{}");
 }
 
 #[test]
@@ -195,12 +350,6 @@ fn sizes_that_contradict_the_weights() {
 }
 
 #[test]
-fn fewer_layers_than_the_weights() {
-    let change = |directory: &Path| set(&directory.join("config.json"), "/num_hidden_layers", json!(1));
-    refused_with(change, &["model.safetensors", "encoder.layer.1.", "past the 1"]);
-}
-
-#[test]
 fn heads_that_do_not_divide_the_width() {
     refused_setting("config.json", "/num_attention_heads", json!(3), "a divisor of hidden_size, which is 16");
 }
@@ -212,14 +361,14 @@ fn a_useless_epsilon() {
         refused_with(change, &["config.json", "layer_norm_eps", "a number above"]);
     }
     refused_setting("config.json", "/layer_norm_eps", json!("small"), "a number");
-    for text in ["NaN", "1e999"] {
+    for (text, says) in [("NaN", "`layer_norm_eps` is NaN"), ("Infinity", "is inf"), ("1e999", "not valid JSON")] {
         let write = |directory: &Path| {
             let file = directory.join("config.json");
             let config = fs::read_to_string(&file).unwrap();
             assert!(config.contains("1e-12"));
             fs::write(file, config.replace("1e-12", text)).unwrap();
         };
-        refused_with(write, &["config.json", "not valid JSON", "line"]);
+        refused_with(write, &["config.json", says]);
     }
 }
 
@@ -235,15 +384,6 @@ fn more_tokens_than_positions() {
     );
     refused_setting("sentence_bert_config.json", "/max_seq_length", json!(0), "a whole number from 1");
     refused_setting("sentence_bert_config.json", "/do_lower_case", json!("yes"), "true or false");
-}
-
-#[test]
-fn no_room_for_a_token_of_the_text() {
-    for tokens in [1, 2] {
-        let change =
-            |directory: &Path| set(&directory.join("sentence_bert_config.json"), "/max_seq_length", json!(tokens));
-        refused_with(change, &["tokenizer.json", "2 special tokens", &format!("cut to {tokens} tokens")]);
-    }
 }
 
 #[test]
@@ -264,21 +404,29 @@ fn a_tokenizer_configuration_that_makes_no_sense() {
 // 1_Pooling/config.json
 
 #[test]
-fn no_pooling_several_and_unknown_ones() {
+fn poolings_that_are_not_supported() {
     const FILE: &str = "1_Pooling/config.json";
+    const EXPECTED: &str = "one of \"cls\", \"mean\" and \"max\"";
     let mean = "/pooling_mode_mean_tokens";
-    refused_with(|directory| set(&directory.join(FILE), mean, json!(false)), &[FILE, "pooling_mode", "exactly one"]);
     let both = |directory: &Path| set(&directory.join(FILE), "/pooling_mode_cls_token", json!(true));
-    refused_with(both, &[FILE, "pooling_mode_cls_token and pooling_mode_mean_tokens", "exactly one"]);
-    for key in ["pooling_mode_lasttoken", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_new"] {
+    refused_with(both, &[FILE, "[\"cls\", \"mean\"]", EXPECTED, "nor several at once"]);
+    for (key, mode) in [
+        ("pooling_mode_lasttoken", "lasttoken"),
+        ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
+        ("pooling_mode_weightedmean_tokens", "weightedmean"),
+    ] {
         let change = |directory: &Path| {
             set(&directory.join(FILE), mean, json!(false));
             set(&directory.join(FILE), &format!("/{key}"), json!(true));
         };
-        refused_with(change, &[FILE, &format!("`{key}` is true"), "exactly one"]);
+        refused_with(change, &[FILE, mode, EXPECTED]);
+        refused_with(|directory| set(&directory.join(FILE), "/pooling_mode", json!(mode)), &[FILE, mode, EXPECTED]);
+        let list = json!(["mean", mode]);
+        refused_with(|directory| set(&directory.join(FILE), "/pooling_mode", list), &[FILE, mode, "nor several"]);
     }
     refused_setting(FILE, mean, json!("yes"), "true or false");
-    refused_setting(FILE, "/pooling_mode", json!("lasttoken"), "\"cls\", \"mean\" or \"max\"");
+    let change = |directory: &Path| set(&directory.join(FILE), "/pooling_mode_new", json!(true));
+    refused_with(change, &[FILE, "`pooling_mode_new` is not understood", "pooling_mode,"]);
 }
 
 #[test]

@@ -157,6 +157,9 @@ fn texts_can_lose_their_beginning() {
 #[test]
 fn lower_case_is_applied_before_the_tokenizer() {
     let directory = written(&SmallEncoder::new(1, 1, 16));
+    // The class of which tokenizer.json decides everything.
+    let class = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
+    std::fs::write(directory.path().join("tokenizer_config.json"), class).unwrap();
     let tokenizer = directory.path().join("tokenizer.json");
     set(&tokenizer, "/normalizer/lowercase", false.into());
     let shouted = |directory: &std::path::Path| {

@@ -1,6 +1,8 @@
 //! Texts to token ids.
 //!
 //! ```text
+//! files ─ settings, class, added: how the reference reads them ─ a configured tokenizer of the library
+//!
 //! text ─ long: both ends, piece by piece ─ road ┬ bert: ASCII words by our own trie ───┬ frame: cut, special tokens
 //!                                               └ library: everything else, in pieces ─┘
 //! ```
@@ -8,12 +10,15 @@
 //! The ids are those that the `tokenizers` library gives for the whole text. What the roads do without it, they do by
 //! rules that are proved in their files, and a fuzzer compares them with it.
 
+mod added;
 mod added_in_text;
 mod bert;
+mod class;
 mod frame;
 mod library;
 mod long;
 mod road;
+pub(crate) mod settings;
 mod spaced;
 mod trie;
 
@@ -22,15 +27,10 @@ use self::library::Library;
 use self::road::{Failure, Road};
 use crate::config::TextConfig;
 use crate::error::{Error, Panicked, Result};
-use crate::json::read_file;
-use std::borrow::Cow;
+use settings::{Configured, configure};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
-
-/// The most that is read of `tokenizer.json`. Vocabularies of 250,000 words take less than 20 MB.
-const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// One text as the encoder takes it: its token ids and type ids.
 ///
@@ -92,7 +92,7 @@ impl Tokens {
     }
 }
 
-/// `tokenizer.json`, with the model's own truncation instead of the file's, and no padding.
+/// What [`configure`] makes of the model's files.
 ///
 /// The ids are those that the library gives for the whole text, in less time and memory where the kind of tokenizer
 /// allows that ([`Road`]).
@@ -101,40 +101,40 @@ pub(crate) struct Tokenizer {
     road: Box<dyn Road>,
     frame: Frame,
     path: PathBuf,
-    lower_case: bool,
 }
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` in the transformer's folder, for an encoder with `vocabulary` token ids.
-    pub(crate) fn load(folder: &Path, text: &TextConfig, vocabulary: usize) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let bytes = read_file(&path, MAX_TOKENIZER_BYTES)?;
-        let loaded = Panicked::catch(|| Self::of(configure(&bytes, text, vocabulary)?, path.clone(), text.lower_case));
-        match loaded {
-            Ok(Ok(tokenizer)) => Ok(tokenizer),
-            Ok(Err(source)) => Err(Error::Tokenizer { path, source: source.into() }),
-            Err(panicked) => Err(Error::Tokenizer { path, source: Arc::new(panicked) }),
-        }
+    /// Makes the tokenizer of the files in the transformer's folder, for an encoder with `vocabulary` token ids; and says
+    /// how many tokens a text has at most: longer ones are cut, or where the files say that nothing is cut, cannot be
+    /// embedded.
+    pub(crate) fn load(folder: &Path, text: &TextConfig, vocabulary: usize) -> Result<(Self, usize)> {
+        let make = || -> Result<(Self, usize)> {
+            let Configured { tokenizer, path, max_tokens } = configure(folder, text, vocabulary)?;
+            match Self::of(tokenizer, path.clone()) {
+                Ok(tokenizer) => Ok((tokenizer, max_tokens)),
+                Err(source) => Err(Error::Tokenizer { path, source: source.into() }),
+            }
+        };
+        // The library panics on some files.
+        Panicked::catch(make).unwrap_or_else(|panicked| {
+            Err(Error::Tokenizer { path: folder.join("tokenizer.json"), source: Arc::new(panicked) })
+        })
     }
 
     /// Follows `configured` in everything: whatever it says of normalizing, splitting, special tokens and truncation.
     pub(crate) fn of(
         configured: tokenizers::Tokenizer,
         path: PathBuf,
-        lower_case: bool,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let frame = Frame::of(&configured)?;
         let road = road::of(&configured);
         let library = Library::new(configured, frame.limit())?;
-        Ok(Self { library, road, frame, path, lower_case })
+        Ok(Self { library, road, frame, path })
     }
 
     /// One text's tokens. `index` is the text's place in the call, for errors.
     pub(crate) fn tokenize(&self, text: &str, index: usize) -> Result<Tokens> {
-        // As sentence-transformers does it.
-        let text = text.trim();
-        let text = if self.lower_case { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
-        match long::ids(&*self.road, &self.library, &text, self.frame.limit()) {
+        match long::ids(&*self.road, &self.library, text, self.frame.limit()) {
             Ok(ids) => Ok(self.frame.around(&ids)),
             Err(Failure::Library(source)) => {
                 Err(Error::Tokenize { text: index, path: self.path.clone(), source: source.into() })
@@ -145,36 +145,4 @@ impl Tokenizer {
             }
         }
     }
-}
-
-/// Parses the tokenizer, checks it against the encoder, and replaces its truncation and padding.
-fn configure(
-    bytes: &[u8],
-    text: &TextConfig,
-    vocabulary: usize,
-) -> Result<tokenizers::Tokenizer, Box<dyn std::error::Error + Send + Sync>> {
-    let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)?;
-    if let Some((token, id)) = tokenizer.get_vocab(true).into_iter().max_by_key(|(_, id)| *id)
-        && id as usize >= vocabulary
-    {
-        return Err(format!("token {token:?} has id {id}, but config.json says vocab_size {vocabulary}").into());
-    }
-    let special = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
-    if special == 0 {
-        return Err("it adds no special tokens; a BERT encoder needs [CLS] and [SEP] around every text".into());
-    }
-    // The library subtracts one from the other without looking.
-    if text.max_tokens <= special {
-        let max = text.max_tokens;
-        return Err(format!("it adds {special} special tokens, but texts are cut to {max} tokens").into());
-    }
-    let direction = if text.cut_beginning { TruncationDirection::Left } else { TruncationDirection::Right };
-    tokenizer.with_truncation(Some(TruncationParams {
-        max_length: text.max_tokens,
-        strategy: TruncationStrategy::LongestFirst,
-        stride: 0,
-        direction,
-    }))?;
-    tokenizer.with_padding(None);
-    Ok(tokenizer)
 }

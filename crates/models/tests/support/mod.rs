@@ -26,6 +26,25 @@ pub fn written(encoder: &SmallEncoder) -> TempDir {
     directory
 }
 
+/// A copy of the model in `data/tiny`, which `scripts/make-settings-references` made.
+pub fn tiny() -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).expect("a folder");
+        for entry in fs::read_dir(from).expect("the folder") {
+            let path = entry.expect("an entry").path();
+            let to = to.join(path.file_name().expect("a name"));
+            if path.is_dir() {
+                copy(&path, &to);
+            } else {
+                fs::copy(&path, to).expect("a copy");
+            }
+        }
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny")), directory.path());
+    directory
+}
+
 /// Writes and loads the encoder.
 pub fn loaded(encoder: &SmallEncoder) -> EmbeddingModel {
     let directory = written(encoder);

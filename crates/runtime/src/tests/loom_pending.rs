@@ -1,7 +1,8 @@
 //! Models of a value that is made in steps, by whoever waits for it.
 
+use super::loom::bounded;
 use crate::{Pending, Step};
-use loom::thread;
+use ::loom::thread;
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,8 +25,6 @@ fn value() -> (Pending<u32>, Arc<Count>) {
     let counted = Arc::clone(&made);
     let pending = Pending::steps(None, move || {
         let before = counted.0.fetch_add(1, Ordering::SeqCst);
-        // Others see a moment between the two.
-        thread::yield_now();
         Ok(if before == 0 { Step::after(&Pending::ready(())) } else { Step::done(7) })
     });
     (pending, made)
@@ -34,7 +33,7 @@ fn value() -> (Pending<u32>, Arc<Count>) {
 /// Two threads that wait have the same value, of two steps.
 #[test]
 fn loom_each_step_is_made_once_and_nobody_is_left_waiting() {
-    loom::model(|| {
+    bounded(4, || {
         let (pending, made) = value();
         let other = pending.clone();
         let thread = thread::spawn(move || other.wait().map(|value| *value));
@@ -47,7 +46,7 @@ fn loom_each_step_is_made_once_and_nobody_is_left_waiting() {
 /// A task that was told to wait is woken, whatever a thread does meanwhile.
 #[test]
 fn loom_a_task_that_waits_for_a_step_is_woken() {
-    loom::model(|| {
+    bounded(4, || {
         let (pending, made) = value();
         let other = pending.clone();
         let thread = thread::spawn(move || other.wait().map(|value| *value));

@@ -1,0 +1,164 @@
+//! Files of a model: opened and read within limits, and what is told of one that is not what it seems, or not there.
+
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// How a Git LFS pointer begins: the small file that stands for a large one in a repository.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Reads a regular file of at most `limit` bytes.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let io_error = |source: io::Error| Error::Io { path: path.to_owned(), source: source.into() };
+    let (file, _) = open_file(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(io_error)?;
+    let read = bytes.len() as u64;
+    if read > limit {
+        return Err(Error::TooLarge { path: path.to_owned(), what: "the file", bytes: read, limit });
+    }
+    refuse_pointer(path, &bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read_file`], for a file that may be absent.
+pub(crate) fn read_file_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    match read_file(path, limit) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Opens a regular file; also its length. Anything else, such as a pipe that would block, is an error.
+pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
+    let io_error = |source: io::Error| Error::Io { path: path.to_owned(), source: source.into() };
+    let metadata = std::fs::metadata(path).map_err(io_error)?;
+    if !metadata.is_file() {
+        return Err(io_error(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    Ok((File::open(path).map_err(io_error)?, metadata.len()))
+}
+
+/// An error if a file begins as a Git LFS pointer does.
+pub(crate) fn refuse_pointer(path: &Path, beginning: &[u8]) -> Result<()> {
+    if beginning.starts_with(LFS_POINTER) {
+        return Err(Error::LfsPointer { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// How many bytes [`refuse_pointer`] has to see.
+pub(crate) const POINTER_BYTES: u64 = LFS_POINTER.len() as u64;
+
+/// The error for a directory without `modules.json`: what the directory is instead, if that can be told.
+pub(crate) fn no_modules(directory: &Path, source: Error) -> Error {
+    let found =
+        |found: String, advice: &str| Error::NotAModel { path: directory.to_owned(), found, advice: advice.to_owned() };
+    let Entries { files, folders } = Entries::of(directory);
+    if folders.iter().any(|name| name == "snapshots") {
+        return match one(Entries::of(&directory.join("snapshots")).folders) {
+            Some(snapshot) => {
+                let advice =
+                    format!("give the snapshot in it: {}", directory.join("snapshots").join(snapshot).display());
+                found("the top of a cache of the Hugging Face hub".into(), &advice)
+            }
+            None => found(
+                "the top of a cache of the Hugging Face hub".into(),
+                "give one of the folders in its `snapshots`; if there is none, download the model again",
+            ),
+        };
+    }
+    if folders.iter().any(|name| name.starts_with("models--")) {
+        let advice = "give the folder of one model: models--ORGANISATION--NAME/snapshots/COMMIT";
+        return found("a cache of the Hugging Face hub".into(), advice);
+    }
+    let below: Vec<_> = folders.iter().filter(|name| directory.join(name).join("modules.json").is_file()).collect();
+    match below[..] {
+        [] => {}
+        [folder] => {
+            let advice = format!("give the folder with the model: {}", directory.join(folder).display());
+            return found("a folder with a model in it".into(), &advice);
+        }
+        _ => return found(format!("a folder with {} models in it", below.len()), "give the folder of one of them"),
+    }
+    if files.iter().any(|name| name == "config.json") {
+        let advice = "save it with sentence-transformers, which writes modules.json and a pooling: \
+                      SentenceTransformer(FOLDER).save(NEW_FOLDER)";
+        return found("a model without modules.json, which says how token vectors become one".into(), advice);
+    }
+    match other_weights(&files, &folders) {
+        Some((what, advice)) => found(what.to_owned(), advice),
+        None => source,
+    }
+}
+
+/// The error for a folder without `model.safetensors`: what holds the weights instead, if that can be told.
+pub(crate) fn no_weights(folder: &Path, source: Error) -> Error {
+    let Entries { files, folders } = Entries::of(folder);
+    match other_weights(&files, &folders) {
+        None => source,
+        Some((what, advice)) => Error::NotAModel {
+            path: folder.join("model.safetensors"),
+            found: format!("not there, but {what}"),
+            advice: advice.to_owned(),
+        },
+    }
+}
+
+/// Weights in another format than safetensors: what they are, and what to do.
+fn other_weights(files: &[String], folders: &[String]) -> Option<(&'static str, &'static str)> {
+    const SAVE: &str = "load it with sentence-transformers and save it again, which writes model.safetensors: \
+                        SentenceTransformer(FOLDER).save(NEW_FOLDER)";
+    const FETCH: &str = "download the model again with its model.safetensors";
+    let file = |test: &dyn Fn(&str) -> bool| files.iter().any(|name| test(name));
+    if file(&|name| name == "model.safetensors.index.json") {
+        return Some(("weights in several safetensors files", SAVE));
+    }
+    if file(&|name| name.starts_with("pytorch_model") && name.ends_with(".bin")) {
+        return Some(("the weights as PyTorch pickles them (pytorch_model.bin), which would run code when read", SAVE));
+    }
+    if file(&|name| name.ends_with(".onnx")) || folders.iter().any(|name| name == "onnx") {
+        return Some(("a model exported to ONNX", FETCH));
+    }
+    if file(&|name| name.starts_with("openvino_")) || folders.iter().any(|name| name == "openvino") {
+        return Some(("a model exported to OpenVINO", FETCH));
+    }
+    if file(&|name| name.ends_with(".gguf")) {
+        return Some(("a model in the GGUF format", FETCH));
+    }
+    if file(&|name| matches!(name, "tf_model.h5" | "flax_model.msgpack" | "rust_model.ot")) {
+        return Some(("weights for another framework (TensorFlow, Flax or tch)", FETCH));
+    }
+    None
+}
+
+/// The names in a directory, of those that are text; none if it cannot be read.
+struct Entries {
+    files: Vec<String>,
+    folders: Vec<String>,
+}
+
+impl Entries {
+    /// The most that are looked at. A model's directory has a few dozen.
+    const MOST: usize = 10_000;
+
+    fn of(directory: &Path) -> Self {
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().take(Self::MOST);
+        for entry in entries {
+            let path: PathBuf = entry.path();
+            if let Ok(name) = entry.file_name().into_string() {
+                if path.is_dir() { folders.push(name) } else { files.push(name) }
+            }
+        }
+        folders.sort();
+        Self { files, folders }
+    }
+}
+
+/// The only element.
+fn one(names: Vec<String>) -> Option<String> {
+    let [name] = <[String; 1]>::try_from(names).ok()?;
+    Some(name)
+}
