@@ -41,7 +41,8 @@ const BYTES_PER_POLL: usize = 1024;
 /// |---|---|---|
 /// | [`submit`](Self::submit) | tokens | not at all: gives a [`Pending`], for threads, tasks and deadlines |
 /// | [`submit_texts`](Self::submit_texts) | texts | the same |
-/// | [`embed`](Self::embed), [`embed_one`](Self::embed_one), [`embed_tokens`](Self::embed_tokens) | texts, tokens | as long as it takes |
+/// | [`embed`](Self::embed), [`embed_one`](Self::embed_one) | texts, one text | as long as it takes |
+/// | [`embed_tokens`](Self::embed_tokens) | tokens | the same |
 /// | [`embed_async`](Self::embed_async) | texts | as a task |
 ///
 /// What is wrong with one text is the error of its row, and does not keep the others from their embeddings.
@@ -177,8 +178,8 @@ impl EmbeddingModel {
     ///
     /// A poll is short: it tokenises a few hundred tokens, or takes the values of one pass and records another, and
     /// waits neither for the device nor for memory. (On a GPU the first of its kind also compiles what it needs: a call
-    /// with texts of some lengths, before there are tasks, spares them that.) Dropping the future stops it. Records on the stream that is current
-    /// at each poll; see [`Stream::attach`].
+    /// with texts of some lengths, before there are tasks, spares them that.) Dropping the future stops it. It records
+    /// on the stream that is current at each poll; see [`Stream::attach`].
     ///
     /// # Errors
     /// As for [`embed`](Self::embed).

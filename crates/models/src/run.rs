@@ -145,8 +145,8 @@ impl Run {
         })
     }
 
-    /// Has the values of what is recorded copied to the host. Not before somebody waits for them: on their way they hold
-    /// staging, which others need.
+    /// Has the values of what is recorded copied to the host. Not before somebody waits for them: on their way they
+    /// hold staging, which others need.
     fn fetch(&mut self) {
         for pass in &mut self.recorded {
             // What is wrong is found again when its turn comes.

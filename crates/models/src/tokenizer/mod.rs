@@ -104,9 +104,9 @@ pub(crate) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Makes the tokenizer of the files in the transformer's folder, for an encoder with `vocabulary` token ids; and says
-    /// how many tokens a text has at most: longer ones are cut, or where the files say that nothing is cut, cannot be
-    /// embedded.
+    /// Makes the tokenizer of the files in the transformer's folder, for an encoder with `vocabulary` token ids. Also
+    /// says how many tokens a text has at most: longer ones are cut, or where the files say that nothing is cut, cannot
+    /// be embedded.
     pub(crate) fn load(folder: &Path, text: &TextConfig, vocabulary: usize) -> Result<(Self, usize)> {
         let make = || -> Result<(Self, usize)> {
             let Configured { tokenizer, path, max_tokens } = configure(folder, text, vocabulary)?;

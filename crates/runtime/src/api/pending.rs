@@ -183,8 +183,9 @@ impl<T: Send + Sync + 'static> Pending<T> {
         Self::at(Stage::Made(Err(error)))
     }
 
-    /// A value that takes several turns of `device`. `step` is called for the first time, and again after what its last
-    /// [`Step`] asked for, by one thread or task at a time of those that wait for the value, and by nobody if none does.
+    /// A value that takes several turns of `device`. `step` is called for the first time, and again after what its
+    /// last [`Step`] asked for: by one at a time of the threads and tasks that wait for the value, and by nobody if
+    /// none does.
     ///
     /// It records on the current stream of the caller. Where that may not wait (a task, a deadline), it answers
     /// [`Error::Busy`], and the step is to return it, with everything as it was: it is called again when the device has

@@ -309,8 +309,8 @@ impl Storage {
         }))
     }
 
-    /// As [`download`](Self::download), but of so many elements, and keeps the storage until they are fetched: that costs
-    /// no copy on the device and no staging where the host sees so many bytes of its memory.
+    /// As [`download`](Self::download), but of so many elements, and keeps the storage until they are fetched: that
+    /// costs no copy on the device and no staging where the host sees so many bytes of its memory.
     ///
     /// # Errors
     /// As for [`download`](Self::download).
