@@ -27,7 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut task = pin!(timeout(DEADLINE, task));
                 if request % 10 == 9 {
                     // The client hangs up while its text is under way.
-                    poll_fn(|context| Poll::Ready(drop(task.as_mut().poll(context)))).await;
+                    poll_fn(|context| {
+                        let _ = task.as_mut().poll(context);
+                        Poll::Ready(())
+                    })
+                    .await;
                     return None;
                 }
                 Some(task.await)
