@@ -5,7 +5,7 @@
 //!
 //! 1. `added_tokens_decoder` of `tokenizer_config.json`, by id. Without it (an empty one counts): `added_tokens.json`
 //!    and then the `added_tokens` of `tokenizer.json`, of which the last with an id wins.
-//! 2. The named ones, [UNK], [CLS] and so on, and a model's own (`extra_special_tokens` with names, `image_token`).
+//! 2. The named ones, `[UNK]`, `[CLS]` and so on, and a model's own (`extra_special_tokens` with names, `image_token`).
 //!    With no `added_tokens_decoder` the names of `special_tokens_map.json` win over those of `tokenizer_config.json`.
 //! 3. `extra_special_tokens`, once called `additional_special_tokens`.
 

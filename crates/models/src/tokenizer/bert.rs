@@ -9,7 +9,7 @@
 //!
 //! What the normalizers and the pre-tokenizer make of each ASCII character is asked of the library when loading. What
 //! is not ASCII, or could be an added token, is left to the library: from the last place before it that splits, to the
-//! next white space. These places split (see [`long`](super::long) for what that means):
+//! next white space. These places split (see [`long`] for what that means):
 //!
 //! - Before and behind ASCII white space. It stays white space, so the pre-tokenizer splits there. It is a starter that
 //!   composes with nothing, so no normalizer looks across it. No added token has white space in it ([`Added`]); those

@@ -256,7 +256,7 @@ fn bert(source: &Source, config: &TokenizerConfig, tokens: &Tokens) -> Result<To
     Ok(tokenizer)
 }
 
-/// `BertTokenizer`'s frame: [CLS] before a text and [SEP] after it, whatever they are called.
+/// `BertTokenizer`'s frame: `[CLS]` before a text and `[SEP]` after it, whatever they are called.
 fn template(tokenizer: &Tokenizer, tokens: &Tokens) -> tokenizers::Result<TemplateProcessing> {
     // Without a name the class takes these ids.
     let token = |key: &str, default: u32| {
