@@ -16,7 +16,7 @@ use thalweg_tensor::Tensor;
 const PASSES_AT_ONCE: usize = 2;
 /// How long a pass waits for room that others have, after the device has nothing more to do for this call: others may
 /// take what is theirs, and give back staging or memory.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What is to be done of a call, and what is.
 pub(crate) struct Run {

@@ -16,7 +16,7 @@ use thalweg_hal::ErrorClass;
 use thalweg_models::testing::{MAX_TOKENS, SmallEncoder, write_weights};
 use thalweg_models::{EmbeddingModel, Embeddings, Error, LoadOptions, TOKENS_PER_PASS, Tokens};
 use thalweg_runtime::{Config, Device, Error as RuntimeError};
-use thalweg_tensor::DType;
+use thalweg_tensor::{DType, Tensor};
 
 fn mock(seed: u64) -> Arc<MockDevice> {
     MockDevice::new(MockConfig { seed, ..MockConfig::default() })
@@ -303,6 +303,40 @@ fn calls_share_what_little_staging_there_is() {
     pending.into_iter().for_each(|pending| check(&pending.wait().unwrap()));
     let tasks: Vec<_> = (0..24).map(|_| Box::pin(model.embed_async(&texts))).collect();
     tasks.into_iter().for_each(|task| check(&block_on(task).unwrap()));
+}
+
+/// Others hold all of it when a pass is computed, and give it back.
+#[test]
+fn a_call_that_finds_no_staging_waits_for_those_who_have_it() {
+    let seed = seed();
+    let directory = written(&SmallEncoder::new(seed, 1, 16));
+    let hal = MockDevice::new(MockConfig::discrete(seed));
+    let device = Device::new(hal, Config::default().staging_limit(512 << 10)).unwrap();
+    let model = EmbeddingModel::load(&device, directory.path()).unwrap();
+    let texts = texts(&mut Rng::with_seed(seed), 100);
+    let expected = model.embed(&texts).unwrap();
+    let pending = model.submit_texts(&texts);
+    let tensor = Tensor::full(&device, 1.0f32, &[4096]).unwrap();
+    let held: Vec<_> = std::iter::from_fn(|| tensor.download::<f32>().ok()).collect();
+    assert!(!held.is_empty());
+    device.synchronize().unwrap();
+    assert!(!pending.is_done(), "it has tried, and found none");
+    drop(held);
+    assert_eq!(bits(pending.wait().unwrap().values().unwrap()), bits(expected.values().unwrap()));
+}
+
+/// Passes are still to be recorded when the device is closed: that is nobody's text's fault.
+#[test]
+fn a_device_that_is_closed_between_passes_ends_the_call() {
+    let seed = seed();
+    let directory = written(&SmallEncoder::new(seed, 1, 16));
+    let device = Device::new(mock(seed), Config::default()).unwrap();
+    let model = EmbeddingModel::load(&device, directory.path()).unwrap();
+    let texts = texts(&mut Rng::with_seed(seed), 1500);
+    let pending = model.submit_texts(&texts);
+    device.close(Duration::from_secs(100)).unwrap();
+    assert!(matches!(pending.wait(), Err(RuntimeError::Closed)));
+    assert!(matches!(pending.wait_until(Instant::now()), Err(RuntimeError::Closed)), "for everybody");
 }
 
 /// More threads than streams, tasks among them, some of which give up.
