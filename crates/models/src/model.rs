@@ -17,7 +17,7 @@ use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
-use thalweg_runtime::{CacheStats, Device, Pending, Pool, Stream};
+use thalweg_runtime::{CacheStats, Device, Pending, Pool};
 use thalweg_tensor::{DType, Pooling, Tensor};
 
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
@@ -30,6 +30,8 @@ pub const TOKENS_PER_PASS: usize = 8192;
 
 /// How many bytes of text a task tokenises before it lets others run: a few hundred tokens, so that no poll is long.
 const BYTES_PER_POLL: usize = 1024;
+/// What a text costs beside its bytes, in these.
+const BYTES_OF_A_TEXT: usize = 16;
 
 /// A sentence encoder: its tokenizer, and its weights on a device.
 ///
@@ -176,10 +178,11 @@ impl EmbeddingModel {
     /// As [`embed`](Self::embed), for async tasks, on any executor: the device keeps no thread waiting. The future owns
     /// what it needs, so that it can be spawned.
     ///
-    /// A poll is short: it tokenises a few hundred tokens, or takes the values of one pass and records another, and
-    /// waits neither for the device nor for memory. (On a GPU the first of its kind also compiles what it needs: a call
+    /// A poll is short: it tokenises a few hundred tokens (or one text: ten milliseconds a MiB of it), or takes the values
+    /// of one pass and records another, and waits neither for the device nor for memory. (On a GPU the first of its kind also compiles what it needs: a call
     /// with texts of some lengths, before there are tasks, spares them that.) Dropping the future stops it. It records
-    /// on the stream that is current at each poll; see [`Stream::attach`].
+    /// on the stream that is current at each poll; see
+    /// [`Stream::attach`](thalweg_runtime::Stream::attach).
     ///
     /// # Errors
     /// As for [`embed`](Self::embed).
@@ -190,19 +193,17 @@ impl EmbeddingModel {
         let (model, texts) = (self.clone(), texts.iter().map(|text| text.as_ref().to_owned()).collect::<Vec<_>>());
         async move {
             model.device().check().map_err(Error::Runtime)?;
-            let mut tokens = Vec::with_capacity(texts.len());
+            let mut run = Run::new(&model, texts.len());
             let mut bytes = 0;
             for (index, text) in texts.into_iter().enumerate() {
                 if bytes > BYTES_PER_POLL {
                     yield_now().await;
                     bytes = 0;
                 }
-                bytes += text.len();
-                tokens.push(model.parts.tokenizer.tokenize(&text, index));
+                bytes += text.len() + BYTES_OF_A_TEXT;
+                run.push(model.parts.tokenizer.tokenize(&text, index));
             }
-            let stream = Stream::current(model.device())?.or_busy();
-            let pending = stream.scope(|| Run::submit(&model, tokens, true));
-            Ok(Embeddings::clone(&*pending.await?))
+            Ok(Embeddings::clone(&*run.start().await?))
         }
     }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_runtime::{Error as RuntimeError, Pending, Result as RuntimeResult, Step, Stream};
-use thalweg_tensor::Tensor;
+use thalweg_tensor::{Error as TensorError, Tensor};
 
 /// How many passes are recorded at once: while the device is at one, the next is packed, uploaded and waits for it.
 const PASSES_AT_ONCE: usize = 2;
@@ -31,7 +31,7 @@ pub(crate) struct Run {
     recorded: VecDeque<Pass>,
     /// Since when there has been no room for what is next; others may have it, and give it back.
     short: Option<Instant>,
-    /// The values of the passes that are over, `[rows, width]`; empty before the first.
+    /// The values of the passes that are over: the first rows, `[.., width]`.
     values: Vec<f32>,
 }
 
@@ -40,18 +40,64 @@ struct Pass {
     sequences: Range<usize>,
     /// `[sequences, width]`.
     output: Tensor,
-    /// The same on its way to the host, once somebody waits for it and staging has room.
-    values: Option<Pending<Vec<f32>>>,
+    /// The rows that are here.
+    values: Vec<f32>,
+    /// The next rows on their way to the host, once somebody waits for them.
+    part: Option<Pending<Vec<f32>>>,
+    /// How many rows come at a time: all, where staging has room for so many.
+    rows: usize,
 }
 
+/// Where staging has no room even for so many bytes, a pass waits.
+const LEAST_STAGED: usize = 16 << 10;
+
 impl Pass {
-    /// Its values on their way to the host.
-    fn fetch(&mut self) -> Result<Pending<Vec<f32>>> {
-        if let Some(values) = &self.values {
-            return Ok(values.clone());
+    /// Has the next rows copied to the host, unless they are on their way.
+    ///
+    /// # Errors
+    /// That staging has room for not even one.
+    fn fetch(&mut self) -> Result<()> {
+        let width = self.output.shape()[1];
+        let row_bytes = width * size_of::<f32>();
+        let here = self.values.len() / width;
+        let left = self.sequences.len() - here;
+        let most = (self.output.device().staged_at_once() as usize / row_bytes).max(1);
+        while self.part.is_none() && left > 0 {
+            let rows = self.rows.min(left).min(most);
+            match self.output.narrow(0, here, rows)?.into_pending() {
+                Ok(part) => {
+                    self.part = Some(part);
+                    self.rows = 2 * rows;
+                }
+                Err(TensorError::Runtime(RuntimeError::OutOfMemory(_) | RuntimeError::Busy))
+                    if rows > 1 && rows * row_bytes > LEAST_STAGED =>
+                {
+                    self.rows = rows.div_ceil(2);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let values = self.output.clone().into_pending()?;
-        Ok(self.values.insert(values).clone())
+        Ok(())
+    }
+
+    /// What to wait for; nothing, if all rows are here.
+    ///
+    /// # Errors
+    /// As for [`fetch`](Self::fetch); that the pass failed.
+    fn next(&mut self) -> Result<Option<&Pending<Vec<f32>>>> {
+        while let Some(part) = self.part.take_if(|part| part.is_done()) {
+            let values = part.wait()?;
+            // The handle goes first, so that the values are nobody else's.
+            drop(part);
+            if self.values.is_empty() {
+                self.values = Arc::unwrap_or_clone(values);
+            } else {
+                self.values.extend_from_slice(&values);
+            }
+            self.fetch()?;
+        }
+        self.fetch()?;
+        Ok(self.part.as_ref())
     }
 }
 
@@ -63,7 +109,9 @@ impl Run {
         if let Err(error) = model.device().check() {
             return Pending::failed(error);
         }
-        let mut run = Self::new(model, texts);
+        let mut run = Self::new(model, texts.len());
+        texts.into_iter().for_each(|text| run.push(text));
+        run.cut();
         for _ in 0..PASSES_AT_ONCE {
             match run.record() {
                 Ok(()) => {}
@@ -76,35 +124,50 @@ impl Run {
             }
             run.flush();
         }
-        let device = model.device().clone();
-        Pending::in_steps(&device, move || run.step())
+        run.pending()
     }
 
-    fn new(model: &EmbeddingModel, texts: Vec<Result<Tokens>>) -> Self {
-        let mut rows = Vec::with_capacity(texts.len());
-        let mut sequences = Vec::with_capacity(texts.len());
-        for (row, text) in texts.into_iter().enumerate() {
-            let (tokens, cut) = text.as_ref().map_or((0, false), |tokens| (tokens.len(), tokens.is_cut()));
-            let checked = text.and_then(|tokens| model.check(row, &tokens).map(|()| tokens));
-            let error = match checked {
-                Ok(tokens) => {
-                    sequences.push((row, tokens));
-                    None
-                }
-                Err(error) => Some(error),
-            };
-            rows.push(Row { tokens, cut, error });
-        }
-        let waiting = passes(sequences.iter().map(|(_, tokens)| tokens.len()), TOKENS_PER_PASS).collect();
+    /// A call of so many texts, which are to be [pushed](Self::push).
+    pub(crate) fn new(model: &EmbeddingModel, texts: usize) -> Self {
         Self {
             model: model.clone(),
-            rows,
-            sequences,
-            waiting,
+            rows: Vec::with_capacity(texts),
+            sequences: Vec::with_capacity(texts),
+            waiting: VecDeque::new(),
             recorded: VecDeque::new(),
             short: None,
             values: Vec::new(),
         }
+    }
+
+    /// Adds a text's tokens, or what was wrong with it.
+    pub(crate) fn push(&mut self, text: Result<Tokens>) {
+        let row = self.rows.len();
+        let (tokens, cut) = text.as_ref().map_or((0, false), |tokens| (tokens.len(), tokens.is_cut()));
+        let error = match text.and_then(|tokens| self.model.check(row, &tokens).map(|()| tokens)) {
+            Ok(tokens) => {
+                self.sequences.push((row, tokens));
+                None
+            }
+            Err(error) => Some(error),
+        };
+        self.rows.push(Row { tokens, cut, error });
+    }
+
+    /// Cuts what was pushed into passes.
+    fn cut(&mut self) {
+        self.waiting = passes(self.sequences.iter().map(|(_, tokens)| tokens.len()), TOKENS_PER_PASS).collect();
+    }
+
+    /// What comes of the call, all of which is done by those who wait for it: nothing is recorded yet.
+    pub(crate) fn start(mut self) -> Pending<Embeddings> {
+        self.cut();
+        self.pending()
+    }
+
+    fn pending(mut self) -> Pending<Embeddings> {
+        let device = self.model.device().clone();
+        Pending::in_steps(&device, move || self.step())
     }
 
     /// Takes the values of the pass that is over, and records another.
@@ -113,44 +176,55 @@ impl Run {
     /// That the device is busy, and then nothing is lost; that it takes no work any more.
     fn step(&mut self) -> RuntimeResult<Step<Embeddings>> {
         if let Some(mut first) = self.recorded.pop_front() {
-            let fetched = first.fetch();
-            match &fetched {
-                Ok(values) if !values.is_done() => {
-                    let step = Step::after(values);
+            match first.next() {
+                Ok(Some(part)) if self.is_enough(self.recorded.len() + 1) => {
+                    let step = Step::after(part);
                     self.recorded.push_front(first);
-                    self.fetch();
-                    self.flush();
                     return Ok(step);
                 }
-                Err(error) if self.passes(error) => {
+                Ok(Some(_)) => self.recorded.push_front(first),
+                Err(error) if self.passes(&error) => {
                     self.recorded.push_front(first);
                     return Err(RuntimeError::Busy);
                 }
-                _ => self.take(first.sequences, fetched)?,
+                Err(error) => self.fails(&first.sequences, error)?,
+                Ok(None) => self.take(first),
             }
         }
-        if self.recorded.len() < PASSES_AT_ONCE {
-            match self.record() {
-                // The next pass gives back what this one lacks.
-                Err(RuntimeError::Busy) if !self.recorded.is_empty() => {}
-                recorded => recorded?,
+        let busy = match self.record() {
+            // The next pass gives back what this one lacks.
+            Err(RuntimeError::Busy) if !self.recorded.is_empty() => true,
+            recorded => {
+                recorded?;
+                false
             }
-        }
+        };
         self.fetch();
         self.flush();
+        if !busy && !self.is_enough(self.recorded.len()) {
+            // One at a time: a task lets others run in between.
+            return Ok(Step::after(&Pending::ready(())));
+        }
         Ok(match self.recorded.front() {
-            Some(Pass { values: Some(values), .. }) => Step::after(values),
+            Some(Pass { part: Some(part), .. }) => Step::after(part),
             Some(_) => return Err(RuntimeError::Busy),
             None => Step::done(self.finish()),
         })
+    }
+
+    /// Whether so many recorded passes are as many as the device is to have, or all there are.
+    fn is_enough(&self, recorded: usize) -> bool {
+        self.waiting.is_empty() || recorded >= PASSES_AT_ONCE
     }
 
     /// Has the values of what is recorded copied to the host. Not before somebody waits for them: on their way they
     /// hold staging, which others need.
     fn fetch(&mut self) {
         for pass in &mut self.recorded {
-            // What is wrong is found again when its turn comes.
-            let _ = pass.fetch();
+            // What is wrong is found again when its turn comes. No later pass takes the room that this one lacks.
+            if pass.fetch().is_err() {
+                break;
+            }
         }
     }
 
@@ -165,6 +239,8 @@ impl Run {
     /// # Errors
     /// As for [`step`](Self::step).
     fn record(&mut self) -> RuntimeResult<()> {
+        // Nothing is begun while nothing can be handed over: it might not get through.
+        Stream::current(self.model.device())?.flush()?;
         while let Some(range) = self.waiting.front().cloned() {
             let recorded = {
                 let sequences: Vec<&Tokens> = self.sequences[range.clone()].iter().map(|(_, tokens)| tokens).collect();
@@ -174,7 +250,8 @@ impl Run {
                 Ok(output) => {
                     self.waiting.pop_front();
                     self.short = None;
-                    self.recorded.push_back(Pass { sequences: range, output, values: None });
+                    let rows = range.len();
+                    self.recorded.push_back(Pass { sequences: range, output, values: Vec::new(), part: None, rows });
                     return Ok(());
                 }
                 Err(error) if self.passes(&error) => return Err(RuntimeError::Busy),
@@ -190,12 +267,16 @@ impl Run {
     /// Whether the same may succeed when the device, or others, have gone on.
     fn passes(&mut self, error: &Error) -> bool {
         match error {
-            Error::Runtime(RuntimeError::Busy) => true,
-            Error::Runtime(RuntimeError::OutOfMemory(report)) if report.retry_can_help => {
-                !self.recorded.is_empty() || self.short.get_or_insert_with(Instant::now).elapsed() < LINGER
-            }
-            _ => false,
+            Error::Runtime(RuntimeError::Busy) => {}
+            Error::Runtime(RuntimeError::OutOfMemory(report)) if report.retry_can_help => {}
+            _ => return false,
         }
+        // What this stream has to do gives back what it has.
+        if Stream::current(self.model.device()).is_ok_and(|stream| !stream.query()) {
+            self.short = None;
+            return true;
+        }
+        self.short.get_or_insert_with(Instant::now).elapsed() < LINGER
     }
 
     /// A pass of these sequences has failed.
@@ -210,38 +291,32 @@ impl Run {
         Ok(())
     }
 
-    /// Takes the values of a pass that is over.
-    ///
-    /// # Errors
-    /// That the device takes no work any more.
-    fn take(&mut self, sequences: Range<usize>, fetched: Result<Pending<Vec<f32>>>) -> RuntimeResult<()> {
-        // The handle goes here, so that the values are nobody else's.
-        let values = match fetched.and_then(|values| Ok(values.wait()?)) {
-            Ok(values) => values,
-            Err(error) => return self.fails(&sequences, error),
-        };
+    /// Takes the values of a pass, all of which are here.
+    fn take(&mut self, pass: Pass) {
+        self.short = None;
         let width = self.model.width();
-        debug_assert_eq!(values.len(), sequences.len() * width);
-        let failed: Vec<usize> = self.sequences[sequences.clone()]
+        debug_assert_eq!(pass.values.len(), pass.sequences.len() * width);
+        let failed: Vec<usize> = self.sequences[pass.sequences.clone()]
             .iter()
-            .zip(values.chunks_exact(width))
+            .zip(pass.values.chunks_exact(width))
             .filter(|(_, values)| values.iter().any(|value| !value.is_finite()))
             .map(|((row, _), _)| *row)
             .collect();
-        if sequences.len() == self.rows.len() {
-            // The only pass has all rows, and nobody else has its values.
-            self.values = Arc::unwrap_or_clone(values);
+        if pass.sequences.len() == self.rows.len() {
+            // The only pass has all rows.
+            self.values = pass.values;
         } else {
-            self.values.resize(self.rows.len() * width, f32::NAN);
-            for ((row, _), values) in self.sequences[sequences].iter().zip(values.chunks_exact(width)) {
-                self.values[row * width..][..width].copy_from_slice(values);
+            // Passes come in the order of the rows: what lies before is there, or failed.
+            self.values.reserve((self.rows.len() * width).saturating_sub(self.values.len()));
+            for ((row, _), values) in self.sequences[pass.sequences].iter().zip(pass.values.chunks_exact(width)) {
+                self.values.resize(row * width, f32::NAN);
+                self.values.extend_from_slice(values);
             }
         }
         for text in failed {
             self.values[text * width..][..width].fill(f32::NAN);
             self.rows[text].error = Some(Error::NotFinite { text, dtype: self.model.dtype() });
         }
-        Ok(())
     }
 
     fn finish(&mut self) -> Embeddings {

@@ -305,6 +305,47 @@ fn calls_share_what_little_staging_there_is() {
     tasks.into_iter().for_each(|task| check(&block_on(task).unwrap()));
 }
 
+/// Results that are larger than staging come in parts, from several passes too.
+#[test]
+fn results_larger_than_staging_come_in_parts() {
+    let seed = seed();
+    let encoder = SmallEncoder::new(seed, 1, 64);
+    let directory = written(&encoder);
+    let device = Device::new(MockDevice::new(MockConfig::discrete(seed)), Config::default().staging_limit(512 << 10));
+    let model = EmbeddingModel::load(&device.unwrap(), directory.path()).unwrap();
+    let mut random = Rng::with_seed(seed);
+    let mut tokens = || Tokens::from_ids([2, 5 + random.u32(..40), 3]);
+    let tokens: Vec<Tokens> = (0..6000).map(|_| tokens()).collect();
+    let expected = loaded(&encoder).embed_tokens(&tokens).unwrap();
+    let check = |given: &Embeddings| assert_eq!(bits(given.values().unwrap()), bits(expected.values().unwrap()));
+    check(&model.embed_tokens(&tokens).unwrap());
+    check(&model.submit(&tokens).wait_until(Instant::now() + Duration::from_secs(100)).unwrap());
+    check(&block_on(model.submit(&tokens).into_future()).unwrap());
+}
+
+/// Tasks record passes of more commands than a list has, on one stream with room for one list: each gets through.
+#[test]
+fn tasks_get_through_where_a_pass_takes_many_lists() {
+    let seed = seed();
+    let encoder = SmallEncoder::new(seed, 12, 16);
+    let directory = written(&encoder);
+    let hal = thalweg_cpu::CpuDevice::open().unwrap();
+    let config = Config::default().lists_in_flight(1).list_commands(8).pool_streams(1);
+    let model = EmbeddingModel::load(&Device::new(hal, config).unwrap(), directory.path()).unwrap();
+    let texts = texts(&mut Rng::with_seed(seed), 8);
+    let expected = loaded(&encoder).embed(&texts).unwrap();
+    let check = |given: &Embeddings| assert_eq!(bits(given.values().unwrap()), bits(expected.values().unwrap()));
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let (model, texts, check) = (&model, &texts, &check);
+            scope.spawn(move || match thread % 2 {
+                0 => check(&block_on(model.embed_async(texts)).unwrap()),
+                _ => check(&model.submit_texts(texts).wait_until(Instant::now() + Duration::from_secs(100)).unwrap()),
+            });
+        }
+    });
+}
+
 /// Others hold all of it when a pass is computed, and give it back.
 #[test]
 fn a_call_that_finds_no_staging_waits_for_those_who_have_it() {

@@ -139,6 +139,12 @@ impl Device {
         }
     }
 
+    /// How many bytes are best read back at a time, where they go through staging: half of it, so that others have room
+    /// too.
+    pub fn staged_at_once(&self) -> u64 {
+        self.engine.memory.most_staged()
+    }
+
     /// Whether the device takes work.
     ///
     /// # Errors

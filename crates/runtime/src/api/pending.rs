@@ -1,12 +1,13 @@
 //! What is not there yet, and how to get it.
 
+use super::current;
 use super::device::Device;
 use super::event::{Event, Finished};
 use super::stream::Stream;
 use crate::base::error::{Error, Result};
 use crate::base::fork;
 use crate::base::rank::Rank;
-use crate::base::sync::{Condvar, Mutex, ThreadId, this_thread, yield_now};
+use crate::base::sync::{Condvar, Mutex, ThreadId, this_thread};
 use crate::base::wait_policy::WaitPolicy;
 use std::future::{Future, IntoFuture};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+/// How soon a thread makes a step again that found a busy device with nothing to wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A value that the device is at work on. Any number of threads and tasks wait for it: the handle is cloned, and each
 /// gets the same value. Dropping a handle stops nobody else, and not what the device has already.
@@ -203,7 +207,9 @@ impl<T: Send + Sync + 'static> Pending<T> {
     ///
     /// # Errors
     /// That the work failed ([`Error::Failed`]), the device is lost or closed; [`Error::Abandoned`] if a closure given
-    /// to [`map`](Self::map) panicked, [`Error::Recursive`] if it waits for itself.
+    /// to [`map`](Self::map) panicked, [`Error::Recursive`] if it is waited for in its own closure. (Values whose closures
+    /// wait for each other on two threads wait for ever.) [`Error::NotCapturable`] on a thread that is capturing a graph,
+    /// if it is to be made in steps: others still get it.
     pub fn wait(&self) -> Result<Arc<T>> {
         self.value(WaitPolicy::Forever)
     }
@@ -225,7 +231,8 @@ impl<T: Send + Sync + 'static> Pending<T> {
     }
 
     /// What `call` makes of the value. It is called once, by the first who waits for the result, or never, if nobody
-    /// does.
+    /// does. Waiting for what is made of others goes down to them call by call: chains of more than a thousand are too
+    /// long for a thread's stack.
     pub fn map<U: Send + Sync + 'static>(self, call: impl FnOnce(Arc<T>) -> U + Send + 'static) -> Pending<U> {
         Pending::once(vec![self.before()], move || self.wait().map(call))
     }
@@ -267,7 +274,7 @@ impl<T: Send + Sync> Part for Shared<T> {
                         if policy.left() == Some(Duration::ZERO) {
                             return Err(policy.over());
                         }
-                        yield_now();
+                        drop(self.moved.wait(self.stage.lock(), Some(LOOK_AGAIN)));
                     }
                 }
                 Next::Watch => {
@@ -329,7 +336,8 @@ impl<T: Send + Sync> Part for Shared<T> {
         // What comes before is made, which waits for nobody, and then the step.
         let mut turn = Turn::default();
         let polled = self.poll_settled(&mut turn, &mut Context::from_waker(Waker::noop()));
-        polled.is_ready()
+        // A thread that captures a graph is refused, and the value is not there.
+        polled.is_ready() && matches!(*self.stage.lock(), Stage::Made(_))
     }
 }
 
@@ -401,7 +409,12 @@ impl<T> Shared<T> {
     fn step(&self, policy: WaitPolicy) -> Result<Went> {
         let mut stage = self.stage.lock();
         match &*stage {
-            Stage::Unmade(queue, _) if queue.there == queue.before.len() => {}
+            Stage::Unmade(queue, work) if queue.there == queue.before.len() => {
+                if let Some(device) = &work.device {
+                    // What a step does is no part of a graph.
+                    current::check_capturable(device, "making a value in steps")?;
+                }
+            }
             _ => return Ok(Went::Through),
         }
         let Stage::Unmade(queue, mut work) = std::mem::replace(&mut *stage, Stage::Making(this_thread(), Vec::new()))

@@ -23,6 +23,12 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::Access;
 
+/// How long a list grows that callers which may not wait cannot hand over. Longer than [`Config::list_commands`], so
+/// that such a caller gets through with what it has begun: else it would begin again, and never end.
+///
+/// [`Config::list_commands`]: crate::Config::list_commands
+const MOST_UNSUBMITTED: usize = 4096;
+
 /// After this many commands, the barrier at the start included, an idle stream hands over its list.
 const FEW_COMMANDS: usize = 16;
 
@@ -118,8 +124,8 @@ impl Engine {
                 self.flush_foreign(stream, by.at, policy)?;
             }
         }
-        if matches!(policy, WaitPolicy::Never) && stream.len() >= self.config.list_commands {
-            // A full list that its last recorder could not hand over.
+        if matches!(policy, WaitPolicy::Never) && stream.len() >= self.config.list_commands.max(MOST_UNSUBMITTED) {
+            // A list that could not be handed over for long.
             self.flush(stream.index, policy)?;
         }
         let mut recorder = stream.recorder.lock();

@@ -1,7 +1,7 @@
 //! Values that are made in steps, by whoever waits for them.
 
 use super::world::{Known, fresh_seed};
-use crate::{Config, Device, Error, Pending, Result, Step, Storage, Stream};
+use crate::{Config, Device, Error, Graph, Pending, Result, Step, Storage, Stream};
 use std::collections::VecDeque;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -236,6 +236,20 @@ fn a_step_that_fails_or_panics_is_everybodys_error() {
     });
     *slot.lock().unwrap() = Some(recursive.clone());
     assert!(matches!(recursive.wait(), Err(Error::Recursive)));
+}
+
+/// A graph's capture takes no part in it, and takes it from nobody.
+#[test]
+fn a_thread_that_captures_a_graph_leaves_the_value_to_others() {
+    let device = mock();
+    let pending = passes(&device, 3, &Arc::default());
+    let captured = Graph::capture(&device, &[256], |_| {
+        assert!(!pending.is_done());
+        assert!(matches!(pending.wait(), Err(Error::NotCapturable { .. })));
+        pending.wait_until(Instant::now()).map(|_| Vec::<Storage>::new())
+    });
+    assert!(matches!(captured, Err(Error::NotCapturable { .. })), "{captured:?}");
+    assert_eq!(*pending.wait().unwrap(), numbers(3));
 }
 
 #[test]
