@@ -1,6 +1,7 @@
 //! The encoder's `config.json`, and how many tokens a text may have.
 
 use crate::error::Result;
+use crate::files::refuse_adapter;
 use crate::json::{Json, JsonFile, Keys, Others, Setting};
 use crate::sentence::Sentence;
 use crate::tokenizer::settings::{TOKENIZER_KEYS, TokenizerConfig};
@@ -21,11 +22,13 @@ pub(crate) const READ: &[&str] = &[
     "layer_norm_eps",
     "position_embedding_type",
     "is_decoder",
+    "is_causal",
     "add_cross_attention",
     "quantization_config",
     "pruned_heads",
     "per_layer_config",
     "tokenizer_class",
+    "transformers_weights",
 ];
 
 /// The keys of `config.json`.
@@ -34,7 +37,7 @@ static KEYS: Keys = Keys {
     read_ending: None,
     harmless: &[(
         &["torch_dtype", "dtype"],
-        "the type to compute in is chosen where the model is loaded, and f32 holds every value of the others",
+        "the type to compute in is chosen where the model is loaded; the weights are taken as they are stored",
     )],
     // The transformers library has no other for BERT that changes an embedding.
     others: Others::Harmless,
@@ -64,6 +67,7 @@ impl Config {
     /// Reads `config.json` in the transformer's folder. Absent settings have the defaults of the `transformers`
     /// library's `BertConfig`, but for those that give the tensors their shape, which must be there.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
+        refuse_adapter(folder)?;
         let file = JsonFile::read(folder.join("config.json"), &KEYS)?;
         let over = Sentence::read(folder)?.config;
         // What sentence-transformers' arguments say wins.
@@ -76,7 +80,10 @@ impl Config {
             return Err(family.wrong("\"bert\", the only encoder family that is supported so far"));
         }
         get("position_embedding_type").only(&["absolute".into()], "\"absolute\"")?;
-        get("is_decoder").only(&[false.into()], "false: a sentence encoder attends in both directions")?;
+        for key in ["is_decoder", "is_causal"] {
+            get(key).only(&[false.into()], "false: a sentence encoder attends in both directions")?;
+        }
+        get("transformers_weights").only(&["model.safetensors".into()], "\"model.safetensors\", which is read")?;
         get("add_cross_attention").only(&[false.into()], "false: a sentence encoder attends to its own text alone")?;
         get("quantization_config").only(&[], "null: quantized weights are not supported")?;
         get("pruned_heads")

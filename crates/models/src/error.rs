@@ -113,6 +113,16 @@ pub enum Error {
         /// The tensor's name, without a prefix.
         tensor: String,
     },
+    /// The weights file has a tensor twice, under its old name and under today's.
+    #[error("{}: `{tensor}` and `{other}` are two names of one tensor; remove one of them", path.display())]
+    TensorTwice {
+        /// The weights file.
+        path: PathBuf,
+        /// Today's name.
+        tensor: String,
+        /// The old one.
+        other: String,
+    },
     /// A tensor has another shape than config.json asks for.
     #[error("{}: tensor `{tensor}` has shape {given:?}; config.json asks for {expected:?}", path.display())]
     TensorShape {
@@ -190,7 +200,7 @@ pub enum Error {
     /// cannot be told from those of the whole.
     #[error(
         "text {text} has {bytes} bytes, and in {limit} of them on end there is no place where the tokenizer of {} surely \
-         splits, such as a space between words; shorten the text or put spaces into it", path.display()
+         splits, such as a space (U+0020) between words; shorten the text or put such spaces into it", path.display()
     )]
     TextTooLong {
         /// The text's index in the call.
@@ -269,6 +279,21 @@ impl From<thalweg_tensor::Error> for Error {
 }
 
 impl Error {
+    /// Of a model's file that is not there, what a model has.
+    pub(crate) fn with_what_is_missing(self) -> Self {
+        match self {
+            Self::Io { path, source } if source.kind() == io::ErrorKind::NotFound => Self::NotAModel {
+                path,
+                found: "No such file".to_owned(),
+                advice: "a model directory in the sentence-transformers layout has modules.json, config.json, \
+                         model.safetensors, tokenizer.json (or vocab.txt) and its pooling's config.json; download the model \
+                         again, or give another directory"
+                    .to_owned(),
+            },
+            other => other,
+        }
+    }
+
     /// Who can do something about it.
     pub fn class(&self) -> ErrorClass {
         match self {

@@ -48,6 +48,36 @@ pub(crate) fn refuse_pointer(path: &Path, beginning: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// An error if a folder holds an adapter, which changes the weights of a model.
+pub(crate) fn refuse_adapter(folder: &Path) -> Result<()> {
+    let path = folder.join("adapter_config.json");
+    if path.is_file() {
+        return Err(Error::NotAModel {
+            path,
+            found: "an adapter (PEFT) that changes the weights of a model".to_owned(),
+            advice: "apply it in Python and save the whole model: merge_and_unload(), then save".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// An error if a weights file begins as files of other kinds do, of which its first bytes tell.
+pub(crate) fn refuse_other_weights(path: &Path, beginning: &[u8]) -> Result<()> {
+    let text = std::str::from_utf8(beginning)
+        .ok()
+        .filter(|text| text.chars().all(|c| !c.is_control() || c.is_ascii_whitespace()));
+    let (found, advice) = match (beginning, text) {
+        ([], _) => ("an empty file".to_owned(), "download it again"),
+        ([b'<', ..], _) => ("a web page, not weights".to_owned(), "download it again, by its direct address"),
+        ([b'P', b'K', 3, 4, ..] | [0x80, 1..6, ..], _) => {
+            ("the weights as PyTorch pickles them, under another name".to_owned(), SAVE)
+        }
+        (_, Some(text)) => (format!("text that begins {text:?}, not weights"), "download it again"),
+        _ => return Ok(()),
+    };
+    Err(Error::NotAModel { path: path.to_owned(), found, advice: advice.to_owned() })
+}
+
 /// How many bytes [`refuse_pointer`] has to see.
 pub(crate) const POINTER_BYTES: u64 = LFS_POINTER.len() as u64;
 
@@ -106,10 +136,11 @@ pub(crate) fn no_weights(folder: &Path, source: Error) -> Error {
     }
 }
 
+const SAVE: &str = "load it with sentence-transformers and save it again, which writes model.safetensors: \
+                    SentenceTransformer(FOLDER).save(NEW_FOLDER)";
+
 /// Weights in another format than safetensors: what they are, and what to do.
 fn other_weights(files: &[String], folders: &[String]) -> Option<(&'static str, &'static str)> {
-    const SAVE: &str = "load it with sentence-transformers and save it again, which writes model.safetensors: \
-                        SentenceTransformer(FOLDER).save(NEW_FOLDER)";
     const FETCH: &str = "download the model again with its model.safetensors";
     let file = |test: &dyn Fn(&str) -> bool| files.iter().any(|name| test(name));
     if file(&|name| name == "model.safetensors.index.json") {

@@ -120,7 +120,10 @@ impl Module {
 static MODEL_KEYS: Keys = Keys {
     read: &["default_prompt_name", "model_type", "prompts", "truncate_dim"],
     read_ending: None,
-    harmless: &[(&["similarity_fn_name"], "it compares embeddings, and makes none")],
+    harmless: &[
+        (&["similarity_fn_name"], "it compares embeddings, and makes none"),
+        (&["requirements"], "they are of Python packages"),
+    ],
     // Sentence-transformers reads no other that changes an embedding.
     others: Others::Harmless,
 };
@@ -130,7 +133,11 @@ static MODEL_KEYS: Keys = Keys {
 fn check_model(directory: &Path) -> Result<()> {
     let path = directory.join("config_sentence_transformers.json");
     let Some(file) = JsonFile::read_if_there(path, &MODEL_KEYS)? else { return Ok(()) };
-    file.get("model_type").only(&["SentenceTransformer".into()], "\"SentenceTransformer\"")?;
+    let family = file.get("model_type");
+    family.only(&["SentenceTransformer".into()], "\"SentenceTransformer\"")?;
+    if file.has("model_type") && family.value().is_none() {
+        return Err(family.wrong("\"SentenceTransformer\", or no such key"));
+    }
     if file.get("truncate_dim").value().is_some() {
         return Err(file
             .get("truncate_dim")

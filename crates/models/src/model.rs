@@ -98,15 +98,19 @@ impl EmbeddingModel {
     /// As for [`load`](Self::load); [`Error::TensorRange`], which names the tensor, if a weight is beyond what that
     /// type holds.
     pub fn load_with(device: &Device, directory: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
+        Self::read(device, directory.as_ref(), options).map_err(Error::with_what_is_missing)
+    }
+
+    fn read(device: &Device, directory: &Path, options: LoadOptions) -> Result<Self> {
         let dtype = options.checked_dtype()?;
-        let layout = Layout::read(directory.as_ref())?;
+        let layout = Layout::read(directory)?;
         let config = Config::read(&layout.transformer)?;
         let text = TextConfig::read(&layout.transformer, &config)?;
         let pooling = pooling::read(&layout.pooling, config.width)?;
         let (tokenizer, max_tokens) = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
         let mut weights = Weights::open(&layout.transformer, dtype)?;
         // The weights hold the pool's memory; it goes back to the device with the last of them.
-        let name = directory.as_ref().file_name().map_or("model".into(), |name| name.to_string_lossy());
+        let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name)?;
         let encoder = Encoder::load(&pool, &config, &mut weights, dtype)?;
         let parts = Parts {
@@ -178,10 +182,10 @@ impl EmbeddingModel {
     /// As [`embed`](Self::embed), for async tasks, on any executor: the device keeps no thread waiting. The future owns
     /// what it needs, so that it can be spawned.
     ///
-    /// A poll is short: it tokenises a few hundred tokens (or one text: ten milliseconds a MiB of it), or takes the values
-    /// of one pass and records another, and waits neither for the device nor for memory. (On a GPU the first of its kind also compiles what it needs: a call
-    /// with texts of some lengths, before there are tasks, spares them that.) Dropping the future stops it. It records
-    /// on the stream that is current at each poll; see
+    /// A poll is short: it tokenises a few hundred tokens (or one text: ten milliseconds a MiB of it), or takes the
+    /// values of one pass and records another, and waits neither for the device nor for memory. (On a GPU the first of
+    /// its kind also compiles what it needs: a call with texts of some lengths, before there are tasks, spares them
+    /// that.) Dropping the future stops it. It records on the stream that is current at each poll; see
     /// [`Stream::attach`](thalweg_runtime::Stream::attach).
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! it read whole: at most one tensor is in host memory besides what the device holds.
 
 use crate::error::{Error, Result};
-use crate::files::{POINTER_BYTES, no_weights, open_file, refuse_pointer};
+use crate::files::{POINTER_BYTES, no_weights, open_file, refuse_other_weights, refuse_pointer};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
@@ -59,11 +59,20 @@ impl Weights {
         candidates.find(|name| self.metadata.info(name).is_some())
     }
 
+    /// A second tensor for the one of this name in the file: under its old name, beside today's.
+    fn other_name(&self, name: &str) -> Option<String> {
+        let other = OLD_NAMES.iter().find_map(|(today, old)| Some(format!("{}{old}", name.strip_suffix(today)?)))?;
+        self.metadata.info(&other).is_some().then_some(other)
+    }
+
     /// Appends the elements of a tensor of exactly this shape, in row-major order: f32, or f16 or bf16, each of which
     /// is a value of f32 too.
     pub(crate) fn read_into(&mut self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
         let missing = || Error::TensorMissing { path: self.path.clone(), tensor: name.to_owned() };
         let full_name = self.name(name).ok_or_else(missing)?;
+        if let Some(other) = self.other_name(&full_name) {
+            return Err(Error::TensorTwice { path: self.path.clone(), tensor: full_name, other });
+        }
         let info = self.metadata.info(&full_name).ok_or_else(missing)?;
         let Some(stored) = Stored::of(info.dtype) else {
             return Err(Error::TensorDtype {
@@ -117,6 +126,7 @@ fn read_header(file: &mut File, bytes: u64, path: &Path) -> Result<(Metadata, u6
     let mut beginning = Vec::new();
     file.take(POINTER_BYTES).read_to_end(&mut beginning).map_err(io_error)?;
     refuse_pointer(path, &beginning)?;
+    refuse_other_weights(path, &beginning)?;
     file.rewind().map_err(io_error)?;
     if bytes < LENGTH_BYTES {
         return Err(wrong_length(LENGTH_BYTES));

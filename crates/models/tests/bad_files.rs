@@ -33,7 +33,7 @@ fn header(text: &str) -> Vec<u8> {
 #[test]
 fn weights_cut_anywhere() {
     let length = fs::read(written(&encoder()).path().join(WEIGHTS)).unwrap().len();
-    for keep in [0, 1, 7, 8, 9, 500, length / 2, length - 1] {
+    for keep in [1, 7, 8, 9, 500, length / 2, length - 1] {
         let file_has = format!("the file has {keep} bytes");
         refused_weights(|bytes| bytes[..keep].to_vec(), &[&file_has, "truncated"]);
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use support::refused::{encoder, refused, refused_setting, refused_with};
 use support::{cpu, set, unset, written};
 use thalweg_models::EmbeddingModel;
+use thalweg_models::testing::write_weights;
 
 #[test]
 fn the_unchanged_model_loads() {
@@ -432,4 +433,51 @@ fn poolings_that_are_not_supported() {
 #[test]
 fn a_pooling_of_another_width() {
     refused_setting("1_Pooling/config.json", "/word_embedding_dimension", json!(384), "16, the hidden_size");
+}
+
+/// What is under the name of the weights, and is something else.
+#[test]
+fn other_files_in_the_place_of_weights() {
+    for (bytes, what) in [
+        (&b""[..], "an empty file"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"PK\x03\x04\0\0\x08\0", "as PyTorch pickles them"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "as PyTorch pickles them"),
+        (b"Entry not found", "text that begins \"Entry not found\""),
+        (b"{\"error\":\"gone\"}\n", "text that begins"),
+    ] {
+        let write = |directory: &Path| fs::write(directory.join("model.safetensors"), bytes).unwrap();
+        refused_with(write, &["model.safetensors", what]);
+    }
+}
+
+#[test]
+fn settings_that_change_how_a_model_computes() {
+    refused_setting("config.json", "/is_causal", json!(true), "false");
+    refused_setting("config.json", "/transformers_weights", json!("other.safetensors"), "\"model.safetensors\"");
+    let adapter = |directory: &Path| fs::write(directory.join("adapter_config.json"), "{}").unwrap();
+    refused_with(adapter, &["adapter_config.json", "PEFT", "merge_and_unload"]);
+    let family = |directory: &Path| {
+        fs::write(directory.join("config_sentence_transformers.json"), "{\"model_type\": null}").unwrap();
+    };
+    refused_with(family, &["config_sentence_transformers.json", "model_type", "no such key"]);
+    for key in ["tokenizer_truncation", "tokenizer_padding", "post_processor"] {
+        let write = |directory: &Path| {
+            fs::write(directory.join("tokenizer_config.json"), format!("{{\"{key}\": {{\"max_length\": 8}}}}"))
+                .unwrap();
+        };
+        refused_with(write, &["tokenizer_config.json", key, "null"]);
+    }
+}
+
+#[test]
+fn a_tensor_under_two_names() {
+    let twice = |directory: &Path| {
+        let mut tensors = encoder().tensors();
+        let (name, shape, values) =
+            tensors.iter().find(|tensor| tensor.0.ends_with("LayerNorm.weight")).unwrap().clone();
+        tensors.push((name.replace("weight", "gamma"), shape, values));
+        write_weights(&directory.join("model.safetensors"), &tensors).unwrap();
+    };
+    refused_with(twice, &["LayerNorm.weight", "LayerNorm.gamma", "two names of one tensor"]);
 }

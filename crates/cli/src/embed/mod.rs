@@ -165,7 +165,16 @@ fn embed_all(
             .and_then(|()| interrupt::let_long_files_fail())
             .map_err(|source| Error::System { action: "handle signals", source })?;
     }
-    let mut writer = Writer { output, input: input.name().to_owned(), earlier, index: 0, written: 0, cut: 0, progress };
+    let mut writer = Writer {
+        output,
+        input: input.name().to_owned(),
+        earlier,
+        index: 0,
+        written: 0,
+        cut: 0,
+        kept: vec![false; args.keep.len()],
+        progress,
+    };
     writer.index = writer.earlier.as_ref().map_or(0, |earlier| earlier.lines);
     let batches = Batches {
         input,
@@ -202,6 +211,11 @@ fn embed_all(
         if writer.cut > 0 {
             let (cut, written, most) = (writer.cut, writer.written, model.max_tokens());
             crate::say(&format!("note: {cut} of {written} texts were longer than {most} tokens and were cut"));
+        }
+        if writer.written > 0 {
+            for (name, _) in args.keep.iter().zip(&writer.kept).filter(|(_, kept)| !**kept) {
+                crate::say(&format!("note: no line has the member {name:?} of --keep"));
+            }
         }
         outcome
     })
@@ -320,6 +334,8 @@ struct Writer {
     written: u64,
     /// How many of those are of texts that were cut.
     cut: u64,
+    /// For each name of `--keep`, whether some line of this run had it.
+    kept: Vec<bool>,
     progress: Progress,
 }
 
@@ -370,6 +386,7 @@ impl Writer {
             self.index += 1;
             self.written += 1;
             self.cut += u64::from(embeddings.cut(row));
+            self.kept.iter_mut().zip(kept).for_each(|(seen, value)| *seen |= value.is_some());
         }
         self.progress.advance(embeddings.rows() as u64, tokens, results.bytes);
         Ok(())

@@ -11,7 +11,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
@@ -124,15 +124,26 @@ pub fn refuse_shared(read: Option<Named>, written: Vec<Named>, model: &Path) -> 
             return refuse(other, name);
         }
     }
-    // A directory that cannot be read is said by whoever loads the model.
-    let files = fs::read_dir(model).into_iter().flatten().flatten().map(|entry| entry.path());
-    for path in files {
+    for path in files(model, MODEL_DEPTH) {
         let of_model = FileId::at(&path);
         if let Some((name, _)) = written.iter().find(|(_, id)| id.is_some() && *id == of_model) {
             return refuse(name, &format!("the model's {}", path.display()));
         }
     }
     Ok(())
+}
+
+/// How deep a model's folders are: its modules', and one that a module might have.
+const MODEL_DEPTH: usize = 3;
+
+/// The paths in a folder and in those below it. One that cannot be read is said by whoever loads the model.
+fn files(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    if depth > 1 {
+        let below: Vec<_> = paths.iter().filter(|path| path.is_dir()).flat_map(|path| files(path, depth - 1)).collect();
+        paths.extend(below);
+    }
+    paths
 }
 
 /// A file that is read also where somebody has set it not to wait: several processes share one terminal or pipe, and

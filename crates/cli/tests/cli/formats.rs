@@ -121,6 +121,9 @@ fn members_of_text_cannot_be_kept() {
     let ended = place.embed().flag("--keep", "id").flag("--input", input).flag("--output", &output).run();
     ended.assert_fails(2, &["--keep needs JSON lines"]);
     assert_eq!(read(&output), "precious");
+    let ended = place.embed().flag("--keep", "id,idd").input("{\"text\":\"a\",\"id\":7}\n").run();
+    assert_eq!((ended.code, ended.stderr.matches("note: no line has the member").count()), (Some(0), 1));
+    assert!(ended.stderr.contains("\"idd\" of --keep"), "{}", ended.stderr);
     place.embed().flag("--keep", "id").input("deep water\n").run().assert_fails(2, &["--keep needs JSON lines"]);
 }
 

@@ -64,6 +64,12 @@ fn a_file_of_the_model_is_no_output() {
         ended.assert_fails(2, &["are the same file", "the model's model/tokenizer.json"]);
         assert_eq!(read(&tokenizer), content);
     }
+    // Those of its modules too.
+    let pooling = place.model().join("1_Pooling/config.json");
+    let content = read(&pooling);
+    let ended = place.shell("$embed --output model/1_Pooling/config.json").input("water\n").run();
+    ended.assert_fails(2, &["are the same file", "the model's model/1_Pooling/config.json"]);
+    assert_eq!(read(&pooling), content);
 }
 
 #[test]

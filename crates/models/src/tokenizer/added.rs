@@ -293,7 +293,9 @@ impl Tokens {
 
     /// `added_tokens.json`: ids by token.
     fn read_added(&mut self, file: &JsonFile) -> Result<()> {
-        let named = self.named.iter().filter_map(|named| Some(named.token.as_ref()?.content()));
+        // The class's own defaults are not among them: the reference knows those that files name.
+        let named = self.named.iter().filter(|named| !named.is_default);
+        let named = named.filter_map(|named| Some(named.token.as_ref()?.content()));
         let special: HashSet<String> = named.chain(self.extra.iter().map(Token::content)).map(str::to_owned).collect();
         for setting in file.settings() {
             let id = setting.convert("a token's id", |value| i64::try_from(value.as_u64()?).ok())?;

@@ -4,7 +4,7 @@ use super::library::normalized;
 use super::trie::Trie;
 
 /// None is longer, so that looking for them is no more than this many steps a byte.
-const LONGEST: usize = 256;
+const LONGEST: usize = 64;
 
 /// Tokens that the library looks for in the text before anything else: those that are not `normalized` in the text as
 /// it is, and then the others, themselves normalized, in the normalized text between the former.
@@ -21,6 +21,8 @@ pub(super) struct Added {
     /// Whether a place without white space can be shown to have none of them across it, and none beside it that looks
     /// at what is next to it.
     pub(super) is_local: bool,
+    /// The length of the longest that is looked for in the text as it is.
+    longest: usize,
 }
 
 impl Added {
@@ -41,7 +43,8 @@ impl Added {
             is_local &= !token.single_word && !token.normalized && text.is_ascii();
             if token.normalized { &mut normal } else { &mut plain }.push(text);
         }
-        Some(Self { plain: trie(plain)?, normalized: trie(normal)?, takes_space_behind, is_local })
+        let longest = plain.iter().map(String::len).max().unwrap_or(0);
+        Some(Self { longest, plain: trie(plain)?, normalized: trie(normal)?, takes_space_behind, is_local })
     }
 
     /// Whether one may begin with this byte of a text, or with what it is normalized to.
@@ -67,7 +70,7 @@ impl Added {
 
     /// Whether one that is looked for in the text as it is lies across `place`; only if [`is_local`](Self::is_local).
     pub(super) fn is_across(&self, bytes: &[u8], place: usize) -> bool {
-        (place.saturating_sub(LONGEST)..place).any(|start| {
+        (place.saturating_sub(self.longest)..place).any(|start| {
             let longest = self.plain.longest(bytes[start..].iter().copied());
             longest.is_some_and(|(length, _)| start + length > place)
         })

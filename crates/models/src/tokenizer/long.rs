@@ -115,14 +115,14 @@ fn piece_end(road: &dyn Road, library: &Library, text: &str, start: usize) -> Re
     }
 }
 
-/// Where the piece that ends at `end` begins: at the start of the text if nothing splits.
+/// Where the piece that ends at `end` begins: at the start of the text if nothing splits for long.
 fn piece_start(road: &dyn Road, library: &Library, text: &str, end: usize) -> usize {
     if end <= 2 * PIECE {
         return 0;
     }
     let splits = |&place: &usize| is_split(road, library, text, place);
     let near = (end - PIECE..end).find(splits);
-    near.or_else(|| (1..end - PIECE).rev().find(splits)).unwrap_or(0)
+    near.or_else(|| (end.saturating_sub(WHOLE).max(1)..end - PIECE).rev().find(splits)).unwrap_or(0)
 }
 
 fn is_split(road: &dyn Road, library: &Library, text: &str, place: usize) -> bool {

@@ -54,6 +54,9 @@ pub(crate) const TOKENIZER_READ: &[&str] = &[
     "processor_class",
     "init_inputs",
     "add_special_tokens",
+    "tokenizer_truncation",
+    "tokenizer_padding",
+    "post_processor",
 ];
 
 /// The end of the names of tokens: `unk_token`, `cls_token` and so on, and a model's own.
@@ -132,6 +135,9 @@ impl TokenizerConfig {
             ("processor_class", &[], "null: a tokenizer alone is supported"),
             ("init_inputs", &[Json::Array(Vec::new())], "[]"),
             ("add_special_tokens", &[], "nothing: the transformers library refuses it here"),
+            ("tokenizer_truncation", &[], "null: it is not supported"),
+            ("tokenizer_padding", &[], "null: it is not supported"),
+            ("post_processor", &[], "null: tokenizer.json has it"),
         ] {
             for file in self.places() {
                 file.get(key).only(only, expected)?;
@@ -218,7 +224,8 @@ pub(crate) fn configure(folder: &Path, text: &TextConfig, vocabulary: usize) -> 
 
 /// The class: of `tokenizer_config.json`, else of `config.json`, else BERT's.
 fn class(folder: &Path, text: &TextConfig) -> Result<Class> {
-    const EXPECTED: &str = "\"BertTokenizer\" or \"PreTrainedTokenizerFast\": no other class is supported";
+    const EXPECTED: &str = "\"BertTokenizer\", or \"PreTrainedTokenizerFast\", which takes tokenizer.json as it is: no \
+                            other class is supported";
     let setting = text.tokenizer.file.as_ref().map(|file| file.get("tokenizer_class"));
     let first = setting.map(|setting| setting.string()).transpose()?.flatten();
     let second = text.tokenizer_class.as_deref().filter(|name| !name.is_empty());

@@ -207,9 +207,9 @@ impl<T: Send + Sync + 'static> Pending<T> {
     ///
     /// # Errors
     /// That the work failed ([`Error::Failed`]), the device is lost or closed; [`Error::Abandoned`] if a closure given
-    /// to [`map`](Self::map) panicked, [`Error::Recursive`] if it is waited for in its own closure. (Values whose closures
-    /// wait for each other on two threads wait for ever.) [`Error::NotCapturable`] on a thread that is capturing a graph,
-    /// if it is to be made in steps: others still get it.
+    /// to [`map`](Self::map) panicked, [`Error::Recursive`] if it is waited for in its own closure. (Values whose
+    /// closures wait for each other on two threads wait for ever.) [`Error::NotCapturable`] on a thread that is
+    /// capturing a graph, if it is to be made in steps: others still get it.
     pub fn wait(&self) -> Result<Arc<T>> {
         self.value(WaitPolicy::Forever)
     }
@@ -407,14 +407,14 @@ impl<T> Shared<T> {
 
     /// Makes the next step, unless somebody else has begun to. With nothing locked.
     fn step(&self, policy: WaitPolicy) -> Result<Went> {
+        let device = if let Stage::Unmade(_, work) = &*self.stage.lock() { work.device.clone() } else { None };
+        if let Some(device) = device {
+            // What a step does is no part of a graph.
+            current::check_capturable(&device, "making a value in steps")?;
+        }
         let mut stage = self.stage.lock();
         match &*stage {
-            Stage::Unmade(queue, work) if queue.there == queue.before.len() => {
-                if let Some(device) = &work.device {
-                    // What a step does is no part of a graph.
-                    current::check_capturable(device, "making a value in steps")?;
-                }
-            }
+            Stage::Unmade(queue, _) if queue.there == queue.before.len() => {}
             _ => return Ok(Went::Through),
         }
         let Stage::Unmade(queue, mut work) = std::mem::replace(&mut *stage, Stage::Making(this_thread(), Vec::new()))
