@@ -48,6 +48,8 @@ pub(crate) fn refuse_pointer(path: &Path, beginning: &[u8]) -> Result<()> {
     Ok(())
 }
 
+const MERGE: &str = "apply it in Python and save the whole model: merge_and_unload(), then save";
+
 /// An error if a folder holds an adapter, which changes the weights of a model.
 pub(crate) fn refuse_adapter(folder: &Path) -> Result<()> {
     let path = folder.join("adapter_config.json");
@@ -55,7 +57,7 @@ pub(crate) fn refuse_adapter(folder: &Path) -> Result<()> {
         return Err(Error::NotAModel {
             path,
             found: "an adapter (PEFT) that changes the weights of a model".to_owned(),
-            advice: "apply it in Python and save the whole model: merge_and_unload(), then save".to_owned(),
+            advice: MERGE.to_owned(),
         });
     }
     Ok(())
@@ -112,15 +114,19 @@ pub(crate) fn no_modules(directory: &Path, source: Error) -> Error {
         }
         _ => return found(format!("a folder with {} models in it", below.len()), "give the folder of one of them"),
     }
-    if files.iter().any(|name| name == "config.json") {
+    if directory.join("../modules.json").is_file() {
+        return found("a module of the model in the folder above".into(), "give that folder");
+    }
+    let has = |name: &str| files.iter().any(|file| file == name);
+    if let Some((what, advice)) = other_weights(&files, &folders).filter(|_| !has("model.safetensors")) {
+        return found(what.to_owned(), advice);
+    }
+    if has("config.json") {
         let advice = "save it with sentence-transformers, which writes modules.json and a pooling: \
                       SentenceTransformer(FOLDER).save(NEW_FOLDER)";
         return found("a model without modules.json, which says how token vectors become one".into(), advice);
     }
-    match other_weights(&files, &folders) {
-        Some((what, advice)) => found(what.to_owned(), advice),
-        None => source,
-    }
+    source
 }
 
 /// The error for a folder without `model.safetensors`: what holds the weights instead, if that can be told.
@@ -146,6 +152,9 @@ fn other_weights(files: &[String], folders: &[String]) -> Option<(&'static str, 
     if file(&|name| name == "model.safetensors.index.json") {
         return Some(("weights in several safetensors files", SAVE));
     }
+    if file(&|name| name.starts_with("adapter_model")) {
+        return Some(("an adapter (PEFT) alone, which changes the weights of another model", MERGE));
+    }
     if file(&|name| name.starts_with("pytorch_model") && name.ends_with(".bin")) {
         return Some(("the weights as PyTorch pickles them (pytorch_model.bin), which would run code when read", SAVE));
     }
@@ -157,6 +166,9 @@ fn other_weights(files: &[String], folders: &[String]) -> Option<(&'static str, 
     }
     if file(&|name| name.ends_with(".gguf")) {
         return Some(("a model in the GGUF format", FETCH));
+    }
+    if file(&|name| name.ends_with(".safetensors") && name != "model.safetensors") {
+        return Some(("safetensors files of other names", "rename the one with the whole model to model.safetensors"));
     }
     if file(&|name| matches!(name, "tf_model.h5" | "flax_model.msgpack" | "rust_model.ot")) {
         return Some(("weights for another framework (TensorFlow, Flax or tch)", FETCH));

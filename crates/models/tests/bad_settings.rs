@@ -63,6 +63,9 @@ fn something_else_than_a_model() {
         (&["config.json", "model.safetensors"], &["without modules.json", "SentenceTransformer(FOLDER)"]),
         (&["onnx/model.onnx", "tokenizer.json"], &["exported to ONNX", "model.safetensors"]),
         (&["model_quantized.onnx"], &["exported to ONNX"]),
+        (&["config.json", "tokenizer.json", "onnx/model.onnx"], &["exported to ONNX"]),
+        (&["config.json", "pytorch_model.bin"], &["PyTorch pickles", "save it again"]),
+        (&["adapter_model.safetensors", "adapter_config.json"], &["PEFT", "merge_and_unload"]),
         (&["openvino/openvino_model.xml"], &["exported to OpenVINO"]),
         (&["model-q4.gguf"], &["GGUF"]),
         (&["README.md"], &["modules.json", "No such file"]),
@@ -78,6 +81,7 @@ fn something_else_than_a_model() {
         ("onnx/model.onnx", "ONNX"),
         ("openvino/openvino_model.bin", "OpenVINO"),
         ("tf_model.h5", "TensorFlow"),
+        ("model.fp16.safetensors", "rename the one"),
     ] {
         let change = |directory: &Path| {
             fs::remove_file(directory.join("model.safetensors")).unwrap();
@@ -86,6 +90,8 @@ fn something_else_than_a_model() {
         };
         refused_with(change, &["model.safetensors: not there, but", says]);
     }
+    let model = written(&encoder());
+    refused(model.path().join("1_Pooling"), &["1_Pooling: a module of the model in the folder above"]);
 }
 
 /// A pointer in the place of each file.

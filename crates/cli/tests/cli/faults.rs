@@ -167,3 +167,20 @@ fn set(model: &Path, file: &str, key: &str, value: Value) {
     content[key] = value;
     fs::write(path, content.to_string()).unwrap();
 }
+
+/// Lines of 4 MiB where there is little memory: a result, or an error that names the text, and no kill.
+#[test]
+fn long_lines_in_little_memory() {
+    let place = Place::new();
+    let limited = |line: &str| {
+        place.file("in.txt", line);
+        // In KiB: what the command maps for itself, and room for a few times the line.
+        place.shell("ulimit -v 700000; $embed --cpu-threads 1 --input in.txt").run()
+    };
+    for line in ["river ".repeat(700_000), "x".repeat(4 << 20), "!".repeat(4 << 20)] {
+        let ended = limited(&line);
+        assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 1), "{}", ended.stderr);
+    }
+    // Nothing splits it, and it is not ASCII.
+    limited(&"é".repeat(2 << 20)).assert_fails(1, &["line 1", "4194304 bytes", "shorten the text"]);
+}
