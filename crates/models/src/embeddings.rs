@@ -62,7 +62,7 @@ impl Embeddings {
         self.matrix.width
     }
 
-    /// How many tokens of text `row` were computed, special ones included; 0 if it could not be tokenised.
+    /// How many tokens text `row` has, special ones included, after it was cut; 0 if it could not be tokenised.
     ///
     /// # Panics
     /// If there is no such row, here and below.

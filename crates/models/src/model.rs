@@ -222,10 +222,12 @@ impl EmbeddingModel {
     pub fn tokenize<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Tokens>> {
         // First of all: in a forked child a lock of the tokenizer may be held for ever.
         self.device().check()?;
-        self.tokenize_each(texts).into_iter().collect()
+        let _range = thalweg_runtime::range("tokenize");
+        let tokenize = |(index, text): (usize, &S)| self.parts.tokenizer.tokenize(text.as_ref(), index);
+        texts.iter().enumerate().map(tokenize).collect()
     }
 
-    /// What each text gives.
+    /// What each text gives; nothing, where the device is closed.
     fn tokenize_each<S: AsRef<str>>(&self, texts: &[S]) -> Vec<Result<Tokens>> {
         if self.device().check().is_err() {
             return Vec::new(); // which the submit says, and here a lock might be held for ever

@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use thalweg_runtime::{Error as RuntimeError, Pending, Result as RuntimeResult, Step, Stream};
+use thalweg_runtime::{Error as RuntimeError, Event, Pending, Result as RuntimeResult, Step, Stream};
 use thalweg_tensor::{Error as TensorError, Tensor};
 
 /// How many passes are recorded at once: while the device is at one, the next is packed, uploaded and waits for it.
 const PASSES_AT_ONCE: usize = 2;
-/// How long a pass waits for room that others have, after the device has nothing more to do for this call: others may
+/// How long a pass waits for room that others have, after everything has run that its stream had before: others may
 /// take what is theirs, and give back staging or memory.
-const LINGER: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What is to be done of a call, and what is.
 pub(crate) struct Run {
@@ -29,10 +29,18 @@ pub(crate) struct Run {
     waiting: VecDeque<Range<usize>>,
     /// The passes that the device has.
     recorded: VecDeque<Pass>,
-    /// Since when there has been no room for what is next; others may have it, and give it back.
-    short: Option<Instant>,
+    /// There has been no room for what is next; others may have it, and give it back.
+    short: Option<Short>,
     /// The values of the passes that are over: the first rows, `[.., width]`.
     values: Vec<f32>,
+}
+
+/// That there is no room.
+struct Short {
+    /// What the stream had before the first try, which gives back what it has. What failed tries leave is not in it.
+    before: Event,
+    /// Since when all of that has run.
+    since: Option<Instant>,
 }
 
 /// A pass that the device has.
@@ -176,6 +184,7 @@ impl Run {
     /// That the device is busy, and then nothing is lost; that it takes no work any more.
     fn step(&mut self) -> RuntimeResult<Step<Embeddings>> {
         if let Some(mut first) = self.recorded.pop_front() {
+            let before = self.before()?;
             match first.next() {
                 Ok(Some(part)) if self.is_enough(self.recorded.len() + 1) => {
                     let step = Step::after(part);
@@ -183,7 +192,7 @@ impl Run {
                     return Ok(step);
                 }
                 Ok(Some(_)) => self.recorded.push_front(first),
-                Err(error) if self.passes(&error) => {
+                Err(error) if self.passes(&error, before) => {
                     self.recorded.push_front(first);
                     return Err(RuntimeError::Busy);
                 }
@@ -239,9 +248,13 @@ impl Run {
     /// # Errors
     /// As for [`step`](Self::step).
     fn record(&mut self) -> RuntimeResult<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
         // Nothing is begun while nothing can be handed over: it might not get through.
         Stream::current(self.model.device())?.flush()?;
         while let Some(range) = self.waiting.front().cloned() {
+            let before = self.before()?;
             let recorded = {
                 let sequences: Vec<&Tokens> = self.sequences[range.clone()].iter().map(|(_, tokens)| tokens).collect();
                 self.model.record(&sequences)
@@ -254,7 +267,7 @@ impl Run {
                     self.recorded.push_back(Pass { sequences: range, output, values: Vec::new(), part: None, rows });
                     return Ok(());
                 }
-                Err(error) if self.passes(&error) => return Err(RuntimeError::Busy),
+                Err(error) if self.passes(&error, before) => return Err(RuntimeError::Busy),
                 Err(error) => {
                     self.fails(&range, error)?;
                     self.waiting.pop_front();
@@ -264,19 +277,20 @@ impl Run {
         Ok(())
     }
 
+    /// What the stream has so far.
+    fn before(&self) -> RuntimeResult<Event> {
+        Ok(Stream::current(self.model.device())?.record_event())
+    }
+
     /// Whether the same may succeed when the device, or others, have gone on.
-    fn passes(&mut self, error: &Error) -> bool {
+    fn passes(&mut self, error: &Error, before: Event) -> bool {
         match error {
             Error::Runtime(RuntimeError::Busy) => {}
             Error::Runtime(RuntimeError::OutOfMemory(report)) if report.retry_can_help => {}
             _ => return false,
         }
-        // What this stream has to do gives back what it has.
-        if Stream::current(self.model.device()).is_ok_and(|stream| !stream.query()) {
-            self.short = None;
-            return true;
-        }
-        self.short.get_or_insert_with(Instant::now).elapsed() < LINGER
+        let short = self.short.get_or_insert(Short { before, since: None });
+        !short.before.query() || short.since.get_or_insert_with(Instant::now).elapsed() < LINGER
     }
 
     /// A pass of these sequences has failed.

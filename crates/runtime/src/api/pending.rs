@@ -333,6 +333,7 @@ impl<T: Send + Sync> Part for Shared<T> {
         if !steps {
             return true;
         }
+        drop(before);
         // What comes before is made, which waits for nobody, and then the step.
         let mut turn = Turn::default();
         let polled = self.poll_settled(&mut turn, &mut Context::from_waker(Waker::noop()));
@@ -424,6 +425,8 @@ impl<T> Shared<T> {
         drop(stage);
         let step = queue.step + 1;
         let mut making = Making { shared: self, next: Some(Stage::Made(Err(Error::Abandoned))) };
+        // What a step came after is the step's alone.
+        drop(queue);
         let (next, went) = match work.run(policy) {
             Ok(Step(Came::ToValue(value))) => (Stage::Made(Ok(Arc::new(value))), Went::Through),
             Ok(Step(Came::ToMore(before))) => {

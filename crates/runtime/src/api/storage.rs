@@ -322,7 +322,13 @@ impl Storage {
         if !transfer::is_seen(&self.lease.device.engine, self.kind(), bytes) {
             return self.download_as(offset, elements);
         }
-        let events = self.writes().iter().map(|write| Event::new(Arc::clone(&self.lease), write.by.at)).collect();
+        let writes = match (self.hazard(), current::policy(&self.lease.device)) {
+            (None, _) => SmallVec::new(),
+            // The thread that has it may be waiting for the device.
+            (Some(hazard), WaitPolicy::Never) => hazard.uses.try_lock().ok_or(Error::Busy)?.writes.clone(),
+            (Some(hazard), _) => hazard.uses.lock().writes.clone(),
+        };
+        let events = writes.iter().map(|write| Event::new(Arc::clone(&self.lease), write.by.at)).collect();
         Ok(Pending::new(events, move || {
             let mut into = vec![T::zeroed(); elements];
             // What writes them has run.

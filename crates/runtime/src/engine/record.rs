@@ -23,8 +23,8 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use thalweg_hal::Access;
 
-/// How long a list grows that callers which may not wait cannot hand over. Longer than [`Config::list_commands`], so
-/// that such a caller gets through with what it has begun: else it would begin again, and never end.
+/// How far past [`Config::list_commands`] a list grows that callers which may not wait cannot hand over: so that such
+/// a caller gets through with what it has begun: else it would begin again, and never end.
 ///
 /// [`Config::list_commands`]: crate::Config::list_commands
 const MOST_UNSUBMITTED: usize = 4096;
@@ -124,7 +124,9 @@ impl Engine {
                 self.flush_foreign(stream, by.at, policy)?;
             }
         }
-        if matches!(policy, WaitPolicy::Never) && stream.len() >= self.config.list_commands.max(MOST_UNSUBMITTED) {
+        if matches!(policy, WaitPolicy::Never)
+            && stream.len() >= self.config.list_commands.saturating_add(MOST_UNSUBMITTED)
+        {
             // A list that could not be handed over for long.
             self.flush(stream.index, policy)?;
         }
