@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -120,6 +121,18 @@ impl Invocation {
         for name in DRIVERS {
             command.env(name, "/there/is/no/such/file");
         }
+        // Tests that run in the background are deaf to some signals, and what they start would be too.
+        let listen = || {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                // SAFETY: the default action runs none of our code.
+                if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: `signal` is one of the functions that may be called between fork and exec, and nothing allocates.
+        unsafe { command.pre_exec(listen) };
         Self { command, input: Vec::new() }
     }
 
