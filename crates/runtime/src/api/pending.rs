@@ -325,20 +325,20 @@ impl<T: Send + Sync> Part for Shared<T> {
         let (before, steps) = match &*self.stage.lock() {
             Stage::Made(_) => return true,
             Stage::Making(..) => return false,
-            Stage::Unmade(queue, work) => (Arc::clone(&queue.before), work.device.is_some()),
+            Stage::Unmade(queue, work) => (Arc::clone(&queue.before), work.device.clone()),
         };
         if !before.iter().all(Before::is_done) {
             return false;
         }
-        if !steps {
-            return true;
-        }
         drop(before);
+        let Some(device) = steps else { return true };
+        // A thread that captures a graph makes no step, and asking does the capture no harm.
+        if Stream::current(&device).is_ok_and(|stream| stream.capture().is_some()) {
+            return false;
+        }
         // What comes before is made, which waits for nobody, and then the step.
         let mut turn = Turn::default();
-        let polled = self.poll_settled(&mut turn, &mut Context::from_waker(Waker::noop()));
-        // A thread that captures a graph is refused, and the value is not there.
-        polled.is_ready() && matches!(*self.stage.lock(), Stage::Made(_))
+        self.poll_settled(&mut turn, &mut Context::from_waker(Waker::noop())).is_ready()
     }
 }
 

@@ -238,6 +238,20 @@ fn a_step_that_fails_or_panics_is_everybodys_error() {
     assert!(matches!(recursive.wait(), Err(Error::Recursive)));
 }
 
+/// What will never be there is an error without a wait, so asking for it ends.
+// audit: C29
+#[test]
+fn a_lost_device_ends_the_asking() {
+    let (device, faulty) = held(Config::default());
+    let pending = passes(&device, 5, &Arc::default());
+    assert!(!pending.is_done());
+    faulty.lose();
+    while !pending.is_done() {
+        std::thread::yield_now();
+    }
+    assert!(matches!(pending.wait_until(Instant::now()), Err(Error::Device(_))));
+}
+
 /// A graph's capture takes no part in it, and takes it from nobody.
 #[test]
 fn a_thread_that_captures_a_graph_leaves_the_value_to_others() {
@@ -245,6 +259,8 @@ fn a_thread_that_captures_a_graph_leaves_the_value_to_others() {
     let pending = passes(&device, 3, &Arc::default());
     let captured = Graph::capture(&device, &[256], |_| {
         assert!(!pending.is_done());
+        // Asking has done no harm: an operation is still captured.
+        Stream::current(&device)?.allocate(256)?;
         assert!(matches!(pending.wait(), Err(Error::NotCapturable { .. })));
         pending.wait_until(Instant::now()).map(|_| Vec::<Storage>::new())
     });
