@@ -48,8 +48,8 @@ Input and output:
   string \"text\" begins JSON lines, and a note says so.
   Each text gives one line, in the order of the input, numbered from 0:
     {\"index\":0,\"tokens\":12,\"embedding\":[0.0676,...]}
-  With --keep id, the member \"id\" of the input's line stands before \"embedding\", as it is written there; where a line
-  has none, there is none. Texts that are longer than the model reads are cut, and counted at the end.
+  With --keep id, the member \"id\" of the input's line stands before \"embedding\", as it is written there; where a
+  line has none, there is none. Texts that are longer than the model reads are cut, and counted at the end.
   The input is streamed: memory does not grow with its length.
   No file may be two of input, output, trace and model, whatever its names.
   With --trace, a file for ui.perfetto.dev has a track for each thread and each stream. It is written at the end, also

@@ -32,7 +32,10 @@ pub enum Error {
         reason: &'static str,
     },
     /// Results that the system did not take.
-    #[error("cannot write {what} after {lines} whole lines{}", if *is_cut_off { " and a part of the next" } else { "" })]
+    #[error(
+        "cannot write {what} after {lines} whole lines{}",
+        if *is_cut_off { " and a part of the next" } else { "" }
+    )]
     Write {
         /// The file, as given, or the name of the stream.
         what: String,

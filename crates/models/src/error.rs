@@ -199,8 +199,8 @@ pub enum Error {
     /// A text is long, and the tokenizer is not known to split it anywhere in a long part, so that its first tokens
     /// cannot be told from those of the whole.
     #[error(
-        "text {text} has {bytes} bytes, and in {limit} of them on end there is no place where the tokenizer of {} surely \
-         splits, such as a space (U+0020) between words; shorten the text or put such spaces into it", path.display()
+        "text {text} has {bytes} bytes, and in {limit} of them on end there is no place where the tokenizer of {} \
+         surely splits, such as a space (U+0020) between words; shorten the text or put such spaces into it", path.display()
     )]
     TextTooLong {
         /// The text's index in the call.
@@ -286,8 +286,8 @@ impl Error {
                 path,
                 found: "No such file".to_owned(),
                 advice: "a model directory in the sentence-transformers layout has modules.json, config.json, \
-                         model.safetensors, tokenizer.json (or vocab.txt) and its pooling's config.json; download the model \
-                         again, or give another directory"
+                         model.safetensors, tokenizer.json (or vocab.txt) and its pooling's config.json; download the \
+                         model again, or give another directory"
                     .to_owned(),
             },
             other => other,

@@ -13,11 +13,10 @@ use crate::run::Run;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::Poll;
-use thalweg_runtime::{CacheStats, Device, Pending, Pool};
+use thalweg_runtime::{CacheStats, Device, Pending, Pool, yield_task};
 use thalweg_tensor::{DType, Pooling, Tensor};
 
 /// The most tokens that one pass computes. A call with more is run in several passes, one after the other.
@@ -201,7 +200,7 @@ impl EmbeddingModel {
             let mut bytes = 0;
             for (index, text) in texts.into_iter().enumerate() {
                 if bytes > BYTES_PER_POLL {
-                    yield_now().await;
+                    yield_task().await;
                     bytes = 0;
                 }
                 bytes += text.len() + BYTES_OF_A_TEXT;
@@ -298,16 +297,4 @@ impl Parts {
         let pooled = vectors.pool(&batch.offsets, self.pooling)?.to_dtype(DType::F32)?;
         if self.normalize { pooled.normalize() } else { Ok(pooled) }
     }
-}
-
-/// A future that is ready when it is polled again, which it asks for.
-fn yield_now() -> impl Future<Output = ()> + Send {
-    let mut polled = false;
-    poll_fn(move |context| {
-        if std::mem::replace(&mut polled, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
 }

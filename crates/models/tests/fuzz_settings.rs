@@ -8,14 +8,12 @@ mod support;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use support::counting::{Counting, alone, counted};
 use support::{cpu, seed, tiny};
 use thalweg_models::EmbeddingModel;
 use thalweg_runtime::Device;
@@ -25,32 +23,8 @@ use thalweg_runtime::Device;
 const TIMES: usize = 200;
 const BESIDES: usize = 4 << 20;
 
-/// Counts what is allocated.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it is; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: the caller keeps what `alloc` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps what `dealloc` asks for.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// The tests of this file count one after the other.
-static COUNTING: Mutex<()> = Mutex::new(());
 
 /// A model's files by name. They are all small.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -63,10 +37,8 @@ fn load(device: &Device, files: &Files) -> (Result<EmbeddingModel, String>, usiz
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, bytes).expect("a file");
     }
-    let before = NOW.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let result = EmbeddingModel::load(device, directory.path()).map_err(|error| error.to_string());
-    let most = PEAK.load(Relaxed).saturating_sub(before);
+    let load = || EmbeddingModel::load(device, directory.path()).map_err(|error| error.to_string());
+    let (result, most) = counted(load);
     (result, most, directory.path().display().to_string())
 }
 
@@ -338,7 +310,7 @@ fn try_all(device: &Device, seeds: impl Iterator<Item = u64>) -> (u64, u64) {
 
 #[test]
 fn fuzz_settings_files() {
-    let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _counting = alone();
     // Panics of the tokenizers' library are caught and become errors; they need not be told each time.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -368,7 +340,7 @@ fn fuzz_settings_files() {
 /// Files that are made to take much memory for their size, and how many times their size it is at most.
 #[test]
 fn memory_in_proportion() {
-    let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _counting = alone();
     let device = cpu();
     let tokens = |count: usize| (0..count).map(|index| format!("<{index}>")).collect::<Vec<_>>();
     let mut random = Rng::with_seed(1);

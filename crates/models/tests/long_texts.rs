@@ -1,10 +1,10 @@
 //! Texts that are far longer than what is kept of them: the tokens of the whole text, cut, in little memory. In a
 //! process of its own, because it counts what is allocated.
 
+mod support;
+
 use serde_json::{Value, json};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use support::counting::{Counting, alone, counted};
 use thalweg_models::testing::{SmallEncoder, TextTokenizer};
 use thalweg_models::{Error, Tokens};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -17,39 +17,8 @@ const TIMES: usize = 4;
 /// The most tokens, special ones included.
 const MAX_TOKENS: usize = 64;
 
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it is; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: the caller keeps what `alloc` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps what `dealloc` asks for.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// The tests of this file count one after the other.
-static COUNTING: Mutex<()> = Mutex::new(());
-
-/// What the call gives, and the most memory that it had at any time.
-fn counted<T>(call: impl FnOnce() -> T) -> (T, usize) {
-    let before = NOW.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let result = call();
-    (result, PEAK.load(Relaxed) - before)
-}
 
 /// The tokenizer of [`SmallEncoder`], with another kind's parts in it.
 fn library(parts: Value, direction: TruncationDirection) -> tokenizers::Tokenizer {
@@ -110,7 +79,7 @@ fn repeated(part: &str) -> String {
 
 #[test]
 fn a_line_of_4_mib_takes_at_most_4_times_its_length_and_gives_the_tokens_of_the_whole() {
-    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     // Whether each kind of tokenizer splits the text.
     let texts = [
         ("!", [true, false, false]),
@@ -159,7 +128,7 @@ fn a_line_of_4_mib_takes_at_most_4_times_its_length_and_gives_the_tokens_of_the_
 
 #[test]
 fn a_word_of_4_mib_is_one_unknown_token() {
-    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     for direction in [TruncationDirection::Right, TruncationDirection::Left] {
         let ours = TextTokenizer::new(library(bert(), direction)).expect("a tokenizer");
         let (tokens, peak) = counted(|| ours.tokenize(&repeated("x")));
@@ -171,7 +140,7 @@ fn a_word_of_4_mib_is_one_unknown_token() {
 
 #[test]
 fn what_is_far_behind_the_last_token_is_not_looked_at() {
-    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let ours = TextTokenizer::new(library(bert(), TruncationDirection::Right)).expect("a tokenizer");
     let river = "river ".repeat(1000);
     let alone = ours.tokenize(&river).expect("tokens");
@@ -183,7 +152,7 @@ fn what_is_far_behind_the_last_token_is_not_looked_at() {
 
 #[test]
 fn where_nothing_splits_64_kib_are_tokenised_as_one_and_more_is_refused() {
-    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     for parts in [bert(), byte_level(), unigram()] {
         for direction in [TruncationDirection::Right, TruncationDirection::Left] {
             let library = library(parts.clone(), direction);
@@ -202,7 +171,7 @@ fn where_nothing_splits_64_kib_are_tokenised_as_one_and_more_is_refused() {
 
 #[test]
 fn added_tokens_that_look_beside_them_are_found_as_in_the_whole() {
-    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mut bytes = byte_level();
     bytes["pre_tokenizer"]["add_prefix_space"] = json!(false);
     // Pieces of each of the texts could end only beside the token, where it would be another one.
@@ -235,7 +204,7 @@ fn added_tokens_that_look_beside_them_are_found_as_in_the_whole() {
 
 #[test]
 fn a_text_says_whether_it_is_cut() {
-    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     for parts in [bert(), byte_level(), unigram()] {
         for direction in [TruncationDirection::Right, TruncationDirection::Left] {
             let ours = TextTokenizer::new(library(parts.clone(), direction)).expect("a tokenizer");

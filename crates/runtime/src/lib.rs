@@ -99,6 +99,7 @@ pub use api::pending::{Awaited, Pending, Step};
 pub use api::pool::Pool;
 pub use api::storage::{Operand, Storage};
 pub use api::stream::{Attached, Stream};
+pub use api::transfer::yield_task;
 pub use base::cache::{Cache, CacheStats};
 pub use base::config::Config;
 pub use base::error::{Error, Failure, OutOfMemory, PoolMemory, Result, StreamMemory};

@@ -169,13 +169,7 @@ impl Tensor {
     pub fn download<T: Element>(&self) -> Result<Pending<Vec<T>>> {
         self.expect_dtype("download", "the tensor", T::DTYPE)?;
         let tensor = self.contiguous()?;
-        let elements = tensor.elements();
-        let bytes = tensor.storage.download(tensor.byte_offset(), elements * size_of::<T>())?;
-        Ok(bytes.map(move |bytes| {
-            let mut values = vec![T::zeroed(); elements];
-            bytemuck::cast_slice_mut(&mut values).copy_from_slice(&bytes);
-            values
-        }))
+        Ok(tensor.storage.download_as(tensor.byte_offset(), tensor.elements())?)
     }
 
     /// As [`download`](Self::download), for a tensor that nobody needs afterwards: where the host sees the device's

@@ -96,7 +96,8 @@ impl Output {
             return Ok(());
         }
         let reason = format!(
-            "its last result, with index {}, is not that of {lines} of {input}; the input, the model or --keep is another",
+            "its last result, with index {}, is not that of {lines} of {input}; the input, the model or --keep is \
+             another",
             result.index
         );
         Err(Error::Append { output: self.name().to_owned(), reason })

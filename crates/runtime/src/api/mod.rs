@@ -22,4 +22,4 @@ pub(crate) mod pending;
 pub(crate) mod pool;
 pub(crate) mod storage;
 pub(crate) mod stream;
-mod transfer;
+pub(crate) mod transfer;

@@ -287,13 +287,16 @@ impl Storage {
     /// As for any operation; [`Error::Malformed`] if the range is not inside the storage; [`Error::OutOfMemory`] if
     /// staging has no room. That the work failed is told by what it gives.
     pub fn download(&self, offset: u64, bytes: usize) -> Result<Pending<Vec<u8>>> {
-        self.check_readable(offset, bytes)?;
-        fork::check_fork()?;
         self.download_as(offset, bytes)
     }
 
     /// The same as elements, so many of them.
-    fn download_as<T: Pod + Send + Sync>(&self, offset: u64, elements: usize) -> Result<Pending<Vec<T>>> {
+    ///
+    /// # Errors
+    /// As for [`download`](Self::download).
+    pub fn download_as<T: Pod + Send + Sync>(&self, offset: u64, elements: usize) -> Result<Pending<Vec<T>>> {
+        self.check_readable(offset, elements.saturating_mul(size_of::<T>()))?;
+        fork::check_fork()?;
         let stream = Stream::current(&self.lease.device)?;
         if stream.capture().is_some() {
             return Err(stream.refuse("a download"));
@@ -309,8 +312,8 @@ impl Storage {
         }))
     }
 
-    /// As [`download`](Self::download), but of so many elements, and keeps the storage until they are fetched: that
-    /// costs no copy on the device and no staging where the host sees so many bytes of its memory.
+    /// As [`download_as`](Self::download_as), but keeps the storage until the elements are fetched: that costs no copy
+    /// on the device and no staging where the host sees so many bytes of its memory.
     ///
     /// # Errors
     /// As for [`download`](Self::download).

@@ -289,8 +289,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A future that is ready when it is polled again, which it asks for.
-pub(super) fn yield_task() -> impl Future<Output = ()> {
+/// A future that is ready when it is polled again, which it asks for: a task that has much to do lets others run.
+pub fn yield_task() -> impl Future<Output = ()> + Send {
     let mut polled = false;
     poll_fn(move |context| {
         if std::mem::replace(&mut polled, true) {
