@@ -311,8 +311,9 @@ fn results_larger_than_staging_come_in_parts() {
     let seed = seed();
     let encoder = SmallEncoder::new(seed, 1, 64);
     let directory = written(&encoder);
-    let device = Device::new(MockDevice::new(MockConfig::discrete(seed)), Config::default().staging_limit(512 << 10));
-    let model = EmbeddingModel::load(&device.unwrap(), directory.path()).unwrap();
+    let config = Config::default().staging_limit(512 << 10);
+    let device = Device::new(MockDevice::new(MockConfig::discrete(seed)), config).unwrap();
+    let model = EmbeddingModel::load(&device, directory.path()).unwrap();
     let mut random = Rng::with_seed(seed);
     let mut tokens = || Tokens::from_ids([2, 5 + random.u32(..40), 3]);
     let tokens: Vec<Tokens> = (0..6000).map(|_| tokens()).collect();
@@ -321,6 +322,12 @@ fn results_larger_than_staging_come_in_parts() {
     check(&model.embed_tokens(&tokens).unwrap());
     check(&model.submit(&tokens).wait_until(Instant::now() + Duration::from_secs(100)).unwrap());
     check(&block_on(model.submit(&tokens).into_future()).unwrap());
+    // In smaller parts where others keep most of it.
+    let tensor = Tensor::full(&device, 1.0f32, &[16 << 10]).unwrap();
+    let held: Vec<_> = (0..5).map(|_| tensor.download::<f32>().unwrap()).collect();
+    check(&model.embed_tokens(&tokens).unwrap());
+    check(&block_on(model.submit(&tokens).into_future()).unwrap());
+    drop(held);
 }
 
 /// Tasks record passes of more commands than a list has, on one stream with room for one list: each gets through.
