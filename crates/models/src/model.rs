@@ -1,8 +1,8 @@
 //! A model that turns texts into embeddings.
 
+use crate::arch::Encoder;
 use crate::config::{Config, TextConfig};
 use crate::embeddings::Embeddings;
-use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::graphs::Graphs;
 use crate::layout::Layout;
@@ -56,7 +56,7 @@ pub struct EmbeddingModel {
 struct Parts {
     device: Device,
     tokenizer: Tokenizer,
-    encoder: Encoder,
+    encoder: Box<dyn Encoder>,
     /// `None` where they are not worth it, or turned off.
     graphs: Option<Graphs>,
     pooling: Pooling,
@@ -105,13 +105,13 @@ impl EmbeddingModel {
         let layout = Layout::read(directory)?;
         let config = Config::read(&layout.transformer)?;
         let text = TextConfig::read(&layout.transformer, &config)?;
-        let pooling = pooling::read(&layout.pooling, config.width)?;
-        let (tokenizer, max_tokens) = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
-        let mut weights = Weights::open(&layout.transformer, dtype)?;
+        let pooling = pooling::read(&layout.pooling, config.limits.width)?;
+        let (tokenizer, max_tokens) = Tokenizer::load(&layout.transformer, &text, config.limits.vocabulary)?;
+        let weights = Weights::open(&layout.transformer, dtype)?;
         // The weights hold the pool's memory; it goes back to the device with the last of them.
         let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name)?;
-        let encoder = Encoder::load(&pool, &config, &mut weights, dtype)?;
+        let encoder = config.load(&weights, &pool)?;
         let parts = Parts {
             device: device.clone(),
             tokenizer,
@@ -243,7 +243,7 @@ impl EmbeddingModel {
 
     /// The number of elements of an embedding.
     pub fn width(&self) -> usize {
-        self.parts.encoder.width()
+        self.parts.encoder.limits().width
     }
 
     /// What the device computes in. Embeddings are f32 whatever it is.
@@ -263,7 +263,7 @@ impl EmbeddingModel {
 
     /// Records one pass of at least one sequence: `[sequences, width]`, f32.
     pub(crate) fn record(&self, sequences: &[&Tokens]) -> Result<Tensor> {
-        let batch = PackedBatch::new(self.device(), sequences)?;
+        let batch = PackedBatch::new(self.device(), sequences, self.parts.encoder.limits().places)?;
         let forward = |batch: &PackedBatch| self.parts.forward(batch);
         Ok(match &self.parts.graphs {
             Some(graphs) => graphs.run(&batch, forward)?,
@@ -273,16 +273,17 @@ impl EmbeddingModel {
 
     /// Everything that a kernel takes on trust about the ids of sequence `sequence`.
     pub(crate) fn check(&self, sequence: usize, tokens: &Tokens) -> Result<()> {
-        let (limit, encoder) = (self.max_tokens(), &self.parts.encoder);
+        let (limit, encoder) = (self.max_tokens(), self.parts.encoder.limits());
         if tokens.is_cut() && !self.parts.cut {
             return Err(Error::TooManyTokens { text: sequence, limit });
         }
         if tokens.is_empty() || tokens.len() > limit {
             return Err(Error::SequenceLength { sequence, tokens: tokens.len(), limit });
         }
-        for (what, ids, count) in
-            [("token", tokens.ids(), encoder.vocabulary()), ("type", tokens.type_ids(), encoder.types())]
-        {
+        for (what, ids, count) in [
+            ("token", tokens.ids(), encoder.vocabulary),
+            ("type", tokens.type_ids(), encoder.types.unwrap_or(usize::MAX)),
+        ] {
             if let Some(position) = ids.iter().position(|&id| id as usize >= count) {
                 return Err(Error::TokenId { sequence, position, what, given: ids[position], count });
             }
