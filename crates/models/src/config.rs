@@ -8,7 +8,7 @@ use crate::sentence::Sentence;
 use crate::tokenizer::settings::{TOKENIZER_KEYS, TokenizerConfig};
 use crate::weights::{Scope, Weights};
 use std::path::Path;
-use thalweg_runtime::Pool;
+use thalweg_tensor::DType;
 
 /// What a load reads before the weights: which family it is, and the shape of its tensors.
 pub(crate) struct Config {
@@ -28,9 +28,14 @@ impl Config {
         Ok(Self { family, limits: architecture.limits(), architecture, tokenizer_class })
     }
 
-    /// The encoder, with its weights in the pool's memory.
-    pub(crate) fn load(&self, weights: &Weights, pool: &Pool) -> Result<Box<dyn Encoder>> {
-        self.architecture.load(&Scope::new(weights, pool, self.family.prefixes))
+    /// Opens the weights in the transformer's folder, for a device that computes in `dtype`.
+    pub(crate) fn open_weights(&self, folder: &Path, dtype: DType) -> Result<Weights> {
+        Weights::open(folder, dtype, self.family.prefixes)
+    }
+
+    /// The encoder with these weights.
+    pub(crate) fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>> {
+        self.architecture.load(weights)
     }
 }
 

@@ -11,7 +11,6 @@ use crate::packed::PackedBatch;
 use crate::pooling;
 use crate::run::Run;
 use crate::tokenizer::{Tokenizer, Tokens};
-use crate::weights::Weights;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -107,11 +106,11 @@ impl EmbeddingModel {
         let text = TextConfig::read(&layout.transformer, &config)?;
         let pooling = pooling::read(&layout.pooling, config.limits.width)?;
         let (tokenizer, max_tokens) = Tokenizer::load(&layout.transformer, &text, config.limits.vocabulary)?;
-        let weights = Weights::open(&layout.transformer, dtype)?;
+        let weights = config.open_weights(&layout.transformer, dtype)?;
         // The weights hold the pool's memory; it goes back to the device with the last of them.
         let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name)?;
-        let encoder = config.load(&weights, &pool)?;
+        let encoder = config.load(&weights.scope(&pool))?;
         let parts = Parts {
             device: device.clone(),
             tokenizer,
