@@ -44,8 +44,6 @@ impl Config {
 pub(crate) struct TextConfig {
     /// The most tokens of a text, special ones included; the rest is cut off. `None`: nothing is cut.
     pub(crate) cut_to: Option<usize>,
-    /// The encoder's `model_type`.
-    pub(crate) family: &'static str,
     /// The most tokens that the encoder takes, which is the most of a text that is not cut.
     pub(crate) positions: usize,
     /// Whether texts are put into lower case by a step of the normaliser before all others.
@@ -73,7 +71,6 @@ impl TextConfig {
         let cut_beginning = tokenizer.get("truncation_side").map(cut_beginning).transpose()?.flatten();
         Ok(Self {
             cut_to,
-            family: config.family.name,
             positions: config.limits.positions,
             lower_case,
             cut_beginning,

@@ -35,16 +35,6 @@ impl<'a> Scope<'a> {
         self.weights.dtype
     }
 
-    /// The device's longest binding, in bytes.
-    pub(crate) fn longest_binding(&self) -> u64 {
-        self.pool.device().info().limits.max_binding_bytes
-    }
-
-    /// Whether there is a tensor of this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.weights.tensors.contains_key(&self.full(name))
-    }
-
     /// Appends the elements of a tensor of exactly this shape.
     pub(crate) fn read(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
         self.weights.read(&self.full(name), shape, 0..shape[0], values)
