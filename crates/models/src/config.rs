@@ -25,7 +25,7 @@ impl Config {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         refuse_adapter(folder)?;
         let (family, architecture, tokenizer_class) = arch::read(folder)?;
-        Ok(Self { family, limits: architecture.limits(), architecture, tokenizer_class })
+        Ok(Self { family, limits: architecture.limits().clone(), architecture, tokenizer_class })
     }
 
     /// Opens the weights in the transformer's folder, for a device that computes in `dtype`.
@@ -85,10 +85,14 @@ fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, limits: &Limits) -> 
     // More than this is no limit, as in the transformers library.
     const NO_LIMIT: f64 = 1e20;
     let Limits { positions, declared_positions: declared, .. } = *limits;
+    let most = declared.max(positions);
     // Sentence-transformers writes all positions there, where some are for padding.
-    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= declared {
+    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= most {
         true => Ok(Some(tokens.min(positions))),
-        false => Err(setting.wrong(format!("at most {declared}, the max_position_embeddings of the encoder"))),
+        false if most == declared => {
+            Err(setting.wrong(format!("at most {most}, the max_position_embeddings of the encoder")))
+        }
+        false => Err(setting.wrong(format!("at most {most}"))),
     };
     if let Some(setting) = sentence.max_length() {
         return setting.size()?.map_or(Ok(None), |tokens| fits(&setting, tokens));
@@ -104,7 +108,7 @@ fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, limits: &Limits) -> 
     }
     // The conversion saturates.
     let tokens = tokenizer.and_then(model_max_length).map(checked).transpose()?.flatten();
-    Ok(Some(positions.min(tokens.unwrap_or(f64::INFINITY) as usize)))
+    Ok(Some(declared.min(positions).min(tokens.unwrap_or(f64::INFINITY) as usize)))
 }
 
 /// The setting under its name of today, or its old one.

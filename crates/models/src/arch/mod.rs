@@ -2,21 +2,30 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `bert`, `electra`, `roberta`, `distilbert` | families: their settings, and the names of their tensors |
+//! | `bert`, `electra`, `roberta`, `distilbert`, `mpnet`, `nomic`, `gte` | families of `post_norm`: their settings, and the names of their tensors |
+//! | `modernbert`, `qwen` | families of `pre_norm` |
+//! | `post_norm`, `pre_norm` | the encoders of layers that normalise after they add, or before |
 //! | `config` | `config.json`: what all families read alike |
-//! | `post_norm` | the encoder of layers that normalise after they add, which these families have |
-//! | `layers` | weights on a device |
+//! | `attention`, `rotary`, `layers` | what layers are made of: weights on a device |
 //!
 //! A load reads a family's settings first ([`read`]), which decide the shape of every tensor, and then its weights
 //! ([`Architecture::load`]).
 
+mod attention;
 mod bert;
 mod config;
 mod distilbert;
 mod electra;
+mod gte;
 mod layers;
+mod modernbert;
+mod mpnet;
+mod nomic;
 mod post_norm;
+mod pre_norm;
+mod qwen;
 mod roberta;
+mod rotary;
 
 use crate::error::Result;
 use crate::packed::{PackedBatch, Places};
@@ -33,6 +42,13 @@ static FAMILIES: &[&Family] = &[
     &roberta::XLM_ROBERTA,
     &roberta::CAMEMBERT,
     &distilbert::FAMILY,
+    &mpnet::FAMILY,
+    &modernbert::FAMILY,
+    &nomic::FAMILY,
+    &gte::FAMILY,
+    &gte::NEW,
+    &qwen::QWEN2,
+    &qwen::QWEN3,
 ];
 
 /// A family of encoders, as its checkpoints are.
@@ -50,7 +66,7 @@ pub(crate) struct Family {
 /// An encoder without its weights: what `config.json` says, checked.
 pub(crate) trait Architecture {
     /// What the encoder takes and gives.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> &Limits;
 
     /// Reads the weights, converts each once to the device's form, and freezes it.
     fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>>;
@@ -80,9 +96,10 @@ pub(crate) struct Limits {
     pub(crate) vocabulary: usize,
     /// The number of type ids; `None` if it looks at none.
     pub(crate) types: Option<usize>,
-    /// The most tokens of a sequence.
+    /// The most tokens of a sequence that it can take.
     pub(crate) positions: usize,
-    /// How many positions the settings speak of: some families use up the first ones for padding.
+    /// How many positions the settings speak of. Where there is a table of them, some families use up the first ones
+    /// for padding; where there is none, it can take longer sequences than it was made for.
     pub(crate) declared_positions: usize,
     /// The position of each token.
     pub(crate) places: Places,

@@ -35,6 +35,32 @@ impl<'a> Scope<'a> {
         self.weights.dtype
     }
 
+    /// The memory that tensors are frozen in.
+    pub(crate) fn pool(&self) -> &'a Pool {
+        self.pool
+    }
+
+    /// The device's longest binding, in bytes.
+    pub(crate) fn longest_binding(&self) -> u64 {
+        self.pool.device().info().limits.max_binding_bytes
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.weights.tensors.contains_key(&self.full(name))
+    }
+
+    /// Appends the elements of some rows of a tensor of exactly this shape.
+    pub(crate) fn read_rows(
+        &self,
+        name: &str,
+        shape: &[usize],
+        rows: Range<usize>,
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.weights.read(&self.full(name), shape, rows, values)
+    }
+
     /// Appends the elements of a tensor of exactly this shape.
     pub(crate) fn read(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
         self.weights.read(&self.full(name), shape, 0..shape[0], values)
