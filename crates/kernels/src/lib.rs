@@ -29,6 +29,7 @@ pub mod embedding;
 mod float16;
 mod gemm;
 mod gpu;
+pub mod heads;
 mod isa;
 mod kernel;
 pub mod linear;

@@ -5,6 +5,7 @@ use thalweg_hal::KernelSource;
 use thalweg_kernels::elementwise::View;
 use thalweg_kernels::elementwise::{BinaryInPlaceParams, BinaryParams, CopyParams, UnaryInPlaceParams, UnaryParams};
 use thalweg_kernels::embedding::SumParams;
+use thalweg_kernels::heads::Heads;
 use thalweg_kernels::pool::{NormalizeParams, PoolParams};
 use thalweg_kernels::{attention, embedding, linear, matmul, norm, reduce, softmax};
 
@@ -46,7 +47,19 @@ fn in_rust(name: &str) -> (usize, Vec<usize>) {
     let name = name.trim_end_matches("_f16");
     let view = |at: usize| [at + offset_of!(View, offset), at + offset_of!(View, strides)];
     match name {
-        "attention" | "attention_wide" => offsets!(attention::Params: heads, head_dim, sequences, scale),
+        "attention" | "attention_wide" => {
+            let (size, mut offsets) =
+                offsets!(attention::Params: heads, kv_heads, head_dim, sequences, scale, before, after, reach);
+            for at in [
+                offset_of!(attention::Params, query),
+                offset_of!(attention::Params, key),
+                offset_of!(attention::Params, value),
+            ] {
+                let (_, heads) = offsets!(Heads: offset, row_stride, head_stride);
+                offsets.extend(heads.iter().map(|offset| at + offset));
+            }
+            (size, offsets)
+        }
         "linear" | "linear_few" | "linear_few_wide" | "linear_some" | "linear_some_wide" | "linear_wide" => {
             offsets!(linear::Params: inputs, outputs, activation)
         }

@@ -8,7 +8,7 @@ use thalweg_kernels::{attention, elementwise, embedding, linear, matmul, norm, p
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
     AddLayerNorm,
-    Attention { head_dim: usize },
+    Attention { wide: bool },
     Binary,
     BinaryInPlace,
     Copy,
@@ -31,7 +31,7 @@ impl Operation {
         Ok(match (self, dtype) {
             (Self::AddLayerNorm, F32) => &norm::ADD_LAYER_NORM,
             (Self::AddLayerNorm, F16) => &norm::ADD_LAYER_NORM_F16,
-            (Self::Attention { head_dim }, F32 | F16) => attention::best(dtype == F16, head_dim),
+            (Self::Attention { wide }, F32 | F16) => attention::best(dtype == F16, wide),
             (Self::Binary, F32) => &elementwise::BINARY_F32,
             (Self::Binary, F16) => &elementwise::BINARY_F16,
             (Self::Binary, U32) => &elementwise::BINARY_U32,
