@@ -17,7 +17,7 @@ use thalweg_runtime::{Config, Device};
 use thalweg_tensor::DType;
 
 /// The families that this crate has.
-const FAMILIES: &[&str] = &["bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"];
+const FAMILIES: &[&str] = &["bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"];
 
 #[derive(Deserialize)]
 struct Header {

@@ -95,7 +95,12 @@ impl Attention {
     }
 
     /// What each row takes from the others of its sequence, mixed over the heads, `[n, width]`.
-    pub(crate) fn apply(&self, input: &Tensor, batch: &PackedBatch, rotation: Option<&Rotation>) -> TensorResult<Tensor> {
+    pub(crate) fn apply(
+        &self,
+        input: &Tensor,
+        batch: &PackedBatch,
+        rotation: Option<&Rotation>,
+    ) -> TensorResult<Tensor> {
         let Heads { count, of_keys, width } = self.heads;
         let product = self.projections.apply(input, Activation::None)?;
         let n = input.shape()[0];

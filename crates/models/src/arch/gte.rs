@@ -1,7 +1,7 @@
 //! GTE, under its own name and as "new", the name of the code that once came with checkpoints: rotary positions, gates,
 //! and token types or none.
 
-use super::attention::{AttentionBiases, AttentionNames, Heads};
+use super::attention::{AttentionNames, Heads};
 use super::config::{ConfigFile, ConfigKeys, read};
 use super::layers::{NormKind, Normal, Stack};
 use super::nomic::LIBRARY;
@@ -63,10 +63,7 @@ static NAMES: [Names; 2] = [
     LIBRARY,
 ];
 
-fn settings(
-    config: &ConfigFile,
-    rotary: impl FnOnce(usize, usize) -> Result<Rotary>,
-) -> Result<Box<dyn Architecture>> {
+fn settings(config: &ConfigFile, rotary: impl FnOnce(usize, usize) -> Result<Rotary>) -> Result<Box<dyn Architecture>> {
     let width = config.size("hidden_size")?;
     let heads = match config.get("head_dim").size()? {
         None => Heads::dividing(config, "num_attention_heads", "hidden_size")?,

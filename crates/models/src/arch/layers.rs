@@ -163,8 +163,7 @@ impl Scope<'_> {
 
     /// Several dense layers as one, with so many outputs each.
     pub(crate) fn stack(&self, names: &Stack, outputs: &[usize], inputs: usize, bias: bool) -> Result<Dense> {
-        let stored_whole =
-            |(name, _): &(&str, &[usize])| names.apart.is_empty() || self.has(&format!("{name}.weight"));
+        let stored_whole = |(name, _): &(&str, &[usize])| names.apart.is_empty() || self.has(&format!("{name}.weight"));
         let Some((name, places)) = names.whole.filter(stored_whole) else {
             return self.joined(names.apart, outputs, inputs, bias);
         };

@@ -67,7 +67,7 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
     let rotary = |kind: &'static str, old: &'static str, base: f64| {
         let base = Rotary::base(config.get(old), base)?;
         let setting = config.get("rope_parameters");
-        Rotary::of(setting, &[kind], width, base, declared_positions)
+        Rotary::of(setting, Some(kind), width, base, declared_positions)
     };
     let bias = NormKind::Layer { bias: config.flag("norm_bias", false)? };
     let attention = config.flag("attention_bias", false)?;

@@ -58,8 +58,12 @@ fn relative_bias(encoder: &PostNorm, weights: &Scope<'_>, buckets: usize) -> Res
     weights.at("encoder").read("relative_attention_bias.weight", &[buckets, heads], &mut table)?;
     // The table of positions has been read, and is longer.
     let reach = encoder.limits.positions - 1;
-    let distances = || (0..reach).rev().map(|before| bucket(before + 1, false)).chain((0..=reach).map(|after| bucket(after, true)));
-    let bias: Vec<f32> = (0..heads).flat_map(|head| distances().map(move |at| (at, head))).map(|(at, head)| table[at * heads + head]).collect();
+    let distances =
+        || (0..reach).rev().map(|before| bucket(before + 1, false)).chain((0..=reach).map(|after| bucket(after, true)));
+    let bias: Vec<f32> = (0..heads)
+        .flat_map(|head| distances().map(move |at| (at, head)))
+        .map(|(at, head)| table[at * heads + head])
+        .collect();
     weights.freeze(&bias, &[heads, 2 * reach + 1])
 }
 
@@ -82,8 +86,27 @@ mod tests {
     #[test]
     fn ranges_of_distances() {
         let expected = [
-            (0, 0), (1, 1), (7, 7), (8, 8), (11, 8), (12, 9), (15, 9), (16, 10), (22, 10), (23, 11), (31, 11), (32, 12),
-            (45, 12), (46, 13), (63, 13), (64, 14), (90, 14), (91, 15), (127, 15), (128, 15), (200, 15),
+            (0, 0),
+            (1, 1),
+            (7, 7),
+            (8, 8),
+            (11, 8),
+            (12, 9),
+            (15, 9),
+            (16, 10),
+            (22, 10),
+            (23, 11),
+            (31, 11),
+            (32, 12),
+            (45, 12),
+            (46, 13),
+            (63, 13),
+            (64, 14),
+            (90, 14),
+            (91, 15),
+            (127, 15),
+            (128, 15),
+            (200, 15),
         ];
         for (distance, range) in expected {
             assert_eq!(bucket(distance, false), range, "{distance}");

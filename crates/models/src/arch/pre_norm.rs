@@ -35,6 +35,8 @@ pub(super) struct PreNorm {
 pub(super) enum Kinds {
     /// The first and each so many after it.
     Every(usize),
+    /// The first so many.
+    First(usize),
     /// Those that are listed with true.
     Listed(Vec<bool>),
 }
@@ -43,6 +45,7 @@ impl Kinds {
     fn is_global(&self, layer: usize) -> bool {
         match self {
             Self::Every(count) => layer.is_multiple_of(*count),
+            Self::First(count) => layer < *count,
             Self::Listed(list) => list.get(layer).copied().unwrap_or(true),
         }
     }

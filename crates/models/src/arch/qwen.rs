@@ -97,14 +97,15 @@ fn settings(
     };
     let layers = config.size("num_hidden_layers")?;
     let rotary = Rotary::read(config, heads.rotary_width(config, "head_dim")?, 10_000.0, declared_positions)?;
-    let window = window(config)?;
+    let causal = config.flag("is_causal", true)?;
+    let window = window(config, causal)?;
     let kinds = match (layer_types(config, layers)?, window) {
         (Some(list), None) if list.contains(&false) => {
             return Err(config.get("sliding_window").wrong("a window for the layers that `layer_types` says have one"));
         }
         (Some(list), _) => Kinds::Listed(list),
         (None, None) => Kinds::Every(1),
-        (None, Some(_)) => Kinds::Below(config.get("max_window_layers").index()?.unwrap_or(28)),
+        (None, Some(_)) => Kinds::First(config.size_or_none("max_window_layers", 28)?.unwrap_or(0)),
     };
     Ok(Box::new(PreNorm {
         limits,
@@ -115,7 +116,7 @@ fn settings(
         normal: Normal { kind: NormKind::RootMeanSquare, epsilon: config.epsilon("rms_norm_eps", 1e-6)? },
         attention_biases,
         feed_forward_biases: false,
-        causal: config.flag("is_causal", true)?,
+        causal,
         global: rotary.clone(),
         local: window.map(|window| (window, rotary)),
         kinds,
@@ -135,9 +136,12 @@ fn heads_of_keys(config: &ConfigFile, heads: usize) -> Result<usize> {
 }
 
 /// How many positions before its own a token sees in layers that do not see all, if there are any. The setting counts
-/// the token itself.
-fn window(config: &ConfigFile) -> Result<Option<usize>> {
+/// the token itself, where it sees none after it.
+fn window(config: &ConfigFile, causal: bool) -> Result<Option<usize>> {
     let setting = config.get("sliding_window");
+    if !config.flag("use_sliding_window", false)? {
+        return Ok(None);
+    }
     let window = if setting.is_there() { setting.size()? } else { Some(4096) };
-    Ok(window.filter(|_| config.flag("use_sliding_window", false) == Ok(true)).map(|window| window - 1))
+    Ok(window.map(|window| window - usize::from(causal)))
 }

