@@ -5,6 +5,7 @@ mod support;
 
 use fastrand::Rng;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -176,6 +177,21 @@ fn on(device: Arc<dyn thalweg_hal::Device>) {
 #[test]
 fn every_family_on_mock() {
     on(MockDevice::new(MockConfig { seed: seed(), ..MockConfig::default() }));
+}
+
+/// A device whose longest binding is shorter than the table of words, which is then in several parts.
+#[test]
+fn tables_in_parts() {
+    for case in CASES.iter().filter(|case| ["bert", "distilbert", "roberta"].contains(&case.name.as_str())) {
+        let weights = fs::read(case.directory.path().join("model.safetensors")).expect("the weights");
+        let header = u64::from_le_bytes(*weights.first_chunk().expect("a length")) as usize;
+        let header: Value = serde_json::from_slice(&weights[8..8 + header]).expect("a header");
+        let words = &header["embeddings.word_embeddings.weight"]["data_offsets"];
+        let bytes = words[1].as_u64().expect("an end") - words[0].as_u64().expect("a start");
+        let config = MockConfig { seed: seed(), max_binding_bytes: bytes - 1, ..MockConfig::default() };
+        let device = Device::new(MockDevice::new(config), Config::default()).expect("a device");
+        case.each(&case.load(&device, LoadOptions::new()), 1e-5);
+    }
 }
 
 #[test]
