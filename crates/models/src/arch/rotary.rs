@@ -120,12 +120,12 @@ impl Rotary {
             Scaling::Dynamic { factor, trained } if length > trained => {
                 let longer = (factor * length as f64) as f32 / trained as f32 - (factor - 1.0) as f32;
                 let exponent = self.width as f64 / (self.width as f64 - 2.0);
-                ((self.base * f64::from(power(longer, exponent as f32))) as f32, 1.0)
+                ((self.base * f64::from(power(longer, exponent))) as f32, 1.0)
             }
             Scaling::Dynamic { .. } => (self.base as f32, 1.0),
         };
         let exponent = |pair: usize| (2 * pair) as f32 / self.width as f32;
-        (0..self.width / 2).map(|pair| 1.0 / power(base, exponent(pair)) / divisor).collect()
+        (0..self.width / 2).map(|pair| 1.0 / power(base, exponent(pair).into()) / divisor).collect()
     }
 
     /// Cosines and sines of a sequence of this length, of its positions below `rows`: for each a row of `width`.
@@ -153,8 +153,8 @@ fn is_base(base: f64) -> bool {
 }
 
 /// In f32, rounded once.
-fn power(base: f32, exponent: f32) -> f32 {
-    f64::from(base).powf(exponent.into()) as f32
+fn power(base: f32, exponent: f64) -> f32 {
+    f64::from(base).powf(exponent) as f32
 }
 
 /// Tables of angles on a device, made when a sequence needs them: memory grows with the longest sequence.
@@ -230,4 +230,40 @@ fn on(device: &Device, dtype: DType, values: &[f32], width: usize) -> TensorResu
 
 fn narrowed(values: &[f32]) -> Vec<f16> {
     values.iter().map(|value| f16::from_f32(*value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The transformers library's `cos` and `sin` of a position, for heads of 12 elements.
+    #[test]
+    #[rustfmt::skip]
+    fn angles_of_the_reference() {
+        let (plain, linear) = (Scaling::None, Scaling::Linear(3.0));
+        let dynamic = Scaling::Dynamic { factor: 2.0, trained: 48 };
+        for (base, scaling, length, position, expected) in [
+            (1000.0, plain, 160, 7, [
+                0.753902256, -0.599437475, 0.764842212, 0.975599885, 0.997551024, 0.999755025,
+                0.656986594, 0.800421596, 0.64421761, 0.219556108, 0.0699428394, 0.0221341383]),
+            (160_000.0, plain, 1024, 1023, [
+                0.400068194, 0.818284452, 0.999983549, -0.83421272, 0.940361083, 0.998890519,
+                -0.916485369, 0.574813545, -0.00573722553, 0.551442802, 0.340177894, 0.0470921397]),
+            (1000.0, linear, 160, 100, [
+                -0.339714199, -0.43914637, -0.981674075, 0.494016826, 0.944956958, 0.994449556,
+                0.940528691, -0.898415506, -0.190567657, 0.869452357, 0.327194661, 0.105214171]),
+            (1000.0, dynamic, 48, 40, [
+                -0.666938066, 0.996578991, -0.653643787, 0.301137358, 0.921061039, 0.992010653,
+                0.745113134, 0.0826458037, -0.75680232, 0.953580797, 0.389418304, 0.126154095]),
+            (1000.0, dynamic, 160, 150, [
+                0.699250817, -0.516423702, 0.351506352, -0.10432151, 0.930697858, 0.996498585,
+                -0.714876413, 0.856333196, 0.936185479, 0.994543612, 0.365788937, 0.083609648]),
+        ] {
+            let rotary = Rotary { width: 12, base, scaling };
+            let row = &rotary.rows(length, length)[12 * position..][..12];
+            for (given, expected) in row.iter().zip(expected) {
+                assert!((f64::from(*given) - expected).abs() < 2e-7, "{rotary:?}: {given} for {expected}");
+            }
+        }
+    }
 }

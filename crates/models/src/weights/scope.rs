@@ -66,12 +66,23 @@ impl<'a> Scope<'a> {
         self.weights.read(&self.full(name), shape, 0..shape[0], values)
     }
 
-    /// Some rows of a matrix of exactly this shape, frozen.
+    /// Some rows of a matrix of exactly this shape, frozen. The matrix may be most of a model: host memory has the rows
+    /// once, in the type that the device computes in.
     pub(crate) fn rows(&self, name: &str, [count, width]: [usize; 2], rows: Range<usize>) -> Result<Tensor> {
+        const AT_ONCE: usize = 1 << 16;
+        let (name, shape, frozen) = (self.full(name), [count, width], [rows.len(), width]);
         let mut values = Vec::new();
-        let shape = [rows.len(), width];
-        self.weights.read(&self.full(name), &[count, width], rows, &mut values)?;
-        self.freeze(&values, &shape)
+        if self.dtype() != DType::F16 {
+            self.weights.read(&name, &shape, rows, &mut values)?;
+            return Ok(Tensor::frozen_in(self.pool, &values, &frozen)?);
+        }
+        let (step, mut narrowed) = ((AT_ONCE / width).max(1), Vec::new());
+        for begin in rows.clone().step_by(step) {
+            values.clear();
+            self.weights.read(&name, &shape, begin..rows.end.min(begin + step), &mut values)?;
+            narrowed.extend(values.iter().map(|value| f16::from_f32(*value)));
+        }
+        Ok(Tensor::frozen_in(self.pool, &narrowed, &frozen)?)
     }
 
     /// A tensor of one dimension, frozen.
