@@ -2,13 +2,13 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `bert`, `electra`, `roberta`, `distilbert`, `mpnet`, `nomic`, `gte` | families of `post_norm`: their settings, and the names of their tensors |
+//! | `bert`, `electra`, `roberta`, `distilbert`, `mpnet`, `nomic`, `gte` | families of `post_norm` |
 //! | `modernbert`, `qwen` | families of `pre_norm` |
 //! | `post_norm`, `pre_norm` | the encoders of layers that normalise after they add, or before |
 //! | `config` | `config.json`: what all families read alike |
 //! | `attention`, `rotary`, `layers` | what layers are made of: weights on a device |
 //!
-//! A load reads a family's settings first ([`read`]), which decide the shape of every tensor, and then its weights
+//! A family's file has its settings, and the names of its tensors. A load reads a family's settings first ([`read`]), which decide the shape of every tensor, and then its weights
 //! ([`Architecture::load`]).
 
 mod attention;
