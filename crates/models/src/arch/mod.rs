@@ -8,8 +8,8 @@
 //! | `config` | `config.json`: what all families read alike |
 //! | `attention`, `rotary`, `layers` | what layers are made of: weights on a device |
 //!
-//! A family's file has its settings, and the names of its tensors. A load reads a family's settings first ([`read`]), which decide the shape of every tensor, and then its weights
-//! ([`Architecture::load`]).
+//! A family's file has its settings, and the names of its tensors. A load reads a family's settings first ([`read`]),
+//! which decide the shape of every tensor, and then its weights ([`Architecture::load`]).
 
 mod attention;
 mod bert;
