@@ -43,7 +43,6 @@
 //! before the device sees it. What is wrong is an [`enum@Error`] that names the file, never a panic.
 
 mod config;
-mod embeddings;
 mod encoder;
 mod error;
 mod files;
@@ -53,16 +52,16 @@ mod layout;
 mod model;
 mod options;
 mod packed;
-mod pooling;
 mod run;
 mod sentence;
+mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokenizer;
 mod weights;
 
-pub use embeddings::Embeddings;
 pub use error::{Error, Result};
-pub use model::{EmbeddingModel, TOKENS_PER_PASS};
+pub use model::TOKENS_PER_PASS;
 pub use options::LoadOptions;
+pub use task::{EmbeddingModel, Embeddings};
 pub use tokenizer::Tokens;
