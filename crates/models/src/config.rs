@@ -1,137 +1,36 @@
 //! The encoder's `config.json`, and how many tokens a text may have.
 
+use crate::arch::{self, Architecture, Encoder, Family, Limits};
 use crate::error::Result;
 use crate::files::refuse_adapter;
-use crate::json::{Json, JsonFile, Keys, Others, Setting};
+use crate::json::{Json, JsonFile, Setting};
 use crate::sentence::Sentence;
 use crate::tokenizer::settings::{TOKENIZER_KEYS, TokenizerConfig};
+use crate::weights::{Scope, Weights};
 use std::path::Path;
-use thalweg_tensor::Activation;
+use thalweg_runtime::Pool;
 
-/// The keys of `config.json` that are read.
-pub(crate) const READ: &[&str] = &[
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "position_embedding_type",
-    "is_decoder",
-    "is_causal",
-    "add_cross_attention",
-    "quantization_config",
-    "pruned_heads",
-    "per_layer_config",
-    "tokenizer_class",
-    "transformers_weights",
-];
-
-/// The keys of `config.json`.
-static KEYS: Keys = Keys {
-    read: READ,
-    read_ending: None,
-    harmless: &[(
-        &["torch_dtype", "dtype"],
-        "the type to compute in is chosen where the model is loaded; the weights are taken as they are stored",
-    )],
-    // The transformers library has no other for BERT that changes an embedding.
-    others: Others::Harmless,
-};
-
-/// The shape of a BERT encoder. Every number is at least 1; none is trusted until the weights file bears it out.
-#[derive(Debug)]
+/// What a load reads before the weights: which family it is, and the shape of its tensors.
 pub(crate) struct Config {
-    pub(crate) vocabulary: usize,
-    pub(crate) width: usize,
-    pub(crate) layers: usize,
-    /// Divides `width`.
-    pub(crate) heads: usize,
-    /// The width of the feed-forward block.
-    pub(crate) intermediate: usize,
-    /// How many positions have an embedding.
-    pub(crate) positions: usize,
-    /// How many token types have an embedding.
-    pub(crate) types: usize,
-    pub(crate) activation: Activation,
-    pub(crate) epsilon: f32,
+    family: &'static Family,
+    architecture: Box<dyn Architecture>,
     /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(crate) tokenizer_class: Option<String>,
+    tokenizer_class: Option<String>,
+    /// What the encoder takes and gives.
+    pub(crate) limits: Limits,
 }
 
 impl Config {
-    /// Reads `config.json` in the transformer's folder. Absent settings have the defaults of the `transformers`
-    /// library's `BertConfig`, but for those that give the tensors their shape, which must be there.
+    /// Reads `config.json` in the transformer's folder.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         refuse_adapter(folder)?;
-        let file = JsonFile::read(folder.join("config.json"), &KEYS)?;
-        let over = Sentence::read(folder)?.config;
-        // What sentence-transformers' arguments say wins.
-        let get = |key| {
-            let over = over.as_ref().map(|over| over.get(key)).filter(Setting::is_there);
-            over.unwrap_or_else(|| file.get(key))
-        };
-        let family = get("model_type");
-        if family.string()? != Some("bert") {
-            return Err(family.wrong("\"bert\", the only encoder family that is supported so far"));
-        }
-        get("position_embedding_type").only(&["absolute".into()], "\"absolute\"")?;
-        for key in ["is_decoder", "is_causal"] {
-            get(key).only(&[false.into()], "false: a sentence encoder attends in both directions")?;
-        }
-        get("transformers_weights").only(&["model.safetensors".into()], "\"model.safetensors\", which is read")?;
-        get("add_cross_attention").only(&[false.into()], "false: a sentence encoder attends to its own text alone")?;
-        get("quantization_config").only(&[], "null: quantized weights are not supported")?;
-        get("pruned_heads")
-            .only(&[Json::Object(Vec::new())], "null or {}: layers with fewer heads are not supported")?;
-        get("per_layer_config").only(&[], "null: layers that differ from each other are not supported")?;
-        let width = get("hidden_size").required_size()?;
-        let heads = get("num_attention_heads");
-        if !width.is_multiple_of(heads.required_size()?) {
-            return Err(heads.wrong(format!("a divisor of hidden_size, which is {width}")));
-        }
-        Ok(Self {
-            vocabulary: get("vocab_size").required_size()?,
-            width,
-            layers: get("num_hidden_layers").required_size()?,
-            heads: heads.required_size()?,
-            intermediate: get("intermediate_size").required_size()?,
-            positions: get("max_position_embeddings").required_size()?,
-            types: get("type_vocab_size").size()?.unwrap_or(2),
-            activation: activation(get("hidden_act"))?,
-            epsilon: epsilon(get("layer_norm_eps"))?,
-            tokenizer_class: file.get("tokenizer_class").string()?.map(str::to_owned),
-        })
+        let (family, architecture, tokenizer_class) = arch::read(folder)?;
+        Ok(Self { family, limits: architecture.limits(), architecture, tokenizer_class })
     }
-}
 
-/// `hidden_act`, under the names of the `transformers` library. There, "gelu" is the exact one, by the error function.
-fn activation(setting: Setting<'_>) -> Result<Activation> {
-    match setting.string()?.unwrap_or("gelu") {
-        "gelu" | "gelu_python" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_fast" | "gelu_accurate" | "gelu_pytorch_tanh" | "gelu_python_tanh" => {
-            Ok(Activation::GeluTanh)
-        }
-        "linear" => Ok(Activation::None),
-        "relu" => Ok(Activation::Relu),
-        "silu" | "swish" => Ok(Activation::Silu),
-        "tanh" => Ok(Activation::Tanh),
-        _ => Err(setting.wrong("one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish, tanh, linear")),
-    }
-}
-
-fn epsilon(setting: Setting<'_>) -> Result<f32> {
-    let given = setting.number()?.unwrap_or(1e-12);
-    // A subnormal or zero in f32 would divide a constant row by nothing.
-    let epsilon = given as f32;
-    if epsilon.is_normal() && epsilon > 0.0 && epsilon < 1.0 {
-        Ok(epsilon)
-    } else {
-        Err(setting.wrong("a number above 1e-37 and below 1"))
+    /// The encoder, with its weights in the pool's memory.
+    pub(crate) fn load(&self, weights: &Weights, pool: &Pool) -> Result<Box<dyn Encoder>> {
+        self.architecture.load(&Scope::new(weights, pool, self.family.prefixes))
     }
 }
 
@@ -140,7 +39,9 @@ fn epsilon(setting: Setting<'_>) -> Result<f32> {
 pub(crate) struct TextConfig {
     /// The most tokens of a text, special ones included; the rest is cut off. `None`: nothing is cut.
     pub(crate) cut_to: Option<usize>,
-    /// How many positions the encoder has, which is the most tokens of a text that is not cut.
+    /// The encoder's `model_type`.
+    pub(crate) family: &'static str,
+    /// The most tokens that the encoder takes, which is the most of a text that is not cut.
     pub(crate) positions: usize,
     /// Whether texts are put into lower case by a step of the normaliser before all others.
     pub(crate) lower_case: bool,
@@ -162,12 +63,13 @@ impl TextConfig {
         let sentence = Sentence::read(folder)?;
         let file = JsonFile::read_if_there(folder.join("tokenizer_config.json"), &TOKENIZER_KEYS)?;
         let lower_case = sentence.lower_case()?;
-        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), config.positions)? } else { None };
+        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), &config.limits)? } else { None };
         let tokenizer = TokenizerConfig { file, over: sentence.processor };
         let cut_beginning = tokenizer.get("truncation_side").map(cut_beginning).transpose()?.flatten();
         Ok(Self {
             cut_to,
-            positions: config.positions,
+            family: config.family.name,
+            positions: config.limits.positions,
             lower_case,
             cut_beginning,
             tokenizer,
@@ -177,12 +79,14 @@ impl TextConfig {
 }
 
 /// The most tokens of a text; `None` if there is no limit.
-fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, positions: usize) -> Result<Option<usize>> {
+fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, limits: &Limits) -> Result<Option<usize>> {
     // More than this is no limit, as in the transformers library.
     const NO_LIMIT: f64 = 1e20;
-    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= positions {
-        true => Ok(Some(tokens)),
-        false => Err(setting.wrong(format!("at most {positions}, the max_position_embeddings of the encoder"))),
+    let Limits { positions, declared_positions: declared, .. } = *limits;
+    // Sentence-transformers writes all positions there, where some are for padding.
+    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= declared {
+        true => Ok(Some(tokens.min(positions))),
+        false => Err(setting.wrong(format!("at most {declared}, the max_position_embeddings of the encoder"))),
     };
     if let Some(setting) = sentence.max_length() {
         return setting.size()?.map_or(Ok(None), |tokens| fits(&setting, tokens));

@@ -1,7 +1,7 @@
 //! A model on its device, whatever its task is.
 
+use crate::arch::Encoder;
 use crate::config::{Config, TextConfig};
-use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::graphs::Graphs;
 use crate::options::LoadOptions;
@@ -25,7 +25,7 @@ pub const TOKENS_PER_PASS: usize = 8192;
 pub(crate) struct Model {
     pub(crate) device: Device,
     tokenizer: Tokenizer,
-    encoder: Encoder,
+    encoder: Box<dyn Encoder>,
     /// `None` where they are not worth it, or turned off.
     graphs: Option<Graphs>,
     /// The most tokens of a text, special ones included.
@@ -37,7 +37,7 @@ pub(crate) struct Model {
 impl Model {
     /// The length of a token's vector.
     pub(crate) fn width(&self) -> usize {
-        self.encoder.width()
+        self.encoder.limits().width
     }
 
     /// What the device computes in.
@@ -63,7 +63,7 @@ impl Model {
 
     /// Records one pass of at least one sequence: `[rows, width]` of the task, f32.
     pub(crate) fn record(&self, task: &impl Task, sequences: &[&Tokens]) -> Result<Tensor> {
-        let batch = PackedBatch::new(&self.device, sequences)?;
+        let batch = PackedBatch::new(&self.device, sequences, self.encoder.limits().places)?;
         let forward = |batch: &PackedBatch| task.record(self.encoder.forward(batch)?, batch);
         Ok(match &self.graphs {
             Some(graphs) => graphs.run(&batch, task.kind(), forward)?,
@@ -73,16 +73,17 @@ impl Model {
 
     /// Everything that a kernel takes on trust about the ids of sequence `sequence`.
     pub(crate) fn check(&self, sequence: usize, tokens: &Tokens) -> Result<()> {
-        let (limit, encoder) = (self.max_tokens, &self.encoder);
+        let (limit, encoder) = (self.max_tokens, self.encoder.limits());
         if tokens.is_cut() && !self.cut {
             return Err(Error::TooManyTokens { text: sequence, limit });
         }
         if tokens.is_empty() || tokens.len() > limit {
             return Err(Error::SequenceLength { sequence, tokens: tokens.len(), limit });
         }
-        for (what, ids, count) in
-            [("token", tokens.ids(), encoder.vocabulary()), ("type", tokens.type_ids(), encoder.types())]
-        {
+        for (what, ids, count) in [
+            ("token", tokens.ids(), encoder.vocabulary),
+            ("type", tokens.type_ids(), encoder.types.unwrap_or(usize::MAX)),
+        ] {
             if let Some(position) = ids.iter().position(|&id| id as usize >= count) {
                 return Err(Error::TokenId { sequence, position, what, given: ids[position], count });
             }
@@ -112,7 +113,7 @@ impl Loading {
         let dtype = options.checked_dtype()?;
         let config = Config::read(folder)?;
         let text = TextConfig::read(folder, &config)?;
-        let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.vocabulary)?;
+        let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.limits.vocabulary)?;
         let weights = Weights::open(folder, dtype)?;
         let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name)?;
@@ -121,8 +122,8 @@ impl Loading {
 
     /// Loads the encoder.
     pub(crate) fn finish(self) -> Result<Model> {
-        let Self { device, options, config, tokenizer, max_tokens, mut weights, pool, dtype } = self;
-        let encoder = Encoder::load(&pool, &config, &mut weights, dtype)?;
+        let Self { device, options, config, tokenizer, max_tokens, weights, pool, dtype } = self;
+        let encoder = config.load(&weights, &pool)?;
         let graphs = Graphs::new(&device, options.graph_bytes())?;
         Ok(Model { device, tokenizer, encoder, graphs, max_tokens, cut: options.cuts_long_texts() })
     }

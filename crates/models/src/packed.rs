@@ -15,7 +15,7 @@ pub(crate) struct PackedBatch {
     packed: Tensor,
     /// Token ids of all sequences, `[tokens]`.
     pub(crate) ids: Tensor,
-    /// Each token's place in its own sequence, `[tokens]`.
+    /// Each token's position in its own sequence, `[tokens]`.
     pub(crate) positions: Tensor,
     /// Type ids, `[tokens]`.
     pub(crate) types: Tensor,
@@ -23,16 +23,39 @@ pub(crate) struct PackedBatch {
     pub(crate) offsets: Tensor,
 }
 
+/// Which positions the tokens of a sequence have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places {
+    /// That of the first token.
+    pub(crate) first: u32,
+    /// A token that is not counted, and has its id for its position.
+    pub(crate) padding: Option<u32>,
+}
+
+impl Places {
+    /// The positions of a sequence of these tokens.
+    fn of(self, ids: &[u32]) -> impl Iterator<Item = u32> {
+        let mut next = self.first;
+        ids.iter().map(move |&id| match self.padding {
+            Some(padding) if padding == id => padding,
+            _ => {
+                next += 1;
+                next - 1
+            }
+        })
+    }
+}
+
 impl PackedBatch {
     /// Packs at least one sequence; none is empty.
-    pub(crate) fn new(device: &Device, sequences: &[&Tokens]) -> Result<Self> {
+    pub(crate) fn new(device: &Device, sequences: &[&Tokens], places: Places) -> Result<Self> {
         let total: usize = sequences.iter().map(|sequence| sequence.len()).sum();
         let mut values = Vec::with_capacity(4 * (total + ALIGNMENT) + sequences.len());
         let align = |values: &mut Vec<u32>| values.resize(values.len().next_multiple_of(ALIGNMENT), 0);
         sequences.iter().for_each(|sequence| values.extend_from_slice(sequence.ids()));
         align(&mut values);
         // A pass is a few thousand tokens, or one sequence of at most 2^31 (a checked setting): all fit in u32.
-        sequences.iter().for_each(|sequence| values.extend(0..sequence.len() as u32));
+        sequences.iter().for_each(|sequence| values.extend(places.of(sequence.ids())));
         align(&mut values);
         sequences.iter().for_each(|sequence| values.extend_from_slice(sequence.type_ids()));
         align(&mut values);
@@ -104,6 +127,14 @@ mod tests {
         let [tokens, values] = [tokens.collect::<Vec<_>>(), values.collect()];
         assert_eq!(tokens, values);
         tokens.into_iter().map(|pass| of[pass].to_vec()).collect()
+    }
+
+    #[test]
+    fn a_padding_token_in_a_text_is_not_counted() {
+        let ids = [0, 7, 1, 8, 1, 1, 2];
+        let places = |places: Places| places.of(&ids).collect::<Vec<_>>();
+        assert_eq!(places(Places::default()), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(places(Places { first: 2, padding: Some(1) }), [2, 3, 1, 4, 1, 1, 5]);
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn something_else_than_a_model() {
     for (file, says) in [
         ("pytorch_model.bin", "pytorch_model.bin"),
         ("pytorch_model-00001-of-00002.bin", "PyTorch"),
-        ("model.safetensors.index.json", "several safetensors files"),
+        ("model-00001-of-00002.safetensors", "several safetensors files without model.safetensors.index.json"),
         ("onnx/model.onnx", "ONNX"),
         ("openvino/openvino_model.bin", "OpenVINO"),
         ("tf_model.h5", "TensorFlow"),
@@ -288,7 +288,7 @@ fn tokenizers_that_are_not_supported() {
 
 #[test]
 fn another_family() {
-    refused_setting("config.json", "/model_type", json!("roberta"), "\"bert\"");
+    refused_setting("config.json", "/model_type", json!("t5"), "one of \"bert\", \"electra\", \"roberta\"");
     refused_with(|directory| unset(&directory.join("config.json"), "model_type"), &["model_type", "missing", "bert"]);
     refused_setting("config.json", "/position_embedding_type", json!("relative_key"), "\"absolute\"");
     refused_setting("config.json", "/is_decoder", json!(true), "false");

@@ -80,7 +80,7 @@ impl EmbeddingModel {
     fn read(device: &Device, directory: &Path, options: LoadOptions) -> Result<Self> {
         let layout = Layout::read(directory)?;
         let loading = Loading::open(device, directory, &layout.transformer, options)?;
-        let pooling = pooling::read(&layout.pooling, loading.config.width)?;
+        let pooling = pooling::read(&layout.pooling, loading.config.limits.width)?;
         let parts = Parts { model: loading.finish()?, pooling, normalize: layout.normalize };
         Ok(Self { parts: Arc::new(parts) })
     }

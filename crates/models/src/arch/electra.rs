@@ -1,0 +1,27 @@
+//! ELECTRA: BERT with tables of a width of their own.
+
+use super::config::{ConfigKeys, read};
+use super::post_norm::PostNorm;
+use super::{Family, bert};
+
+pub(super) static FAMILY: Family = Family {
+    name: "electra",
+    prefixes: &["electra."],
+    keys: &KEYS,
+    read: |config| {
+        let table_width = config.get("embedding_size").size()?.unwrap_or(128);
+        Ok(Box::new(PostNorm { table_width, ..bert::settings(config)? }))
+    },
+};
+
+static KEYS: ConfigKeys = ConfigKeys::new(read![
+    "embedding_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "hidden_act",
+    "layer_norm_eps",
+]);

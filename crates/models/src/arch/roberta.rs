@@ -1,0 +1,46 @@
+//! RoBERTa, XLM-RoBERTa and CamemBERT: BERT with positions that begin after that of padding.
+
+use super::config::{ConfigFile, ConfigKeys, read};
+use super::post_norm::PostNorm;
+use super::{Architecture, Family, Limits, bert};
+use crate::error::Result;
+use crate::packed::Places;
+
+pub(super) static ROBERTA: Family = family("roberta");
+pub(super) static XLM_ROBERTA: Family = family("xlm-roberta");
+pub(super) static CAMEMBERT: Family = family("camembert");
+
+const fn family(name: &'static str) -> Family {
+    Family { name, prefixes: &["roberta."], keys: &KEYS, read: settings }
+}
+
+static KEYS: ConfigKeys = ConfigKeys::new(read![
+    "pad_token_id",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "hidden_act",
+    "layer_norm_eps",
+]);
+
+fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
+    let bert = bert::settings(config)?;
+    let limits = after_padding(config, bert.limits.clone())?;
+    Ok(Box::new(PostNorm { limits, ..bert }))
+}
+
+/// The limits where the first token's position is the padding token's id and one, and a padding token in a text is at
+/// the padding's.
+fn after_padding(config: &ConfigFile, limits: Limits) -> Result<Limits> {
+    let padding = config.padding(1)?;
+    let first = padding + 1;
+    let positions = limits.declared_positions.checked_sub(first as usize).filter(|positions| *positions > 0);
+    let positions = positions.ok_or_else(|| {
+        let expected = format!("more than {first}: the first {first} positions are for padding (pad_token_id)");
+        config.get("max_position_embeddings").wrong(expected)
+    })?;
+    Ok(Limits { positions, places: Places { first, padding: Some(padding) }, ..limits })
+}
