@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
 use thalweg_hal::{Access, Binding, Command, Error, IndexRange, KernelSource, List, Memory, MemoryKind};
-use thalweg_kernels::linear::{self, Activation, linear_on, packed_len};
-use thalweg_kernels::{Isa, attention};
+use thalweg_kernels::linear::{self, Activation, packed_len};
+use thalweg_kernels::{Isa, Kernels, Scalar, attention};
 
 /// Weights of all layers together, in bytes.
 const WEIGHTS_BYTES: usize = 48 << 20;
@@ -73,6 +73,11 @@ impl Work {
     }
 }
 
+/// The kernel with given instructions.
+fn on(kernels: &Kernels, isa: Isa) -> KernelSource {
+    kernels.on(Scalar::F32, isa).expect("a kernel of f32")
+}
+
 /// Values in -1..1 without a pattern.
 fn noise(len: usize) -> impl Iterator<Item = f32> {
     (0..len).map(|i| ((i * 2_654_435_761) % 2001) as f32 / 1000.0 - 1.0)
@@ -80,7 +85,7 @@ fn noise(len: usize) -> impl Iterator<Item = f32> {
 
 fn layer(isa: Isa, rows: u32, inputs: u32, outputs: u32, activation: Activation) -> Result<(), Error> {
     let params = linear::Params { inputs, outputs, activation: activation as u32 };
-    let mut work = Work::new(&linear_on(isa), &params, rows);
+    let mut work = Work::new(&on(&linear::LINEAR, isa), &params, rows);
     let x = work.operand(Access::Read, noise((rows * inputs) as usize))?;
     let bias = work.operand(Access::Read, noise(outputs as usize))?;
     let out = work.operand(Access::Write, noise((rows * outputs) as usize))?;
@@ -97,7 +102,7 @@ fn attend(isa: Isa, sequences: u32, length: u32) -> Result<(), Error> {
     let (heads, head_dim) = (12, 32);
     let (rows, width) = (sequences * length, heads * head_dim);
     let params = attention::Params { heads, head_dim, sequences, scale: 0.1 };
-    let mut work = Work::new(&attention::attention_on(isa), &params, rows);
+    let mut work = Work::new(&on(&attention::ATTENTION, isa), &params, rows);
     let qkv = work.operand(Access::Read, noise((rows * 3 * width) as usize))?;
     let offsets = work.operand(Access::Read, (0..=sequences).map(|s| s * length))?;
     let out = work.operand(Access::Write, noise((rows * width) as usize))?;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use thalweg_hal::{
     Access, Binding, Command, Device, IndexRange, KernelSource, List, Memory, MemoryKind, Queue, Reported, Submission,
 };
-use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
-use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
-use thalweg_kernels::linear::{LINEAR_WIDE, LINEAR_WIDE_F16, packed_len};
+use thalweg_kernels::Scalar;
+use thalweg_kernels::attention::{self, ATTENTION_WIDE};
+use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_SOME_WIDE, LINEAR_WIDE, packed_len};
 
 /// Dispatches of a list.
 const DISPATCHES: u32 = 40;
@@ -133,6 +133,11 @@ impl Bench {
     }
 }
 
+/// The size of an element.
+fn bytes(scalar: Scalar) -> usize {
+    if scalar == Scalar::F16 { 2 } else { 4 }
+}
+
 fn report(source: &KernelSource, shape: &str, time: Duration, operations: f64) {
     let speed = operations / time.as_secs_f64() / 1e9;
     println!("{:22} {shape:24} {:9.1} us {speed:9.0} GFLOP/s", source.name, time.as_secs_f64() * 1e6);
@@ -144,29 +149,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device: Arc<dyn Device> = thalweg_vulkan::VulkanDevice::open(&adapters[best])?;
     println!("{}", device.info().name);
     let mut bench = Bench { queue: device.create_queue()?, device, value: 0 };
-    assert_eq!(LINEAR_WIDE.bindings.last(), Some(&Access::Write));
     let most = std::env::args().nth(1).map_or(Ok(8192), |rows| rows.parse())?;
     for [inputs, outputs] in [[384, 384], [384, 1152], [384, 1536], [1536, 384]] {
         for rows in [8, 32, 64, 128, 256, 512, 1024, 8192] {
-            for (source, width) in [
-                (&LINEAR_WIDE, 4),
-                (&LINEAR_SOME_WIDE, 4),
-                (&LINEAR_FEW_WIDE, 4),
-                (&LINEAR_WIDE_F16, 2),
-                (&LINEAR_SOME_WIDE_F16, 2),
-                (&LINEAR_FEW_WIDE_F16, 2),
-            ] {
-                if rows <= most {
-                    bench.linear(source, width, [rows, inputs, outputs])?;
+            for kernels in [&LINEAR_WIDE, &LINEAR_SOME_WIDE, &LINEAR_FEW_WIDE] {
+                for (scalar, source) in kernels.forms().filter(|_| rows <= most) {
+                    bench.linear(source, bytes(scalar), [rows, inputs, outputs])?;
                 }
             }
         }
     }
     for (count, len) in [(1, 8), (1, 32), (8, 16), (8, 128), (64, 32), (16, 512)] {
-        for (source, width) in [(&ATTENTION_WIDE, 4), (&ATTENTION_WIDE_F16, 2)] {
-            if count * len <= most {
-                bench.attention(source, width, count, len)?;
-            }
+        for (scalar, source) in ATTENTION_WIDE.forms().filter(|_| count * len <= most) {
+            bench.attention(source, bytes(scalar), count, len)?;
         }
     }
     Ok(())

@@ -41,7 +41,10 @@ fn kernel<T: Float>(cx: &mut Context<'_>) -> Outcome {
     let list = Storage::from_bytes(&cx.device, bytemuck::cast_slice(&ids))?;
     let stream = Stream::current(&cx.device)?;
     let mut out = stream.allocate((n * width * size_of::<T>()) as u64)?;
-    let pipeline = cx.device.pipeline(T::EMBEDDING)?;
+    let Some(kernel) = embedding::EMBEDDING.get(T::SCALAR) else {
+        return Err("there is no such kernel".to_owned().into());
+    };
+    let pipeline = cx.device.pipeline(kernel)?;
     let params = embedding::Params { rows: rows as u32, width: width as u32 };
     let work = Work::Dispatch { pipeline: &pipeline, params: bytemuck::bytes_of(&params), extent: [n as u32, 1, 1] };
     let (from, list) = (Operand::read(&from, 0, from.bytes()), Operand::read(&list, 0, list.bytes()));

@@ -3,31 +3,31 @@
 mod head;
 pub mod reference;
 
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{checked, text, word};
-use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::Kernels;
+use crate::gpu::{Gpu, texts, word};
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernels};
 use crate::packed::check_offsets;
+use crate::params::params;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
-use bytemuck::{Pod, Zeroable};
 use head::{Head, Workspace};
-use thalweg_hal::{Access, Groups, HostCall, StaticKernel, Wgsl};
+use thalweg_hal::{Access, Groups, HostCall};
 
-/// Parameters of [`ATTENTION`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Params {
-    /// Number of heads, at least 1.
-    pub heads: u32,
-    /// Width of a head, at least 1; `heads * head_dim` is w.
-    pub head_dim: u32,
-    /// Number of sequences.
-    pub sequences: u32,
-    /// What scores are multiplied with: usually `1 / sqrt(head_dim)`.
-    pub scale: f32,
+params! {
+    /// Parameters of [`ATTENTION`].
+    pub struct Params {
+        /// Number of heads, at least 1.
+        pub heads: u32,
+        /// Width of a head, at least 1; `heads * head_dim` is w.
+        pub head_dim: u32,
+        /// Number of sequences.
+        pub sequences: u32,
+        /// What scores are multiplied with: usually `1 / sqrt(head_dim)`.
+        pub scale: f32,
+    }
 }
 
-kernel! {
+kernels! {
     /// `out[i] = softmax(scale * q[i] k^T) v` for each head, over the rows of i's own sequence; no mask. All f32 but
     /// the offsets.
     ///
@@ -39,32 +39,15 @@ kernel! {
     ///
     /// Extent `[n, 1, 1]`: an item is a row of all heads. Working memory does not grow with the length of a sequence.
     /// Each call checks all offsets.
-    ATTENTION, attention_on: Attention<false>
-}
+    ATTENTION = "attention", floats(Attention<false>);
 
-kernel! {
     /// [`ATTENTION`] for a `head_dim` that is a multiple of 4, for which a GPU loads four elements at once.
-    ATTENTION_WIDE, attention_wide_on: Attention<true>
+    ATTENTION_WIDE = "attention_wide", floats(Attention<true>);
 }
 
-kernel! {
-    /// [`ATTENTION`] with f16 for f32; its sums are f32.
-    ATTENTION_F16, attention_f16_on: Half<Attention<false>>
-}
-
-kernel! {
-    /// [`ATTENTION_WIDE`] with f16 for f32; its sums are f32.
-    ATTENTION_WIDE_F16, attention_wide_f16_on: Half<Attention<true>>
-}
-
-/// The form of [`ATTENTION`], or of [`ATTENTION_F16`], that suits a width of heads best.
-pub fn best(f16: bool, head_dim: usize) -> &'static StaticKernel {
-    match (f16, head_dim.is_multiple_of(4)) {
-        (false, false) => &ATTENTION,
-        (false, true) => &ATTENTION_WIDE,
-        (true, false) => &ATTENTION_F16,
-        (true, true) => &ATTENTION_WIDE_F16,
-    }
+/// The form of [`ATTENTION`] that suits a width of heads best.
+pub fn best(head_dim: usize) -> &'static Kernels {
+    if head_dim.is_multiple_of(4) { &ATTENTION_WIDE } else { &ATTENTION }
 }
 
 /// How many rows' state is kept at once, for each head.
@@ -77,35 +60,35 @@ fn groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
     Groups::folded(extent[0].div_ceil(GROUP_ROWS).saturating_mul(word(params, 0)))
 }
 
-macro_rules! form {
-    ($scalar:ident, $operands:literal) => {
-        // SAFETY: the module goes on only if the output's length is rows * heads * head_dim, and qkv's three times
-        // that, and if there are sequences + 1 offsets; it uses rows, columns and offsets that there are, and a
-        // sequence's rows only if its two offsets rise and are at most the number of rows. Its variables of the
-        // workgroup have an element for each index that an invocation's number gives, written before it is read.
-        unsafe {
-            checked(
-                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $operands, "attention.wgsl"),
-                groups,
-                &[
-                    "heads and head_dim must be at least 1",
-                    "head_dim must be a multiple of 4 for the wide form",
-                    "the lengths of the operands contradict the parameters",
-                    "the number of offsets contradicts the parameters",
-                    "the offsets do not rise from 0 to the number of rows",
-                ],
-            )
-        }
+macro_rules! module {
+    ($operands:literal) => {
+        texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $operands, "attention.wgsl"]
     };
 }
 
 struct Attention<const WIDE: bool>;
 
 impl<const WIDE: bool> Kernel for Attention<WIDE> {
-    const NAME: &'static str = if WIDE { "attention_wide" } else { "attention" };
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const FIXED: &'static [usize] = &[1];
     type Params = Params;
-    const WGSL: Wgsl = if WIDE { form!(f32, "wide.wgsl") } else { form!(f32, "any.wgsl") };
+    // SAFETY: the module goes on only if the output's length is rows * heads * head_dim, and qkv's three times
+    // that, and if there are sequences + 1 offsets; it uses rows, columns and offsets that there are, and a
+    // sequence's rows only if its two offsets rise and are at most the number of rows. Its variables of the
+    // workgroup have an element for each index that an invocation's number gives, written before it is read.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            if WIDE { module!("wide.wgsl") } else { module!("any.wgsl") },
+            groups,
+            &[
+                "heads and head_dim must be at least 1",
+                "head_dim must be a multiple of 4 for the wide form",
+                "the lengths of the operands contradict the parameters",
+                "the number of offsets contradicts the parameters",
+                "the offsets do not rise from 0 to the number of rows",
+            ],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -144,10 +127,4 @@ impl<const WIDE: bool> Kernel for Attention<WIDE> {
         }
         Ok(())
     }
-}
-
-impl<const WIDE: bool> HalfKernel for Attention<WIDE> {
-    const NAME: &'static str = if WIDE { "attention_wide_f16" } else { "attention_f16" };
-    const INTEGERS: &'static [usize] = &[1];
-    const WGSL: Wgsl = if WIDE { form!(f16, "wide.wgsl") } else { form!(f16, "any.wgsl") };
 }

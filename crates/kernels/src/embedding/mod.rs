@@ -2,24 +2,37 @@
 
 pub mod reference;
 
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{checked, one_each, text};
-use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::gpu::{Gpu, one_each, texts};
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernels};
+use crate::params::params;
 use crate::simd::Simd;
-use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
+use thalweg_hal::{Access, HostCall, KernelFailure};
 
-/// Parameters of [`EMBEDDING`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Params {
-    /// Rows of the table.
-    pub rows: u32,
-    /// Length of a row, at least 1.
-    pub width: u32,
+params! {
+    /// Parameters of [`EMBEDDING`].
+    pub struct Params {
+        /// Rows of the table.
+        pub rows: u32,
+        /// Length of a row, at least 1.
+        pub width: u32,
+    }
 }
 
-kernel! {
+params! {
+    /// Parameters of [`EMBED_SUM`].
+    pub struct SumParams {
+        /// Rows of the table of words.
+        pub words: u32,
+        /// Rows of the table of positions.
+        pub positions: u32,
+        /// Rows of the table of types.
+        pub types: u32,
+        /// Length of a row of each table, at least 1.
+        pub width: u32,
+    }
+}
+
+kernels! {
     /// `out[i] = table[ids[i]]`, f32. An id outside of the table fails the kernel.
     ///
     /// | binding | access | contents |
@@ -29,29 +42,8 @@ kernel! {
     /// | 2 | write | out `[n, width]`, f32 |
     ///
     /// Extent `[n, 1, 1]`: an item is a row of the output.
-    EMBEDDING, embedding_on: Embedding
-}
+    EMBEDDING = "embedding", floats(Embedding);
 
-kernel! {
-    /// [`EMBEDDING`] with f16 for f32; its sums are f32.
-    EMBEDDING_F16, embedding_f16_on: Half<Embedding>
-}
-
-/// Parameters of [`EMBED_SUM`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct SumParams {
-    /// Rows of the table of words.
-    pub words: u32,
-    /// Rows of the table of positions.
-    pub positions: u32,
-    /// Rows of the table of types.
-    pub types: u32,
-    /// Length of a row of each table, at least 1.
-    pub width: u32,
-}
-
-kernel! {
     /// `out[i] = (words[ids[i]] + types[type_ids[i]]) + positions[position_ids[i]]`, f32: what a BERT encoder starts
     /// from, summed in its order. An id outside of its table fails the kernel.
     ///
@@ -66,14 +58,7 @@ kernel! {
     /// | 6 | write | out `[n, width]`, f32 |
     ///
     /// Parameters: [`SumParams`]. Extent `[n, 1, 1]`: an item is a row of the output.
-    EMBED_SUM, embed_sum_on: EmbedSum
-}
-
-kernel! {
-    /// [`EMBED_SUM`] with f16 for f32; its sums are f32.
-    ///
-    /// Parameters: [`SumParams`].
-    EMBED_SUM_F16, embed_sum_f16_on: Half<EmbedSum>
+    EMBED_SUM = "embed_sum", floats(EmbedSum);
 }
 
 /// A table and the ids to look up in it.
@@ -114,32 +99,26 @@ impl<'a> Lookup<'a> {
     }
 }
 
-macro_rules! embedding {
-    ($scalar:ident) => {
-        // SAFETY: the module goes on only if the lengths are rows * width, n and n * width, only in rows of the output
-        // that there are, and only if its own id is less than the table's rows; it uses elements 0 to width - 1 of both
-        // rows.
-        unsafe {
-            checked(
-                text!($scalar: "../wgsl/failure.wgsl", "embedding.wgsl"),
-                one_each,
-                &[
-                    "the width is 0, must be at least 1",
-                    "the lengths of the operands contradict the parameters",
-                    "an id is outside of the table",
-                ],
-            )
-        }
-    };
-}
-
 struct Embedding;
 
 impl Kernel for Embedding {
-    const NAME: &'static str = "embedding";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const FIXED: &'static [usize] = &[1];
     type Params = Params;
-    const WGSL: Wgsl = embedding!(f32);
+    // SAFETY: the module goes on only if the lengths are rows * width, n and n * width, only in rows of the output
+    // that there are, and only if its own id is less than the table's rows; it uses elements 0 to width - 1 of both
+    // rows.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            texts!["../wgsl/failure.wgsl", "embedding.wgsl"],
+            one_each,
+            &[
+                "the width is 0, must be at least 1",
+                "the lengths of the operands contradict the parameters",
+                "an id is outside of the table",
+            ],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -155,41 +134,29 @@ impl Kernel for Embedding {
     }
 }
 
-impl HalfKernel for Embedding {
-    const NAME: &'static str = "embedding_f16";
-    const INTEGERS: &'static [usize] = &[1];
-    const WGSL: Wgsl = embedding!(f16);
-}
-
-macro_rules! embed_sum {
-    ($scalar:ident) => {
-        // SAFETY: the module goes on only if each table's length is its rows * width, if there are as many ids of each
-        // kind as rows of the output, only in rows that there are, and only if each of its own three ids is less than
-        // its table's rows; it uses elements 0 to width - 1 of the four rows.
-        unsafe {
-            checked(
-                text!($scalar: "../wgsl/failure.wgsl", "embed_sum.wgsl"),
-                one_each,
-                &[
-                    "the width is 0, must be at least 1",
-                    "the lengths of the operands contradict the parameters",
-                    "a word id is outside of the table",
-                    "a position id is outside of the table",
-                    "a type id is outside of the table",
-                ],
-            )
-        }
-    };
-}
-
 struct EmbedSum;
 
 impl Kernel for EmbedSum {
-    const NAME: &'static str = "embed_sum";
     const BINDINGS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+    const FIXED: &'static [usize] = &[3, 4, 5];
     type Params = SumParams;
-    const WGSL: Wgsl = embed_sum!(f32);
+    // SAFETY: the module goes on only if each table's length is its rows * width, if there are as many ids of each
+    // kind as rows of the output, only in rows that there are, and only if each of its own three ids is less than
+    // its table's rows; it uses elements 0 to width - 1 of the four rows.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            texts!["../wgsl/failure.wgsl", "embed_sum.wgsl"],
+            one_each,
+            &[
+                "the width is 0, must be at least 1",
+                "the lengths of the operands contradict the parameters",
+                "a word id is outside of the table",
+                "a position id is outside of the table",
+                "a type id is outside of the table",
+            ],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: SumParams, call: &mut HostCall<'_>) -> Outcome {
@@ -209,10 +176,4 @@ impl Kernel for EmbedSum {
         }
         Ok(())
     }
-}
-
-impl HalfKernel for EmbedSum {
-    const NAME: &'static str = "embed_sum_f16";
-    const INTEGERS: &'static [usize] = &[3, 4, 5];
-    const WGSL: Wgsl = embed_sum!(f16);
 }

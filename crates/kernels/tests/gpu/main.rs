@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
-mod all;
 mod layout;
 mod module;
 mod msl;
@@ -12,4 +11,9 @@ mod run;
 mod run_elementwise;
 mod translate;
 
-use all::ALL;
+use thalweg_hal::StaticKernel;
+
+/// Every form of every kernel.
+fn all() -> impl Iterator<Item = &'static StaticKernel> {
+    thalweg_kernels::all().flat_map(|kernels| kernels.forms().map(|(_, form)| form))
+}

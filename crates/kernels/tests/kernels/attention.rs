@@ -1,8 +1,8 @@
-use super::{cases, checked, failure, raw};
+use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, bits, run};
 use thalweg_kernels::Isa;
-use thalweg_kernels::attention::{Params, attention_on, reference};
+use thalweg_kernels::attention::{ATTENTION, Params, reference};
 
 /// Compares packed sequences of these lengths with the reference on every instruction set.
 fn compare(random: &mut Random, lengths: &[u32], heads: u32, head_dim: u32, spread: f32) {
@@ -17,7 +17,7 @@ fn compare(random: &mut Random, lengths: &[u32], heads: u32, head_dim: u32, spre
     let params = Params { heads, head_dim, sequences: lengths.len() as u32, scale };
     for isa in Isa::supported() {
         let operands = [raw(&qkv), raw(&offsets)];
-        let out = checked(&attention_on(isa), &params, &operands, expected.len(), n, random);
+        let out = checked(&on(&ATTENTION, isa), &params, &operands, expected.len(), n, random);
         // Scores are as large as spread^2 sqrt(head_dim), and their rounding error goes through the exponential.
         assert_close(&out, &expected, 1e-6 * f64::from(spread * spread) * f64::from(head_dim).sqrt() + 2e-6);
     }
@@ -51,7 +51,7 @@ fn a_sequence_has_the_same_bits_alone_and_among_others() {
     let parts: Vec<Vec<f32>> = lengths.iter().map(|n| random.units(n * 3 * width)).collect();
     let offsets = [0u32, 5, 305, 306, 339];
     for isa in Isa::supported() {
-        let source = attention_on(isa);
+        let source = on(&ATTENTION, isa);
         let attend = |qkv: &[f32], offsets: &[u32]| -> Vec<f32> {
             let params = Params { heads, head_dim, sequences: offsets.len() as u32 - 1, scale: 0.25 };
             let n = offsets[offsets.len() - 1];
@@ -78,7 +78,7 @@ fn keys_of_minus_infinity_get_no_weight_whatever_block_they_are_in() {
     for isa in Isa::supported() {
         let offsets = [0, n as u32];
         let operands = [raw(&qkv), raw(&offsets)];
-        let out = checked(&attention_on(isa), &params, &operands, n, n as u32, &mut Random::new(63));
+        let out = checked(&on(&ATTENTION, isa), &params, &operands, n, n as u32, &mut Random::new(63));
         assert!(expected.iter().all(|v| v.is_finite()));
         assert_close(&out, &expected, 1e-5);
     }
@@ -90,7 +90,7 @@ fn refuses_parameters_that_contradict_the_bindings() {
     let qkv = [0.0f32; 4 * 3 * 6];
     let good = Params { heads: 2, head_dim: 3, sequences: 2, scale: 1.0 };
     let fails =
-        |params: Params, offsets: &[u32]| failure(&attention_on(isa), &params, &[raw(&qkv), raw(offsets)], 24, 4);
+        |params: Params, offsets: &[u32]| failure(&on(&ATTENTION, isa), &params, &[raw(&qkv), raw(offsets)], 24, 4);
     assert!(fails(good, &[0, 2]).contains("2 offsets for 2 sequences"));
     assert!(fails(good, &[0, 4, 4]).contains("sequence 1 is rows 4..4"));
     assert!(fails(good, &[0, 2, 5]).contains("from 0 to 5"));

@@ -1,7 +1,7 @@
 //! What a transformer encoder adds: the sequences of a batch lie packed one after the other, as the rows of a matrix,
 //! and `offsets` says where each starts. There is no padding to skip.
 
-use super::kernels::Operation;
+use super::kernels::kernel;
 use super::{bindable, dispatch};
 use crate::layout::Layout;
 use crate::{Activation, DType, Error, Pooling, Result, Tensor};
@@ -112,7 +112,7 @@ impl Tensor {
         const TABLES: [&str; 3] = ["the table of words", "the table of positions", "the table of types"];
         const IDS: [&str; 3] = ["the word ids", "the position ids", "the type ids"];
         let dtype = tables[0].dtype;
-        let source = Operation::Embed.on(dtype, "embed", TABLES[0])?;
+        let source = kernel(&embedding::EMBED_SUM, dtype, "embed", TABLES[0])?;
         let (_, width) = tables[0].expect_matrix("embed", TABLES[0])?;
         let n = ids[0].expect_list("embed", IDS[0])?;
         let mut rows = [0; 3];
@@ -153,8 +153,7 @@ impl Tensor {
         self.expect_shape("linear", "the input", &[n, *inputs])?;
         bias.expect_shape("linear", "the bias", &[*outputs])?;
         let layout = Layout::contiguous("linear", &[n, *outputs])?;
-        let operation = Operation::Linear { rows: n, inputs: *inputs, outputs: *outputs };
-        let source = operation.on(*dtype, "linear", "the input")?;
+        let source = kernel(linear::best(n, *inputs, *outputs), *dtype, "linear", "the input")?;
         let (x, bias) = (bindable(self)?, bindable(bias)?);
         let params = linear::Params { inputs: *inputs as u32, outputs: *outputs as u32, activation: activation as u32 };
         let weight = Operand::read(storage, 0, storage.bytes());
@@ -181,7 +180,7 @@ impl Tensor {
         let sequences = offsets.expect_offsets("attention", n)?;
         let layout = Layout::contiguous("attention", &[n, joined / 3])?;
         let head_dim = joined / parts;
-        let source = Operation::Attention { head_dim }.on(self.dtype, "attention", "the input")?;
+        let source = kernel(attention::best(head_dim), self.dtype, "attention", "the input")?;
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale };
         let (qkv, offsets) = (bindable(self)?, bindable(offsets)?);
@@ -195,7 +194,7 @@ impl Tensor {
     /// # Errors
     /// As for [`attention`](Self::attention).
     pub fn pool(&self, offsets: &Self, pooling: Pooling) -> Result<Self> {
-        let source = Operation::Pool.on(self.dtype, "pool", "the input")?;
+        let source = kernel(&pool::POOL, self.dtype, "pool", "the input")?;
         let (rows, width) = self.expect_matrix("pool", "the input")?;
         let sequences = offsets.expect_offsets("pool", rows)?;
         let layout = Layout::contiguous("pool", &[sequences as usize, width])?;
