@@ -274,8 +274,10 @@ fn rows_agree<T: Float>(rig: &mut Rig, seed: u64) {
         let sequences = 1 + random.below(n);
         let (offsets, rows_of_all) = offsets(&mut random, sequences, 12);
         let x = rows::<T>(&mut random, rows_of_all, width, case % 3 == 2);
+        let shortest = offsets.windows(2).map(|ends| ends[1] - ends[0]).min().unwrap();
         for pooling in Pooling::ALL {
-            let params = PoolParams { pooling: pooling as u32, sequences, rows: rows_of_all, width };
+            let skip = random.below(shortest);
+            let params = PoolParams { pooling: pooling as u32, sequences, rows: rows_of_all, width, skip };
             let last = Last::<T>::Out((sequences * width) as usize);
             agree(rig, pool, &params, &[raw(&x), raw(&offsets)], last, sequences);
         }
@@ -286,9 +288,14 @@ fn rows_agree<T: Float>(rig: &mut Rig, seed: u64) {
     let unknown = reduce::Params { reduction: 3, width: 4 };
     assert!(rig.both(reduce, &unknown, &[raw(&x)], &Last::<T>::Out(3), 3).is_none());
     for offsets in [[1, 2, 3], [0, 2, 2], [0, 3, 2], [0, 1, 4], [0, 4, 3], [0, u32::MAX, 3]] {
-        let params = PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4 };
+        let params = PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4, skip: 0 };
         let last = Last::<T>::Out(8);
         assert!(rig.both(pool, &params, &[raw(&x), raw(&offsets)], &last, 2).is_none(), "{offsets:?}");
+    }
+    for (pooling, skip) in [(0, 1), (0, u32::MAX), (6, 0)] {
+        let params = PoolParams { pooling, sequences: 2, rows: 3, width: 4, skip };
+        let (last, offsets) = (Last::<T>::Out(8), [0u32, 2, 3]);
+        assert!(rig.both(pool, &params, &[raw(&x), raw(&offsets)], &last, 2).is_none(), "{pooling}, {skip}");
     }
 }
 
