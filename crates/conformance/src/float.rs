@@ -1,6 +1,5 @@
 //! The element types that operators round to.
 
-use thalweg_kernels::Scalar;
 use thalweg_tensor::{Element, f16};
 
 /// A floating-point element. Operators compute in f32 or better, and round their results to the type once.
@@ -10,9 +9,6 @@ pub trait Float: Element + PartialEq {
     /// The absolute error that rounding a result adds where the type's numbers are no closer to each other; also what a
     /// device may flush to 0.
     const SMALLEST: f64;
-
-    /// The kernels' word for the type.
-    const SCALAR: Scalar;
 
     /// The nearest value.
     fn nearest(value: f32) -> Self;
@@ -25,7 +21,6 @@ impl Float for f32 {
     // The tolerances of the operators have it.
     const ROUNDING: f64 = 0.0;
     const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
-    const SCALAR: Scalar = Scalar::F32;
 
     fn nearest(value: f32) -> Self {
         value
@@ -40,7 +35,6 @@ impl Float for f16 {
     const ROUNDING: f64 = 1.0 / 2048.0;
     /// Half of the smallest number: those below 2^-14 are as far apart as it is large.
     const SMALLEST: f64 = 1.0 / (1 << 25) as f64;
-    const SCALAR: Scalar = Scalar::F16;
 
     fn nearest(value: f32) -> Self {
         Self::from_f32(value)

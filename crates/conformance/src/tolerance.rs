@@ -101,3 +101,9 @@ pub fn layer_norm(row: &[f64], greatest: f64, epsilon: f32, weight: f32, bias: f
     let normalised = (width + 16.0) * (1.0 + width.sqrt()) * (1.0 + magnified);
     ROUNDING * (normalised * f64::from(weight.abs()) + f64::from(bias.abs()))
 }
+
+/// Normalisation by the root mean square: the mean of the squares is off by a rounding for each term, its root by half
+/// of that, all relative to the result.
+pub fn rms_norm(width: usize, expected: f64) -> f64 {
+    (16.0 + width as f64) * ROUNDING * expected.abs()
+}

@@ -29,6 +29,7 @@ pub mod attention;
 pub mod elementwise;
 pub mod embedding;
 mod float16;
+pub mod gated;
 mod gemm;
 mod gpu;
 mod isa;
@@ -60,6 +61,7 @@ static ALL: &[&[&Kernels]] = &[
     elementwise::in_place::ALL,
     elementwise::unary::ALL,
     embedding::ALL,
+    gated::ALL,
     linear::ALL,
     matmul::ALL,
     norm::ALL,

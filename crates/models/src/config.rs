@@ -8,7 +8,7 @@ use crate::sentence::Sentence;
 use crate::tokenizer::settings::{TOKENIZER_KEYS, TokenizerConfig};
 use crate::weights::{Scope, Weights};
 use std::path::Path;
-use thalweg_runtime::Pool;
+use thalweg_tensor::DType;
 
 /// What a load reads before the weights: which family it is, and the shape of its tensors.
 pub(crate) struct Config {
@@ -28,9 +28,14 @@ impl Config {
         Ok(Self { family, limits: architecture.limits(), architecture, tokenizer_class })
     }
 
-    /// The encoder, with its weights in the pool's memory.
-    pub(crate) fn load(&self, weights: &Weights, pool: &Pool) -> Result<Box<dyn Encoder>> {
-        self.architecture.load(&Scope::new(weights, pool, self.family.prefixes))
+    /// Opens the weights in the transformer's folder, for a device that computes in `dtype`.
+    pub(crate) fn open_weights(&self, folder: &Path, dtype: DType) -> Result<Weights> {
+        Weights::open(folder, dtype, self.family.prefixes)
+    }
+
+    /// The encoder with these weights.
+    pub(crate) fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>> {
+        self.architecture.load(weights)
     }
 }
 
@@ -39,8 +44,6 @@ impl Config {
 pub(crate) struct TextConfig {
     /// The most tokens of a text, special ones included; the rest is cut off. `None`: nothing is cut.
     pub(crate) cut_to: Option<usize>,
-    /// The encoder's `model_type`.
-    pub(crate) family: &'static str,
     /// The most tokens that the encoder takes, which is the most of a text that is not cut.
     pub(crate) positions: usize,
     /// Whether texts are put into lower case by a step of the normaliser before all others.
@@ -68,7 +71,6 @@ impl TextConfig {
         let cut_beginning = tokenizer.get("truncation_side").map(cut_beginning).transpose()?.flatten();
         Ok(Self {
             cut_to,
-            family: config.family.name,
             positions: config.limits.positions,
             lower_case,
             cut_beginning,

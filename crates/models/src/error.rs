@@ -110,7 +110,7 @@ pub enum Error {
     TensorMissing {
         /// The weights file.
         path: PathBuf,
-        /// The tensor's name.
+        /// The tensor's name, without a prefix.
         tensor: String,
     },
     /// The weights file has a tensor twice, under its old name and under today's.

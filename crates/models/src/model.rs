@@ -114,7 +114,7 @@ impl Loading {
         let config = Config::read(folder)?;
         let text = TextConfig::read(folder, &config)?;
         let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.limits.vocabulary)?;
-        let weights = Weights::open(folder, dtype)?;
+        let weights = config.open_weights(folder, dtype)?;
         let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name)?;
         Ok(Self { device: device.clone(), options, config, tokenizer, max_tokens, weights, pool, dtype })
@@ -123,7 +123,7 @@ impl Loading {
     /// Loads the encoder.
     pub(crate) fn finish(self) -> Result<Model> {
         let Self { device, options, config, tokenizer, max_tokens, weights, pool, dtype } = self;
-        let encoder = config.load(&weights, &pool)?;
+        let encoder = config.load(&weights.scope(&pool))?;
         let graphs = Graphs::new(&device, options.graph_bytes())?;
         Ok(Model { device, tokenizer, encoder, graphs, max_tokens, cut: options.cuts_long_texts() })
     }

@@ -41,7 +41,15 @@ fn groups<const ROWS: u32, const OUTPUTS: u32>(extent: [u32; 3], params: &[u8]) 
 
 macro_rules! layer {
     ($operands:literal, $form:literal) => {
-        texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", $operands, "linear.wgsl", $form]
+        texts![
+            "../wgsl/failure.wgsl",
+            "../wgsl/bits.wgsl",
+            "../wgsl/math.wgsl",
+            "../wgsl/activation.wgsl",
+            $operands,
+            "linear.wgsl",
+            $form
+        ]
     };
 }
 

@@ -10,7 +10,7 @@ use thalweg_hal::{Groups, KernelSource, Wgsl};
 use thalweg_kernels::linear::Activation;
 use thalweg_kernels::pool::{NormalizeParams, PoolParams, Pooling};
 use thalweg_kernels::reduce::Reduction;
-use thalweg_kernels::{Kernels, Scalar, attention, embedding, linear, matmul, norm, pool, reduce, softmax};
+use thalweg_kernels::{Kernels, Scalar, attention, embedding, gated, linear, matmul, norm, pool, reduce, softmax};
 
 /// A stored float.
 pub(super) trait Float: Pod {
@@ -254,6 +254,12 @@ fn rows_agree<T: Float>(rig: &mut Rig, seed: u64) {
             // The order of the sum is another; up to 500 values of up to 6.
             agree_within(rig, reduce, &params, &[raw(&x)], Last::<T>::Out(n as usize), n, 3.0 * T::TOLERANCE);
         }
+        if width > 1 {
+            let (width, activation) = (width / 2, Activation::ALL[case % 6] as u32);
+            let x = units::<T>(&mut random, (2 * n * width) as usize);
+            let last = Last::<T>::Out((n * width) as usize);
+            agree(rig, form::<T>(&gated::GATED), &gated::Params { width, activation }, &[raw(&x)], last, n);
+        }
         let normalize = NormalizeParams { width };
         let mut short = x.clone();
         short[..width as usize].fill(T::of(if case % 2 == 0 { 0.0 } else { 1e-14 }));
@@ -320,9 +326,15 @@ fn embedding_agrees<T: Float>(rig: &mut Rig, seed: u64) {
             let which = case / 4 % 3;
             ids[which][random.below(n) as usize] = sizes[which] + random.below(2) * 1000;
         }
-        let params = embedding::Params { rows: sizes[0], width };
         let last = || Last::<T>::Out((n * width) as usize);
-        agree(rig, one, &params, &[raw(&tables[0]), raw(&ids[0])], last(), n);
+        // Whole, and in two parts.
+        for (first, end) in [(0, sizes[0]), (0, sizes[0] / 2), (sizes[0] / 2, sizes[0])] {
+            let params = embedding::Params { total: sizes[0], first, rows: end - first, width };
+            let part = &tables[0][(first * width) as usize..(end * width) as usize];
+            if !part.is_empty() {
+                agree(rig, one, &params, &[raw(part), raw(&ids[0])], last(), n);
+            }
+        }
         let params = embedding::SumParams { words: sizes[0], positions: sizes[1], types: sizes[2], width };
         let operands = [0, 1, 2].map(|at| raw(&tables[at]));
         let ids = [0, 1, 2].map(|at| raw(&ids[at]));

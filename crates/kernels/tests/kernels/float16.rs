@@ -10,7 +10,7 @@ use thalweg_hal::{KernelSource, StaticKernel};
 use thalweg_kernels::elementwise::{
     self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
 };
-use thalweg_kernels::{attention, embedding, linear, matmul, norm, pool, reduce, softmax};
+use thalweg_kernels::{attention, embedding, gated, linear, matmul, norm, pool, reduce, softmax};
 
 /// Half a step of f16, and the error of the f32 sums.
 const ROUNDED: f64 = 5e-4;
@@ -91,6 +91,14 @@ proptest! {
             let params = reduce::Params { reduction: reduction as u32, width: columns };
             agrees(half(&reduce::REDUCE), &params, &[raw(&x)], &expected, n, random);
         }
+        for activation in linear::Activation::ALL {
+            let half_row = width / 2;
+            let whole = 2 * half_row * (wide.len() / (2 * half_row));
+            let expected = gated::reference::gated(&wide[..whole], half_row, activation);
+            let params = gated::Params { width: half_row as u32, activation: activation as u32 };
+            let rows = (whole / (2 * half_row)) as u32;
+            agrees(half(&gated::GATED), &params, &[raw(&x[..whole])], &expected, rows, random);
+        }
         let expected = pool::reference::normalize(&wide, width);
         let params = pool::NormalizeParams { width: columns };
         agrees(half(&pool::NORMALIZE), &params, &[raw(&x)], &expected, n, random);
@@ -112,7 +120,7 @@ proptest! {
         }
         let ids: Vec<u32> = (0..7).map(|_| random.below(n)).collect();
         let expected = embedding::reference::embedding(&wide, width, &ids);
-        let params = embedding::Params { rows: n, width: columns };
+        let params = embedding::Params { total: n, first: 0, rows: n, width: columns };
         agrees(half(&embedding::EMBEDDING), &params, &[raw(&x), raw(&ids)], &expected, 7, random);
         let expected = embedding::reference::embed_sum(&[(&wide, &ids), (&wide_residual, &ids), (&wide, &ids)], width);
         let params = embedding::SumParams { words: n, positions: n, types: n, width: columns };

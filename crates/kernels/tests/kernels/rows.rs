@@ -1,7 +1,8 @@
 use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, run};
-use thalweg_kernels::{Isa, norm, pool, reduce, softmax};
+use thalweg_kernels::linear::Activation;
+use thalweg_kernels::{Isa, gated, norm, pool, reduce, softmax};
 
 fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {
     random.units(len).into_iter().map(|x| x * scale + shift).collect()
@@ -41,6 +42,20 @@ proptest! {
             for isa in Isa::supported() {
                 let out = checked(&on(&reduce::REDUCE, isa), &params, &[raw(&x)], n as usize, n, &mut random);
                 assert_close(&out, &expected, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn gates_agree(seed: u64, n in 1u32..20, width in 1usize..300) {
+        let mut random = Random::new(seed);
+        let x = scaled(&mut random, n as usize * 2 * width, 5.0, 0.0);
+        for activation in Activation::ALL {
+            let expected = gated::reference::gated(&x, width, activation);
+            let params = gated::Params { width: width as u32, activation: activation as u32 };
+            for isa in Isa::supported() {
+                let out = checked(&on(&gated::GATED, isa), &params, &[raw(&x)], n as usize * width, n, &mut random);
+                assert_close(&out, &expected, 2e-6);
             }
         }
     }

@@ -43,8 +43,8 @@ impl WeightsFile {
     }
 
     /// The names of its tensors.
-    pub(super) fn names(&self) -> impl Iterator<Item = String> {
-        self.metadata.tensors().into_keys()
+    pub(super) fn names(&self) -> Vec<String> {
+        self.metadata.tensors().into_keys().collect()
     }
 
     /// What the header says of a tensor.

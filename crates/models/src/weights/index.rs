@@ -55,6 +55,9 @@ impl Index {
                 return Err(file.wrong("weight_map", given, format!("at most {MOST_FILES}")));
             }
         }
+        if files.is_empty() {
+            return Err(setting.wrong("an object that names at least one file"));
+        }
         Ok(Some(Self { path, files: files.into_iter().collect(), map }))
     }
 

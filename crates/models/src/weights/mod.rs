@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use thalweg_runtime::Pool;
 use thalweg_tensor::DType;
 
 /// The file that has all weights, unless there is a list of several.
@@ -35,19 +36,37 @@ const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.weight", "LayerNorm.gamma"), (
 #[derive(Debug)]
 pub(crate) struct Weights {
     files: Vec<WeightsFile>,
-    /// The file of each tensor, by its index. Tensors that nobody asks for, such as those of a layer past the last, may
-    /// be there, as in the `transformers` library.
-    tensors: HashMap<String, usize>,
+    /// The tensors by their names of today, without a prefix. Some that nobody asks for, such as those of a layer past
+    /// the last, may be there, as in the `transformers` library.
+    tensors: HashMap<String, Place>,
+    /// What stands before some names, or all of them.
+    prefixes: &'static [&'static str],
     /// Where there are several files.
     index: Option<Index>,
     /// What the values are for: all of them have to be finite in it.
     dtype: DType,
 }
 
+/// Where a tensor is.
+#[derive(Debug)]
+struct Place {
+    /// The file, by its index.
+    file: usize,
+    /// The name in the file.
+    name: String,
+    /// Whether a prefix was taken off it.
+    prefixed: bool,
+    /// The name of a second tensor, in the file under the other of today's name and the old one.
+    other: Option<String>,
+}
+
 impl Weights {
     /// Opens `model.safetensors` in the transformer's folder, or without it all files that the folder's
     /// `model.safetensors.index.json` names, and checks their headers. `dtype` is what will be made of the values.
-    pub(crate) fn open(folder: &Path, dtype: DType) -> Result<Self> {
+    ///
+    /// The `prefixes` stand before the names of an encoder's tensors in checkpoints that have a task's head too. As in
+    /// the `transformers` library, they are taken off wherever they are.
+    pub(crate) fn open(folder: &Path, dtype: DType, prefixes: &'static [&'static str]) -> Result<Self> {
         let single = folder.join(WEIGHTS);
         let (files, index) = match WeightsFile::open(single) {
             Ok(file) => (vec![file], None),
@@ -57,66 +76,56 @@ impl Weights {
             }
             Err(error) => return Err(error),
         };
-        let mut tensors = HashMap::new();
-        for (at, file) in files.iter().enumerate() {
-            for name in file.names() {
-                if let Some(before) = tensors.insert(name.clone(), at) {
-                    let (path, other) = (file.path().to_owned(), files[before].path().to_owned());
-                    return Err(Error::TensorInTwoFiles { path, tensor: name, other });
-                }
-            }
+        let mut weights = Self { files, tensors: HashMap::new(), prefixes, index, dtype };
+        for file in 0..weights.files.len() {
+            weights.files[file].names().into_iter().try_for_each(|name| weights.add(file, name))?;
         }
-        Ok(Self { files, tensors, index, dtype })
+        Ok(weights)
     }
 
-    /// What the values are for.
-    pub(crate) fn dtype(&self) -> DType {
-        self.dtype
+    /// Enters a tensor of a file.
+    fn add(&mut self, file: usize, name: String) -> Result<()> {
+        let stripped = self.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+        let prefixed = stripped.is_some();
+        let key = todays_name(stripped.unwrap_or(&name));
+        let Some(before) = self.tensors.get_mut(&key) else {
+            self.tensors.insert(key, Place { file, name, prefixed, other: None });
+            return Ok(());
+        };
+        if before.name == name {
+            let (path, other) = (self.files[file].path().to_owned(), self.files[before.file].path().to_owned());
+            return Err(Error::TensorInTwoFiles { path, tensor: name, other });
+        }
+        match (before.prefixed, prefixed) {
+            // The one with a prefix is meant.
+            (true, false) => {}
+            (false, true) => *before = Place { file, name, prefixed, other: None },
+            _ => before.other = Some(name),
+        }
+        Ok(())
     }
 
-    /// The prefix that names have: the first of these with which any tensor's name begins, or none.
-    pub(crate) fn prefix(&self, of: &[&str]) -> String {
-        let begins = |prefix: &&&str| self.tensors.keys().any(|name| name.starts_with(**prefix));
-        of.iter().find(begins).map(|prefix| (*prefix).to_owned()).unwrap_or_default()
-    }
-
-    /// Whether there is a tensor that is called `name` today.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.stored_name(name).is_some()
-    }
-
-    /// The shape of the tensor that is called `name` today.
-    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
-        let name = self.stored_name(name)?;
-        let at = *self.tensors.get(&name)?;
-        Some(&self.files[at].info(&name)?.shape)
-    }
-
-    /// The name in the files of the tensor that is called `name` today: today's, or its old one.
-    fn stored_name(&self, name: &str) -> Option<String> {
-        [Some(name.to_owned()), old_name(name)].into_iter().flatten().find(|name| self.tensors.contains_key(name))
+    /// Its tensors, to be frozen in the memory of a pool.
+    pub(crate) fn scope<'a>(&'a self, pool: &'a Pool) -> Scope<'a> {
+        Scope::new(self, pool)
     }
 
     /// Where a tensor that is in no file should be.
-    fn place_of(&self, name: &str) -> PathBuf {
-        let listed = self.index.as_ref().map(|index| index.file_of(name).unwrap_or(&index.path));
-        listed.unwrap_or_else(|| self.files[0].path()).to_owned()
+    fn expected_in(&self, name: &str) -> PathBuf {
+        let Some(index) = &self.index else { return self.files[0].path().to_owned() };
+        let mut names = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
+        let listed = index.file_of(name).or_else(|| names.find_map(|name| index.file_of(&name)));
+        listed.unwrap_or(&index.path).to_owned()
     }
 
     /// Appends elements of a tensor of exactly this shape, in row-major order, those of some `rows` (its first
     /// dimension) alone: f32, or f16 or bf16, each of which is a value of f32 too.
-    pub(crate) fn read_rows(
-        &self,
-        name: &str,
-        shape: &[usize],
-        rows: Range<usize>,
-        values: &mut Vec<f32>,
-    ) -> Result<()> {
-        let missing = || Error::TensorMissing { path: self.place_of(name), tensor: name.to_owned() };
-        let tensor = self.stored_name(name).ok_or_else(missing)?;
-        let file = &self.files[*self.tensors.get(&tensor).ok_or_else(missing)?];
+    fn read(&self, name: &str, shape: &[usize], rows: Range<usize>, values: &mut Vec<f32>) -> Result<()> {
+        let missing = || Error::TensorMissing { path: self.expected_in(name), tensor: name.to_owned() };
+        let place = self.tensors.get(name).ok_or_else(missing)?;
+        let (file, tensor) = (&self.files[place.file], place.name.clone());
         let path = || file.path().to_owned();
-        if let Some(other) = old_name(&tensor).filter(|other| self.tensors.contains_key(other)) {
+        if let Some(other) = place.other.clone() {
             return Err(Error::TensorTwice { path: path(), tensor, other });
         }
         let info = file.info(&tensor).ok_or_else(missing)?;
@@ -139,15 +148,11 @@ impl Weights {
             Some(at) => Err(Error::TensorRange { path: path(), tensor, element: element(at), given: values[at] }),
         }
     }
-
-    /// As [`read_rows`](Self::read_rows), of all rows.
-    pub(crate) fn read_into(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
-        self.read_rows(name, shape, 0..shape[0], values)
-    }
 }
 
-fn old_name(name: &str) -> Option<String> {
-    OLD_NAMES.iter().find_map(|(today, old)| Some(format!("{}{old}", name.strip_suffix(today)?)))
+fn todays_name(name: &str) -> String {
+    let renamed = OLD_NAMES.iter().find_map(|(today, old)| Some(format!("{}{today}", name.strip_suffix(old)?)));
+    renamed.unwrap_or_else(|| name.to_owned())
 }
 
 fn is_absent(error: &Error) -> bool {

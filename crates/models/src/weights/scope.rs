@@ -20,9 +20,9 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// All tensors with names that begin with `prefix`: the first of these that there is, or none.
-    pub(crate) fn new(weights: &'a Weights, pool: &'a Pool, prefixes: &[&str]) -> Self {
-        Self { weights, pool, prefix: weights.prefix(prefixes) }
+    /// All tensors.
+    pub(super) fn new(weights: &'a Weights, pool: &'a Pool) -> Self {
+        Self { weights, pool, prefix: String::new() }
     }
 
     /// Those of a part.
@@ -32,29 +32,19 @@ impl<'a> Scope<'a> {
 
     /// What the device computes in.
     pub(crate) fn dtype(&self) -> DType {
-        self.weights.dtype()
-    }
-
-    /// The device's longest binding, in bytes.
-    pub(crate) fn longest_binding(&self) -> u64 {
-        self.pool.device().info().limits.max_binding_bytes
-    }
-
-    /// Whether there is a tensor of this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.weights.has(&self.full(name))
+        self.weights.dtype
     }
 
     /// Appends the elements of a tensor of exactly this shape.
     pub(crate) fn read(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
-        self.weights.read_into(&self.full(name), shape, values)
+        self.weights.read(&self.full(name), shape, 0..shape[0], values)
     }
 
     /// Some rows of a matrix of exactly this shape, frozen.
     pub(crate) fn rows(&self, name: &str, [count, width]: [usize; 2], rows: Range<usize>) -> Result<Tensor> {
         let mut values = Vec::new();
         let shape = [rows.len(), width];
-        self.weights.read_rows(&self.full(name), &[count, width], rows, &mut values)?;
+        self.weights.read(&self.full(name), &[count, width], rows, &mut values)?;
         self.freeze(&values, &shape)
     }
 

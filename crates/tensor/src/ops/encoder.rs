@@ -140,6 +140,54 @@ impl Tensor {
         dispatch(source, &inputs, tables[0].device(), (layout, dtype), &params, n)
     }
 
+    /// Rows of a table by their numbers, `[n, width]`, f32 or f16 as the table. The table lies in one tensor or in
+    /// several, `[rows, width]` each, whose rows count on from one to the next: for tables that are longer than a
+    /// device's longest binding. Ids are `[n]`, u32; one outside of the table fails when the data is read. Costs a pass
+    /// over the result for each part.
+    ///
+    /// # Errors
+    /// If a type or shape does not match, there is no part, or there are ids but no rows.
+    pub fn embedding(parts: &[&Self], ids: &Self) -> Result<Self> {
+        let (operation, what) = ("embedding", "the table");
+        let Some(first) = parts.first() else {
+            let (given, expected) = (Vec::new(), "at least one part".to_owned());
+            return Err(Error::Shape { operation, what, given, expected });
+        };
+        let (_, width) = first.expect_matrix(operation, what)?;
+        ids.expect_dtype(operation, "the ids", DType::U32)?;
+        let n = ids.expect_list(operation, "the ids")?;
+        let mut total = 0;
+        for part in parts {
+            part.expect_dtype(operation, what, first.dtype)?;
+            part.expect_shape(operation, what, &[part.shape().first().copied().unwrap_or(0), width])?;
+            total += part.shape()[0];
+        }
+        if total == 0 && n > 0 {
+            let (given, expected) = (vec![0, width], format!("at least one row, for {n} ids"));
+            return Err(Error::Shape { operation, what, given, expected });
+        }
+        let Ok(total) = u32::try_from(total) else {
+            return Err(Error::TooLarge { operation, shape: vec![total, width] });
+        };
+        let source = kernel(&embedding::EMBEDDING, first.dtype, operation, what)?;
+        let layout = Layout::contiguous(operation, &[n, width])?;
+        let ids = bindable(ids)?;
+        let (mut sum, mut before) = (None, 0);
+        for part in parts.iter().filter(|part| parts.len() == 1 || part.elements() > 0) {
+            let rows = part.shape()[0] as u32; // within u32, by the layout, here and for the width
+            let params = embedding::Params { total, first: before, rows, width: width as u32 };
+            let part = bindable(part)?;
+            let operands = [part.exact(), ids.exact()];
+            let found = dispatch(source, &operands, ids.device(), (layout.clone(), first.dtype), &params, n)?;
+            match &mut sum {
+                None => sum = Some(found),
+                Some(sum) => sum.add_in_place(&found)?,
+            }
+            before += rows;
+        }
+        sum.map_or_else(|| Self::filled(ids.device(), layout, first.dtype, 0), Ok)
+    }
+
     /// A dense layer: `activation(self * weight^T + bias)`; self is `[n, inputs]`, bias `[outputs]`, the result
     /// `[n, outputs]`; all f32, or all f16. No rows give no rows.
     ///
