@@ -28,7 +28,7 @@ CORPUS = [" ".join(WORDS[start:] + WORDS[:start]) + "." for start in range(0, le
     "The River, The Sea: the river runs; the wind brings rain!", "It's 100 of 25, isn't it?", "query: le café est fermé",
     "Where do the children fish for eels in spring?", "L'eau coule sous le pont.", "def run(river): return river.sea"]
 
-# A character map as sentencepiece writes it, of 13 rules: ligature, ellipsis, spaces, full width, ①, e with an accent...
+# A character map as sentencepiece writes it, of 13 rules: a ligature, an ellipsis, spaces, full width, accents...
 CHARACTER_MAP = zlib.decompress(base64.b64decode(
     "eNod03dsTmEUx/HfvYi0iYhEJJJSsecrLaX23mrWVlspsfe+b70otUrt9baKltas3Vq1U3vVrpYgsffm+/jjc8+595w898l9zlVeSSUkHx/JN59kSU"
     "6mbLkLSEXJvYW4BNs0yUnhGW2Ox2MrupaUhzx+hmRavNTyEx0/W06YVITcrBFXTypIHuO1ld5MiiwmFebejwX9URxbD0vJWbZKkZdEGZRGOZRFBZRH"
@@ -155,7 +155,7 @@ def changed(directory, files):
 
 
 def loaded(directory):
-    return SentenceTransformer(str(directory), device="cpu", trust_remote_code=False).eval()
+    return SentenceTransformer(str(directory), device="cpu", model_kwargs={"dtype": torch.float32}).eval()
 
 
 def text_of(entry):
@@ -163,7 +163,8 @@ def text_of(entry):
 
 
 def encoded(model, texts, **options):
-    return [torch.tensor(model.encode([text_of(text)], **options)[0]) for text in texts]
+    """Each from a copy of the model: a rotary base that grows with a text stays so for the next."""
+    return [torch.tensor(copy.deepcopy(model).encode([text_of(text)], **options)[0]) for text in texts]
 
 
 def tokens(model, text, prompt=""):
@@ -196,10 +197,12 @@ def write(name, header, rows):
     print(f"{name}: {len(rows)} texts")
 
 
-def write_embeddings(name, header, texts=TEXTS, model=None, files=None, differs=(), unseen=(), prompt="", **options):
+def write_embeddings(name, header, texts=TEXTS, model=None, files=None, told=None, differs=(), unseen=(), prompt="",
+                     **options):
     """Writes what a model makes of texts.
 
-    `model` names the directory where it is another's, and `files` what is other than there. `differs` are settings of
+    `model` names the directory where it is another's, and `files` what is other than there. `told` are files that the
+    reference cannot read, though models have them: they mean the same as what it did read. `differs` are settings of
     config.json that would change the values; `unseen` are the weights, by a part of their name, that change nothing.
     """
     directory = FAMILIES / (model or name)
@@ -213,8 +216,8 @@ def write_embeddings(name, header, texts=TEXTS, model=None, files=None, differs=
         {**({"text": text} if isinstance(text, str) else text), **tokens(single, text_of(text), prompt), "values": value}
         for text, value in zip(texts, agreeing(name, values, double), strict=True)]
     header = {"task": "embedding", **({"model": model} if model else {}), **header}
-    if texts_of_files:
-        header["files"] = texts_of_files
+    if texts_of_files or told:
+        header["files"] = {**texts_of_files, **(told or {})}
     write(name, header, rows)
     if not model:
         every_weight_is_seen(name, single, lambda: encoded(single, texts, **options), values, unseen)
@@ -233,9 +236,15 @@ def every_weight_is_seen(name, model, compute, values, unseen):
             if any(part in place for part in ("pooler", *unseen)):
                 continue
             kept = parameter.clone()
-            parameter.copy_(torch.ones_like(kept) if kept.dim() == 1 and place.endswith("weight") else kept * 0)
-            distance = farthest(values, compute())
-            parameter.copy_(kept)
-            assert distance > SEEN, f"{name}: {place} changes {distance:.1e}"
-            least = min(least, (distance, place))
+            without = torch.ones_like(kept) if kept.dim() == 1 and place.endswith("weight") else torch.zeros_like(kept)
+            rows = [...]
+            if "relative_attention_bias" in place:
+                # A row a distance. No distance has the one that would be that of nothing to the right.
+                rows = [row for row in range(len(kept)) if row != len(kept) // 2]
+            for row in rows:
+                parameter[row] = without[row]
+                distance = farthest(values, compute())
+                parameter.copy_(kept)
+                assert distance > SEEN, f"{name}: {place} {row} changes {distance:.1e}"
+                least = min(least, (distance, place))
     print(f"  each weight is seen; least {least[1]}, {least[0]:.1e}")
