@@ -69,10 +69,10 @@ def modernbert_tokenizer(limit):
 
 def modernbert_config(backend, **settings):
     ids = {f"{name.lower()}_token_id": backend.token_to_id(f"[{name}]") for name in ["CLS", "SEP", "PAD"]}
-    return ModernBertConfig(
-        vocab_size=backend.get_vocab_size(), hidden_size=30, num_hidden_layers=4, num_attention_heads=3,
-        intermediate_size=40, max_position_embeddings=512, local_attention=16, norm_eps=1e-3, bos_token_id=ids["cls_token_id"],
-        eos_token_id=ids["sep_token_id"], **ids, **settings)
+    shape = dict(hidden_size=30, num_hidden_layers=4, num_attention_heads=3, intermediate_size=40)
+    return ModernBertConfig(**{
+        "vocab_size": backend.get_vocab_size(), "max_position_embeddings": 512, "local_attention": 16, "norm_eps": 1e-3,
+        "bos_token_id": ids["cls_token_id"], "eos_token_id": ids["sep_token_id"], **ids, **shape, **settings})
 
 
 def modernbert():
@@ -108,12 +108,14 @@ def modernbert():
     write_case("modernbert-hub", about, LONG, model="modernbert", files=files)
 
 
-def qwen_tokenizer(limit, **settings):
+def qwen_tokenizer(limit, ends=True, **settings):
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     vocabulary, merges = byte_level([])
     tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges, model_max_length=limit, eos_token="<|im_end|>",
                                pad_token="<|endoftext|>", unk_token=None, **settings)
     tokenizer.add_special_tokens({"additional_special_tokens": names[1:]})
+    if not ends:
+        return tokenizer
     end = names[0]
     tokenizer.backend_tokenizer.post_processor = processors.Sequence([
         processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),

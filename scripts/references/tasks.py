@@ -1,12 +1,13 @@
 """Tasks of embedding models: pooling, Dense modules, prompts, shorter vectors, vectors of tokens, bare checkpoints."""
 
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers.models import Dense, Normalize, Pooling
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from .case import Embedding, write_case
 from .kin import BRACKETS, KEY_BIAS, text
-from .tiny import TEXTS, mixture, noise, randomise, save, save_encoder, wordpiece
+from .tiny import FAMILIES, TEXTS, randomise, save, save_encoder, wordpiece
 
 SMALL = dict(hidden_size=18, num_hidden_layers=2, num_attention_heads=3, intermediate_size=26)
 FEW = [TEXTS[0], TEXTS[1], TEXTS[3], TEXTS[4], TEXTS[8]]
@@ -98,4 +99,17 @@ def bare():
     write_case("sharded", {"family": "bert", "note": "several safetensors files; no modules.json"}, FEW, unseen=KEY_BIAS)
 
 
-CASES = [pooling, dense, prompts, vectors, bare]
+def old_weights():
+    """Names that weights had in releases of long ago, positions that were saved with them, and half of the bits."""
+    encoder, tokenizer = small_bert("old-weights")
+    save("old-weights", encoder.half(), tokenizer)
+    path = FAMILIES / "old-weights/model.safetensors"
+    weights = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): weight
+               for name, weight in load_file(path).items()}
+    weights["embeddings.position_ids"] = torch.arange(40).unsqueeze(0)
+    save_file({f"bert.{name}": weight for name, weight in weights.items()}, path, {"format": "pt"})
+    about = {"family": "bert", "note": "gamma and beta, position_ids, the prefix bert., f16 weights computed in f32"}
+    write_case("old-weights", about, FEW, unseen=KEY_BIAS)
+
+
+CASES = [pooling, dense, prompts, vectors, bare, old_weights]
