@@ -28,7 +28,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// The median time of a dispatch. `offsets` are bound second, if there are any.
+    /// The median time of a dispatch. `offsets` are bound fourth, if there are any.
     fn time(
         &mut self,
         source: &KernelSource,
@@ -64,7 +64,7 @@ impl Bench {
         times.get(times.len() / 2).copied().ok_or_else(|| "the device has no timestamps".into())
     }
 
-    /// Fills the memories with zeros, and writes the offsets to the second, by a list: the host need not see them.
+    /// Fills the memories with zeros, and writes the offsets to the fourth, by a list: the host need not see them.
     fn write(&mut self, memories: &[Arc<dyn Memory>], offsets: &[u32]) -> Result<(), Box<dyn Error>> {
         let mut list = List { memories: memories.to_vec(), ..List::default() };
         for (at, memory) in (0..).zip(memories) {
@@ -79,7 +79,7 @@ impl Bench {
             let (start, from) = (list.bindings.len() as u32, list.memories.len() as u32);
             list.memories.push(host);
             list.bindings.push(Binding { memory: from, access: Access::Read, offset: 0, bytes });
-            list.bindings.push(Binding { memory: 1, access: Access::Write, offset: 0, bytes });
+            list.bindings.push(Binding { memory: 3, access: Access::Write, offset: 0, bytes });
             list.commands.extend([Command::Barrier, Command::Copy { bindings: IndexRange { start, len: 2 } }]);
         }
         self.run(&Arc::new(list)).map(drop)
@@ -123,10 +123,12 @@ impl Bench {
         let (heads, head_dim) = (12, 32);
         let n = count * len;
         let offsets: Vec<u32> = (0..=count).map(|at| (at * len) as u32).collect();
-        let params =
-            attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences: count as u32, scale: 0.2 };
+        let mut params = attention::Params::new(heads as u32, head_dim as u32, count as u32, 0.2);
+        // As in a product of the three side by side.
+        params.query.row_stride *= 3;
+        (params.key, params.value) = (params.query, params.query);
         let row = heads * head_dim * width;
-        let bytes = [n * 3 * row, offsets.len() * 4, n * row];
+        let bytes = [n * 3 * row, n * 3 * row, n * 3 * row, offsets.len() * 4, width, n * row];
         let time = self.time(source, &params, &bytes, &offsets, n as u32)?;
         report(source, &format!("{count} sequences of {len}"), time, 4.0 * (n * len * heads * head_dim) as f64);
         Ok(())

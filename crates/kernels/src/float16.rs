@@ -21,20 +21,26 @@ impl<K: Kernel> Kernel for Half<K> {
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: K::Params, call: &mut HostCall<'_>) -> Outcome {
         let written = K::BINDINGS.iter().filter(|access| access.writes()).count();
-        let mut read: Vec<Option<Vec<f32>>> = Vec::new();
-        for at in 0..K::BINDINGS.len() - written {
-            let floats = if K::FIXED.contains(&at) { None } else { Some(call.inputs.get::<f16>(at)?.to_f32_vec()) };
-            read.push(floats);
+        let floats = (0..K::BINDINGS.len() - written).filter(|at| !K::FIXED.contains(at));
+        // What is bound more than once, as the parts of one product are, is widened once.
+        let mut read: Vec<(&[f16], Vec<f32>)> = Vec::new();
+        for at in floats {
+            let narrow = call.inputs.get::<f16>(at)?;
+            if !read.iter().any(|(known, _)| std::ptr::eq(*known, narrow)) {
+                read.push((narrow, narrow.to_f32_vec()));
+            }
         }
         let mut wide_outputs: Vec<Vec<f32>> = Vec::new();
         for at in 0..written {
             wide_outputs.push(call.outputs.get::<f16>(at)?.to_f32_vec());
         }
         let mut inputs: Vec<&[u8]> = Vec::new();
-        for (at, floats) in read.iter().enumerate() {
-            inputs.push(match floats {
-                Some(floats) => bytemuck::cast_slice(floats),
-                None => call.inputs.get::<u8>(at)?,
+        for at in 0..K::BINDINGS.len() - written {
+            let bytes = call.inputs.get::<u8>(at)?;
+            let known = read.iter().find(|(known, _)| std::ptr::eq(bytemuck::cast_slice::<_, u8>(known), bytes));
+            inputs.push(match known {
+                Some((_, wide)) if !K::FIXED.contains(&at) => bytemuck::cast_slice(wide),
+                _ => bytes,
             });
         }
         let mut wide = HostCall {

@@ -32,6 +32,7 @@ mod float16;
 pub mod gated;
 mod gemm;
 mod gpu;
+pub mod heads;
 mod isa;
 mod kernel;
 pub mod linear;

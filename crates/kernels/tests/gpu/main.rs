@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod layout;
 mod module;
 mod msl;
 mod rig;
 mod run;
+mod run_attention;
 mod run_elementwise;
 mod translate;
 

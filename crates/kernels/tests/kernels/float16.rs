@@ -1,5 +1,6 @@
 //! The host forms with f16 for f32, against the f64 references of the widened operands.
 
+use super::common::attention::Call;
 use super::{cases, half, raw, single};
 use ::half::f16;
 use bytemuck::Pod;
@@ -60,19 +61,13 @@ proptest! {
     }
 
     #[test]
-    fn attention_agrees(seed: u64, lengths in prop::collection::vec(1u32..30, 1..5), heads in 1usize..4, head_dim in 1usize..40) {
+    fn attention_agrees(seed: u64, lengths in prop::collection::vec(1u32..30, 1..5), head_dim in 1u32..40) {
         let mut random = Random::new(seed);
-        let mut offsets = vec![0];
-        for length in &lengths {
-            offsets.push(offsets.last().unwrap() + length);
-        }
-        let n = *offsets.last().unwrap();
-        let (qkv, wide) = units(&mut random, n as usize * 3 * heads * head_dim);
-        let expected = attention::reference::attention(&wide, &offsets, heads, head_dim, 1.0);
-        let sequences = lengths.len() as u32;
-        let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale: 1.0 };
+        let call = Call::random(&mut random, &lengths, head_dim, 1).rounded(|value| f16::from_f32(value).to_f32());
+        let (inputs, expected) = (call.bytes(f16::from_f32), call.expected());
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
         for source in [half(&attention::ATTENTION), half(&attention::ATTENTION_WIDE)] {
-            agrees(source, &params, &[raw(&qkv), raw(&offsets)], &expected, n, &mut random);
+            agrees(source, &call.params, &inputs, &expected, call.rows(), &mut random);
         }
     }
 

@@ -4,6 +4,8 @@
 #![allow(clippy::single_range_in_vec_init, reason = "a dispatch in one part is a list of one range")]
 
 mod attention;
+#[path = "../common/mod.rs"]
+mod common;
 mod elementwise;
 mod embedding;
 mod float16;

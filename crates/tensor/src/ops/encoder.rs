@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use crate::{Activation, DType, Error, Pooling, Result, Tensor};
 use half::f16;
 use std::fmt;
-use thalweg_kernels::{attention, embedding, linear, pool};
+use thalweg_kernels::{embedding, linear, pool};
 use thalweg_runtime::{Device, Operand, Pool, Storage};
 
 /// The weight of a dense layer, packed once for the matrix kernels, and frozen.
@@ -209,33 +209,6 @@ impl Tensor {
         dispatch(source, &operands, self.device(), (layout, *dtype), &params, n)
     }
 
-    /// Attention of each sequence within itself, with `heads` heads and scale `1 / sqrt(width / heads)`. Self is
-    /// `[n, 3 * width]`, f32 or f16: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising
-    /// from 0 to n; anything else fails when the data is read. The result is `[n, width]`. No rows and no sequences
-    /// (one offset) give an empty result, for which the offset is not looked at.
-    ///
-    /// # Errors
-    /// If a type or shape does not match, or there are fewer rows than sequences: none is empty.
-    pub fn attention(&self, offsets: &Self, heads: usize) -> Result<Self> {
-        self.expect_float("attention", "the input")?;
-        let (n, joined) = self.expect_matrix("attention", "the input")?;
-        let parts = heads.checked_mul(3).filter(|parts| *parts > 0 && joined.is_multiple_of(*parts));
-        let Some(parts) = parts else {
-            let (given, expected) =
-                (self.shape().to_vec(), format!("[n, 3 * width] with {heads} heads dividing width"));
-            return Err(Error::Shape { operation: "attention", what: "the input", given, expected });
-        };
-        let sequences = offsets.expect_offsets("attention", n)?;
-        let layout = Layout::contiguous("attention", &[n, joined / 3])?;
-        let head_dim = joined / parts;
-        let source = kernel(attention::best(head_dim), self.dtype, "attention", "the input")?;
-        let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
-        let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale };
-        let (qkv, offsets) = (bindable(self)?, bindable(offsets)?);
-        let operands = [qkv.exact(), offsets.exact()];
-        dispatch(source, &operands, self.device(), (layout, self.dtype), &params, n)
-    }
-
     /// Each sequence's rows to one: `[n, width]` to `[sequences, width]`, f32 or f16. `offsets` as for
     /// [`attention`](Self::attention).
     ///
@@ -263,7 +236,7 @@ impl Tensor {
     }
 
     /// The number of sequences that these offsets cut `rows` rows into, going by the shape alone.
-    fn expect_offsets(&self, operation: &'static str, rows: usize) -> Result<u32> {
+    pub(super) fn expect_offsets(&self, operation: &'static str, rows: usize) -> Result<u32> {
         self.expect_dtype(operation, "the offsets", DType::U32)?;
         let len = self.expect_list(operation, "the offsets")?;
         // Every sequence has a row, and every row a sequence.
