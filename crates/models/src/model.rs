@@ -122,7 +122,7 @@ impl Loading {
 
     /// Loads the encoder.
     pub(crate) fn finish(self) -> Result<Model> {
-        let Self { device, options, config, tokenizer, max_tokens, weights, pool, dtype } = self;
+        let Self { device, options, config, tokenizer, max_tokens, weights, pool, .. } = self;
         let encoder = config.load(&weights.scope(&pool))?;
         let graphs = Graphs::new(&device, options.graph_bytes())?;
         Ok(Model { device, tokenizer, encoder, graphs, max_tokens, cut: options.cuts_long_texts() })

@@ -6,7 +6,7 @@ use super::{Architecture, Encoder, Limits};
 use crate::error::Result;
 use crate::packed::PackedBatch;
 use crate::weights::Scope;
-use thalweg_tensor::{Activation, DType, Result as TensorResult, Tensor};
+use thalweg_tensor::{Activation, AttentionOptions, DType, Result as TensorResult, Tensor};
 
 /// Such an encoder, as a family's settings describe it.
 pub(super) struct PostNorm {
@@ -136,7 +136,12 @@ impl Loaded {
     /// One layer. Intermediate results are dropped as soon as they are used, so that the next operation can have their
     /// memory.
     fn layer(&self, layer: &Layer, input: Tensor, offsets: &Tensor) -> TensorResult<Tensor> {
-        let mixed = layer.qkv.apply(&input, Activation::None)?.attention(offsets, self.heads)?;
+        let mixed = {
+            let product = layer.qkv.apply(&input, Activation::None)?;
+            let (n, width) = (input.shape()[0], self.limits.width);
+            let part = |at: usize| product.narrow(1, at * width, width)?.reshape(&[n, self.heads, width / self.heads]);
+            part(0)?.attention(&part(1)?, &part(2)?, offsets, &AttentionOptions::new())?
+        };
         let mixed = layer.attention_output.apply(&mixed, Activation::None)?;
         let attended = layer.attention_norm.add(&mixed, &input)?;
         drop((mixed, input));
