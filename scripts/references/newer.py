@@ -10,8 +10,9 @@ from transformers import (
     NomicBertConfig, NomicBertModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model, Qwen2Tokenizer, Qwen3Config,
     Qwen3Model)
 
-from .kin import BRACKETS, KEY_BIAS, SHAPE, text
-from .tiny import TEXTS, byte_level, mixture, randomise, save_encoder, wordpiece, write_embeddings
+from .case import Embedding, write_case
+from .kin import BRACKETS, SHAPE, text
+from .tiny import TEXTS, byte_level, mixture, randomise, save_encoder, wordpiece
 
 LONG = [*TEXTS[:9], mixture(64, 4), mixture(90, 5)]
 
@@ -34,7 +35,7 @@ def mpnet():
              "pooling, Normalize"}
     differs = [{"layer_norm_eps": 1e-12}]
     texts = [*TEXTS[:9], mixture(64, 4), mixture(160, 5)]
-    write_embeddings("mpnet", about, texts, unseen=("k.bias",), differs=differs)
+    write_case("mpnet", about, texts, unseen=("k.bias", "pooler"), differs=differs)
     old = {"bos_token": "<s>", "clean_up_tokenization_spaces": True, "cls_token": "<s>", "do_lower_case": True,
            "eos_token": "</s>", "mask_token": "<mask>", "model_max_length": 80, "pad_token": "<pad>",
            "sep_token": "</s>", "strip_accents": None, "tokenize_chinese_chars": True,
@@ -43,7 +44,7 @@ def mpnet():
                                     **added(vocabulary, ["<unk>"], normalized=True),
                                     **added(vocabulary, ["<mask>"], lstrip=True)}}
     files = {"tokenizer_config.json": text(old), "sentence_bert_config.json": text({"max_seq_length": 60, "do_lower_case": False})}
-    write_embeddings("mpnet-hub", {"family": "mpnet", "note": "tokenizer_config.json of an older release"}, texts,
+    write_case("mpnet-hub", {"family": "mpnet", "note": "tokenizer_config.json of an older release"}, texts,
                      model="mpnet", files=files)
 
 
@@ -68,10 +69,10 @@ def modernbert_tokenizer(limit):
 
 def modernbert_config(backend, **settings):
     ids = {f"{name.lower()}_token_id": backend.token_to_id(f"[{name}]") for name in ["CLS", "SEP", "PAD"]}
-    return ModernBertConfig(
-        vocab_size=backend.get_vocab_size(), hidden_size=30, num_hidden_layers=4, num_attention_heads=3,
-        intermediate_size=40, max_position_embeddings=512, local_attention=16, norm_eps=1e-3, bos_token_id=ids["cls_token_id"],
-        eos_token_id=ids["sep_token_id"], **ids, **settings)
+    shape = dict(hidden_size=30, num_hidden_layers=4, num_attention_heads=3, intermediate_size=40)
+    return ModernBertConfig(**{
+        "vocab_size": backend.get_vocab_size(), "max_position_embeddings": 512, "local_attention": 16, "norm_eps": 1e-3,
+        "bos_token_id": ids["cls_token_id"], "eos_token_id": ids["sep_token_id"], **ids, **shape, **settings})
 
 
 def modernbert():
@@ -87,7 +88,7 @@ def modernbert():
                                       other: {"rope_type": "default", "rope_theta": base}}}
                  for kind, other, base in [("full_attention", "sliding_attention", 10000.0),
                                            ("sliding_attention", "full_attention", 160000.0)])]
-    write_embeddings("modernbert", about, LONG, differs=differs)
+    write_case("modernbert", about, LONG, differs=differs)
     saved = config.to_dict()
     old = {key: value for key, value in saved.items() if key not in ("layer_types", "rope_parameters", "dtype")}
     old |= {"architectures": ["ModernBertForMaskedLM"], "global_attn_every_n_layers": 2, "global_rope_theta": 80000.0,
@@ -104,15 +105,17 @@ def modernbert():
     files = {"config.json": text(old), "tokenizer_config.json": text(old_tokenizer)}
     about = {"family": "modernbert", "note": "config.json and tokenizer_config.json of an older release: every second "
              "layer sees all, other rotary bases, cut at 200"}
-    write_embeddings("modernbert-hub", about, LONG, model="modernbert", files=files)
+    write_case("modernbert-hub", about, LONG, model="modernbert", files=files)
 
 
-def qwen_tokenizer(limit, **settings):
+def qwen_tokenizer(limit, ends=True, **settings):
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     vocabulary, merges = byte_level([])
     tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges, model_max_length=limit, eos_token="<|im_end|>",
                                pad_token="<|endoftext|>", unk_token=None, **settings)
     tokenizer.add_special_tokens({"additional_special_tokens": names[1:]})
+    if not ends:
+        return tokenizer
     end = names[0]
     tokenizer.backend_tokenizer.post_processor = processors.Sequence([
         processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
@@ -137,9 +140,9 @@ def qwen3():
     about = {"family": "qwen3", "note": "causal; 6 heads of 10, 2 of keys and values; bf16 weights, computed in f32; the "
              "last token, Normalize; the tokenizer pads on the left and ends each text"}
     differs = [{"rms_norm_eps": 1e-9}, {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}]
-    write_embeddings("qwen3", about, QWEN_TEXTS, differs=differs)
-    about = {"family": "qwen3", "note": "with the prompt query", "prompt_name": "query"}
-    write_embeddings("qwen3-query", about, QWEN_TEXTS[:4], model="qwen3", prompt=query, prompt_name="query")
+    write_case("qwen3", about, QWEN_TEXTS, differs=differs)
+    about = {"family": "qwen3", "note": "with the prompt query"}
+    write_case("qwen3-query", about, QWEN_TEXTS[:4], Embedding(prompt_name="query"), model="qwen3")
     saved = config.to_dict()
     old = {key: value for key, value in saved.items() if key not in ("layer_types", "rope_parameters", "dtype")}
     old |= {"architectures": ["Qwen3ForCausalLM"], "rope_theta": 5000000, "rope_scaling": None, "sliding_window": None,
@@ -156,7 +159,7 @@ def qwen3():
         "unk_token": None}
     files = {"config.json": text(old), "tokenizer_config.json": text(old_tokenizer), "sentence_bert_config.json": None}
     about = {"family": "qwen3", "note": "config.json and tokenizer_config.json of an older release; another rotary base"}
-    write_embeddings("qwen3-hub", about, QWEN_TEXTS[:8], model="qwen3", files=files)
+    write_case("qwen3-hub", about, QWEN_TEXTS[:8], model="qwen3", files=files)
 
 
 def qwen2():
@@ -169,7 +172,7 @@ def qwen2():
     save_encoder("qwen2", encoder, tokenizer, lambda width: [Pooling(width, "lasttoken"), Normalize()])
     about = {"family": "qwen2", "note": "causal; biases of queries, keys and values; f16 weights, computed in f32; the last "
              "token, Normalize"}
-    write_embeddings("qwen2", about, QWEN_TEXTS[:11])
+    write_case("qwen2", about, QWEN_TEXTS[:11])
 
 
 def nomic_bert():
@@ -183,7 +186,7 @@ def nomic_bert():
     about = {"family": "nomic_bert", "note": "rotary; gated; no biases but the norms'; mean pooling, Normalize"}
     differs = [{"rope_parameters": {**rotary, "rope_theta": 10000.0}}, {"layer_norm_eps": 1e-12},
                {"hidden_act": "gelu"}]
-    write_embeddings("nomic-bert", about, LONG, differs=differs)
+    write_case("nomic-bert", about, LONG, differs=differs)
     old = {"activation_function": "swiglu", "architectures": ["NomicBertModel"], "attn_pdrop": 0.0,
            "auto_map": {"AutoConfig": "some/repository--configuration_hf_nomic_bert.NomicBertConfig",
                         "AutoModel": "some/repository--modeling_hf_nomic_bert.NomicBertModel"},
@@ -201,13 +204,13 @@ def nomic_bert():
            "vocab_size": len(vocabulary)}
     sentence = {"sentence_bert_config.json": text({"max_seq_length": 160, "do_lower_case": False})}
     about = {"family": "nomic_bert", "note": "longer than it was trained for"}
-    write_embeddings("nomic-bert-long", about, LONG[9:], model="nomic-bert", files=sentence)
+    write_case("nomic-bert-long", about, LONG[9:], model="nomic-bert", files=sentence)
     about = {"family": "nomic_bert", "note": "config.json as models have it that came with their own code"}
-    write_embeddings("nomic-bert-hub", about, LONG, model="nomic-bert", told={"config.json": text(old)}, files=sentence)
+    write_case("nomic-bert-hub", about, LONG, model="nomic-bert", told={"config.json": text(old)}, files=sentence)
     dynamic = {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1000.0, "factor": 2.0}}
     is_default = {"rope_parameters": rotary}
     about = {"family": "nomic_bert", "note": "the rotary base grows with a text that is longer than it was trained for"}
-    write_embeddings("nomic-bert-dynamic", about, LONG, model="nomic-bert", files={"config.json": dynamic, **sentence},
+    write_case("nomic-bert-dynamic", about, LONG, model="nomic-bert", files={"config.json": dynamic, **sentence},
                      differs=[is_default], told={"config.json": text({**old, "rotary_scaling_factor": 2.0})})
 
 
@@ -224,7 +227,7 @@ def gte():
     about = {"family": "gte", "note": "rotary; gated; no token types; CLS pooling, Normalize"}
     differs = [{"rope_parameters": {**rotary, "rope_theta": base}}, {"layer_norm_eps": 1e-12},
                {"rope_parameters": {**rotary, "factor": 1.0}}, {"hidden_act": "silu"}]
-    write_embeddings("gte", about, LONG, differs=differs)
+    write_case("gte", about, LONG, differs=differs)
     old = {"architectures": ["NewModel"], "attention_probs_dropout_prob": 0.0,
            "auto_map": {"AutoConfig": "some/repository--configuration.NewConfig",
                         "AutoModel": "some/repository--modeling.NewModel"},
@@ -236,7 +239,7 @@ def gte():
            "torch_dtype": "float32", "transformers_version": "4.39.1", "type_vocab_size": 0, "unpad_inputs": False,
            "use_memory_efficient_attention": False, "vocab_size": len(vocabulary)}
     about = {"family": "gte", "note": "config.json as models have it that came with their own code"}
-    write_embeddings("gte-hub", about, LONG, model="gte", told={"config.json": text(old)})
+    write_case("gte-hub", about, LONG, model="gte", told={"config.json": text(old)})
 
 
 CASES = [mpnet, modernbert, qwen3, qwen2, nomic_bert, gte]

@@ -44,7 +44,6 @@
 
 mod arch;
 mod config;
-mod embeddings;
 mod error;
 mod files;
 mod graphs;
@@ -53,16 +52,16 @@ mod layout;
 mod model;
 mod options;
 mod packed;
-mod pooling;
 mod run;
 mod sentence;
+mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokenizer;
 mod weights;
 
-pub use embeddings::Embeddings;
 pub use error::{Error, Result};
-pub use model::{EmbeddingModel, TOKENS_PER_PASS};
+pub use model::TOKENS_PER_PASS;
 pub use options::LoadOptions;
+pub use task::{EmbeddingModel, Embeddings};
 pub use tokenizer::Tokens;

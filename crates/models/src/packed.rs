@@ -108,16 +108,19 @@ impl PackedBatch {
     }
 }
 
-/// Cuts sequences of these lengths, in order, into ranges of at most `budget` tokens; a sequence longer than that is
-/// alone.
-pub(crate) fn passes(lengths: impl IntoIterator<Item = usize>, budget: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut lengths = lengths.into_iter().peekable();
+/// Cuts sequences of these costs, in order, into ranges that cost at most `budgets` together; a sequence that costs
+/// more is alone.
+pub(crate) fn passes(
+    costs: impl IntoIterator<Item = [usize; 2]>,
+    budgets: [usize; 2],
+) -> impl Iterator<Item = Range<usize>> {
+    let mut costs = costs.into_iter().peekable();
     let mut begin = 0;
     std::iter::from_fn(move || {
-        let mut tokens = lengths.next()?;
+        let mut sum = costs.next()?;
         let mut end = begin + 1;
-        while let Some(length) = lengths.next_if(|length| tokens + length <= budget) {
-            tokens += length;
+        while let Some(cost) = costs.next_if(|cost| (0..2).all(|at| sum[at] + cost[at] <= budgets[at])) {
+            (0..2).for_each(|at| sum[at] += cost[at]);
             end += 1;
         }
         Some(std::mem::replace(&mut begin, end)..end)
@@ -129,7 +132,11 @@ mod tests {
     use super::*;
 
     fn lengths(of: &[usize], budget: usize) -> Vec<Vec<usize>> {
-        passes(of.iter().copied(), budget).map(|pass| of[pass].to_vec()).collect()
+        let tokens = passes(of.iter().map(|tokens| [*tokens, 1]), [budget, usize::MAX]);
+        let values = passes(of.iter().map(|values| [1, *values]), [usize::MAX, budget]);
+        let [tokens, values] = [tokens.collect::<Vec<_>>(), values.collect()];
+        assert_eq!(tokens, values);
+        tokens.into_iter().map(|pass| of[pass].to_vec()).collect()
     }
 
     #[test]

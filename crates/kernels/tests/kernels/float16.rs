@@ -108,8 +108,9 @@ proptest! {
         agrees(half(&norm::ADD_LAYER_NORM), &params, &operands, &expected, n, random);
         let offsets = [0, n];
         for pooling in pool::Pooling::ALL {
-            let expected = pool::reference::pool(&wide, &offsets, width, pooling);
-            let params = pool::PoolParams { pooling: pooling as u32, sequences: 1, rows: n, width: columns };
+            let skip = random.below(n);
+            let expected = pool::reference::pool(&wide, &offsets, width, skip, pooling);
+            let params = pool::PoolParams { pooling: pooling as u32, sequences: 1, rows: n, width: columns, skip };
             agrees(half(&pool::POOL), &params, &[raw(&x), raw(&offsets)], &expected, 1, random);
         }
         let ids: Vec<u32> = (0..7).map(|_| random.below(n)).collect();

@@ -97,9 +97,11 @@ proptest! {
         let offsets = offsets(&mut random, sequences, 20);
         let rows = *offsets.last().unwrap();
         let x = random.units(rows as usize * width);
+        let shortest = offsets.windows(2).map(|ends| ends[1] - ends[0]).min().unwrap();
         for pooling in pool::Pooling::ALL {
-            let expected = pool::reference::pool(&x, &offsets, width, pooling);
-            let params = pool::PoolParams { pooling: pooling as u32, sequences, rows, width: width as u32 };
+            let skip = random.below(shortest);
+            let expected = pool::reference::pool(&x, &offsets, width, skip, pooling);
+            let params = pool::PoolParams { pooling: pooling as u32, sequences, rows, width: width as u32, skip };
             for isa in Isa::supported() {
                 let operands = [raw(&x), raw(&offsets)];
                 let out = checked(&on(&pool::POOL, isa), &params, &operands, expected.len(), sequences, &mut random);
@@ -145,7 +147,8 @@ fn greatest_of_a_row_or_column_with_nan_is_nan() {
             let params = reduce::Params { reduction: reduce::Reduction::Max as u32, width: 40 };
             let out = checked(&on(&reduce::REDUCE, isa), &params, &[raw(&x)], 1, 1, &mut Random::new(53));
             assert!(out[0].is_nan(), "{isa}, NaN at {at}");
-            let params = pool::PoolParams { pooling: pool::Pooling::Max as u32, sequences: 1, rows: 20, width: 2 };
+            let params =
+                pool::PoolParams { pooling: pool::Pooling::Max as u32, sequences: 1, rows: 20, width: 2, skip: 0 };
             let operands = [raw(&x), raw(&[0u32, 20])];
             let out = checked(&on(&pool::POOL, isa), &params, &operands, 2, 1, &mut Random::new(54));
             assert!(out[at % 2].is_nan() && !out[1 - at % 2].is_nan(), "{isa}, NaN at {at}: {out:?}");
@@ -176,7 +179,7 @@ fn refuses_parameters_that_contradict_the_bindings() {
     assert!(failure(&on(&norm::LAYER_NORM, isa), &params, &operands, 12, 3).contains("bias has 3"));
     let operands = [raw(&x), raw(&x[..8]), raw(&x[..4]), raw(&x[..4])];
     assert!(failure(&on(&norm::ADD_LAYER_NORM, isa), &params, &operands, 12, 3).contains("residual has 8"));
-    let params = pool::PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4 };
+    let params = pool::PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4, skip: 0 };
     for (offsets, message) in [
         (&[0, 1][..], "2 offsets"),
         (&[0, 3, 3], "sequence 1 is rows 3..3"),
@@ -186,6 +189,15 @@ fn refuses_parameters_that_contradict_the_bindings() {
         (&[0, 1, u32::MAX], "from 0 to"),
     ] {
         let got = failure(&on(&pool::POOL, isa), &params, &[raw(&x), raw(offsets)], 8, 2);
+        assert!(got.contains(message), "{got}");
+    }
+    let operands = [raw(&x), raw(&[0u32, 2, 3])];
+    for (wrong, message) in [
+        (pool::PoolParams { skip: 1, ..params }, "sequence 1 has 1 rows, and the first 1 are skipped"),
+        (pool::PoolParams { skip: u32::MAX, ..params }, "sequence 0 has 2 rows, and the first 4294967295 are skipped"),
+        (pool::PoolParams { pooling: 6, ..params }, "pooling 6 is unknown"),
+    ] {
+        let got = failure(&on(&pool::POOL, isa), &wrong, &operands, 8, 2);
         assert!(got.contains(message), "{got}");
     }
 }
