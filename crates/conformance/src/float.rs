@@ -1,7 +1,5 @@
 //! The element types that operators round to.
 
-use thalweg_hal::KernelSource;
-use thalweg_kernels::embedding::{EMBEDDING, EMBEDDING_F16};
 use thalweg_tensor::{Element, f16};
 
 /// A floating-point element. Operators compute in f32 or better, and round their results to the type once.
@@ -11,9 +9,6 @@ pub trait Float: Element + PartialEq {
     /// The absolute error that rounding a result adds where the type's numbers are no closer to each other; also what a
     /// device may flush to 0.
     const SMALLEST: f64;
-
-    /// The look-up in one table, for which tensors have no operator.
-    const EMBEDDING: &'static KernelSource;
 
     /// The nearest value.
     fn nearest(value: f32) -> Self;
@@ -26,7 +21,6 @@ impl Float for f32 {
     // The tolerances of the operators have it.
     const ROUNDING: f64 = 0.0;
     const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
-    const EMBEDDING: &'static KernelSource = EMBEDDING.source();
 
     fn nearest(value: f32) -> Self {
         value
@@ -41,7 +35,6 @@ impl Float for f16 {
     const ROUNDING: f64 = 1.0 / 2048.0;
     /// Half of the smallest number: those below 2^-14 are as far apart as it is large.
     const SMALLEST: f64 = 1.0 / (1 << 25) as f64;
-    const EMBEDDING: &'static KernelSource = EMBEDDING_F16.source();
 
     fn nearest(value: f32) -> Self {
         Self::from_f32(value)

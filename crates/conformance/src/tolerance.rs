@@ -80,10 +80,13 @@ pub fn embed() -> f64 {
     5.0 * ROUNDING
 }
 
-/// Attention over values of at most 1. A score is a sum of `dim` products, off by a rounding for each, and scaled; the
-/// weights are off by twice that, by an exponential's own error, and by a rounding for each term of their sum.
-pub fn attention(dim: usize, scale: f64, longest: usize) -> f64 {
-    (2.0 * (dim as f64).powi(2) * scale + 2.0 * longest as f64 + 64.0) * ROUNDING
+/// Attention over values of at most 1. A score is a sum of `dim` products, off by a rounding for each, and scaled; a
+/// bias of at most `bias` adds a rounding of what both are together. The weights are off by twice that, by an
+/// exponential's own error, and by a rounding for each term of their sum.
+pub fn attention(dim: usize, scale: f64, bias: f64, longest: usize) -> f64 {
+    let greatest = dim as f64 * scale;
+    let scores = dim as f64 * greatest + if bias > 0.0 { greatest + bias } else { 0.0 };
+    (2.0 * scores + 2.0 * longest as f64 + 64.0) * ROUNDING
 }
 
 /// Layer normalisation of one row: what is normalised is off by the rounding of the residual sum, its mean by up to one
@@ -97,4 +100,10 @@ pub fn layer_norm(row: &[f64], greatest: f64, epsilon: f32, weight: f32, bias: f
     let magnified = greatest / (variance + f64::from(epsilon)).sqrt();
     let normalised = (width + 16.0) * (1.0 + width.sqrt()) * (1.0 + magnified);
     ROUNDING * (normalised * f64::from(weight.abs()) + f64::from(bias.abs()))
+}
+
+/// Normalisation by the root mean square: the mean of the squares is off by a rounding for each term, its root by half
+/// of that, all relative to the result.
+pub fn rms_norm(width: usize, expected: f64) -> f64 {
+    (16.0 + width as f64) * ROUNDING * expected.abs()
 }

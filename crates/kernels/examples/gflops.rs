@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use thalweg_hal::host::{HostMemory, HostPipeline, execute};
 use thalweg_hal::{Access, Binding, Command, Error, IndexRange, KernelSource, List, Memory, MemoryKind};
-use thalweg_kernels::linear::{self, Activation, linear_on, packed_len};
-use thalweg_kernels::{Isa, attention};
+use thalweg_kernels::heads::Heads;
+use thalweg_kernels::linear::{self, Activation, packed_len};
+use thalweg_kernels::{Isa, Kernels, Scalar, attention};
 
 /// Weights of all layers together, in bytes.
 const WEIGHTS_BYTES: usize = 48 << 20;
@@ -73,6 +74,11 @@ impl Work {
     }
 }
 
+/// The kernel with given instructions.
+fn on(kernels: &Kernels, isa: Isa) -> KernelSource {
+    kernels.on(Scalar::F32, isa).expect("a kernel of f32")
+}
+
 /// Values in -1..1 without a pattern.
 fn noise(len: usize) -> impl Iterator<Item = f32> {
     (0..len).map(|i| ((i * 2_654_435_761) % 2001) as f32 / 1000.0 - 1.0)
@@ -80,7 +86,7 @@ fn noise(len: usize) -> impl Iterator<Item = f32> {
 
 fn layer(isa: Isa, rows: u32, inputs: u32, outputs: u32, activation: Activation) -> Result<(), Error> {
     let params = linear::Params { inputs, outputs, activation: activation as u32 };
-    let mut work = Work::new(&linear_on(isa), &params, rows);
+    let mut work = Work::new(&on(&linear::LINEAR, isa), &params, rows);
     let x = work.operand(Access::Read, noise((rows * inputs) as usize))?;
     let bias = work.operand(Access::Read, noise(outputs as usize))?;
     let out = work.operand(Access::Write, noise((rows * outputs) as usize))?;
@@ -93,19 +99,31 @@ fn layer(isa: Isa, rows: u32, inputs: u32, outputs: u32, activation: Activation)
     work.measure(isa, &format!("{rows} x {inputs} -> {outputs} {activation:?}"), flops)
 }
 
-fn attend(isa: Isa, sequences: u32, length: u32) -> Result<(), Error> {
+fn attend(isa: Isa, sequences: u32, length: u32, window: Option<u32>) -> Result<(), Error> {
     let (heads, head_dim) = (12, 32);
     let (rows, width) = (sequences * length, heads * head_dim);
-    let params = attention::Params { heads, head_dim, sequences, scale: 0.1 };
-    let mut work = Work::new(&attention::attention_on(isa), &params, rows);
+    let mut params = attention::Params::new(heads, head_dim, sequences, 0.1);
+    params.query.row_stride = 3 * width;
+    [params.key, params.value] = [1, 2].map(|part| Heads { offset: part * width, ..params.query });
+    if let Some(window) = window {
+        (params.before, params.after) = (window, window);
+    }
+    let mut work = Work::new(&on(&attention::ATTENTION, isa), &params, rows);
     let qkv = work.operand(Access::Read, noise((rows * 3 * width) as usize))?;
     let offsets = work.operand(Access::Read, (0..=sequences).map(|s| s * length))?;
     let out = work.operand(Access::Write, noise((rows * width) as usize))?;
     for _ in 0..10 {
-        work.dispatch(&[qkv, offsets, out]);
+        work.dispatch(&[qkv, qkv, qkv, offsets, qkv, out]);
     }
-    let flops = 4.0 * f64::from(rows) * f64::from(length) * f64::from(width);
-    work.measure(isa, &format!("attention of {sequences} x {length}, 12 heads"), flops)
+    let seen: u32 = (0..length)
+        .map(|at| match window {
+            Some(window) => (at + window).min(length - 1) - at.saturating_sub(window) + 1,
+            None => length,
+        })
+        .sum();
+    let flops = 4.0 * f64::from(sequences) * f64::from(seen) * f64::from(width);
+    let window = window.map_or(String::new(), |window| format!(", window {window}"));
+    work.measure(isa, &format!("attention of {sequences} x {length}{window}"), flops)
 }
 
 fn main() -> Result<(), Error> {
@@ -121,10 +139,12 @@ fn main() -> Result<(), Error> {
         layer(isa, 512, 384, 1536, Activation::None)?;
         layer(isa, 512, 1536, 384, Activation::None)?;
         layer(isa, 512, 1024, 4096, Activation::None)?;
-        attend(isa, 1, 24)?;
-        attend(isa, 8, 24)?;
-        attend(isa, 1, 256)?;
-        attend(isa, 1, 512)?;
+        attend(isa, 1, 24, None)?;
+        attend(isa, 8, 24, None)?;
+        attend(isa, 1, 256, None)?;
+        attend(isa, 1, 512, None)?;
+        attend(isa, 1, 512, Some(64))?;
+        attend(isa, 1, 4096, Some(64))?;
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use thalweg_hal::{
     Access, Binding, Command, Device, IndexRange, KernelSource, List, Memory, MemoryKind, Queue, Reported, Submission,
 };
-use thalweg_kernels::attention::{self, ATTENTION_WIDE, ATTENTION_WIDE_F16};
-use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_FEW_WIDE_F16, LINEAR_SOME_WIDE, LINEAR_SOME_WIDE_F16};
-use thalweg_kernels::linear::{LINEAR_WIDE, LINEAR_WIDE_F16, packed_len};
+use thalweg_kernels::Scalar;
+use thalweg_kernels::attention::{self, ATTENTION_WIDE};
+use thalweg_kernels::linear::{self, LINEAR_FEW_WIDE, LINEAR_SOME_WIDE, LINEAR_WIDE, packed_len};
 
 /// Dispatches of a list.
 const DISPATCHES: u32 = 40;
@@ -28,7 +28,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// The median time of a dispatch. `offsets` are bound second, if there are any.
+    /// The median time of a dispatch. `offsets` are bound fourth, if there are any.
     fn time(
         &mut self,
         source: &KernelSource,
@@ -64,7 +64,7 @@ impl Bench {
         times.get(times.len() / 2).copied().ok_or_else(|| "the device has no timestamps".into())
     }
 
-    /// Fills the memories with zeros, and writes the offsets to the second, by a list: the host need not see them.
+    /// Fills the memories with zeros, and writes the offsets to the fourth, by a list: the host need not see them.
     fn write(&mut self, memories: &[Arc<dyn Memory>], offsets: &[u32]) -> Result<(), Box<dyn Error>> {
         let mut list = List { memories: memories.to_vec(), ..List::default() };
         for (at, memory) in (0..).zip(memories) {
@@ -79,7 +79,7 @@ impl Bench {
             let (start, from) = (list.bindings.len() as u32, list.memories.len() as u32);
             list.memories.push(host);
             list.bindings.push(Binding { memory: from, access: Access::Read, offset: 0, bytes });
-            list.bindings.push(Binding { memory: 1, access: Access::Write, offset: 0, bytes });
+            list.bindings.push(Binding { memory: 3, access: Access::Write, offset: 0, bytes });
             list.commands.extend([Command::Barrier, Command::Copy { bindings: IndexRange { start, len: 2 } }]);
         }
         self.run(&Arc::new(list)).map(drop)
@@ -123,14 +123,21 @@ impl Bench {
         let (heads, head_dim) = (12, 32);
         let n = count * len;
         let offsets: Vec<u32> = (0..=count).map(|at| (at * len) as u32).collect();
-        let params =
-            attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences: count as u32, scale: 0.2 };
+        let mut params = attention::Params::new(heads as u32, head_dim as u32, count as u32, 0.2);
+        // As in a product of the three side by side.
+        params.query.row_stride *= 3;
+        (params.key, params.value) = (params.query, params.query);
         let row = heads * head_dim * width;
-        let bytes = [n * 3 * row, offsets.len() * 4, n * row];
+        let bytes = [n * 3 * row, n * 3 * row, n * 3 * row, offsets.len() * 4, width, n * row];
         let time = self.time(source, &params, &bytes, &offsets, n as u32)?;
         report(source, &format!("{count} sequences of {len}"), time, 4.0 * (n * len * heads * head_dim) as f64);
         Ok(())
     }
+}
+
+/// The size of an element.
+fn bytes(scalar: Scalar) -> usize {
+    if scalar == Scalar::F16 { 2 } else { 4 }
 }
 
 fn report(source: &KernelSource, shape: &str, time: Duration, operations: f64) {
@@ -144,29 +151,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device: Arc<dyn Device> = thalweg_vulkan::VulkanDevice::open(&adapters[best])?;
     println!("{}", device.info().name);
     let mut bench = Bench { queue: device.create_queue()?, device, value: 0 };
-    assert_eq!(LINEAR_WIDE.bindings.last(), Some(&Access::Write));
     let most = std::env::args().nth(1).map_or(Ok(8192), |rows| rows.parse())?;
     for [inputs, outputs] in [[384, 384], [384, 1152], [384, 1536], [1536, 384]] {
         for rows in [8, 32, 64, 128, 256, 512, 1024, 8192] {
-            for (source, width) in [
-                (&LINEAR_WIDE, 4),
-                (&LINEAR_SOME_WIDE, 4),
-                (&LINEAR_FEW_WIDE, 4),
-                (&LINEAR_WIDE_F16, 2),
-                (&LINEAR_SOME_WIDE_F16, 2),
-                (&LINEAR_FEW_WIDE_F16, 2),
-            ] {
-                if rows <= most {
-                    bench.linear(source, width, [rows, inputs, outputs])?;
+            for kernels in [&LINEAR_WIDE, &LINEAR_SOME_WIDE, &LINEAR_FEW_WIDE] {
+                for (scalar, source) in kernels.forms().filter(|_| rows <= most) {
+                    bench.linear(source, bytes(scalar), [rows, inputs, outputs])?;
                 }
             }
         }
     }
     for (count, len) in [(1, 8), (1, 32), (8, 16), (8, 128), (64, 32), (16, 512)] {
-        for (source, width) in [(&ATTENTION_WIDE, 4), (&ATTENTION_WIDE_F16, 2)] {
-            if count * len <= most {
-                bench.attention(source, width, count, len)?;
-            }
+        for (scalar, source) in ATTENTION_WIDE.forms().filter(|_| count * len <= most) {
+            bench.attention(source, bytes(scalar), count, len)?;
         }
     }
     Ok(())

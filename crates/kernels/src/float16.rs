@@ -1,49 +1,46 @@
 //! Kernels on 16-bit floats: the f32 form between two conversions.
 
+use crate::gpu::Gpu;
 use crate::kernel::{Kernel, Outcome};
 use crate::simd::Simd;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use std::marker::PhantomData;
-use thalweg_hal::{Access, HostCall, HostInputs, HostOutputs, Wgsl};
-
-/// A kernel that has a form with f16 for f32. Whatever it writes is f16.
-pub(crate) trait HalfKernel: Kernel {
-    /// Unique name.
-    const NAME: &'static str;
-    /// The inputs that are not floats.
-    const INTEGERS: &'static [usize] = &[];
-    /// The form for GPUs.
-    const WGSL: Wgsl;
-}
+use thalweg_hal::{Access, HostCall, HostInputs, HostOutputs};
 
 /// The form with f16 for f32 of a kernel. On the host every float is widened, the kernel computes in f32, and what it
-/// writes is rounded once.
+/// writes is rounded once. The inputs that are the same in every form are left as they are.
 pub(crate) struct Half<K>(PhantomData<K>);
 
-impl<K: HalfKernel> Kernel for Half<K> {
-    const NAME: &'static str = <K as HalfKernel>::NAME;
+impl<K: Kernel> Kernel for Half<K> {
     const BINDINGS: &'static [Access] = K::BINDINGS;
+    const FIXED: &'static [usize] = K::FIXED;
     type Params = K::Params;
-    const WGSL: Wgsl = <K as HalfKernel>::WGSL;
+    const GPU: Gpu = K::GPU;
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: K::Params, call: &mut HostCall<'_>) -> Outcome {
         let written = K::BINDINGS.iter().filter(|access| access.writes()).count();
-        let mut read: Vec<Option<Vec<f32>>> = Vec::new();
-        for at in 0..K::BINDINGS.len() - written {
-            let floats = if K::INTEGERS.contains(&at) { None } else { Some(call.inputs.get::<f16>(at)?.to_f32_vec()) };
-            read.push(floats);
+        let floats = (0..K::BINDINGS.len() - written).filter(|at| !K::FIXED.contains(at));
+        // What is bound more than once, as the parts of one product are, is widened once.
+        let mut read: Vec<(&[f16], Vec<f32>)> = Vec::new();
+        for at in floats {
+            let narrow = call.inputs.get::<f16>(at)?;
+            if !read.iter().any(|(known, _)| std::ptr::eq(*known, narrow)) {
+                read.push((narrow, narrow.to_f32_vec()));
+            }
         }
         let mut wide_outputs: Vec<Vec<f32>> = Vec::new();
         for at in 0..written {
             wide_outputs.push(call.outputs.get::<f16>(at)?.to_f32_vec());
         }
         let mut inputs: Vec<&[u8]> = Vec::new();
-        for (at, floats) in read.iter().enumerate() {
-            inputs.push(match floats {
-                Some(floats) => bytemuck::cast_slice(floats),
-                None => call.inputs.get::<u8>(at)?,
+        for at in 0..K::BINDINGS.len() - written {
+            let bytes = call.inputs.get::<u8>(at)?;
+            let known = read.iter().find(|(known, _)| std::ptr::eq(bytemuck::cast_slice::<_, u8>(known), bytes));
+            inputs.push(match known {
+                Some((_, wide)) if !K::FIXED.contains(&at) => bytemuck::cast_slice(wide),
+                _ => bytes,
             });
         }
         let mut wide = HostCall {

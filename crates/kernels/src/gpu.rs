@@ -13,69 +13,102 @@ pub(crate) struct Text {
     pub(crate) features: Features,
 }
 
-/// A [`Text`] from its files. The type is that of `scalar`; `f32, f16` is f32 in a module that also uses f16.
-macro_rules! text {
-    (f16: $($file:literal),+) => { crate::gpu::text!(@f16 "f16", $($file),+) };
-    (f32, f16: $($file:literal),+) => { crate::gpu::text!(@f16 "f32", $($file),+) };
-    ($scalar:ident: $($file:literal),+) => {
+/// A module's text for elements of 4 bytes, and for f16, if there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Texts {
+    pub(crate) word: Text,
+    pub(crate) half: Option<Text>,
+}
+
+/// [`Texts`] from their files: `["a.wgsl", ..]` for f32 and f16, `[u32: "a.wgsl", ..]` for that type alone; `f32, f16`
+/// is f32 in a module that also uses f16.
+macro_rules! texts {
+    [$($file:literal),+ $(,)?] => {
+        crate::gpu::Texts {
+            word: crate::gpu::texts!(@plain "f32", $($file),+),
+            half: Some(crate::gpu::texts!(@f16 "f16", $($file),+)),
+        }
+    };
+    [f16: $($file:literal),+ $(,)?] => {
+        crate::gpu::Texts { word: crate::gpu::texts!(@f16 "f16", $($file),+), half: None }
+    };
+    [$scalar:ident, f16: $($file:literal),+ $(,)?] => {
+        crate::gpu::Texts { word: crate::gpu::texts!(@f16 stringify!($scalar), $($file),+), half: None }
+    };
+    [$scalar:ident: $($file:literal),+ $(,)?] => {
+        crate::gpu::Texts { word: crate::gpu::texts!(@plain stringify!($scalar), $($file),+), half: None }
+    };
+    (@plain $scalar:expr, $($file:literal),+) => {
         crate::gpu::Text {
-            source: concat!("alias scalar = ", stringify!($scalar), ";\n", $(include_str!($file)),+),
+            source: concat!("alias scalar = ", $scalar, ";\n", $(include_str!($file)),+),
             features: thalweg_hal::Features::NONE,
         }
     };
-    (@f16 $scalar:literal, $($file:literal),+) => {
+    (@f16 $scalar:expr, $($file:literal),+) => {
         crate::gpu::Text {
             source: concat!("enable f16;\nalias scalar = ", $scalar, ";\n", $(include_str!($file)),+),
             features: thalweg_hal::Features::F16,
         }
     };
 }
-pub(crate) use text;
+pub(crate) use texts;
 
 /// How many workgroups a dispatch of this extent and these parameter bytes has.
 pub(crate) type Count = fn([u32; 3], &[u8]) -> [u32; 3];
 
-/// A form that checks its indices itself.
-///
-/// # Safety
-/// - As for [`Wgsl::unchecked`].
-pub(crate) const unsafe fn checked(text: Text, groups: Count, failures: &'static [&'static str]) -> Wgsl {
-    // SAFETY: by the caller's promise.
-    unsafe { checked_with(text, &[], groups, failures) }
-}
-
-/// [`checked`], with values for the module's `override` constants.
-///
-/// # Safety
-/// - As for [`Wgsl::unchecked`].
-pub(crate) const unsafe fn checked_with(
-    text: Text,
+/// A kernel's forms for GPUs.
+#[derive(Clone, Copy)]
+pub(crate) struct Gpu {
+    texts: Texts,
     overrides: &'static [(&'static str, f64)],
     groups: Count,
     failures: &'static [&'static str],
-) -> Wgsl {
-    // SAFETY: by the caller's promise.
-    unsafe { Wgsl::unchecked(module(text, overrides, groups, failures)) }
+    /// Whether the module checks its indices itself: [`Gpu::checked`] promises it.
+    checked: bool,
 }
 
-/// A form with indices that the compiler clamps.
-pub(crate) const fn clamped(text: Text, groups: Count, failures: &'static [&'static str]) -> Wgsl {
-    Wgsl::clamped(module(text, &[], groups, failures))
-}
+impl Gpu {
+    /// Forms that check their indices themselves. `failures` are what the module's `fail` may say, by their numbers.
+    ///
+    /// # Safety
+    /// - As for [`Wgsl::unchecked`], of each of the texts.
+    pub(crate) const unsafe fn checked(texts: Texts, groups: Count, failures: &'static [&'static str]) -> Self {
+        Self { texts, overrides: &[], groups, failures, checked: true }
+    }
 
-const fn module(
-    text: Text,
-    overrides: &'static [(&'static str, f64)],
-    groups: Count,
-    failures: &'static [&'static str],
-) -> WgslModule {
-    WgslModule {
-        source: Cow::Borrowed(text.source),
-        entry: Cow::Borrowed("main"),
-        overrides: Cow::Borrowed(overrides),
-        groups: Groups::By(groups),
-        features: text.features,
-        failures: Cow::Borrowed(failures),
+    /// Forms with indices that the compiler clamps.
+    pub(crate) const fn clamped(texts: Texts, groups: Count, failures: &'static [&'static str]) -> Self {
+        Self { texts, overrides: &[], groups, failures, checked: false }
+    }
+
+    /// The same, with values for the module's `override` constants.
+    ///
+    /// # Safety
+    /// - As for [`Wgsl::unchecked`], with these values.
+    pub(crate) const unsafe fn with(self, overrides: &'static [(&'static str, f64)]) -> Self {
+        Self { overrides, ..self }
+    }
+
+    /// The form for elements of 4 bytes, or for f16.
+    pub(crate) const fn wgsl(self, f16: bool) -> Wgsl {
+        let text = match (f16, self.texts.half) {
+            (true, Some(half)) => half,
+            _ => self.texts.word,
+        };
+        let module = WgslModule {
+            source: Cow::Borrowed(text.source),
+            entry: Cow::Borrowed("main"),
+            overrides: Cow::Borrowed(self.overrides),
+            groups: Groups::By(self.groups),
+            features: text.features,
+            failures: Cow::Borrowed(self.failures),
+        };
+        if self.checked {
+            // SAFETY: only `checked` sets the flag, and its caller promises what is needed here.
+            unsafe { Wgsl::unchecked(module) }
+        } else {
+            Wgsl::clamped(module)
+        }
     }
 }
 

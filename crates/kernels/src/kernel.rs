@@ -1,28 +1,147 @@
-//! From a kernel's implementation to the `KernelSource` that a backend receives.
+//! From a kernel's declaration to the `KernelSource`s that a backend receives.
+//!
+//! A kernel is declared once: a [`Kernel`], which says what it binds and computes, and a line of [`kernels!`], which
+//! names it and lists the types of elements that it takes. Everything else is made of these.
 
 use crate::Isa;
+use crate::gpu::Gpu;
+use crate::params::Parameters;
 use crate::simd::{Simd, Task};
-use bytemuck::Pod;
 use std::borrow::Cow;
-use thalweg_hal::{Access, HostCall, KernelFailure, KernelSource, MAX_PARAMETER_BYTES, Wgsl};
+use std::fmt;
+use thalweg_hal::{Access, HostCall, HostFn, KernelFailure, KernelSource, MAX_PARAMETER_BYTES, StaticKernel};
 
 /// What every function that runs a kernel returns.
 pub(crate) type Outcome<T = ()> = Result<T, KernelFailure>;
 
-/// The host form of one kernel, generic over the vector instructions.
+/// The type of a kernel's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point. Sums are f32, and each result is rounded once.
+    F16,
+    /// Unsigned 32-bit integer; in kernels that only move elements, any element of 4 bytes.
+    U32,
+    /// Signed 32-bit integer.
+    I32,
+}
+
+/// What one kernel binds, and how it computes: the host form, generic over the vector instructions, and the form for
+/// GPUs.
 pub(crate) trait Kernel {
-    /// Unique name.
-    const NAME: &'static str;
     /// The bindings in order.
     const BINDINGS: &'static [Access];
+    /// The inputs that have the same type in every form, such as ids. Those are counted by themselves: 0 is the first.
+    const FIXED: &'static [usize] = &[];
     /// The parameter struct.
-    type Params: Pod;
-    /// The form for GPUs. Every kernel has one.
-    const WGSL: Wgsl;
+    type Params: Parameters;
+    /// The forms for GPUs.
+    const GPU: Gpu;
 
     /// Computes `call.items`. Implementations are `#[inline(always)]`, so that they are compiled with the instructions.
     fn run<S: Simd>(simd: S, params: Self::Params, call: &mut HostCall<'_>) -> Outcome;
 }
+
+/// One kernel, for each type of element that it takes.
+pub struct Kernels {
+    pub(crate) forms: &'static [Form],
+    /// What [`Kernels::parameter_offsets`] says.
+    pub(crate) offsets: fn() -> Vec<usize>,
+}
+
+/// A kernel for one type of element.
+pub(crate) struct Form {
+    pub(crate) scalar: Scalar,
+    pub(crate) kernel: StaticKernel,
+    pub(crate) on: fn(Isa) -> KernelSource,
+}
+
+impl Kernels {
+    /// The kernel for elements of a type; `None` if it does not take them.
+    pub fn get(&self, scalar: Scalar) -> Option<&'static StaticKernel> {
+        self.form(scalar).map(|form| &form.kernel)
+    }
+
+    /// The same, with the given vector instructions, whatever is best; the portable form where the machine lacks them.
+    /// For tests.
+    pub fn on(&self, scalar: Scalar, isa: Isa) -> Option<KernelSource> {
+        self.form(scalar).map(|form| (form.on)(isa))
+    }
+
+    fn form(&self, scalar: Scalar) -> Option<&'static Form> {
+        self.forms.iter().find(|form| form.scalar == scalar)
+    }
+
+    /// The types that it takes, each with its kernel.
+    pub fn forms(&self) -> impl ExactSizeIterator<Item = (Scalar, &'static StaticKernel)> {
+        self.forms.iter().map(|form| (form.scalar, &form.kernel))
+    }
+
+    /// Where each field of the parameters lies, of structs in it too, in bytes.
+    pub fn parameter_offsets(&self) -> Vec<usize> {
+        (self.offsets)()
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.forms.iter().map(|form| &form.kernel.name)).finish()
+    }
+}
+
+/// Declares the kernels of a file, and lists them in `ALL`. A line has a kernel's name in the program, its name for
+/// errors and traces, and what computes it: `floats(K)` takes f32, and f16 by way of f32; `numbers(K)` is `K<f32>`, f16
+/// by way of that, `K<u32>` and `K<i32>`; and `each(F16: A, U32: B)` names them.
+macro_rules! kernels {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $kind:ident($($kernel:tt)+);)+) => {
+        $(
+            $(#[$doc])*
+            pub static $name: crate::Kernels = crate::kernel::kernels!(@$kind $text, $($kernel)+);
+        )+
+
+        /// Every kernel that is declared here.
+        pub(crate) static ALL: &[&crate::Kernels] = &[$(&$name),+];
+    };
+    (@floats $text:literal, $kernel:ty) => {
+        crate::kernel::kernels!(@each $text, F32: $kernel, F16: crate::float16::Half<$kernel>)
+    };
+    (@numbers $text:literal, $kernel:ident) => {
+        crate::kernel::kernels!(
+            @each $text, F32: $kernel<f32>, F16: crate::float16::Half<$kernel<f32>>, U32: $kernel<u32>, I32: $kernel<i32>
+        )
+    };
+    (@each $text:literal, $scalar:ident: $kernel:ty $(, $others:ident: $other:ty)*) => {
+        {
+            static FORMS: [crate::kernel::Form; [stringify!($scalar) $(, stringify!($others))*].len()] = [
+                crate::kernel::kernels!(@form $text, $scalar: $kernel),
+                $(crate::kernel::kernels!(@form $text, $others: $other)),*
+            ];
+            crate::Kernels { forms: &FORMS, offsets: crate::params::offsets::<<$kernel as crate::kernel::Kernel>::Params> }
+        }
+    };
+    (@form $text:literal, $scalar:ident: $kernel:ty) => {
+        crate::kernel::Form {
+            scalar: crate::Scalar::$scalar,
+            kernel: thalweg_hal::StaticKernel::new(crate::kernel::source::<$kernel>(
+                concat!($text, crate::kernel::kernels!(@suffix $scalar)),
+                crate::Scalar::$scalar,
+            )),
+            on: |isa| {
+                crate::kernel::source_on::<$kernel>(
+                    concat!($text, crate::kernel::kernels!(@suffix $scalar)),
+                    crate::Scalar::$scalar,
+                    isa,
+                )
+            },
+        }
+    };
+    (@suffix F32) => { "" };
+    (@suffix F16) => { "_f16" };
+    (@suffix U32) => { "_u32" };
+    (@suffix I32) => { "_i32" };
+}
+pub(crate) use kernels;
 
 struct Run<'c, 'a, K: Kernel> {
     params: K::Params,
@@ -46,45 +165,31 @@ fn run_on<K: Kernel>(isa: Isa, call: &mut HostCall<'_>) -> Outcome {
 }
 
 /// The kernel, with the instructions of this process ([`crate::isa()`]).
-pub(crate) const fn source<K: Kernel>() -> KernelSource {
-    with_host::<K>(|call| run_on::<K>(crate::isa(), call))
+pub(crate) const fn source<K: Kernel>(name: &'static str, scalar: Scalar) -> KernelSource {
+    with_host::<K>(name, scalar, |call| run_on::<K>(crate::isa(), call))
 }
 
-/// The kernel with the given instructions, for tests. Runs the portable form where the machine lacks them.
-pub(crate) fn source_on<K: Kernel>(isa: Isa) -> KernelSource {
-    with_host::<K>(match isa {
+/// The kernel with the given instructions. Runs the portable form where the machine lacks them.
+pub(crate) fn source_on<K: Kernel>(name: &'static str, scalar: Scalar, isa: Isa) -> KernelSource {
+    let host: HostFn = match isa {
         Isa::Avx512 => |call| run_on::<K>(Isa::Avx512, call),
         Isa::Avx2 => |call| run_on::<K>(Isa::Avx2, call),
         Isa::Neon => |call| run_on::<K>(Isa::Neon, call),
         Isa::Portable => |call| run_on::<K>(Isa::Portable, call),
-    })
+    };
+    with_host::<K>(name, scalar, host)
 }
 
-const fn with_host<K: Kernel>(host: thalweg_hal::HostFn) -> KernelSource {
+const fn with_host<K: Kernel>(name: &'static str, scalar: Scalar, host: HostFn) -> KernelSource {
     const { assert!(size_of::<K::Params>() <= MAX_PARAMETER_BYTES as usize && size_of::<K::Params>().is_multiple_of(4)) };
     KernelSource {
-        name: Cow::Borrowed(K::NAME),
+        name: Cow::Borrowed(name),
         bindings: Cow::Borrowed(K::BINDINGS),
         params_bytes: size_of::<K::Params>() as u32,
-        wgsl: Some(K::WGSL),
+        wgsl: Some(K::GPU.wgsl(matches!(scalar, Scalar::F16))),
         host: Some(host),
     }
 }
-
-/// Defines the public items of a kernel: its static, and the same kernel with given instructions.
-macro_rules! kernel {
-    ($(#[$doc:meta])* $name:ident, $on:ident: $kernel:ty) => {
-        $(#[$doc])*
-        pub static $name: thalweg_hal::StaticKernel =
-            thalweg_hal::StaticKernel::new(crate::kernel::source::<$kernel>());
-
-        #[doc = concat!("[`", stringify!($name), "`] compiled for `isa`, whatever is best; for tests.")]
-        pub fn $on(isa: crate::Isa) -> thalweg_hal::KernelSource {
-            crate::kernel::source_on::<$kernel>(isa)
-        }
-    };
-}
-pub(crate) use kernel;
 
 /// Fails unless a binding has exactly as many elements as the parameters say.
 pub(crate) fn expect_len(what: &str, len: usize, factors: &[usize]) -> Outcome {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::packed::PackedBatch;
 use crate::weights::Weights;
 use thalweg_runtime::Pool;
-use thalweg_tensor::{Activation, DType, PackedMatrix, Result as TensorResult, Tensor, f16};
+use thalweg_tensor::{Activation, AttentionOptions, DType, PackedMatrix, Result as TensorResult, Tensor, f16};
 
 /// The weights of an encoder, frozen on a device.
 pub(crate) struct Encoder {
@@ -81,7 +81,12 @@ impl Encoder {
     /// One layer. Intermediate results are dropped as soon as they are used, so that the next operation can have their
     /// memory.
     fn layer(&self, layer: &Layer, input: Tensor, offsets: &Tensor) -> TensorResult<Tensor> {
-        let mixed = layer.qkv.apply(&input, Activation::None)?.attention(offsets, self.heads)?;
+        let mixed = {
+            let product = layer.qkv.apply(&input, Activation::None)?;
+            let (n, width) = (input.shape()[0], self.width());
+            let part = |at: usize| product.narrow(1, at * width, width)?.reshape(&[n, self.heads, width / self.heads]);
+            part(0)?.attention(&part(1)?, &part(2)?, offsets, &AttentionOptions::new())?
+        };
         let mixed = layer.attention_output.apply(&mixed, Activation::None)?;
         let attended = layer.attention_norm.add(&mixed, &input, self.epsilon)?;
         drop((mixed, input));

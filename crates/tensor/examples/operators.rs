@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 use thalweg_runtime::{Config, Device, Stream};
-use thalweg_tensor::{Activation, DType, PackedMatrix, Pooling, Result, Tensor};
+use thalweg_tensor::{Activation, AttentionOptions, DType, PackedMatrix, Pooling, Result, Tensor};
 
 /// MiniLM's.
 const WIDTH: usize = 384;
@@ -61,7 +61,10 @@ fn measure(device: &Device, tokens: usize, dtype: DType) -> Result<()> {
         Ok(())
     };
     show("linear 384 -> 1152", 6, 6 * WIDTH * WIDTH, &|| dense(&hidden, &qkv, none))?;
-    show("attention", 6, 4 * length as usize * WIDTH, &|| all.attention(&offsets, HEADS))?;
+    show("attention", 6, 4 * length as usize * WIDTH, &|| {
+        let part = |at: usize| all.narrow(1, at * WIDTH, WIDTH)?.reshape(&[tokens, HEADS, WIDTH / HEADS]);
+        part(0)?.attention(&part(1)?, &part(2)?, &offsets, &AttentionOptions::new())
+    })?;
     show("linear 384 -> 384", 6, 2 * WIDTH * WIDTH, &|| dense(&hidden, &mixed, none))?;
     show("add, layer_norm", 12, 0, &|| hidden.add_layer_norm(&hidden, &gain, &shift, 1e-12))?;
     show("linear 384 -> 1536, gelu", 6, 2 * WIDTH * WIDE, &|| dense(&hidden, &up, Activation::Gelu))?;

@@ -48,6 +48,39 @@ impl Layout {
         self.elements() == 0 || axes.all(|(length, (stride, expected))| *length == 1 || stride == expected)
     }
 
+    /// The same elements in the same order with another shape, of as many elements, where strides can say so.
+    pub(crate) fn reshaped(&self, shape: &[usize]) -> Option<Self> {
+        let mut strides = contiguous_strides(shape);
+        if self.elements() == 0 {
+            return Some(Self { shape: shape.into(), strides, offset: self.offset });
+        }
+        // From the innermost axes on: as many of ours as lie at one distance of each other, and as many of the new that
+        // together have as many elements.
+        let mut new = shape.len();
+        let mut own = self.shape.len();
+        while own > 0 {
+            own -= 1;
+            let (stride, mut run) = (self.strides[own], self.shape[own]);
+            if run == 1 {
+                continue;
+            }
+            while own > 0 && (self.shape[own - 1] == 1 || self.strides[own - 1] == stride * run) {
+                own -= 1;
+                run *= self.shape[own];
+            }
+            let mut held = 1;
+            while held < run {
+                new -= 1; // there is one: both shapes have as many elements
+                strides[new] = stride * held;
+                held *= shape[new];
+            }
+            if held != run {
+                return None;
+            }
+        }
+        Some(Self { shape: shape.into(), strides, offset: self.offset })
+    }
+
     /// The view as kernels take it: six axes, leading ones of length 1.
     pub(crate) fn view(&self) -> View {
         let strides = leading(&self.strides, 0);
@@ -117,6 +150,47 @@ mod tests {
         assert_eq!(broadcast("test", &[], &[5]).unwrap().as_slice(), [5]);
         assert_eq!(broadcast("test", &[0, 3], &[1]).unwrap().as_slice(), [0, 3]);
         assert!(matches!(broadcast("test", &[4], &[3]), Err(Error::Shape { .. })));
+    }
+
+    /// Every index of a shape, the last axis fastest, and where the layout has it.
+    fn places(layout: &Layout) -> Vec<usize> {
+        let axes = layout.shape.iter().zip(&layout.strides);
+        axes.fold(vec![layout.offset], |outer, (length, stride)| {
+            outer.iter().flat_map(|at| (0..*length).map(move |i| at + i * stride)).collect()
+        })
+    }
+
+    fn layout(shape: &[usize], strides: &[usize]) -> Layout {
+        Layout { shape: shape.into(), strides: strides.into(), offset: 5 }
+    }
+
+    #[test]
+    fn a_view_takes_another_shape_where_strides_can_say_so() {
+        let views = [
+            (layout(&[4, 6], &[18, 1]), &[4, 3, 2][..]),
+            (layout(&[4, 1, 6], &[18, 6, 1]), &[4, 2, 3]),
+            (layout(&[4, 1, 6], &[18, 6, 1]), &[2, 2, 1, 6, 1]),
+            (layout(&[4, 2, 3], &[18, 3, 1]), &[4, 6]),
+            (layout(&[2, 3, 5], &[90, 30, 2]), &[6, 5]),
+            (layout(&[6], &[0]), &[2, 3]),
+            (layout(&[1, 1], &[7, 9]), &[]),
+            (layout(&[], &[]), &[1, 1]),
+            (layout(&[2, 0], &[7, 9]), &[3, 0, 4]),
+        ];
+        for (view, shape) in views {
+            let reshaped = view.reshaped(shape).unwrap();
+            assert_eq!(reshaped.shape.as_slice(), shape);
+            assert_eq!(places(&reshaped), places(&view), "{view:?} as {shape:?}");
+        }
+        for (view, shape) in [
+            (layout(&[4, 6], &[18, 1]), &[24][..]),
+            (layout(&[4, 6], &[18, 1]), &[8, 3]),
+            (layout(&[4, 6], &[18, 1]), &[3, 8]),
+            (layout(&[4, 6], &[1, 4]), &[2, 12]),
+            (layout(&[2, 3], &[0, 1]), &[6]),
+        ] {
+            assert_eq!(view.reshaped(shape), None, "{view:?} as {shape:?}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use half::f16;
 pub use kernel::Kernel;
 pub use layout::MAX_RANK;
 pub use mutable::MutableTensor;
-pub use ops::PackedMatrix;
+pub use ops::{AttentionOptions, PackedMatrix};
 pub use tensor::Tensor;
 pub use thalweg_kernels::elementwise::{Binary, Unary};
 pub use thalweg_kernels::linear::Activation;

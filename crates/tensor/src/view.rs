@@ -13,7 +13,8 @@ impl Tensor {
         Error::Range { operation, what, shape: self.shape().to_vec() }
     }
 
-    /// The elements in the same order with another shape. Copies if they do not lie one after the other.
+    /// The elements in the same order with another shape. Copies if no strides put them into that order: what divides
+    /// an axis, or joins axes that lie one after the other, needs none.
     ///
     /// # Errors
     /// If the shape holds another number of elements.
@@ -22,6 +23,9 @@ impl Tensor {
         if layout.elements() != self.elements() {
             let (given, expected) = (self.elements(), layout.elements());
             return Err(Error::Length { operation: "reshape", given, shape: shape.to_vec(), expected });
+        }
+        if let Some(view) = self.layout.reshaped(shape) {
+            return Ok(self.with_layout(view));
         }
         let tensor = self.contiguous()?;
         Ok(tensor.with_layout(Layout { offset: tensor.layout.offset, ..layout }))

@@ -9,7 +9,7 @@ use common::{Random, check, disguised};
 use proptest::prelude::*;
 use thalweg_doubles::testing::bits;
 use thalweg_runtime::Device;
-use thalweg_tensor::{Activation, PackedMatrix, Pooling, Tensor};
+use thalweg_tensor::{Activation, AttentionOptions, PackedMatrix, Pooling, Tensor};
 
 /// Values in -1..1.
 fn units(device: &Device, shape: &[usize], random: &mut Random) -> Tensor {
@@ -28,6 +28,7 @@ fn offsets(lengths: &[usize]) -> (Vec<u32>, usize) {
 /// A layer of an encoder: every operator that a batch goes through.
 struct Layer {
     heads: usize,
+    options: AttentionOptions,
     joined: PackedMatrix,
     up: PackedMatrix,
     down: PackedMatrix,
@@ -45,7 +46,14 @@ impl Layer {
         let mut vector = |len: usize| units(device, &[len], random);
         let biases = [vector(3 * width), vector(4 * width), vector(width)];
         let norm = [vector(width), vector(width)];
-        Self { heads, joined, up, down, biases, norm }
+        let mut options = AttentionOptions::new().causal(random.below(2) == 0);
+        if random.below(2) == 0 {
+            options = options.window(random.below(40) as usize);
+        }
+        if random.below(2) == 0 {
+            options = options.relative_bias(&units(device, &[heads, 2 * 300 + 1], random));
+        }
+        Self { heads, options, joined, up, down, biases, norm }
     }
 
     /// The rows after the layer, and each sequence's pooled row.
@@ -55,7 +63,11 @@ impl Layer {
         let x = Tensor::from_slice(device, x, &[n, self.up.inputs()]).unwrap();
         let offsets = Tensor::from_slice(device, &starts, &[starts.len()]).unwrap();
         let joined = x.linear(&self.joined, &self.biases[0], Activation::None).unwrap();
-        let attended = joined.attention(&offsets, self.heads).unwrap();
+        let width = self.up.inputs();
+        let part = |at: usize| {
+            joined.narrow(1, at * width, width).unwrap().reshape(&[n, self.heads, width / self.heads]).unwrap()
+        };
+        let attended = part(0).attention(&part(1), &part(2), &offsets, &self.options).unwrap();
         let x = attended.add_layer_norm(&x, &self.norm[0], &self.norm[1], 1e-12).unwrap();
         let inner = x.linear(&self.up, &self.biases[1], Activation::Gelu).unwrap();
         let outer = inner.linear(&self.down, &self.biases[2], Activation::None).unwrap();

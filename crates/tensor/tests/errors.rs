@@ -7,7 +7,9 @@ mod common;
 use common::{cpu, mock};
 use std::fmt::Debug;
 use thalweg_runtime::{Config, Device};
-use thalweg_tensor::{Activation, Binary, DType, Error, PackedMatrix, Pooling, Reduction, Result, Tensor, Unary, f16};
+use thalweg_tensor::{
+    Activation, AttentionOptions, Binary, DType, Error, PackedMatrix, Pooling, Reduction, Result, Tensor, Unary, f16,
+};
 
 /// The error is of this kind, and its message has these parts.
 #[track_caller]
@@ -249,30 +251,68 @@ fn embeddings() {
 #[test]
 fn packed_sequences() {
     let device = &cpu();
-    let (x, offsets) = (f32s(device, &[4, 12]), Tensor::from_slice(device, &[0u32, 1, 4], &[3]).unwrap());
-    for heads in [0, 3, 5, 8, usize::MAX, usize::MAX / 3 + 1] {
-        let named = format!("{heads} heads");
-        refused(x.attention(&offsets, heads), "shape", &["attention", "the input", "[4, 12]", &named]);
-    }
-    refused(f32s(device, &[4, 8]).attention(&offsets, 1), "shape", &["attention", "the input", "[4, 8]"]);
-    type Operator<'a> = (&'a str, &'a dyn Fn(&Tensor, &Tensor) -> Result<Tensor>);
-    let operators: [Operator<'_>; 2] =
-        [("attention", &|x, offsets| x.attention(offsets, 2)), ("pool", &|x, offsets| x.pool(offsets, Pooling::Mean))];
-    for (name, operator) in operators {
+    let offsets = Tensor::from_slice(device, &[0u32, 1, 4], &[3]).unwrap();
+    type Operator<'a> = (&'a str, &'a [usize], &'a dyn Fn(&Tensor, &Tensor) -> Result<Tensor>);
+    let options = AttentionOptions::new();
+    let operators: [Operator<'_>; 2] = [
+        ("attention", &[2, 6], &|x, offsets| x.attention(x, x, offsets, &options)),
+        ("pool", &[12], &|x, offsets| x.pool(offsets, Pooling::Mean)),
+    ];
+    for (name, row, operator) in operators {
+        let rows = |n: usize| f32s(device, &[&[n], row].concat());
+        let x = rows(4);
         assert!(operator(&x, &offsets).unwrap().to_vec::<f32>().is_ok());
-        refused(operator(&u32s(device, &[4, 12]), &offsets), "dtype", &[name, "the input", "u32", "f32"]);
         refused(operator(&x, &f32s(device, &[3])), "dtype", &[name, "the offsets", "f32", "u32"]);
-        refused(operator(&f32s(device, &[12]), &offsets), "shape", &[name, "the input", "[12]", "two axes"]);
-        refused(operator(&f32s(device, &[4, 0]), &offsets), "shape", &[name, "the input", "[4, 0]"]);
         refused(operator(&x, &u32s(device, &[1, 3])), "shape", &[name, "the offsets", "[1, 3]", "one axis"]);
         // No offsets, no sequence for four rows, and more sequences than rows.
         for len in [0, 1, 6] {
             let given = format!("[{len}]");
             refused(operator(&x, &u32s(device, &[len])), "shape", &[name, "the offsets", &given, "4 rows"]);
         }
-        let none = f32s(device, &[0, 12]);
+        let none = rows(0);
         refused(operator(&none, &offsets), "shape", &[name, "the offsets", "[3]", "0 rows"]);
         refused(operator(&none, &u32s(device, &[0])), "shape", &[name, "the offsets", "[0]", "0 rows"]);
+    }
+    let x = f32s(device, &[4, 12]);
+    refused(u32s(device, &[4, 12]).pool(&offsets, Pooling::Max), "dtype", &["pool", "the input", "u32", "f32"]);
+    for shape in [&[12][..], &[4, 0]] {
+        let given = format!("{shape:?}");
+        refused(f32s(device, shape).pool(&offsets, Pooling::Max), "shape", &["pool", "the input", &given, "two axes"]);
+    }
+    assert!(x.pool(&offsets, Pooling::Max).is_ok());
+}
+
+#[test]
+fn attention() {
+    let device = &cpu();
+    let offsets = &Tensor::from_slice(device, &[0u32, 1, 4], &[3]).unwrap();
+    let options = AttentionOptions::new();
+    let [query, key] = [6, 2].map(|heads| f32s(device, &[4, heads, 5]));
+    assert!(query.attention(&key, &key, offsets, &options).unwrap().to_vec::<f32>().is_ok());
+    let integers = u32s(device, &[4, 2, 5]);
+    let halves = key.to_dtype(DType::F16).unwrap();
+    let call = |query: &Tensor, key: &Tensor, value: &Tensor| query.attention(key, value, offsets, &options);
+    refused(call(&integers, &key, &key), "dtype", &["attention", "the query", "u32", "f32 or f16"]);
+    refused(call(&query, &halves, &key), "dtype", &["attention", "the key", "f16", "f32"]);
+    refused(call(&query, &key, &halves), "dtype", &["attention", "the value", "f16", "f32"]);
+    for shape in [&[4, 30][..], &[4, 0, 5], &[4, 6, 0], &[4, 6, 5, 1]] {
+        let (other, given) = (f32s(device, shape), format!("{shape:?}"));
+        refused(call(&other, &key, &key), "shape", &["attention", "the query", &given, "three axes"]);
+        refused(call(&query, &other, &key), "shape", &["attention", "the key", &given, "three axes"]);
+        refused(call(&query, &key, &other), "shape", &["attention", "the value", &given, "[4, 2, 5]"]);
+    }
+    for shape in [[3, 2, 5], [4, 2, 4], [4, 4, 5], [4, 12, 5]] {
+        let (other, given) = (f32s(device, &shape), format!("{shape:?}"));
+        refused(call(&query, &other, &other), "shape", &["attention", "the key", &given, "kv_heads divides 6 heads"]);
+    }
+    refused(call(&query, &key, &query), "shape", &["attention", "the value", "[4, 6, 5]", "expected [4, 2, 5]"]);
+    let biased = |bias: &Tensor| query.attention(&key, &key, offsets, &AttentionOptions::new().relative_bias(bias));
+    assert!(biased(&f32s(device, &[6, 5])).unwrap().to_vec::<f32>().is_ok());
+    let what = ["attention", "the relative bias"];
+    refused(biased(&u32s(device, &[6, 5])), "dtype", &[&what[..], &["u32", "f32"]].concat());
+    for shape in [&[5][..], &[6, 4], &[2, 5], &[6, 0], &[1, 6, 5]] {
+        let given = format!("{shape:?}");
+        refused(biased(&f32s(device, shape)), "shape", &[&what[..], &[&given, "[6, 2 * reach + 1]"]].concat());
     }
 }
 
@@ -285,7 +325,8 @@ fn tensors_of_two_devices() {
         // A view that is copied first must not hide its device.
         let view = f32s(there, &[7]).narrow(0, 1, 6).unwrap();
         let (ids, foreign_ids) = (u32s(here, &[2]), u32s(there, &[2]));
-        let offsets = Tensor::from_slice(there, &[0u32, 4], &[2]).unwrap();
+        let [own_offsets, offsets] = [here, there].map(|device| Tensor::from_slice(device, &[0u32, 4], &[2]).unwrap());
+        let (heads, options) = (x.reshape(&[4, 2, 3]).unwrap(), AttentionOptions::new());
         let weight = PackedMatrix::new(there, &[1.0; 12], 2, 6).unwrap();
         let own_weight = PackedMatrix::new(here, &[1.0; 12], 2, 6).unwrap();
         let bias = f32s(here, &[2]);
@@ -300,7 +341,10 @@ fn tensors_of_two_devices() {
             Tensor::embed([&x; 3], [&ids, &foreign_ids, &ids]),
             x.linear(&weight, &bias, Activation::None),
             x.linear(&own_weight, &f32s(there, &[2]), Activation::None),
-            x.attention(&offsets, 1),
+            heads.attention(&heads, &heads, &offsets, &options),
+            heads.attention(&y.reshape(&[4, 2, 3]).unwrap(), &heads, &own_offsets, &options),
+            heads.attention(&heads, &y.reshape(&[4, 2, 3]).unwrap(), &own_offsets, &options),
+            heads.attention(&heads, &heads, &own_offsets, &options.clone().relative_bias(&f32s(there, &[2, 9]))),
             x.pool(&offsets, Pooling::Cls),
         ] {
             let error = result.unwrap_err();

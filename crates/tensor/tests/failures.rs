@@ -6,7 +6,7 @@ mod common;
 
 use common::{Random, benches};
 use thalweg_runtime::{Device, Stream};
-use thalweg_tensor::{Error, Pooling, Result, Tensor};
+use thalweg_tensor::{AttentionOptions, Error, Pooling, Result, Tensor};
 
 /// The kernel failed, and said this.
 #[track_caller]
@@ -33,7 +33,16 @@ fn failing() -> Vec<Failing> {
     fn packed(device: &Device) -> Tensor {
         Tensor::full(device, 1.0f32, &[4, 6]).unwrap()
     }
+    fn attended(device: &Device, offsets: &[u32], options: &AttentionOptions) -> Tensor {
+        let x = packed(device).reshape(&[4, 2, 3]).unwrap();
+        x.attention(&x, &x, &u32s(device, offsets), options).unwrap()
+    }
+    fn biased(device: &Device, reach: usize) -> Tensor {
+        let bias = Tensor::full(device, 1.0f32, &[2, 2 * reach + 1]).unwrap();
+        attended(device, &[0, 1, 4], &AttentionOptions::new().relative_bias(&bias))
+    }
     let mut all: Vec<Failing> = vec![
+        (Box::new(|device| biased(device, 1)), "sequence 1 has 3 rows; the relative bias, which reaches 1,"),
         (Box::new(|device| embed(device, 0)), "word id 4 at position 1 is outside of a table of 4"),
         (Box::new(|device| embed(device, 1)), "position id 4"),
         (Box::new(|device| embed(device, 2)), "type id 4"),
@@ -57,7 +66,7 @@ fn failing() -> Vec<Failing> {
         (&[0, u32::MAX], "expected 0 to 4"),
     ];
     for (offsets, says) in offsets {
-        all.push((Box::new(move |device| packed(device).attention(&u32s(device, offsets), 2).unwrap()), says));
+        all.push((Box::new(move |device| attended(device, offsets, &AttentionOptions::new())), says));
         all.push((Box::new(move |device| packed(device).pool(&u32s(device, offsets), Pooling::Mean).unwrap()), says));
     }
     all

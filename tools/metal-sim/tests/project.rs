@@ -3,16 +3,13 @@
 #![cfg(metal_sim)]
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
-#[path = "../../../crates/kernels/tests/gpu/all.rs"]
-mod all;
-
 use metal_sim::shader::{Library, Options};
 use thalweg_hal::Access;
 use thalweg_hal::shader::{Msl, compile};
 
 #[test]
 fn every_kernel_compiles() {
-    for source in all::ALL {
+    for (_, source) in thalweg_kernels::all().flat_map(|kernels| kernels.forms()) {
         let Msl { text, entry, workgroup_bytes, .. } = compile(source, "test", |shader| shader.msl()).unwrap();
         let library = Library::compile(&text, &Options::default()).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let function = library.function(&entry).unwrap();

@@ -1,8 +1,9 @@
-//! Dense layers.
+//! Dense layers, and the gates between them.
 
 use super::case;
 use crate::outcome::ensure;
-use crate::{Case, Context, Float, Outcome, close, tolerance};
+use crate::{Case, Context, Float, Outcome, close, shapes, tolerance};
+use thalweg_kernels::gated;
 use thalweg_kernels::linear::reference;
 use thalweg_tensor::{Activation, PackedMatrix, f16};
 
@@ -10,6 +11,8 @@ pub(super) const CASES: &[Case] = &[
     // audit: C13 (mock_discrete)
     case("linear_f32", 60, small::<f32>),
     case("linear_of_many_rows_f32", 6, large::<f32>),
+    case("gated_f32", 60, gated::<f32>),
+    case("gated_f16", 40, gated::<f16>),
     case("linear_f16", 40, small::<f16>),
     case("linear_of_many_rows_f16", 4, large::<f16>),
 ];
@@ -46,4 +49,20 @@ fn layer<T: Float>(cx: &mut Context<'_>, [n, inputs, outputs]: [usize; 3], activ
         tolerance::linear(inputs, magnitudes, expected[at])
     };
     close::<T>(format!("{activation:?} of [{n}, {inputs}] to {outputs}"), &result, &[n, outputs], &expected, allowed)
+}
+
+fn gated<T: Float>(cx: &mut Context<'_>) -> Outcome {
+    let mut shape = shapes::rows(&mut cx.random);
+    let last = shape.len() - 1;
+    let width = shape[last];
+    shape[last] = 2 * width;
+    let x = cx.floats::<T>(&shape, 4.0)?;
+    shape[last] = width;
+    for activation in Activation::ALL {
+        let expected = gated::reference::gated(&x.values, width, activation);
+        // The activation's error, times a value of at most 4, and one rounding.
+        let allowed = |at: usize| 4.0 * tolerance::unary(1.0, expected[at]) + tolerance::ROUNDING * expected[at].abs();
+        close::<T>(activation, &x.tensor.gated(activation)?, &shape, &expected, allowed)?;
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use super::case;
 use crate::outcome::ensure;
 use crate::{Case, Context, Outcome, equal};
 use thalweg_runtime::Stream;
-use thalweg_tensor::{DType, Error, MutableTensor, Pooling, Result, Tensor};
+use thalweg_tensor::{AttentionOptions, DType, Error, MutableTensor, Pooling, Result, Tensor};
 
 pub(super) const CASES: &[Case] = &[
     case("failure_of_an_id_outside_of_its_table", 12, ids),
@@ -47,12 +47,17 @@ fn divisions(cx: &mut Context<'_>) -> Outcome {
 fn offsets(cx: &mut Context<'_>) -> Outcome {
     let wrong: [&[u32]; 7] =
         [&[0, 3, 2, 4], &[0, 2, 2, 4], &[0, 2, 3], &[1, 4], &[0, u32::MAX], &[0, u32::MAX, 4], &[2, 1, 4]];
-    let offsets = wrong[cx.between(0, wrong.len() - 1)];
-    let offsets = cx.list(offsets)?;
+    let at = cx.between(0, wrong.len() - 1);
+    let wrong = cx.list(wrong[at])?;
     let x = cx.floats::<f32>(&[4, 6], 1.0)?.tensor;
-    fails_alone(cx, "attention", || x.attention(&offsets, 2))?;
+    let heads = x.reshape(&[4, 2, 3])?;
+    let attend = |offsets: &Tensor, options: &AttentionOptions| heads.attention(&heads, &heads, offsets, options);
+    fails_alone(cx, "attention", || attend(&wrong, &AttentionOptions::new()))?;
+    // A sequence of 3 rows, and a bias for at most 2.
+    let (bias, offsets) = (cx.floats::<f32>(&[2, 3], 1.0)?.tensor, cx.list(&[0, 1, 4])?);
+    fails_alone(cx, "attention", || attend(&offsets, &AttentionOptions::new().relative_bias(&bias)))?;
     let pooling = Pooling::ALL[cx.between(0, 2)];
-    fails_alone(cx, "pool", || x.pool(&offsets, pooling))
+    fails_alone(cx, "pool", || x.pool(&wrong, pooling))
 }
 
 /// What `make` records fails in this kernel. So does what depends on it, on any stream, and nothing else, even if it

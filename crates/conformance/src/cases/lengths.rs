@@ -6,7 +6,7 @@ use crate::outcome::ensure;
 use crate::{Case, Context, Outcome, shapes};
 use thalweg_doubles::testing::Random;
 use thalweg_runtime::Device;
-use thalweg_tensor::{Activation, PackedMatrix, Pooling, Result, Tensor};
+use thalweg_tensor::{Activation, AttentionOptions, PackedMatrix, Pooling, Result, Tensor};
 
 pub(super) const CASES: &[Case] = &[case("a_thousand_lengths_compile_nothing_new", 1, lengths)];
 
@@ -38,7 +38,9 @@ impl Encoder {
         let ids = Tensor::from_slice(device, &ids, &[ids.len()])?;
         let offsets = Tensor::from_slice(device, &starts, &[starts.len()])?;
         let x = Tensor::embed([&self.table; 3], [&ids; 3])?.layer_norm(&self.norm, &self.norm, 1e-5)?;
-        let attended = x.linear(&self.joined, &self.bias, Activation::None)?.attention(&offsets, HEADS)?;
+        let joined = x.linear(&self.joined, &self.bias, Activation::None)?;
+        let part = |at: usize| joined.narrow(1, at * WIDTH, WIDTH)?.reshape(&[ids.elements(), HEADS, WIDTH / HEADS]);
+        let attended = part(0)?.attention(&part(1)?, &part(2)?, &offsets, &AttentionOptions::new())?;
         let x = attended.add_layer_norm(&x, &self.norm, &self.norm, 1e-5)?;
         if x.shape()[0] % 8 != 1 {
             return x.pool(&offsets, Pooling::Mean)?.normalize();

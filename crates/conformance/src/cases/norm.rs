@@ -1,4 +1,4 @@
-//! Layer normalisation, alone and after a residual sum.
+//! Normalisations, alone and after a residual sum.
 
 use super::case;
 use super::rows::random_rows;
@@ -10,19 +10,34 @@ pub(super) const CASES: &[Case] = &[
     // audit: F2 (cpu)
     case("layer_norm_f32", 60, layer_norm::<f32>),
     case("add_layer_norm_f32", 60, add_layer_norm::<f32>),
+    case("rms_norm_f32", 60, rms_norm::<f32>),
+    case("rms_norm_f16", 40, rms_norm::<f16>),
     case("layer_norm_f16", 40, layer_norm::<f16>),
     case("add_layer_norm_f16", 40, add_layer_norm::<f16>),
 ];
 
 fn layer_norm<T: Float>(cx: &mut Context<'_>) -> Outcome {
     let (x, shape, width) = random_rows::<T>(cx)?;
-    let (weight, bias) = (cx.floats::<T>(&[width], 1.0)?, cx.floats::<T>(&[width], 1.0)?);
+    let (weight, mut bias) = (cx.floats::<T>(&[width], 1.0)?, cx.floats::<T>(&[width], 1.0)?);
     let epsilon = [1e-12, 1e-5][cx.between(0, 1)];
-    let result = x.tensor.layer_norm(&weight.tensor, &bias.tensor, epsilon)?;
+    let unbiased = cx.between(0, 2) == 0;
+    if unbiased {
+        bias.values.fill(0.0);
+    }
+    let result = x.tensor.layer_norm(&weight.tensor, (!unbiased).then_some(&bias.tensor), epsilon)?;
     let expected = reference::layer_norm(&x.values, &weight.values, &bias.values, epsilon);
     let rows: Vec<_> = x.values.iter().map(|value| f64::from(*value)).collect();
     let allowed = allowed(&rows, &rows, epsilon, &weight.values, &bias.values);
     close::<T>((width, epsilon), &result, &shape, &expected, |at| allowed[at])
+}
+
+fn rms_norm<T: Float>(cx: &mut Context<'_>) -> Outcome {
+    let (x, shape, width) = random_rows::<T>(cx)?;
+    let weight = cx.floats::<T>(&[width], 1.0)?;
+    let epsilon = [1e-12, 1e-5][cx.between(0, 1)];
+    let expected = reference::rms_norm(&x.values, &weight.values, epsilon);
+    let allowed = |at: usize| tolerance::rms_norm(width, expected[at]);
+    close::<T>((width, epsilon), &x.tensor.rms_norm(&weight.tensor, epsilon)?, &shape, &expected, allowed)
 }
 
 fn add_layer_norm<T: Float>(cx: &mut Context<'_>) -> Outcome {

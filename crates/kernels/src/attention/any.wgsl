@@ -1,28 +1,49 @@
 // The operands for heads of any width: one element at a time.
 const WIDE: bool = false;
-@group(0) @binding(0) var<storage, read> qkv: array<scalar>;
-@group(0) @binding(1) var<storage, read> offsets: array<u32>;
-@group(0) @binding(2) var<storage, read_write> out: array<scalar>;
+@group(0) @binding(0) var<storage, read> query: array<scalar>;
+@group(0) @binding(1) var<storage, read> key: array<scalar>;
+@group(0) @binding(2) var<storage, read> value: array<scalar>;
+@group(0) @binding(3) var<storage, read> offsets: array<u32>;
+@group(0) @binding(4) var<storage, read> biases: array<scalar>;
+@group(0) @binding(5) var<storage, read_write> out: array<scalar>;
 
-fn qkv_len() -> u32 {
-    return arrayLength(&qkv);
+fn query_len() -> u32 {
+    return arrayLength(&query);
+}
+
+fn key_len() -> u32 {
+    return arrayLength(&key);
+}
+
+fn value_len() -> u32 {
+    return arrayLength(&value);
 }
 
 fn out_len() -> u32 {
     return arrayLength(&out);
 }
 
-// Four values from `at` on, of which there are `more`, and 0 past them.
-fn load(at: u32, more: u32) -> vec4<f32> {
-    var values = vec4<f32>(f32(qkv[at]), 0.0, 0.0, 0.0);
+fn element(which: u32, at: u32) -> f32 {
+    if which == QUERY {
+        return f32(query[at]);
+    }
+    if which == KEY {
+        return f32(key[at]);
+    }
+    return f32(value[at]);
+}
+
+// Four values of an operand from `at` on, of which there are `more`, and 0 past them.
+fn load(which: u32, at: u32, more: u32) -> vec4<f32> {
+    var values = vec4<f32>(element(which, at), 0.0, 0.0, 0.0);
     if more > 1u {
-        values.y = f32(qkv[at + 1u]);
+        values.y = element(which, at + 1u);
     }
     if more > 2u {
-        values.z = f32(qkv[at + 2u]);
+        values.z = element(which, at + 2u);
     }
     if more > 3u {
-        values.w = f32(qkv[at + 3u]);
+        values.w = element(which, at + 3u);
     }
     return values;
 }

@@ -1,13 +1,13 @@
 //! Operations on two operands.
 
 use super::view::{Operand, Shape, View, elements};
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{Text, by_256, clamped, text};
-use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
+use crate::gpu::{Gpu, Texts, by_256, texts};
+use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernels};
+use crate::params::params;
 use crate::simd::Simd;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use std::marker::PhantomData;
-use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
+use thalweg_hal::{Access, HostCall, KernelFailure};
 
 /// An operation on two elements of the same type. Integers wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,40 +70,32 @@ impl TryFrom<u32> for Binary {
     }
 }
 
-/// Parameters of the binary kernels.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct BinaryParams {
-    /// A [`Binary`], as `u32`.
-    pub operation: u32,
-    /// The output's shape.
-    pub shape: Shape,
-    /// Where the first operand's elements lie.
-    pub a: View,
-    /// Where the second operand's elements lie.
-    pub b: View,
+params! {
+    /// Parameters of the binary kernels.
+    pub struct BinaryParams {
+        /// A [`Binary`], as `u32`.
+        pub operation: u32,
+        /// The output's shape.
+        pub shape: Shape,
+        /// Where the first operand's elements lie.
+        pub a: View,
+        /// Where the second operand's elements lie.
+        pub b: View,
+    }
 }
 
-macro_rules! binary_kernel {
-    ($name:ident, $on:ident, $element:literal, $kernel:ty) => {
-        kernel! {
-            #[doc = concat!("`out[shape] = a[view] op b[view]`, all ", $element, ".")]
-            ///
-            /// | binding | access | contents |
-            /// |---|---|---|
-            /// | 0 | read | a |
-            /// | 1 | read | b |
-            /// | 2 | write | out, contiguous |
-            ///
-            /// Parameters: [`BinaryParams`]. Extent `[elements, 1, 1]`: an item is an element of the output.
-            $name, $on: $kernel
-        }
-    };
+kernels! {
+    /// `out[shape] = a[view] op b[view]`, all of one type.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | a |
+    /// | 1 | read | b |
+    /// | 2 | write | out, contiguous |
+    ///
+    /// Parameters: [`BinaryParams`]. Extent `[elements, 1, 1]`: an item is an element of the output.
+    BINARY = "binary", numbers(Kind);
 }
-binary_kernel!(BINARY_F32, binary_f32_on, "f32", Kind<f32>);
-binary_kernel!(BINARY_I32, binary_i32_on, "i32", Kind<i32>);
-binary_kernel!(BINARY_U32, binary_u32_on, "u32", Kind<u32>);
-binary_kernel!(BINARY_F16, binary_f16_on, "f16, computed in f32 and rounded once", Half<Kind<f32>>);
 
 const FAILURES: &[&str] = &[
     "the operation is unknown, expected 0 to 5",
@@ -113,25 +105,15 @@ const FAILURES: &[&str] = &[
     "integer division by 0",
 ];
 
-impl HalfKernel for Kind<f32> {
-    const NAME: &'static str = "binary_f16";
-    const WGSL: Wgsl = clamped(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", "binary_float.wgsl", "binary.wgsl"),
-        by_256,
-        FAILURES,
-    );
-}
-
 struct Kind<T>(PhantomData<T>);
 
 /// Elements gathered at once when an operand is not contiguous.
 pub(super) const BLOCK: usize = 256;
 
 impl<T: Number> Kernel for Kind<T> {
-    const NAME: &'static str = T::NAME;
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = BinaryParams;
-    const WGSL: Wgsl = clamped(T::ORDINARY, by_256, FAILURES);
+    const GPU: Gpu = Gpu::clamped(T::ORDINARY, by_256, FAILURES);
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: BinaryParams, call: &mut HostCall<'_>) -> Outcome {
@@ -155,14 +137,10 @@ impl<T: Number> Kernel for Kind<T> {
 
 /// What the operations mean for a type.
 pub(super) trait Number: Pod {
-    /// The name of the kernel.
-    const NAME: &'static str;
-    /// The name of its form in place.
-    const NAME_IN_PLACE: &'static str;
     /// The module for GPUs.
-    const ORDINARY: Text;
+    const ORDINARY: Texts;
     /// The module of its form in place.
-    const IN_PLACE: Text;
+    const IN_PLACE: Texts;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -173,63 +151,44 @@ pub(super) trait Number: Pod {
     fn is_no_divisor(self) -> bool;
 }
 
-macro_rules! number {
-    ($type:ident, $name:literal, $apply:literal, $a:ident, $b:ident,
-     $add:expr, $sub:expr, $mul:expr, $div:expr, $max:expr, $min:expr, $is_no_divisor:expr) => {
+/// The texts with the operations of a type.
+macro_rules! operations {
+    ([$($type:ident:)? $apply:literal]) => {
+        const ORDINARY: Texts = texts![
+            $($type:)? "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary.wgsl"
+        ];
+        const IN_PLACE: Texts = texts![
+            $($type:)? "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary_in_place.wgsl"
+        ];
+    };
+}
+
+#[rustfmt::skip]
+impl Number for f32 {
+    operations!(["binary_float.wgsl"]);
+    #[inline(always)] fn add(self, b: Self) -> Self { self + b }
+    #[inline(always)] fn sub(self, b: Self) -> Self { self - b }
+    #[inline(always)] fn mul(self, b: Self) -> Self { self * b }
+    #[inline(always)] fn div(self, b: Self) -> Self { self / b }
+    #[inline(always)] fn max(self, b: Self) -> Self { if self > b || self.is_nan() { self } else { b } }
+    #[inline(always)] fn min(self, b: Self) -> Self { if self < b || self.is_nan() { self } else { b } }
+    #[inline(always)] fn is_no_divisor(self) -> bool { false }
+}
+
+macro_rules! integer {
+    ($type:ident) => {
 #[rustfmt::skip]
         impl Number for $type {
-            const NAME: &'static str = concat!("binary_", $name);
-            const NAME_IN_PLACE: &'static str = concat!("binary_", $name, "_in_place");
-            const ORDINARY: Text = text!(
-                $type: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary.wgsl"
-            );
-            const IN_PLACE: Text = text!(
-                $type: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $apply, "binary_in_place.wgsl"
-            );
-            #[inline(always)] fn add(self, $b: Self) -> Self { let $a = self; $add }
-            #[inline(always)] fn sub(self, $b: Self) -> Self { let $a = self; $sub }
-            #[inline(always)] fn mul(self, $b: Self) -> Self { let $a = self; $mul }
-            #[inline(always)] fn div(self, $b: Self) -> Self { let $a = self; $div }
-            #[inline(always)] fn max(self, $b: Self) -> Self { let $a = self; $max }
-            #[inline(always)] fn min(self, $b: Self) -> Self { let $a = self; $min }
-            #[inline(always)] fn is_no_divisor(self) -> bool { let $b = self; $is_no_divisor }
+            operations!([$type: "binary_integer.wgsl"]);
+            #[inline(always)] fn add(self, b: Self) -> Self { self.wrapping_add(b) }
+            #[inline(always)] fn sub(self, b: Self) -> Self { self.wrapping_sub(b) }
+            #[inline(always)] fn mul(self, b: Self) -> Self { self.wrapping_mul(b) }
+            #[inline(always)] fn div(self, b: Self) -> Self { self.wrapping_div(b) }
+            #[inline(always)] fn max(self, b: Self) -> Self { Ord::max(self, b) }
+            #[inline(always)] fn min(self, b: Self) -> Self { Ord::min(self, b) }
+            #[inline(always)] fn is_no_divisor(self) -> bool { self == 0 }
         }
     };
 }
-number!(
-    f32,
-    "f32",
-    "binary_float.wgsl",
-    a,
-    b,
-    a + b,
-    a - b,
-    a * b,
-    a / b,
-    if a > b || a.is_nan() { a } else { b },
-    if a < b || a.is_nan() { a } else { b },
-    {
-        let _ = b;
-        false
-    }
-);
-macro_rules! integer {
-    ($type:ident, $name:literal) => {
-        number!(
-            $type,
-            $name,
-            "binary_integer.wgsl",
-            a,
-            b,
-            a.wrapping_add(b),
-            a.wrapping_sub(b),
-            a.wrapping_mul(b),
-            a.wrapping_div(b),
-            if a > b { a } else { b },
-            if a < b { a } else { b },
-            b == 0
-        );
-    };
-}
-integer!(i32, "i32");
-integer!(u32, "u32");
+integer!(i32);
+integer!(u32);

@@ -6,74 +6,36 @@
 use super::binary::{BLOCK, Binary, Number};
 use super::unary::Unary;
 use super::view::{MAX_RANK, Operand, Shape, View, elements};
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{clamped, text, word};
-use crate::kernel::{Kernel, Outcome, expect_len, kernel};
+use crate::gpu::{Gpu, texts, word};
+use crate::kernel::{Kernel, Outcome, expect_len, kernels};
+use crate::params::params;
 use crate::simd::Simd;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use std::marker::PhantomData;
-use thalweg_hal::{Access, Groups, HostCall, KernelFailure, Wgsl};
+use thalweg_hal::{Access, Groups, HostCall, KernelFailure};
 
-/// Parameters of the binary kernels in place.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct BinaryInPlaceParams {
-    /// A [`Binary`], as `u32`.
-    pub operation: u32,
-    /// The first element of the target that changes.
-    pub first: u32,
-    /// The shape of what changes.
-    pub shape: Shape,
-    /// Where the second operand's elements lie.
-    pub b: View,
-}
+params! {
+    /// Parameters of the binary kernels in place.
+    pub struct BinaryInPlaceParams {
+        /// A [`Binary`], as `u32`.
+        pub operation: u32,
+        /// The first element of the target that changes.
+        pub first: u32,
+        /// The shape of what changes.
+        pub shape: Shape,
+        /// Where the second operand's elements lie.
+        pub b: View,
+    }
 
-/// Parameters of [`UNARY_IN_PLACE`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct UnaryInPlaceParams {
-    /// A [`Unary`], as `u32`.
-    pub operation: u32,
-    /// The first element of the target that changes.
-    pub first: u32,
-    /// How many do.
-    pub elements: u32,
-}
-
-macro_rules! binary_in_place_kernel {
-    ($name:ident, $on:ident, $element:ty) => {
-        kernel! {
-            #[doc = concat!("`target[first..] = target[first..] op b[view]`, in `shape`, all ", stringify!($element), ".")]
-            ///
-            /// | binding | access | contents |
-            /// |---|---|---|
-            /// | 0 | read | b |
-            /// | 1 | read and write | the target; what changes is contiguous |
-            ///
-            /// Parameters: [`BinaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's
-            /// binding, whether it changes or not.
-            $name, $on: BinaryInPlace<$element>
-        }
-    };
-}
-binary_in_place_kernel!(BINARY_F32_IN_PLACE, binary_f32_in_place_on, f32);
-binary_in_place_kernel!(BINARY_I32_IN_PLACE, binary_i32_in_place_on, i32);
-binary_in_place_kernel!(BINARY_U32_IN_PLACE, binary_u32_in_place_on, u32);
-
-kernel! {
-    /// [`BINARY_F32_IN_PLACE`] with f16 for f32.
-    BINARY_F16_IN_PLACE, binary_f16_in_place_on: Half<BinaryInPlace<f32>>
-}
-
-impl HalfKernel for BinaryInPlace<f32> {
-    const NAME: &'static str = "binary_f16_in_place";
-    const WGSL: Wgsl = clamped(
-        text!(
-            f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", "binary_float.wgsl", "binary_in_place.wgsl"
-        ),
-        binary_groups,
-        BINARY_FAILURES,
-    );
+    /// Parameters of [`UNARY_IN_PLACE`].
+    pub struct UnaryInPlaceParams {
+        /// A [`Unary`], as `u32`.
+        pub operation: u32,
+        /// The first element of the target that changes.
+        pub first: u32,
+        /// How many do.
+        pub elements: u32,
+    }
 }
 
 /// A workgroup for 256 elements that change.
@@ -101,10 +63,9 @@ const BINARY_FAILURES: &[&str] = &[
 struct BinaryInPlace<T>(PhantomData<T>);
 
 impl<T: Number> Kernel for BinaryInPlace<T> {
-    const NAME: &'static str = T::NAME_IN_PLACE;
     const BINDINGS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     type Params = BinaryInPlaceParams;
-    const WGSL: Wgsl = clamped(T::IN_PLACE, binary_groups, BINARY_FAILURES);
+    const GPU: Gpu = Gpu::clamped(T::IN_PLACE, binary_groups, BINARY_FAILURES);
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: BinaryInPlaceParams, call: &mut HostCall<'_>) -> Outcome {
@@ -123,7 +84,18 @@ impl<T: Number> Kernel for BinaryInPlace<T> {
     }
 }
 
-kernel! {
+kernels! {
+    /// `target[first..] = target[first..] op b[view]`, in `shape`, all of one type.
+    ///
+    /// | binding | access | contents |
+    /// |---|---|---|
+    /// | 0 | read | b |
+    /// | 1 | read and write | the target; what changes is contiguous |
+    ///
+    /// Parameters: [`BinaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's binding,
+    /// whether it changes or not.
+    BINARY_IN_PLACE = "binary_in_place", numbers(BinaryInPlace);
+
     /// `target[first..first + elements] = op(target[first..first + elements])`, f32.
     ///
     /// | binding | access | contents |
@@ -132,24 +104,22 @@ kernel! {
     ///
     /// Parameters: [`UnaryInPlaceParams`]. Extent `[elements, 1, 1]`: an item is an element of the target's binding,
     /// whether it changes or not.
-    UNARY_IN_PLACE, unary_in_place_on: UnaryInPlace
-}
-
-kernel! {
-    /// [`UNARY_IN_PLACE`] with f16 for f32; its sums are f32.
-    ///
-    /// Parameters: [`UnaryInPlaceParams`].
-    UNARY_IN_PLACE_F16, unary_in_place_f16_on: Half<UnaryInPlace>
+    UNARY_IN_PLACE = "unary_in_place", floats(UnaryInPlace);
 }
 
 struct UnaryInPlace;
 
 impl Kernel for UnaryInPlace {
-    const NAME: &'static str = "unary_in_place";
     const BINDINGS: &'static [Access] = &[Access::ReadWrite];
     type Params = UnaryInPlaceParams;
-    const WGSL: Wgsl = clamped(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "unary_in_place.wgsl"),
+    const GPU: Gpu = Gpu::clamped(
+        texts![
+            "../wgsl/failure.wgsl",
+            "../wgsl/bits.wgsl",
+            "../wgsl/math.wgsl",
+            "unary_apply.wgsl",
+            "unary_in_place.wgsl"
+        ],
         unary_groups,
         &["the operation is unknown, expected 0 to 11", "what is to change reaches outside of the target"],
     );
@@ -166,15 +136,6 @@ impl Kernel for UnaryInPlace {
         }
         Ok(())
     }
-}
-
-impl HalfKernel for UnaryInPlace {
-    const NAME: &'static str = "unary_in_place_f16";
-    const WGSL: Wgsl = clamped(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "unary_in_place.wgsl"),
-        unary_groups,
-        &["the operation is unknown, expected 0 to 11", "what is to change reaches outside of the target"],
-    );
 }
 
 /// The elements of the call's part of its output that change, and how many of those that do come before them.

@@ -1,12 +1,11 @@
 //! Operations on one operand.
 
 use super::view::{Operand, Shape, View, elements};
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{by_256, clamped, text};
-use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
+use crate::gpu::{Gpu, by_256, texts};
+use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernels};
+use crate::params::params;
 use crate::simd::{Simd, math};
-use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
+use thalweg_hal::{Access, HostCall, KernelFailure};
 
 /// An operation on one f32. NaN stays NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,19 +102,19 @@ impl TryFrom<u32> for Unary {
     }
 }
 
-/// Parameters of [`UNARY`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct UnaryParams {
-    /// A [`Unary`], as `u32`.
-    pub operation: u32,
-    /// The output's shape.
-    pub shape: Shape,
-    /// Where the operand's elements lie.
-    pub from: View,
+params! {
+    /// Parameters of [`UNARY`].
+    pub struct UnaryParams {
+        /// A [`Unary`], as `u32`.
+        pub operation: u32,
+        /// The output's shape.
+        pub shape: Shape,
+        /// Where the operand's elements lie.
+        pub from: View,
+    }
 }
 
-kernel! {
+kernels! {
     /// `out[shape] = op(from[view])`, f32.
     ///
     /// | binding | access | contents |
@@ -124,12 +123,7 @@ kernel! {
     /// | 1 | write | out, contiguous |
     ///
     /// Extent `[elements, 1, 1]`: an item is an element of the output.
-    UNARY, unary_on: Map
-}
-
-kernel! {
-    /// [`UNARY`] with f16 for f32; its sums are f32.
-    UNARY_F16, unary_f16_on: Half<Map>
+    UNARY = "unary", floats(Map);
 }
 
 /// Elements gathered at once when the operand is not contiguous.
@@ -138,11 +132,17 @@ const BLOCK: usize = 256;
 struct Map;
 
 impl Kernel for Map {
-    const NAME: &'static str = "unary";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = UnaryParams;
-    const WGSL: Wgsl = clamped(
-        text!(f32: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "../wgsl/view.wgsl", "unary.wgsl"),
+    const GPU: Gpu = Gpu::clamped(
+        texts![
+            "../wgsl/failure.wgsl",
+            "../wgsl/bits.wgsl",
+            "../wgsl/math.wgsl",
+            "unary_apply.wgsl",
+            "../wgsl/view.wgsl",
+            "unary.wgsl"
+        ],
         by_256,
         &[
             "the operation is unknown, expected 0 to 11",
@@ -167,17 +167,4 @@ impl Kernel for Map {
         }
         Ok(())
     }
-}
-
-impl HalfKernel for Map {
-    const NAME: &'static str = "unary_f16";
-    const WGSL: Wgsl = clamped(
-        text!(f16: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/math.wgsl", "unary_apply.wgsl", "../wgsl/view.wgsl", "unary.wgsl"),
-        by_256,
-        &[
-            "the operation is unknown, expected 0 to 11",
-            "the output's length is not that of the shape",
-            "the operand reaches outside of its binding",
-        ],
-    );
 }

@@ -1,7 +1,7 @@
 //! Strided views of up to six axes, and how a kernel reads one in blocks.
 
 use crate::kernel::Outcome;
-use bytemuck::{Pod, Zeroable};
+use crate::params::params;
 use thalweg_hal::KernelFailure;
 
 /// The most axes.
@@ -10,15 +10,16 @@ pub const MAX_RANK: usize = 6;
 /// The lengths of the axes, outermost first. A shape of lower rank has leading axes of length 1.
 pub type Shape = [u32; MAX_RANK];
 
-/// Where the elements of an operand lie in its binding: element `[i0, .., i5]` is at `offset` plus the sum of
-/// `strides[axis] * i[axis]`, in elements. A stride of 0 repeats (broadcasts) the element along its axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct View {
-    /// The first element.
-    pub offset: u32,
-    /// From one element of an axis to the next.
-    pub strides: [u32; MAX_RANK],
+params! {
+    /// Where the elements of an operand lie in its binding: element `[i0, .., i5]` is at `offset` plus the sum of
+    /// `strides[axis] * i[axis]`, in elements. A stride of 0 repeats (broadcasts) the element along its axis.
+    #[derive(PartialEq, Eq)]
+    pub struct View {
+        /// The first element.
+        pub offset: u32,
+        /// From one element of an axis to the next.
+        pub strides: [u32; MAX_RANK],
+    }
 }
 
 impl View {

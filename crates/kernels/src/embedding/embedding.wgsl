@@ -1,5 +1,7 @@
-// Rows of a table by their numbers, a workgroup for each row of the output.
+// Rows of a part of a table by their numbers, a workgroup for each row of the output.
 struct Params {
+    total: u32,
+    first: u32,
     rows: u32,
     width: u32,
 }
@@ -29,11 +31,17 @@ fn main(
         return;
     }
     let id = ids[item];
-    if id >= p.rows {
+    if id >= p.total {
         fail(2u, item);
         return;
     }
+    // Below `first` it wraps, and is no row either.
+    let row = id - p.first;
     for (var i = lid; i < p.width; i += 128u) {
-        out[item * p.width + i] = table[id * p.width + i];
+        var value = scalar();
+        if row < p.rows {
+            value = table[row * p.width + i];
+        }
+        out[item * p.width + i] = value;
     }
 }

@@ -27,6 +27,18 @@ impl Activation {
     /// Every activation.
     pub const ALL: [Self; 6] = [Self::None, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh];
 
+    /// The activation of each element, in two slices of one length.
+    #[inline(always)]
+    pub(crate) fn map<S: Simd>(self, simd: S, from: &[f32], out: &mut [f32]) {
+        for (from, out) in from.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
+            if out.len() == S::LANES {
+                simd.store(self.apply(simd, simd.load(from)), out);
+            } else {
+                simd.store_partial(self.apply(simd, simd.load_partial(from, 0.0)), out);
+            }
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn apply<S: Simd>(self, simd: S, v: S::V) -> S::V {
         match self {

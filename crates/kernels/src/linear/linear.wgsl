@@ -12,7 +12,7 @@ fn contradiction() -> u32 {
     if p.inputs == 0u || p.outputs == 0u {
         return 1u;
     }
-    if p.activation > 5u {
+    if p.activation >= ACTIVATIONS {
         return 2u;
     }
     if WIDE && (p.inputs % 4u != 0u || p.outputs % 4u != 0u) {
@@ -45,26 +45,7 @@ fn weight_at(panel: u32, k: u32, four: u32) -> vec4<f32> {
 }
 
 fn activate(v: f32) -> f32 {
-    switch p.activation {
-        case 1u: {
-            return gelu_of(v);
-        }
-        case 2u: {
-            return gelu_tanh_of(v);
-        }
-        case 3u: {
-            return relu_of(v);
-        }
-        case 4u: {
-            return silu_of(v);
-        }
-        case 5u: {
-            return tanh_of(v);
-        }
-        default: {
-            return v;
-        }
-    }
+    return activation_of(p.activation, v);
 }
 
 // Adds the products of four values of a row with four rows of the weight.

@@ -9,28 +9,28 @@ pub use activation::Activation;
 pub use gpu::best;
 pub use pack::{pack, packed_len};
 
-use crate::float16::{Half, HalfKernel};
 use crate::gemm::{self, DEPTH, MAX_ROWS, PANEL};
-use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::gpu::Gpu;
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernels};
+use crate::params::params;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
-use bytemuck::{Pod, Zeroable};
 use gpu::{FEW, MANY, SOME};
-use thalweg_hal::{Access, HostCall, Wgsl};
+use thalweg_hal::{Access, HostCall};
 
-/// Parameters of [`LINEAR`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Params {
-    /// Length of a row of x, at least 1.
-    pub inputs: u32,
-    /// Length of a row of the output, at least 1.
-    pub outputs: u32,
-    /// An [`Activation`], as `u32`.
-    pub activation: u32,
+params! {
+    /// Parameters of [`LINEAR`].
+    pub struct Params {
+        /// Length of a row of x, at least 1.
+        pub inputs: u32,
+        /// Length of a row of the output, at least 1.
+        pub outputs: u32,
+        /// An [`Activation`], as `u32`.
+        pub activation: u32,
+    }
 }
 
-kernel! {
+kernels! {
     /// `out[n, outputs] = activation(x[n, inputs] * weight^T + bias)`, all f32.
     ///
     /// | binding | access | contents |
@@ -42,63 +42,23 @@ kernel! {
     ///
     /// Extent `[n, 1, 1]`: an item is a row. Each element is the sum of its products in rising order of the input, in
     /// one accumulator, then the bias, then the activation.
-    LINEAR, linear_on: Linear<MANY, false>
-}
+    LINEAR = "linear", floats(Linear<MANY, false>);
 
-kernel! {
     /// [`LINEAR`], arranged for few rows on a GPU. On the host the same.
-    LINEAR_FEW, linear_few_on: Linear<FEW, false>
-}
+    LINEAR_FEW = "linear_few", floats(Linear<FEW, false>);
 
-kernel! {
     /// [`LINEAR_FEW`] for more rows than that, and fewer than [`LINEAR`] needs to fill a GPU. On the host the same.
-    LINEAR_SOME, linear_some_on: Linear<SOME, false>
-}
+    LINEAR_SOME = "linear_some", floats(Linear<SOME, false>);
 
-kernel! {
     /// [`LINEAR`] for inputs and outputs that are multiples of 4, of which a GPU loads four elements at once. On the
     /// host the same.
-    LINEAR_WIDE, linear_wide_on: Linear<MANY, true>
-}
+    LINEAR_WIDE = "linear_wide", floats(Linear<MANY, true>);
 
-kernel! {
     /// [`LINEAR_FEW`] for inputs and outputs that are multiples of 4. On the host the same.
-    LINEAR_FEW_WIDE, linear_few_wide_on: Linear<FEW, true>
-}
+    LINEAR_FEW_WIDE = "linear_few_wide", floats(Linear<FEW, true>);
 
-kernel! {
     /// [`LINEAR_SOME`] for inputs and outputs that are multiples of 4. On the host the same.
-    LINEAR_SOME_WIDE, linear_some_wide_on: Linear<SOME, true>
-}
-
-kernel! {
-    /// [`LINEAR`] with f16 for f32; its sums are f32.
-    LINEAR_F16, linear_f16_on: Half<Linear<MANY, false>>
-}
-
-kernel! {
-    /// [`LINEAR_FEW`] with f16 for f32; its sums are f32.
-    LINEAR_FEW_F16, linear_few_f16_on: Half<Linear<FEW, false>>
-}
-
-kernel! {
-    /// [`LINEAR_SOME`] with f16 for f32; its sums are f32.
-    LINEAR_SOME_F16, linear_some_f16_on: Half<Linear<SOME, false>>
-}
-
-kernel! {
-    /// [`LINEAR_WIDE`] with f16 for f32; its sums are f32.
-    LINEAR_WIDE_F16, linear_wide_f16_on: Half<Linear<MANY, true>>
-}
-
-kernel! {
-    /// [`LINEAR_FEW_WIDE`] with f16 for f32; its sums are f32.
-    LINEAR_FEW_WIDE_F16, linear_few_wide_f16_on: Half<Linear<FEW, true>>
-}
-
-kernel! {
-    /// [`LINEAR_SOME_WIDE`] with f16 for f32; its sums are f32.
-    LINEAR_SOME_WIDE_F16, linear_some_wide_f16_on: Half<Linear<SOME, true>>
+    LINEAR_SOME_WIDE = "linear_some_wide", floats(Linear<SOME, true>);
 }
 
 /// The weight is streamed from memory once for as many rows as have their x in this many bytes: what fits beside a
@@ -109,17 +69,9 @@ const X_BYTES: usize = 512 << 10;
 struct Linear<const ROWS: u32, const WIDE: bool>;
 
 impl<const ROWS: u32, const WIDE: bool> Kernel for Linear<ROWS, WIDE> {
-    const NAME: &'static str = match (ROWS, WIDE) {
-        (FEW, false) => "linear_few",
-        (FEW, true) => "linear_few_wide",
-        (SOME, false) => "linear_some",
-        (SOME, true) => "linear_some_wide",
-        (_, false) => "linear",
-        (_, true) => "linear_wide",
-    };
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = gpu::form(ROWS, WIDE);
+    const GPU: Gpu = gpu::form(ROWS, WIDE);
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -204,16 +156,4 @@ fn finish<S: Simd>(simd: S, sums: &[f32; PANEL], bias: &[f32], activation: Activ
             simd.store_partial(activation.apply(simd, sum), out);
         }
     }
-}
-
-impl<const ROWS: u32, const WIDE: bool> HalfKernel for Linear<ROWS, WIDE> {
-    const NAME: &'static str = match (ROWS, WIDE) {
-        (FEW, false) => "linear_few_f16",
-        (FEW, true) => "linear_few_wide_f16",
-        (SOME, false) => "linear_some_f16",
-        (SOME, true) => "linear_some_wide_f16",
-        (_, false) => "linear_f16",
-        (_, true) => "linear_wide_f16",
-    };
-    const WGSL: Wgsl = gpu::form_f16(ROWS, WIDE);
 }

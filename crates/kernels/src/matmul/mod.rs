@@ -2,46 +2,45 @@
 
 pub mod reference;
 
-use crate::float16::{Half, HalfKernel};
 use crate::gemm::{self, DEPTH, MAX_ROWS, PANEL};
-use crate::gpu::{checked, text, word};
-use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernel};
+use crate::gpu::{Gpu, texts, word};
+use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernels};
+use crate::params::params;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
-use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, Groups, HostCall, KernelFailure, Wgsl};
+use thalweg_hal::{Access, Groups, HostCall, KernelFailure};
 
-/// Parameters of [`MATMUL`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Params {
-    /// Number of products.
-    pub batch: u32,
-    /// Rows of a and of the output.
-    pub m: u32,
-    /// Columns of a, rows of b. May be 0: the products are then 0.
-    pub k: u32,
-    /// Columns of b and of the output, at least 1.
-    pub n: u32,
-    /// Where a's elements lie.
-    pub a: Matrix,
-    /// Where b's elements lie.
-    pub b: Matrix,
+params! {
+    /// Parameters of [`MATMUL`].
+    pub struct Params {
+        /// Number of products.
+        pub batch: u32,
+        /// Rows of a and of the output.
+        pub m: u32,
+        /// Columns of a, rows of b. May be 0: the products are then 0.
+        pub k: u32,
+        /// Columns of b and of the output, at least 1.
+        pub n: u32,
+        /// Where a's elements lie.
+        pub a: Matrix,
+        /// Where b's elements lie.
+        pub b: Matrix,
+    }
 }
 
-/// Where the elements of a batch of matrices lie in a binding: element `[i, r, c]` is at
-/// `offset + i * batch_stride + r * row_stride + c * column_stride`, in elements. Strides may be 0.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Matrix {
-    /// Element `[0, 0, 0]`.
-    pub offset: u32,
-    /// From one matrix to the next.
-    pub batch_stride: u32,
-    /// From one row to the next.
-    pub row_stride: u32,
-    /// From one column to the next.
-    pub column_stride: u32,
+params! {
+    /// Where the elements of a batch of matrices lie in a binding: element `[i, r, c]` is at
+    /// `offset + i * batch_stride + r * row_stride + c * column_stride`, in elements. Strides may be 0.
+    pub struct Matrix {
+        /// Element `[0, 0, 0]`.
+        pub offset: u32,
+        /// From one matrix to the next.
+        pub batch_stride: u32,
+        /// From one row to the next.
+        pub row_stride: u32,
+        /// From one column to the next.
+        pub column_stride: u32,
+    }
 }
 
 impl Matrix {
@@ -71,7 +70,7 @@ impl Matrix {
     }
 }
 
-kernel! {
+kernels! {
     /// `out[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, all f32; the output is contiguous.
     ///
     /// | binding | access | contents |
@@ -81,12 +80,7 @@ kernel! {
     /// | 2 | write | out `[batch, m, n]` |
     ///
     /// Extent `[batch * m, 1, 1]`: an item is a row of the output.
-    MATMUL, matmul_on: Matmul
-}
-
-kernel! {
-    /// [`MATMUL`] with f16 for f32; its sums are f32.
-    MATMUL_F16, matmul_f16_on: Half<Matmul>
+    MATMUL = "matmul", floats(Matmul);
 }
 
 /// Rows packed at once.
@@ -100,33 +94,26 @@ fn groups(_: [u32; 3], params: &[u8]) -> [u32; 3] {
     Groups::folded(batch.saturating_mul(m.div_ceil(32)).saturating_mul(n.div_ceil(32)))
 }
 
-macro_rules! form {
-    ($scalar:ident) => {
-        // SAFETY: the module goes on only if the output's length is batch * m * n, and if the last element of either
-        // matrix, by its offset and strides, is inside of its binding; it uses elements of matrices, rows and columns
-        // that there are. Its stages have 16 * 33 and 16 * 32 elements, and indices below 16, 32 and 32; each is
-        // written before it is read.
-        unsafe {
-            checked(
-                text!($scalar: "../wgsl/failure.wgsl", "matmul.wgsl"),
-                groups,
-                &[
-                    "the output's length contradicts the parameters, or m or n is 0",
-                    "a reaches outside of its binding",
-                    "b reaches outside of its binding",
-                ],
-            )
-        }
-    };
-}
-
 struct Matmul;
 
 impl Kernel for Matmul {
-    const NAME: &'static str = "matmul";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = form!(f32);
+    // SAFETY: the module goes on only if the output's length is batch * m * n, and if the last element of either
+    // matrix, by its offset and strides, is inside of its binding; it uses elements of matrices, rows and columns
+    // that there are. Its stages have 16 * 33 and 16 * 32 elements, and indices below 16, 32 and 32; each is
+    // written before it is read.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            texts!["../wgsl/failure.wgsl", "matmul.wgsl"],
+            groups,
+            &[
+                "the output's length contradicts the parameters, or m or n is 0",
+                "a reaches outside of its binding",
+                "b reaches outside of its binding",
+            ],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, p: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -151,11 +138,6 @@ impl Kernel for Matmul {
         }
         Ok(())
     }
-}
-
-impl HalfKernel for Matmul {
-    const NAME: &'static str = "matmul_f16";
-    const WGSL: Wgsl = form!(f16);
 }
 
 /// Adds the products of some rows of one matrix of the batch to `out`.

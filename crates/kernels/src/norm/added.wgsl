@@ -5,10 +5,15 @@
 @group(0) @binding(4) var<storage, read_write> out: array<scalar>;
 @group(0) @binding(5) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
-fn operands_have(len: u32) -> bool {
-    return arrayLength(&x) == len && arrayLength(&residual) == len;
+fn operands_have(len: u32, width: u32) -> bool {
+    return arrayLength(&x) == len && arrayLength(&residual) == len && arrayLength(&weight) == width
+        && arrayLength(&bias) == width;
 }
 
 fn value(at: u32) -> f32 {
     return f32(x[at]) + f32(residual[at]);
+}
+
+fn bias_of(i: u32) -> f32 {
+    return f32(bias[i]);
 }

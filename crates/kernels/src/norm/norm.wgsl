@@ -1,4 +1,7 @@
-// Layer normalisation, a workgroup for each row. `value` and the bindings are in plain.wgsl and added.wgsl.
+// Normalisation, a workgroup for each row. The bindings, and what is read of them, are in plain.wgsl, added.wgsl and
+// unbiased.wgsl.
+override RMS: bool = false;
+
 struct Params {
     width: u32,
     epsilon: f32,
@@ -16,7 +19,7 @@ fn main(
         fail(0u, 0u);
         return;
     }
-    if len % p.width != 0u || !operands_have(len) || arrayLength(&weight) != p.width || arrayLength(&bias) != p.width {
+    if len % p.width != 0u || !operands_have(len, p.width) {
         fail(1u, 0u);
         return;
     }
@@ -25,11 +28,14 @@ fn main(
         return;
     }
     let start = row * p.width;
-    var sum = 0.0;
-    for (var i = lid; i < p.width; i += SIZE) {
-        sum += value(start + i);
+    var mean = 0.0;
+    if !RMS {
+        var sum = 0.0;
+        for (var i = lid; i < p.width; i += SIZE) {
+            sum += value(start + i);
+        }
+        mean = total(sum, lid) / f32(p.width);
     }
-    let mean = total(sum, lid) / f32(p.width);
     var squares = 0.0;
     for (var i = lid; i < p.width; i += SIZE) {
         let distance = value(start + i) - mean;
@@ -38,6 +44,6 @@ fn main(
     let variance = total(squares, lid) / f32(p.width);
     let scale = 1.0 / sqrt(variance + p.epsilon);
     for (var i = lid; i < p.width; i += SIZE) {
-        out[start + i] = scalar((value(start + i) - mean) * scale * f32(weight[i]) + f32(bias[i]));
+        out[start + i] = scalar((value(start + i) - mean) * scale * f32(weight[i]) + bias_of(i));
     }
 }

@@ -2,13 +2,12 @@
 
 pub mod reference;
 
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{checked, one_each, text, word};
-use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, expect_positive, kernel};
+use crate::gpu::{Gpu, one_each, texts, word};
+use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, expect_positive, kernels};
 use crate::packed::check_offsets;
+use crate::params::params;
 use crate::simd::{Simd, rows};
-use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, Groups, HostCall, KernelFailure, Wgsl};
+use thalweg_hal::{Access, Groups, HostCall, KernelFailure};
 
 /// How the rows of a sequence become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +36,29 @@ impl TryFrom<u32> for Pooling {
     }
 }
 
-/// Parameters of [`POOL`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct PoolParams {
-    /// A [`Pooling`], as `u32`.
-    pub pooling: u32,
-    /// Number of sequences, at least 1.
-    pub sequences: u32,
-    /// Rows of all sequences.
-    pub rows: u32,
-    /// Length of a row, at least 1.
-    pub width: u32,
+params! {
+    /// Parameters of [`POOL`].
+    pub struct PoolParams {
+        /// A [`Pooling`], as `u32`.
+        pub pooling: u32,
+        /// Number of sequences, at least 1.
+        pub sequences: u32,
+        /// Rows of all sequences.
+        pub rows: u32,
+        /// Length of a row, at least 1.
+        pub width: u32,
+    }
 }
 
-kernel! {
+params! {
+    /// Parameters of [`NORMALIZE`].
+    pub struct NormalizeParams {
+        /// Length of a row, at least 1.
+        pub width: u32,
+    }
+}
+
+kernels! {
     /// `out[s] = pooling of x[offsets[s]..offsets[s + 1]]`, f32. Sums run in the order of the rows.
     ///
     /// | binding | access | contents |
@@ -61,25 +68,8 @@ kernel! {
     /// | 2 | write | out `[sequences, width]`, f32 |
     ///
     /// Parameters: [`PoolParams`]. Extent `[sequences, 1, 1]`: an item is a sequence. Each call checks all offsets.
-    POOL, pool_on: Pool
-}
+    POOL = "pool", floats(Pool);
 
-kernel! {
-    /// [`POOL`] with f16 for f32; its sums are f32.
-    ///
-    /// Parameters: [`PoolParams`].
-    POOL_F16, pool_f16_on: Half<Pool>
-}
-
-/// Parameters of [`NORMALIZE`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct NormalizeParams {
-    /// Length of a row, at least 1.
-    pub width: u32,
-}
-
-kernel! {
     /// `out[r] = x[r] / max(|x[r]|, 1e-12)` with the Euclidean length, f32: unit length, or 0 for a row of zeros.
     ///
     /// | binding | access | contents |
@@ -88,14 +78,7 @@ kernel! {
     /// | 1 | write | out `[n, width]` |
     ///
     /// Parameters: [`NormalizeParams`]. Extent `[n, 1, 1]`: an item is a row.
-    NORMALIZE, normalize_on: Normalize
-}
-
-kernel! {
-    /// [`NORMALIZE`] with f16 for f32; its sums are f32.
-    ///
-    /// Parameters: [`NormalizeParams`].
-    NORMALIZE_F16, normalize_f16_on: Half<Normalize>
+    NORMALIZE = "normalize", floats(Normalize);
 }
 
 /// A workgroup for 64 columns of a sequence.
@@ -104,33 +87,27 @@ fn pool_groups(extent: [u32; 3], params: &[u8]) -> [u32; 3] {
     Groups::folded(extent[0].saturating_mul(width.div_ceil(64).max(1)))
 }
 
-macro_rules! pool {
-    ($scalar:ident) => {
-        // SAFETY: the module goes on only if the lengths are rows * width, sequences + 1 and sequences * width, only in
-        // sequences and columns that there are, and only if its own two offsets rise and are at most the number of
-        // rows; the rows that it uses lie between them.
-        unsafe {
-            checked(
-                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"),
-                pool_groups,
-                &[
-                    "the width is 0, must be at least 1",
-                    "the pooling is unknown, expected 0 to 2",
-                    "the lengths of the operands contradict the parameters",
-                    "the offsets do not rise from 0 to the number of rows",
-                ],
-            )
-        }
-    };
-}
-
 struct Pool;
 
 impl Kernel for Pool {
-    const NAME: &'static str = "pool";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const FIXED: &'static [usize] = &[1];
     type Params = PoolParams;
-    const WGSL: Wgsl = pool!(f32);
+    // SAFETY: the module goes on only if the lengths are rows * width, sequences + 1 and sequences * width, only in
+    // sequences and columns that there are, and only if its own two offsets rise and are at most the number of
+    // rows; the rows that it uses lie between them.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"],
+            pool_groups,
+            &[
+                "the width is 0, must be at least 1",
+                "the pooling is unknown, expected 0 to 2",
+                "the lengths of the operands contradict the parameters",
+                "the offsets do not rise from 0 to the number of rows",
+            ],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(_: S, params: PoolParams, call: &mut HostCall<'_>) -> Outcome {
@@ -171,34 +148,21 @@ impl Kernel for Pool {
     }
 }
 
-impl HalfKernel for Pool {
-    const NAME: &'static str = "pool_f16";
-    const INTEGERS: &'static [usize] = &[1];
-    const WGSL: Wgsl = pool!(f16);
-}
-
-macro_rules! normalize {
-    ($scalar:ident) => {
-        // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only
-        // in rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
-        // element for each index that an invocation's number gives, written before it is read.
-        unsafe {
-            checked(
-                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"),
-                one_each,
-                &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-            )
-        }
-    };
-}
-
 struct Normalize;
 
 impl Kernel for Normalize {
-    const NAME: &'static str = "normalize";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = NormalizeParams;
-    const WGSL: Wgsl = normalize!(f32);
+    // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only
+    // in rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+    // element for each index that an invocation's number gives, written before it is read.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"],
+            one_each,
+            &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: NormalizeParams, call: &mut HostCall<'_>) -> Outcome {
@@ -216,9 +180,4 @@ impl Kernel for Normalize {
         }
         Ok(())
     }
-}
-
-impl HalfKernel for Normalize {
-    const NAME: &'static str = "normalize_f16";
-    const WGSL: Wgsl = normalize!(f16);
 }

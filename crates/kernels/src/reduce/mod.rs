@@ -2,12 +2,11 @@
 
 pub mod reference;
 
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{checked, one_each, text};
-use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::gpu::{Gpu, one_each, texts};
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernels};
+use crate::params::params;
 use crate::simd::{Simd, rows};
-use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, KernelFailure, Wgsl};
+use thalweg_hal::{Access, HostCall, KernelFailure};
 
 /// What becomes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +35,17 @@ impl TryFrom<u32> for Reduction {
     }
 }
 
-/// Parameters of [`REDUCE`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Params {
-    /// A [`Reduction`], as `u32`.
-    pub reduction: u32,
-    /// Length of a row, at least 1.
-    pub width: u32,
+params! {
+    /// Parameters of [`REDUCE`].
+    pub struct Params {
+        /// A [`Reduction`], as `u32`.
+        pub reduction: u32,
+        /// Length of a row, at least 1.
+        pub width: u32,
+    }
 }
 
-kernel! {
+kernels! {
     /// `out[r] = reduction of x[r, ..]`, f32. Sums are pairwise over the lanes of a few vectors, so their error grows
     /// with a fraction of the length.
     ///
@@ -56,40 +55,28 @@ kernel! {
     /// | 1 | write | out `[n]` |
     ///
     /// Extent `[n, 1, 1]`: an item is a row.
-    REDUCE, reduce_on: Reduce
-}
-
-kernel! {
-    /// [`REDUCE`] with f16 for f32; its sums are f32.
-    REDUCE_F16, reduce_f16_on: Half<Reduce>
-}
-
-macro_rules! form {
-    ($scalar:ident) => {
-        // SAFETY: the module goes on only if x has as many rows of the width as the output has elements, and only in
-        // rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
-        // element for each index that an invocation's number gives, written before it is read.
-        unsafe {
-            checked(
-                text!($scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"),
-                one_each,
-                &[
-                    "the width is 0, must be at least 1",
-                    "the reduction is unknown, expected 0 to 2",
-                    "the lengths of the operands contradict the parameters",
-                ],
-            )
-        }
-    };
+    REDUCE = "reduce", floats(Reduce);
 }
 
 struct Reduce;
 
 impl Kernel for Reduce {
-    const NAME: &'static str = "reduce";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = form!(f32);
+    // SAFETY: the module goes on only if x has as many rows of the width as the output has elements, and only in
+    // rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+    // element for each index that an invocation's number gives, written before it is read.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"],
+            one_each,
+            &[
+                "the width is 0, must be at least 1",
+                "the reduction is unknown, expected 0 to 2",
+                "the lengths of the operands contradict the parameters",
+            ],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -110,9 +97,4 @@ impl Kernel for Reduce {
         }
         Ok(())
     }
-}
-
-impl HalfKernel for Reduce {
-    const NAME: &'static str = "reduce_f16";
-    const WGSL: Wgsl = form!(f16);
 }

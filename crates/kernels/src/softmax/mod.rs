@@ -2,22 +2,21 @@
 
 pub mod reference;
 
-use crate::float16::{Half, HalfKernel};
-use crate::gpu::{checked, one_each, text};
-use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernel};
+use crate::gpu::{Gpu, one_each, texts};
+use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernels};
+use crate::params::params;
 use crate::simd::{Simd, math, rows};
-use bytemuck::{Pod, Zeroable};
-use thalweg_hal::{Access, HostCall, Wgsl};
+use thalweg_hal::{Access, HostCall};
 
-/// Parameters of [`SOFTMAX`].
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Params {
-    /// Length of a row, at least 1.
-    pub width: u32,
+params! {
+    /// Parameters of [`SOFTMAX`].
+    pub struct Params {
+        /// Length of a row, at least 1.
+        pub width: u32,
+    }
 }
 
-kernel! {
+kernels! {
     /// `out[r, i] = exp(x[r, i] - max_r) / sum_j exp(x[r, j] - max_r)`, f32. A row of nothing but -inf, and one with
     /// NaN or +inf, becomes NaN, as in PyTorch.
     ///
@@ -27,39 +26,30 @@ kernel! {
     /// | 1 | write | out `[n, width]` |
     ///
     /// Extent `[n, 1, 1]`: an item is a row.
-    SOFTMAX, softmax_on: Softmax
-}
-
-kernel! {
-    /// [`SOFTMAX`] with f16 for f32; its sums are f32.
-    SOFTMAX_F16, softmax_f16_on: Half<Softmax>
-}
-
-macro_rules! form {
-    ($scalar:ident) => {
-        // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only
-        // in rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
-        // element for each index that an invocation's number gives, written before it is read.
-        unsafe {
-            checked(
-                text!(
-                    $scalar: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "../wgsl/math.wgsl",
-                    "softmax.wgsl"
-                ),
-                one_each,
-                &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
-            )
-        }
-    };
+    SOFTMAX = "softmax", floats(Softmax);
 }
 
 struct Softmax;
 
 impl Kernel for Softmax {
-    const NAME: &'static str = "softmax";
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = Params;
-    const WGSL: Wgsl = form!(f32);
+    // SAFETY: the module goes on only if the width is not 0 and divides both lengths, which are the same, and only
+    // in rows that there are; it uses elements 0 to width - 1 of its row. Its variables of the workgroup have an
+    // element for each index that an invocation's number gives, written before it is read.
+    const GPU: Gpu = unsafe {
+        Gpu::checked(
+            texts![
+                "../wgsl/failure.wgsl",
+                "../wgsl/bits.wgsl",
+                "../wgsl/rows.wgsl",
+                "../wgsl/math.wgsl",
+                "softmax.wgsl"
+            ],
+            one_each,
+            &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
+        )
+    };
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, params: Params, call: &mut HostCall<'_>) -> Outcome {
@@ -86,9 +76,4 @@ impl Kernel for Softmax {
         }
         Ok(())
     }
-}
-
-impl HalfKernel for Softmax {
-    const NAME: &'static str = "softmax_f16";
-    const WGSL: Wgsl = form!(f16);
 }

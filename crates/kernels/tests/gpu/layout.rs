@@ -1,12 +1,5 @@
-use super::ALL;
 use naga::{AddressSpace, Module, TypeInner};
-use std::mem::offset_of;
 use thalweg_hal::KernelSource;
-use thalweg_kernels::elementwise::View;
-use thalweg_kernels::elementwise::{BinaryInPlaceParams, BinaryParams, CopyParams, UnaryInPlaceParams, UnaryParams};
-use thalweg_kernels::embedding::SumParams;
-use thalweg_kernels::pool::{NormalizeParams, PoolParams};
-use thalweg_kernels::{attention, embedding, linear, matmul, norm, reduce, softmax};
 
 /// A kernel's module.
 pub(super) fn parse(source: &KernelSource) -> Module {
@@ -35,73 +28,18 @@ fn lay_out(module: &Module, inner: &TypeInner, base: u32, offsets: &mut Vec<u32>
     *span
 }
 
-macro_rules! offsets {
-    ($type:ty: $($field:ident),+) => {
-        (size_of::<$type>(), vec![$(offset_of!($type, $field)),+])
-    };
-}
-
-/// The same of the kernel's parameter struct in Rust.
-fn in_rust(name: &str) -> (usize, Vec<usize>) {
-    let name = name.trim_end_matches("_f16");
-    let view = |at: usize| [at + offset_of!(View, offset), at + offset_of!(View, strides)];
-    match name {
-        "attention" | "attention_wide" => offsets!(attention::Params: heads, head_dim, sequences, scale),
-        "linear" | "linear_few" | "linear_few_wide" | "linear_some" | "linear_some_wide" | "linear_wide" => {
-            offsets!(linear::Params: inputs, outputs, activation)
-        }
-        "embedding" => offsets!(embedding::Params: rows, width),
-        "embed_sum" => offsets!(SumParams: words, positions, types, width),
-        "layer_norm" | "add_layer_norm" => offsets!(norm::Params: width, epsilon),
-        "normalize" => offsets!(NormalizeParams: width),
-        "pool" => offsets!(PoolParams: pooling, sequences, rows, width),
-        "reduce" => offsets!(reduce::Params: reduction, width),
-        "softmax" => offsets!(softmax::Params: width),
-        "unary_in_place" => offsets!(UnaryInPlaceParams: operation, first, elements),
-        "unary" => {
-            let (size, mut offsets) = offsets!(UnaryParams: operation, shape);
-            offsets.extend(view(offset_of!(UnaryParams, from)));
-            (size, offsets)
-        }
-        "copy" | "cast_to" | "cast_to_f32" => {
-            let (size, mut offsets) = offsets!(CopyParams: shape);
-            offsets.extend(view(offset_of!(CopyParams, from)));
-            (size, offsets)
-        }
-        "matmul" => {
-            let (size, mut offsets) = offsets!(matmul::Params: batch, m, k, n);
-            for at in [offset_of!(matmul::Params, a), offset_of!(matmul::Params, b)] {
-                let (_, matrix) = offsets!(matmul::Matrix: offset, batch_stride, row_stride, column_stride);
-                offsets.extend(matrix.iter().map(|offset| at + offset));
-            }
-            (size, offsets)
-        }
-        name if name.starts_with("binary") && name.ends_with("in_place") => {
-            let (size, mut offsets) = offsets!(BinaryInPlaceParams: operation, first, shape);
-            offsets.extend(view(offset_of!(BinaryInPlaceParams, b)));
-            (size, offsets)
-        }
-        name if name.starts_with("binary") => {
-            let (size, mut offsets) = offsets!(BinaryParams: operation, shape);
-            offsets.extend(view(offset_of!(BinaryParams, a)));
-            offsets.extend(view(offset_of!(BinaryParams, b)));
-            (size, offsets)
-        }
-        name => panic!("{name} is not in this list"),
-    }
-}
-
 #[test]
 fn parameters_lie_where_rust_puts_them() {
-    for source in ALL {
-        let module = parse(source);
-        let global = module.global_variables.iter().find(|(_, global)| global.space == AddressSpace::Immediate);
-        let (_, global) = global.unwrap_or_else(|| panic!("{} has no var<immediate>", source.name));
-        let mut offsets = Vec::new();
-        let size = lay_out(&module, &module.types[global.ty].inner, 0, &mut offsets);
-        let (rust_size, rust_offsets) = in_rust(&source.name);
-        assert_eq!(size as usize, rust_size, "{}", source.name);
-        assert_eq!(source.params_bytes, size, "{}", source.name);
-        assert_eq!(offsets.iter().map(|offset| *offset as usize).collect::<Vec<_>>(), rust_offsets, "{}", source.name);
+    for kernels in thalweg_kernels::all() {
+        for (_, source) in kernels.forms() {
+            let module = parse(source);
+            let global = module.global_variables.iter().find(|(_, global)| global.space == AddressSpace::Immediate);
+            let (_, global) = global.unwrap_or_else(|| panic!("{} has no var<immediate>", source.name));
+            let mut offsets = Vec::new();
+            let size = lay_out(&module, &module.types[global.ty].inner, 0, &mut offsets);
+            assert_eq!(source.params_bytes, size, "{}", source.name);
+            let offsets: Vec<usize> = offsets.into_iter().map(|offset| offset as usize).collect();
+            assert_eq!(offsets, kernels.parameter_offsets(), "{}", source.name);
+        }
     }
 }

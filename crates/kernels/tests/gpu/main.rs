@@ -3,13 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
-mod all;
+#[path = "../common/mod.rs"]
+mod common;
 mod layout;
 mod module;
 mod msl;
 mod rig;
 mod run;
+mod run_attention;
 mod run_elementwise;
 mod translate;
 
-use all::ALL;
+use thalweg_hal::StaticKernel;
+
+/// Every form of every kernel.
+fn all() -> impl Iterator<Item = &'static StaticKernel> {
+    thalweg_kernels::all().flat_map(|kernels| kernels.forms().map(|(_, form)| form))
+}

@@ -1,7 +1,7 @@
 //! The Metal text of each kernel: what the backend is told of it is so. (That it compiles and runs is shown where there
 //! is a Metal, or the simulator of it.)
 
-use super::{ALL, layout};
+use super::{all, layout};
 use thalweg_hal::shader::{Msl, compile as shader};
 use thalweg_hal::{Access, KernelSource};
 
@@ -11,7 +11,7 @@ fn translate(source: &KernelSource) -> Msl {
 
 #[test]
 fn metal_buffers_are_where_the_backend_puts_them() {
-    for source in ALL {
+    for source in all() {
         let (Msl { text, lengths, .. }, module) = (translate(source), layout::parse(source));
         let signature = text.split("kernel void").nth(1).unwrap();
         let signature = &signature[..signature.find('{').unwrap()];

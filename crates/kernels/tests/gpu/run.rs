@@ -10,10 +10,11 @@ use thalweg_hal::{Groups, KernelSource, Wgsl};
 use thalweg_kernels::linear::Activation;
 use thalweg_kernels::pool::{NormalizeParams, PoolParams, Pooling};
 use thalweg_kernels::reduce::Reduction;
-use thalweg_kernels::{attention, embedding, linear, matmul, norm, pool, reduce, softmax};
+use thalweg_kernels::{Kernels, Scalar, embedding, gated, linear, matmul, norm, pool, reduce, softmax};
 
 /// A stored float.
 pub(super) trait Float: Pod {
+    const SCALAR: Scalar;
     /// How far device and host may be apart.
     const TOLERANCE: f64;
     fn of(value: f32) -> Self;
@@ -21,6 +22,7 @@ pub(super) trait Float: Pod {
 }
 
 impl Float for f32 {
+    const SCALAR: Scalar = Scalar::F32;
     const TOLERANCE: f64 = 2e-6;
     fn of(value: f32) -> Self {
         value
@@ -31,6 +33,7 @@ impl Float for f32 {
 }
 
 impl Float for f16 {
+    const SCALAR: Scalar = Scalar::F16;
     // A step, where both round to different sides.
     const TOLERANCE: f64 = 1.1e-3;
     fn of(value: f32) -> Self {
@@ -39,6 +42,11 @@ impl Float for f16 {
     fn value(self) -> f32 {
         self.to_f32()
     }
+}
+
+/// The kernel for these elements.
+pub(super) fn form<T: Float>(kernels: &Kernels) -> &'static KernelSource {
+    kernels.get(T::SCALAR).unwrap()
 }
 
 pub(super) fn floats<T: Float>(values: &[f32]) -> Vec<T> {
@@ -107,7 +115,9 @@ fn with_two_groups(source: &KernelSource) -> KernelSource {
     KernelSource { name: format!("{} in pairs", source.name).into(), wgsl: Some(wgsl), ..source.clone() }
 }
 
-fn linear_agrees<T: Float>(rig: &mut Rig, sources: &[&KernelSource], step: u32, seed: u64) {
+fn linear_agrees<T: Float>(rig: &mut Rig, kernels: &[&Kernels], pairs: &Kernels, step: u32, seed: u64) {
+    let pairs = with_two_groups(form::<T>(pairs));
+    let sources: Vec<&KernelSource> = kernels.iter().map(|kernels| form::<T>(kernels)).chain([&pairs]).collect();
     let mut random = Random::new(seed);
     for case in 0..90 {
         // Each number of rows up to more than two workgroups of the form between have, then any.
@@ -123,7 +133,7 @@ fn linear_agrees<T: Float>(rig: &mut Rig, sources: &[&KernelSource], step: u32, 
         // The host's sum has one accumulator: a longer one is further from the exact sum than the device's shorter
         // ones.
         let tolerance = 2.0 * T::TOLERANCE + 2e-8 * f64::from(inputs);
-        for source in sources {
+        for source in &sources {
             let operands = [raw(&x), raw(&weight), raw(&bias)];
             let last = Last::<T>::Out((n * outputs) as usize);
             agree_within(rig, source, &params, &operands, last, n, tolerance);
@@ -135,54 +145,16 @@ fn linear_agrees<T: Float>(rig: &mut Rig, sources: &[&KernelSource], step: u32, 
 fn linear_runs() {
     use linear::*;
     for mut rig in Rig::all() {
-        linear_agrees::<f32>(&mut rig, &[&LINEAR, &LINEAR_FEW, &LINEAR_SOME, &with_two_groups(&LINEAR_FEW)], 1, 1);
-        linear_agrees::<f32>(&mut rig, &[&LINEAR_WIDE, &LINEAR_FEW_WIDE, &LINEAR_SOME_WIDE], 4, 2);
-        linear_agrees::<f16>(&mut rig, &[&LINEAR_F16, &LINEAR_FEW_F16, &LINEAR_SOME_F16], 1, 3);
-        linear_agrees::<f16>(
-            &mut rig,
-            &[&LINEAR_WIDE_F16, &LINEAR_FEW_WIDE_F16, &LINEAR_SOME_WIDE_F16, &with_two_groups(&LINEAR_FEW_WIDE_F16)],
-            4,
-            4,
-        );
+        let (any, wide) = ([&LINEAR, &LINEAR_FEW, &LINEAR_SOME], [&LINEAR_WIDE, &LINEAR_FEW_WIDE, &LINEAR_SOME_WIDE]);
+        linear_agrees::<f32>(&mut rig, &any, &LINEAR_FEW, 1, 1);
+        linear_agrees::<f32>(&mut rig, &wide, &LINEAR_FEW_WIDE, 4, 2);
+        linear_agrees::<f16>(&mut rig, &any, &LINEAR_FEW, 1, 3);
+        linear_agrees::<f16>(&mut rig, &wide, &LINEAR_FEW_WIDE, 4, 4);
     }
 }
 
-fn attention_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, step: u32, seed: u64) {
-    let mut random = Random::new(seed);
-    for case in 0..24 {
-        let (sequences, heads) = (1 + random.below(9), 1 + random.below(4));
-        let head_dim = (1 + random.below(if case % 4 == 0 { 300 } else { 40 } / step)) * step;
-        let (offsets, n) = offsets(&mut random, sequences, [5, 40, 100][case % 3]);
-        let mut qkv = units::<T>(&mut random, (n * 3 * heads * head_dim) as usize);
-        if case % 5 == 4 {
-            // NaN in one row: its sequence's rows become NaN, and no other.
-            let row = random.below(n) * 3 * heads * head_dim;
-            qkv[row as usize..(row + 3 * heads * head_dim) as usize].fill(T::of(f32::NAN));
-        }
-        // Scores of a few units, as models have them.
-        let params = attention::Params { heads, head_dim, sequences, scale: 6.0 / (head_dim as f32).sqrt() };
-        let last = Last::<T>::Out((n * heads * head_dim) as usize);
-        agree_within(rig, source, &params, &[raw(&qkv), raw(&offsets)], last, n, 2.0 * T::TOLERANCE);
-    }
-    for wrong in [[1, 2, 3], [0, 2, 2], [0, 3, 2], [0, 1, 4], [0, 4, 3], [0, u32::MAX, 3]] {
-        let qkv = units::<T>(&mut random, 3 * 3 * 8);
-        let params = attention::Params { heads: 2, head_dim: 4, sequences: 2, scale: 1.0 };
-        let last = Last::<T>::Out(24);
-        assert!(rig.both(source, &params, &[raw(&qkv), raw(&wrong)], &last, 3).is_none(), "{wrong:?}");
-    }
-}
-
-#[test]
-fn attention_runs() {
-    for mut rig in Rig::all() {
-        attention_agrees::<f32>(&mut rig, &attention::ATTENTION, 1, 11);
-        attention_agrees::<f32>(&mut rig, &attention::ATTENTION_WIDE, 4, 12);
-        attention_agrees::<f16>(&mut rig, &attention::ATTENTION_F16, 1, 13);
-        attention_agrees::<f16>(&mut rig, &attention::ATTENTION_WIDE_F16, 4, 14);
-    }
-}
-
-fn matmul_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, seed: u64) {
+fn matmul_agrees<T: Float>(rig: &mut Rig, seed: u64) {
+    let source = form::<T>(&matmul::MATMUL);
     let mut random = Random::new(seed);
     for case in 0..40 {
         let [batch, m, n] = [4, 50, 50].map(|most| 1 + random.below(most));
@@ -210,8 +182,8 @@ fn matmul_agrees<T: Float>(rig: &mut Rig, source: &KernelSource, seed: u64) {
 #[test]
 fn matmul_runs() {
     for mut rig in Rig::all() {
-        matmul_agrees::<f32>(&mut rig, &matmul::MATMUL, 21);
-        matmul_agrees::<f16>(&mut rig, &matmul::MATMUL_F16, 22);
+        matmul_agrees::<f32>(&mut rig, 21);
+        matmul_agrees::<f16>(&mut rig, 22);
     }
 }
 
@@ -232,40 +204,42 @@ fn rows<T: Float>(random: &mut Random, n: u32, width: u32, odd: bool) -> Vec<T> 
     floats(&x)
 }
 
-struct ByRows {
-    softmax: &'static KernelSource,
-    reduce: &'static KernelSource,
-    normalize: &'static KernelSource,
-    layer_norm: &'static KernelSource,
-    add_layer_norm: &'static KernelSource,
-    pool: &'static KernelSource,
-}
-
-fn rows_agree<T: Float>(rig: &mut Rig, kernels: &ByRows, seed: u64) {
+fn rows_agree<T: Float>(rig: &mut Rig, seed: u64) {
+    let [softmax, reduce, pool] = [&softmax::SOFTMAX, &reduce::REDUCE, &pool::POOL].map(form::<T>);
     let mut random = Random::new(seed);
     for case in 0..24 {
         let (n, width) = (1 + random.below(9), 1 + random.below(500));
         let len = (n * width) as usize;
         let x = rows::<T>(&mut random, n, width, case % 3 == 2);
-        let softmax = softmax::Params { width };
-        agree(rig, kernels.softmax, &softmax, &[raw(&x)], Last::<T>::Out(len), n);
+        let params = softmax::Params { width };
+        agree(rig, softmax, &params, &[raw(&x)], Last::<T>::Out(len), n);
         for reduction in Reduction::ALL {
             let params = reduce::Params { reduction: reduction as u32, width };
             // The order of the sum is another; up to 500 values of up to 6.
-            agree_within(rig, kernels.reduce, &params, &[raw(&x)], Last::<T>::Out(n as usize), n, 3.0 * T::TOLERANCE);
+            agree_within(rig, reduce, &params, &[raw(&x)], Last::<T>::Out(n as usize), n, 3.0 * T::TOLERANCE);
+        }
+        if width > 1 {
+            let (width, activation) = (width / 2, Activation::ALL[case % 6] as u32);
+            let x = units::<T>(&mut random, (2 * n * width) as usize);
+            let last = Last::<T>::Out((n * width) as usize);
+            agree(rig, form::<T>(&gated::GATED), &gated::Params { width, activation }, &[raw(&x)], last, n);
         }
         let normalize = NormalizeParams { width };
         let mut short = x.clone();
         short[..width as usize].fill(T::of(if case % 2 == 0 { 0.0 } else { 1e-14 }));
-        agree(rig, kernels.normalize, &normalize, &[raw(&short)], Last::<T>::Out(len), n);
+        agree(rig, form::<T>(&pool::NORMALIZE), &normalize, &[raw(&short)], Last::<T>::Out(len), n);
         let residual = units::<T>(&mut random, len);
         let (weight, bias) = (units::<T>(&mut random, width as usize), units::<T>(&mut random, width as usize));
         let params = norm::Params { width, epsilon: 1e-2 };
         let tolerance = 10.0 * T::TOLERANCE;
         let operands = [raw(&x), raw(&weight), raw(&bias)];
-        agree_within(rig, kernels.layer_norm, &params, &operands, Last::<T>::Out(len), n, tolerance);
+        agree_within(rig, form::<T>(&norm::LAYER_NORM), &params, &operands, Last::<T>::Out(len), n, tolerance);
+        for kernels in [&norm::LAYER_NORM_UNBIASED, &norm::RMS_NORM] {
+            let operands = [raw(&x), raw(&weight)];
+            agree_within(rig, form::<T>(kernels), &params, &operands, Last::<T>::Out(len), n, tolerance);
+        }
         let operands = [raw(&x), raw(&residual), raw(&weight), raw(&bias)];
-        agree_within(rig, kernels.add_layer_norm, &params, &operands, Last::<T>::Out(len), n, tolerance);
+        agree_within(rig, form::<T>(&norm::ADD_LAYER_NORM), &params, &operands, Last::<T>::Out(len), n, tolerance);
 
         let sequences = 1 + random.below(n);
         let (offsets, rows_of_all) = offsets(&mut random, sequences, 12);
@@ -273,18 +247,18 @@ fn rows_agree<T: Float>(rig: &mut Rig, kernels: &ByRows, seed: u64) {
         for pooling in Pooling::ALL {
             let params = PoolParams { pooling: pooling as u32, sequences, rows: rows_of_all, width };
             let last = Last::<T>::Out((sequences * width) as usize);
-            agree(rig, kernels.pool, &params, &[raw(&x), raw(&offsets)], last, sequences);
+            agree(rig, pool, &params, &[raw(&x), raw(&offsets)], last, sequences);
         }
     }
     let x = units::<T>(&mut random, 12);
     let none = softmax::Params { width: 0 };
-    assert!(rig.both(kernels.softmax, &none, &[raw(&x)], &Last::<T>::Out(12), 3).is_none());
+    assert!(rig.both(softmax, &none, &[raw(&x)], &Last::<T>::Out(12), 3).is_none());
     let unknown = reduce::Params { reduction: 3, width: 4 };
-    assert!(rig.both(kernels.reduce, &unknown, &[raw(&x)], &Last::<T>::Out(3), 3).is_none());
+    assert!(rig.both(reduce, &unknown, &[raw(&x)], &Last::<T>::Out(3), 3).is_none());
     for offsets in [[1, 2, 3], [0, 2, 2], [0, 3, 2], [0, 1, 4], [0, 4, 3], [0, u32::MAX, 3]] {
         let params = PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4 };
         let last = Last::<T>::Out(8);
-        assert!(rig.both(kernels.pool, &params, &[raw(&x), raw(&offsets)], &last, 2).is_none(), "{offsets:?}");
+        assert!(rig.both(pool, &params, &[raw(&x), raw(&offsets)], &last, 2).is_none(), "{offsets:?}");
     }
 }
 
@@ -292,28 +266,13 @@ fn rows_agree<T: Float>(rig: &mut Rig, kernels: &ByRows, seed: u64) {
 #[test]
 fn kernels_by_rows_run() {
     for mut rig in Rig::all() {
-        let kernels = ByRows {
-            softmax: &softmax::SOFTMAX,
-            reduce: &reduce::REDUCE,
-            normalize: &pool::NORMALIZE,
-            layer_norm: &norm::LAYER_NORM,
-            add_layer_norm: &norm::ADD_LAYER_NORM,
-            pool: &pool::POOL,
-        };
-        rows_agree::<f32>(&mut rig, &kernels, 31);
-        let kernels = ByRows {
-            softmax: &softmax::SOFTMAX_F16,
-            reduce: &reduce::REDUCE_F16,
-            normalize: &pool::NORMALIZE_F16,
-            layer_norm: &norm::LAYER_NORM_F16,
-            add_layer_norm: &norm::ADD_LAYER_NORM_F16,
-            pool: &pool::POOL_F16,
-        };
-        rows_agree::<f16>(&mut rig, &kernels, 32);
+        rows_agree::<f32>(&mut rig, 31);
+        rows_agree::<f16>(&mut rig, 32);
     }
 }
 
-fn embedding_agrees<T: Float>(rig: &mut Rig, one: &KernelSource, sum: &KernelSource, seed: u64) {
+fn embedding_agrees<T: Float>(rig: &mut Rig, seed: u64) {
+    let [one, sum] = [&embedding::EMBEDDING, &embedding::EMBED_SUM].map(form::<T>);
     let mut random = Random::new(seed);
     for case in 0..24 {
         let (n, width) = (1 + random.below(20), 1 + random.below(300));
@@ -324,9 +283,15 @@ fn embedding_agrees<T: Float>(rig: &mut Rig, one: &KernelSource, sum: &KernelSou
             let which = case / 4 % 3;
             ids[which][random.below(n) as usize] = sizes[which] + random.below(2) * 1000;
         }
-        let params = embedding::Params { rows: sizes[0], width };
         let last = || Last::<T>::Out((n * width) as usize);
-        agree(rig, one, &params, &[raw(&tables[0]), raw(&ids[0])], last(), n);
+        // Whole, and in two parts.
+        for (first, end) in [(0, sizes[0]), (0, sizes[0] / 2), (sizes[0] / 2, sizes[0])] {
+            let params = embedding::Params { total: sizes[0], first, rows: end - first, width };
+            let part = &tables[0][(first * width) as usize..(end * width) as usize];
+            if !part.is_empty() {
+                agree(rig, one, &params, &[raw(part), raw(&ids[0])], last(), n);
+            }
+        }
         let params = embedding::SumParams { words: sizes[0], positions: sizes[1], types: sizes[2], width };
         let operands = [0, 1, 2].map(|at| raw(&tables[at]));
         let ids = [0, 1, 2].map(|at| raw(&ids[at]));
@@ -337,7 +302,7 @@ fn embedding_agrees<T: Float>(rig: &mut Rig, one: &KernelSource, sum: &KernelSou
 #[test]
 fn embedding_runs() {
     for mut rig in Rig::all() {
-        embedding_agrees::<f32>(&mut rig, &embedding::EMBEDDING, &embedding::EMBED_SUM, 41);
-        embedding_agrees::<f16>(&mut rig, &embedding::EMBEDDING_F16, &embedding::EMBED_SUM_F16, 42);
+        embedding_agrees::<f32>(&mut rig, 41);
+        embedding_agrees::<f16>(&mut rig, 42);
     }
 }

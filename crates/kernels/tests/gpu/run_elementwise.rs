@@ -1,13 +1,14 @@
 //! As `run`, for operations on each element for itself.
 
 use super::rig::{Last, Rig};
-use super::run::{Float, agree, floats, raw};
+use super::run::{Float, agree, floats, form, raw};
 use bytemuck::Pod;
 use half::f16;
 use thalweg_doubles::testing::Random;
-use thalweg_hal::KernelSource;
+use thalweg_kernels::Scalar;
 use thalweg_kernels::elementwise::{
-    self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
+    BINARY, BINARY_IN_PLACE, Binary, BinaryInPlaceParams, BinaryParams, CAST_FROM_F16, CAST_FROM_F32, COPY, CopyParams,
+    UNARY, UNARY_IN_PLACE, Unary, UnaryInPlaceParams, UnaryParams, View,
 };
 
 /// A random shape, a view of it and the elements that the view needs.
@@ -37,7 +38,9 @@ fn elements(random: &mut Random, len: u32) -> usize {
     if random.below(12) == 0 && len > 1 { len as usize - 1 } else { len as usize }
 }
 
-fn elementwise_agrees<T: Float>(rig: &mut Rig, [binary, binary_in_place, unary, unary_in_place]: [&KernelSource; 4]) {
+fn elementwise_agrees<T: Float>(rig: &mut Rig) {
+    let [binary, binary_in_place, unary, unary_in_place] =
+        [&BINARY, &BINARY_IN_PLACE, &UNARY, &UNARY_IN_PLACE].map(form::<T>);
     let mut random = Random::new(51);
     let odd = [0.0, -0.0, 1e-30, 0.5, -0.3, 0.7, 3.0, -3.0, 9.0, -9.0, 100.0, -100.0, 6e4, f32::NAN];
     for case in 0..60 {
@@ -73,14 +76,14 @@ fn elementwise_agrees<T: Float>(rig: &mut Rig, [binary, binary_in_place, unary, 
 
 #[test]
 fn elementwise_runs() {
-    use elementwise::*;
     for mut rig in Rig::all() {
-        elementwise_agrees::<f32>(&mut rig, [&BINARY_F32, &BINARY_F32_IN_PLACE, &UNARY, &UNARY_IN_PLACE]);
-        elementwise_agrees::<f16>(&mut rig, [&BINARY_F16, &BINARY_F16_IN_PLACE, &UNARY_F16, &UNARY_IN_PLACE_F16]);
+        elementwise_agrees::<f32>(&mut rig);
+        elementwise_agrees::<f16>(&mut rig);
     }
 }
 
-fn integers_agree<T: Pod + Eq + std::fmt::Debug>(rig: &mut Rig, kernels: [&KernelSource; 2], of: impl Fn(u32) -> T) {
+fn integers_agree<T: Pod + Eq + std::fmt::Debug>(rig: &mut Rig, scalar: Scalar, of: impl Fn(u32) -> T) {
+    let kernels = [&BINARY, &BINARY_IN_PLACE].map(|kernels| kernels.get(scalar).unwrap());
     let mut random = Random::new(52);
     let odd = [0, 1, u32::MAX, 1 << 31, (1 << 31) - 1, 7];
     for case in 0..36 {
@@ -107,15 +110,15 @@ fn integers_agree<T: Pod + Eq + std::fmt::Debug>(rig: &mut Rig, kernels: [&Kerne
 
 #[test]
 fn integers_run() {
-    use elementwise::*;
     for mut rig in Rig::all() {
-        integers_agree::<i32>(&mut rig, [&BINARY_I32, &BINARY_I32_IN_PLACE], |value| value as i32);
-        integers_agree::<u32>(&mut rig, [&BINARY_U32, &BINARY_U32_IN_PLACE], |value| value);
+        integers_agree::<i32>(&mut rig, Scalar::I32, |value| value as i32);
+        integers_agree::<u32>(&mut rig, Scalar::U32, |value| value);
     }
 }
 
 #[test]
 fn copies_run() {
+    let copy = [Scalar::U32, Scalar::F16].map(|scalar| COPY.get(scalar).unwrap());
     for mut rig in Rig::all() {
         let mut random = Random::new(53);
         for _ in 0..40 {
@@ -125,21 +128,17 @@ fn copies_run() {
             let (params, count) = (CopyParams { shape, from }, shape.iter().product::<u32>());
             let last = count as usize;
             let words: Vec<u32> = (0..len).map(|_| random.bits() as u32).collect();
-            if let Some([device, host]) =
-                rig.both(&elementwise::COPY, &params, &[raw(&words)], &Last::<u32>::Out(last), count)
-            {
+            if let Some([device, host]) = rig.both(copy[0], &params, &[raw(&words)], &Last::<u32>::Out(last), count) {
                 assert_eq!(device, host);
             }
             let halves: Vec<u16> = words.iter().map(|word| *word as u16).collect();
-            if let Some([device, host]) =
-                rig.both(&elementwise::COPY_F16, &params, &[raw(&halves)], &Last::<u16>::Out(last), count)
-            {
+            if let Some([device, host]) = rig.both(copy[1], &params, &[raw(&halves)], &Last::<u16>::Out(last), count) {
                 assert_eq!(device, host);
             }
             let wide = random.units(len);
-            agree(&mut rig, &elementwise::CAST_TO_F16, &params, &[raw(&wide)], Last::<f16>::Out(last), count);
+            agree(&mut rig, form::<f16>(&CAST_FROM_F32), &params, &[raw(&wide)], Last::<f16>::Out(last), count);
             let narrow = floats::<f16>(&wide);
-            agree(&mut rig, &elementwise::CAST_TO_F32, &params, &[raw(&narrow)], Last::<f32>::Out(last), count);
+            agree(&mut rig, form::<f32>(&CAST_FROM_F16), &params, &[raw(&narrow)], Last::<f32>::Out(last), count);
         }
     }
 }

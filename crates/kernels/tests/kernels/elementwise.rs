@@ -1,14 +1,13 @@
-use super::{cases, checked, failure, raw};
+use super::{cases, checked, failure, form, on, raw};
 use bytemuck::Pod;
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, run, run_in_place};
 use thalweg_hal::KernelSource;
-use thalweg_kernels::Isa;
 use thalweg_kernels::elementwise::{
-    Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Shape, Unary, UnaryInPlaceParams, UnaryParams, View,
-    binary_f32_in_place_on, binary_f32_on, binary_i32_in_place_on, binary_i32_on, binary_u32_in_place_on,
-    binary_u32_on, copy_on, reference, unary_in_place_on, unary_on,
+    BINARY, BINARY_IN_PLACE, Binary, BinaryInPlaceParams, BinaryParams, COPY, CopyParams, Shape, UNARY, UNARY_IN_PLACE,
+    Unary, UnaryInPlaceParams, UnaryParams, View, reference,
 };
+use thalweg_kernels::{Isa, Scalar};
 
 /// A view of the shape: contiguous, or permuted, broadcast and with gaps; and the elements it needs.
 fn view(random: &mut Random, shape: Shape) -> (View, usize) {
@@ -97,7 +96,7 @@ fn target<T: Copy, U: Copy>(
 
 /// A binary operation in place, whole and in parts, compared through `bits`.
 fn binary_in_place<T: Pod>(
-    kernel: impl Fn(Isa) -> KernelSource,
+    scalar: Scalar,
     random: &mut Random,
     operation: Binary,
     value: impl Fn(&mut Random) -> T,
@@ -112,7 +111,7 @@ fn binary_in_place<T: Pod>(
     let (before, first, expected) = target(random, &others, &value, |a, b| f(operation, a, b));
     let params = BinaryInPlaceParams { operation: operation as u32, first, shape, b: view };
     let items = before.len() as u32;
-    for source in Isa::supported().map(kernel) {
+    for source in Isa::supported().map(|isa| form(&BINARY_IN_PLACE, scalar, isa)) {
         for parts in [vec![0..items], random.parts(items)] {
             let after = run_in_place(&source, &params, &[raw(&b)], &before, &parts).unwrap();
             assert_eq!(bits(&after), bits(&expected), "{} {operation:?} in {parts:?}", source.name);
@@ -129,7 +128,7 @@ proptest! {
         let (params, a, b, expected) = binary(&mut random, operation, Random::unit, reference::binary_f32);
         let n = elements(params.shape);
         for isa in Isa::supported() {
-            let out = checked(&binary_f32_on(isa), &params, &[raw(&a), raw(&b)], n as usize, n, &mut random);
+            let out = checked(&on(&BINARY, isa), &params, &[raw(&a), raw(&b)], n as usize, n, &mut random);
             let rounded: Vec<f64> = expected.iter().map(|v| f64::from(*v as f32)).collect();
             assert_close(&out, &rounded, 0.0);
         }
@@ -140,9 +139,9 @@ proptest! {
         let mut random = Random::new(seed);
         for isa in Isa::supported() {
             let (params, a, b, expected) = binary(&mut random, operation, |r| word(r) as i32, reference::binary_i32);
-            integers(&binary_i32_on(isa), &mut random, &params, &a, &b, &expected);
+            integers(&form(&BINARY, Scalar::I32, isa), &mut random, &params, &a, &b, &expected);
             let (params, a, b, expected) = binary(&mut random, operation, word, reference::binary_u32);
-            integers(&binary_u32_on(isa), &mut random, &params, &a, &b, &expected);
+            integers(&form(&BINARY, Scalar::U32, isa), &mut random, &params, &a, &b, &expected);
         }
     }
 
@@ -157,7 +156,7 @@ proptest! {
         let n = elements(shape);
         let params = UnaryParams { operation: operation as u32, shape, from };
         for isa in Isa::supported() {
-            let out = checked(&unary_on(isa), &params, &[raw(&x)], n as usize, n, &mut random);
+            let out = checked(&on(&UNARY, isa), &params, &[raw(&x)], n as usize, n, &mut random);
             assert_close(&out, &expected, 1e-6);
         }
     }
@@ -167,10 +166,10 @@ proptest! {
         let mut random = Random::new(seed);
         let random = &mut random;
         let rounded = |operation, a, b| reference::binary_f32(operation, a, b) as f32;
-        binary_in_place(binary_f32_in_place_on, random, operation, Random::unit, rounded, |v| v.to_bits());
+        binary_in_place(Scalar::F32, random, operation, Random::unit, rounded, |v| v.to_bits());
         let signed = |random: &mut Random| word(random) as i32;
-        binary_in_place(binary_i32_in_place_on, random, operation, signed, reference::binary_i32, |v| *v as u32);
-        binary_in_place(binary_u32_in_place_on, random, operation, word, reference::binary_u32, |v| *v);
+        binary_in_place(Scalar::I32, random, operation, signed, reference::binary_i32, |v| *v as u32);
+        binary_in_place(Scalar::U32, random, operation, word, reference::binary_u32, |v| *v);
     }
 
     #[test]
@@ -188,7 +187,7 @@ proptest! {
         let items = before.len() as u32;
         for isa in Isa::supported() {
             for parts in [vec![0..items], random.parts(items)] {
-                let after = run_in_place(&unary_in_place_on(isa), &params, &[], &before, &parts).unwrap();
+                let after = run_in_place(&on(&UNARY_IN_PLACE, isa), &params, &[], &before, &parts).unwrap();
                 for (at, (after, expected)) in (0..).zip(after.iter().zip(&expected)) {
                     let tolerance = if (first..first + elements).contains(&at) { 1e-6 } else { 0.0 };
                     assert_close(&[*after], &[*expected], tolerance);
@@ -206,7 +205,7 @@ proptest! {
         let n = elements(shape);
         let parts = random.parts(n);
         for isa in Isa::supported() {
-            let out: Vec<u32> = run(&copy_on(isa), &CopyParams { shape, from }, &[raw(&x)], n as usize, n, &parts).unwrap();
+            let out: Vec<u32> = run(&form(&COPY, Scalar::U32, isa), &CopyParams { shape, from }, &[raw(&x)], n as usize, n, &parts).unwrap();
             assert_eq!(out, reference::copy(&x, from, shape));
         }
     }
@@ -225,7 +224,7 @@ fn greatest_and_smallest_keep_nan() {
     for isa in Isa::supported() {
         for (operation, last) in [(Binary::Max, 3.0), (Binary::Min, -4.0)] {
             let mut random = Random::new(41);
-            let out = checked(&binary_f32_on(isa), &flat(operation, 4), &[raw(&a), raw(&b)], 4, 4, &mut random);
+            let out = checked(&on(&BINARY, isa), &flat(operation, 4), &[raw(&a), raw(&b)], 4, 4, &mut random);
             assert!(out[..3].iter().all(|v| v.is_nan()) && out[3] == last, "{isa} {operation:?}: {out:?}");
         }
     }
@@ -236,7 +235,7 @@ fn integer_division_by_zero_fails_the_kernel_and_names_the_element() {
     let (a, mut b) = ([5u32; 400], [1u32; 400]);
     b[300] = 0;
     for isa in Isa::supported() {
-        for source in [binary_i32_on(isa), binary_u32_on(isa)] {
+        for source in [form(&BINARY, Scalar::I32, isa), form(&BINARY, Scalar::U32, isa)] {
             let message = failure(&source, &flat(Binary::Div, 400), &[raw(&a), raw(&b)], 400, 400);
             assert_eq!(message, "integer division by 0 at element 300 of the output");
         }
@@ -246,7 +245,7 @@ fn integer_division_by_zero_fails_the_kernel_and_names_the_element() {
 #[test]
 fn refuses_parameters_that_contradict_the_bindings() {
     let a = [0.0f32; 12];
-    let source = binary_f32_on(thalweg_kernels::isa());
+    let source = on(&BINARY, thalweg_kernels::isa());
     let fails =
         |params: BinaryParams, items: u32| failure(&source, &params, &[raw(&a), raw(&a)], items as usize, items);
     let good = flat(Binary::Add, 12);
@@ -267,7 +266,7 @@ fn in_place_refuses_parameters_that_contradict_the_bindings() {
     let good = BinaryInPlaceParams { operation: Binary::Div as u32, first: 3, shape, b: view };
     let fails = |params: BinaryInPlaceParams| {
         let target = [1u32; 9];
-        let result = run_in_place(&binary_u32_in_place_on(isa), &params, &[raw(&b)], &target, &[0..9]);
+        let result = run_in_place(&form(&BINARY_IN_PLACE, Scalar::U32, isa), &params, &[raw(&b)], &target, &[0..9]);
         result.unwrap_err().to_string()
     };
     assert!(fails(good).contains("integer division by 0 at element 0 of the output"));
@@ -278,6 +277,6 @@ fn in_place_refuses_parameters_that_contradict_the_bindings() {
     let outside = View { offset: 1, ..view };
     assert!(fails(BinaryInPlaceParams { b: outside, ..good }).contains("reaches element 4, the binding has 4"));
     let unary = UnaryInPlaceParams { operation: 0, first: 1, elements: u32::MAX };
-    let result = run_in_place(&unary_in_place_on(isa), &unary, &[], &[1.0f32; 9], &[0..9]);
+    let result = run_in_place(&on(&UNARY_IN_PLACE, isa), &unary, &[], &[1.0f32; 9], &[0..9]);
     assert!(result.unwrap_err().to_string().contains("the target has 9"));
 }

@@ -1,8 +1,8 @@
-use super::{cases, checked, failure, raw};
+use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close};
 use thalweg_kernels::Isa;
-use thalweg_kernels::embedding::{Params, SumParams, embed_sum_on, embedding_on, reference};
+use thalweg_kernels::embedding::{EMBED_SUM, EMBEDDING, Params, SumParams, reference};
 
 fn ids(random: &mut Random, n: u32, rows: u32) -> Vec<u32> {
     (0..n).map(|_| random.below(rows)).collect()
@@ -18,23 +18,33 @@ proptest! {
         let tables = [(&words[..], &word_ids[..]), (&positions, &position_ids), (&types, &type_ids)];
         let (one, all) = (reference::embedding(&words, width as usize, &word_ids), reference::embed_sum(&tables, width as usize));
         for isa in Isa::supported() {
-            let params = Params { rows, width };
-            let out = checked(&embedding_on(isa), &params, &[raw(&words), raw(&word_ids)], one.len(), n, &mut random);
-            assert_close(&out, &one, 0.0);
+            let mut sum = vec![0.0; one.len()];
+            let border = random.below(rows + 1);
+            for (first, end) in [(0, border), (border, rows)].into_iter().filter(|(first, end)| first < end) {
+                let part = &words[(first * width) as usize..(end * width) as usize];
+                let params = Params { total: rows, first, rows: end - first, width };
+                let out = checked(&on(&EMBEDDING, isa), &params, &[raw(part), raw(&word_ids)], one.len(), n, &mut random);
+                sum.iter_mut().zip(out).for_each(|(sum, value)| *sum += value);
+            }
+            assert_close(&sum, &one, 0.0);
             let params = SumParams { words: rows, positions: 9, types: 2, width };
             let operands =
                 [raw(&words), raw(&positions), raw(&types), raw(&word_ids), raw(&position_ids), raw(&type_ids)];
-            let out = checked(&embed_sum_on(isa), &params, &operands, all.len(), n, &mut random);
+            let out = checked(&on(&EMBED_SUM, isa), &params, &operands, all.len(), n, &mut random);
             assert_close(&out, &all, 3e-7);
         }
     }
+}
+
+fn whole(rows: u32, width: u32) -> Params {
+    Params { total: rows, first: 0, rows, width }
 }
 
 #[test]
 fn an_id_outside_of_its_table_is_named() {
     let isa = thalweg_kernels::isa();
     let table = [0.0f32; 12];
-    let message = failure(&embedding_on(isa), &Params { rows: 4, width: 3 }, &[raw(&table), raw(&[1u32, 4])], 6, 2);
+    let message = failure(&on(&EMBEDDING, isa), &whole(4, 3), &[raw(&table), raw(&[1u32, 4])], 6, 2);
     assert_eq!(message, "row id 4 at position 1 is outside of a table of 4 rows");
     let (good, bad) = ([0u32, 1, 0], [0u32, 1, u32::MAX]);
     let params = SumParams { words: 4, positions: 4, types: 4, width: 3 };
@@ -42,13 +52,9 @@ fn an_id_outside_of_its_table_is_named() {
         let mut columns = [raw(&good); 3];
         columns[at] = raw(&bad);
         let operands = [raw(&table), raw(&table), raw(&table), columns[0], columns[1], columns[2]];
-        let message = failure(&embed_sum_on(isa), &params, &operands, 9, 3);
+        let message = failure(&on(&EMBED_SUM, isa), &params, &operands, 9, 3);
         assert_eq!(message, format!("{what} id 4294967295 at position 2 is outside of a table of 4 rows"));
     }
-    assert!(
-        failure(&embedding_on(isa), &Params { rows: 5, width: 3 }, &[raw(&table), raw(&good)], 9, 3).contains("5 * 3")
-    );
-    assert!(
-        failure(&embedding_on(isa), &Params { rows: 0, width: 0 }, &[raw(&table), raw(&good)], 9, 3).contains("width")
-    );
+    assert!(failure(&on(&EMBEDDING, isa), &whole(5, 3), &[raw(&table), raw(&good)], 9, 3).contains("5 * 3"));
+    assert!(failure(&on(&EMBEDDING, isa), &whole(0, 0), &[raw(&table), raw(&good)], 9, 3).contains("width"));
 }

@@ -1,8 +1,8 @@
-use super::{cases, checked, failure, raw};
+use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, bits, run};
 use thalweg_kernels::Isa;
-use thalweg_kernels::linear::{Activation, Params, linear_on, pack, packed_len, reference};
+use thalweg_kernels::linear::{Activation, LINEAR, Params, pack, packed_len, reference};
 
 /// An operand of a layer of each kind.
 struct Layer {
@@ -41,7 +41,7 @@ proptest! {
         let expected = reference::linear(&layer.x, &layer.weight, &layer.bias, inputs, activation);
         for isa in Isa::supported() {
             let operands = layer.operands();
-            let out = checked(&linear_on(isa), &layer.params, &operands, rows * outputs, rows as u32, &mut random);
+            let out = checked(&on(&LINEAR, isa), &layer.params, &operands, rows * outputs, rows as u32, &mut random);
             assert_close(&out, &expected, 2e-6 + 5e-8 * inputs as f64);
         }
     }
@@ -53,7 +53,7 @@ fn a_row_has_the_same_bits_alone_and_in_any_batch() {
     let mut random = Random::new(11);
     for isa in Isa::supported() {
         let layer = Layer::random(&mut random, 40, inputs, outputs, Activation::Gelu);
-        let source = linear_on(isa);
+        let source = on(&LINEAR, isa);
         let layer_of = |rows: std::ops::Range<usize>| -> Vec<u32> {
             let x = &layer.x[rows.start * inputs..rows.end * inputs];
             let operands = [raw(x), raw(&layer.packed), raw(&layer.bias)];
@@ -77,7 +77,7 @@ fn more_rows_than_the_cache_holds() {
     let expected = reference::linear(&layer.x, &layer.weight, &layer.bias, inputs, Activation::None);
     for isa in Isa::supported() {
         let operands = layer.operands();
-        let out = checked(&linear_on(isa), &layer.params, &operands, rows * outputs, rows as u32, &mut random);
+        let out = checked(&on(&LINEAR, isa), &layer.params, &operands, rows * outputs, rows as u32, &mut random);
         assert_close(&out, &expected, 4e-5);
     }
 }
@@ -88,7 +88,7 @@ fn not_a_number_reaches_its_row_alone() {
     for isa in Isa::supported() {
         let mut layer = Layer::random(&mut random, 20, 30, 40, Activation::None);
         layer.x[7 * 30 + 4] = f32::NAN;
-        let out = checked(&linear_on(isa), &layer.params, &layer.operands(), 20 * 40, 20, &mut random);
+        let out = checked(&on(&LINEAR, isa), &layer.params, &layer.operands(), 20 * 40, 20, &mut random);
         for (row, out) in out.chunks(40).enumerate() {
             assert!(out.iter().all(|v| v.is_nan() == (row == 7)), "{isa}: row {row}");
         }
@@ -113,7 +113,7 @@ fn packs_in_panels_of_32_with_zeros_behind_the_last() {
 #[test]
 fn refuses_parameters_that_contradict_the_bindings() {
     let layer = Layer::random(&mut Random::new(14), 4, 8, 40, Activation::None);
-    let fails = |params: Params| failure(&linear_on(thalweg_kernels::isa()), &params, &layer.operands(), 160, 4);
+    let fails = |params: Params| failure(&on(&LINEAR, thalweg_kernels::isa()), &params, &layer.operands(), 160, 4);
     assert!(fails(Params { inputs: 9, ..layer.params }).contains("x has 32 elements"));
     assert!(fails(Params { inputs: 0, ..layer.params }).contains("inputs is 0"));
     assert!(fails(Params { outputs: 0, ..layer.params }).contains("outputs is 0"));

@@ -4,9 +4,11 @@
 #![allow(clippy::single_range_in_vec_init, reason = "a dispatch in one part is a list of one range")]
 
 mod attention;
+#[path = "../common/mod.rs"]
+mod common;
 mod elementwise;
 mod embedding;
-mod half;
+mod float16;
 mod linear;
 mod math;
 mod matmul;
@@ -15,11 +17,32 @@ mod rows;
 use bytemuck::Pod;
 use proptest::test_runner::Config;
 use thalweg_doubles::testing::{Random, bits, run};
-use thalweg_hal::{Error, KernelSource};
+use thalweg_hal::{Error, KernelSource, StaticKernel};
+use thalweg_kernels::{Isa, Kernels, Scalar};
 
 /// Cases of a property: fewer where each takes long.
 fn cases(cases: u32) -> Config {
     Config { failure_persistence: None, ..Config::with_cases(cases) }
+}
+
+/// A kernel with given instructions.
+fn form(kernels: &Kernels, scalar: Scalar, isa: Isa) -> KernelSource {
+    kernels.on(scalar, isa).unwrap()
+}
+
+/// A kernel of f32 with given instructions.
+fn on(kernels: &Kernels, isa: Isa) -> KernelSource {
+    form(kernels, Scalar::F32, isa)
+}
+
+/// A kernel of f32.
+fn single(kernels: &Kernels) -> &'static StaticKernel {
+    kernels.get(Scalar::F32).unwrap()
+}
+
+/// A kernel of f16.
+fn half(kernels: &Kernels) -> &'static StaticKernel {
+    kernels.get(Scalar::F16).unwrap()
 }
 
 /// A kernel's f32 output, after the check that it has the same bits however the dispatch is split.

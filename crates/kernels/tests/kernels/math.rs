@@ -1,13 +1,13 @@
-use super::raw;
+use super::{on, raw};
 use thalweg_doubles::testing::{Random, run};
 use thalweg_kernels::Isa;
-use thalweg_kernels::elementwise::{Unary, UnaryParams, View, reference, unary_on};
+use thalweg_kernels::elementwise::{UNARY, Unary, UnaryParams, View, reference};
 
 fn apply(isa: Isa, operation: Unary, x: &[f32]) -> Vec<f32> {
     let shape = [1, 1, 1, 1, 1, x.len() as u32];
     let params = UnaryParams { operation: operation as u32, shape, from: View::contiguous(shape) };
     let n = x.len() as u32;
-    run(&unary_on(isa), &params, &[raw(x)], x.len(), n, &[0..n]).unwrap()
+    run(&on(&UNARY, isa), &params, &[raw(x)], x.len(), n, &[0..n]).unwrap()
 }
 
 /// Every 9973rd float there is, and dense samples where the functions do something.

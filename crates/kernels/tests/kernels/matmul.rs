@@ -1,8 +1,8 @@
-use super::{cases, checked, failure, raw};
+use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close};
 use thalweg_kernels::Isa;
-use thalweg_kernels::matmul::{Matrix, Params, matmul_on, reference};
+use thalweg_kernels::matmul::{MATMUL, Matrix, Params, reference};
 
 /// A batch of matrices of this shape in any order of axes, with gaps, and the elements it needs.
 fn matrix(random: &mut Random, [batch, rows, columns]: [u32; 3]) -> (Matrix, usize) {
@@ -38,7 +38,7 @@ proptest! {
         let (a, b) = (random.units(a_len), random.units(b_len));
         let expected = reference::matmul(&params, &a, &b);
         for isa in Isa::supported() {
-            let out = checked(&matmul_on(isa), &params, &[raw(&a), raw(&b)], (batch * m * n) as usize, batch * m, &mut random);
+            let out = checked(&on(&MATMUL, isa), &params, &[raw(&a), raw(&b)], (batch * m * n) as usize, batch * m, &mut random);
             // 600 equal terms (both may be broadcast), added one by one, are off by up to 600 * 2^-24 of their sum.
             assert_close(&out, &expected, 4e-5);
         }
@@ -54,7 +54,7 @@ fn many_rows() {
     let params = Params { batch: 1, m, k, n, a: rows(k), b: rows(n) };
     let expected = reference::matmul(&params, &a, &b);
     for isa in Isa::supported() {
-        let out = checked(&matmul_on(isa), &params, &[raw(&a), raw(&b)], 600 * 40, 600, &mut random);
+        let out = checked(&on(&MATMUL, isa), &params, &[raw(&a), raw(&b)], 600 * 40, 600, &mut random);
         assert_close(&out, &expected, 1e-5);
     }
 }
@@ -64,7 +64,8 @@ fn refuses_parameters_that_contradict_the_bindings() {
     let rows = |columns| Matrix { offset: 0, batch_stride: 0, row_stride: columns, column_stride: 1 };
     let good = Params { batch: 1, m: 2, k: 3, n: 4, a: rows(3), b: rows(4) };
     let (a, b) = ([0.0f32; 6], [0.0f32; 12]);
-    let fails = |params: Params, out| failure(&matmul_on(thalweg_kernels::isa()), &params, &[raw(&a), raw(&b)], out, 2);
+    let fails =
+        |params: Params, out| failure(&on(&MATMUL, thalweg_kernels::isa()), &params, &[raw(&a), raw(&b)], out, 2);
     assert!(fails(Params { m: 3, ..good }, 8).contains("rows of the output"));
     assert!(fails(Params { a: Matrix { offset: 1, ..good.a }, ..good }, 8).contains("a [1, 2, 3] reaches element 6"));
     assert!(fails(Params { b: Matrix { column_stride: u32::MAX, ..good.b }, ..good }, 8).contains("b [1, 3, 4]"));

@@ -1,7 +1,8 @@
-use super::{cases, checked, failure, raw};
+use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, run};
-use thalweg_kernels::{Isa, norm, pool, reduce, softmax};
+use thalweg_kernels::linear::Activation;
+use thalweg_kernels::{Isa, gated, norm, pool, reduce, softmax};
 
 fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {
     random.units(len).into_iter().map(|x| x * scale + shift).collect()
@@ -26,7 +27,7 @@ proptest! {
         let expected = softmax::reference::softmax(&x, width);
         let params = softmax::Params { width: width as u32 };
         for isa in Isa::supported() {
-            let out = checked(&softmax::softmax_on(isa), &params, &[raw(&x)], x.len(), n, &mut random);
+            let out = checked(&on(&softmax::SOFTMAX, isa), &params, &[raw(&x)], x.len(), n, &mut random);
             assert_close(&out, &expected, 1e-6);
         }
     }
@@ -39,8 +40,22 @@ proptest! {
             let expected = reduce::reference::reduce(&x, width, reduction);
             let params = reduce::Params { reduction: reduction as u32, width: width as u32 };
             for isa in Isa::supported() {
-                let out = checked(&reduce::reduce_on(isa), &params, &[raw(&x)], n as usize, n, &mut random);
+                let out = checked(&on(&reduce::REDUCE, isa), &params, &[raw(&x)], n as usize, n, &mut random);
                 assert_close(&out, &expected, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn gates_agree(seed: u64, n in 1u32..20, width in 1usize..300) {
+        let mut random = Random::new(seed);
+        let x = scaled(&mut random, n as usize * 2 * width, 5.0, 0.0);
+        for activation in Activation::ALL {
+            let expected = gated::reference::gated(&x, width, activation);
+            let params = gated::Params { width: width as u32, activation: activation as u32 };
+            for isa in Isa::supported() {
+                let out = checked(&on(&gated::GATED, isa), &params, &[raw(&x)], n as usize * width, n, &mut random);
+                assert_close(&out, &expected, 2e-6);
             }
         }
     }
@@ -55,15 +70,23 @@ proptest! {
         // A row of one value has no variance: a greater epsilon keeps its rounding error from being the result.
         let params = norm::Params { width: width as u32, epsilon: if width < 4 { 1e-2 } else { 1e-6 } };
         let plain = norm::reference::layer_norm(&x, &weight, &bias, params.epsilon);
+        let zeros = vec![0.0; width];
+        let unbiased = norm::reference::layer_norm(&x, &weight, &zeros, params.epsilon);
+        let rms = norm::reference::rms_norm(&x, &weight, params.epsilon);
         let added = norm::reference::add_layer_norm(&x, &residual, &weight, &bias, params.epsilon);
         // The inputs' own rounding, relative to what is left of them once the mean is gone.
         let tolerance = 1e-5 + 3e-6 * f64::from(shift.abs());
         for isa in Isa::supported() {
             let operands = [raw(&x), raw(&weight), raw(&bias)];
-            let out = checked(&norm::layer_norm_on(isa), &params, &operands, len, n, &mut random);
+            let out = checked(&on(&norm::LAYER_NORM, isa), &params, &operands, len, n, &mut random);
             assert_close(&out, &plain, if width < 4 { 1e-3 } else { tolerance });
+            let operands = [raw(&x), raw(&weight)];
+            let out = checked(&on(&norm::LAYER_NORM_UNBIASED, isa), &params, &operands, len, n, &mut random);
+            assert_close(&out, &unbiased, if width < 4 { 1e-3 } else { tolerance });
+            let out = checked(&on(&norm::RMS_NORM, isa), &params, &operands, len, n, &mut random);
+            assert_close(&out, &rms, 1e-5);
             let operands = [raw(&x), raw(&residual), raw(&weight), raw(&bias)];
-            let out = checked(&norm::add_layer_norm_on(isa), &params, &operands, len, n, &mut random);
+            let out = checked(&on(&norm::ADD_LAYER_NORM, isa), &params, &operands, len, n, &mut random);
             assert_close(&out, &added, if width < 4 { 1e-3 } else { tolerance });
         }
     }
@@ -79,7 +102,7 @@ proptest! {
             let params = pool::PoolParams { pooling: pooling as u32, sequences, rows, width: width as u32 };
             for isa in Isa::supported() {
                 let operands = [raw(&x), raw(&offsets)];
-                let out = checked(&pool::pool_on(isa), &params, &operands, expected.len(), sequences, &mut random);
+                let out = checked(&on(&pool::POOL, isa), &params, &operands, expected.len(), sequences, &mut random);
                 assert_close(&out, &expected, 1e-6);
             }
         }
@@ -93,7 +116,7 @@ proptest! {
         let expected = pool::reference::normalize(&x, width);
         let params = pool::NormalizeParams { width: width as u32 };
         for isa in Isa::supported() {
-            let out = checked(&pool::normalize_on(isa), &params, &[raw(&x)], x.len(), n, &mut random);
+            let out = checked(&on(&pool::NORMALIZE, isa), &params, &[raw(&x)], x.len(), n, &mut random);
             assert_close(&out, &expected, 1e-6);
         }
     }
@@ -105,7 +128,7 @@ fn softmax_of_infinities_is_as_in_pytorch() {
     let x = [[-inf; 3], [0.0, -inf, 0.0], [1.0, nan, 1.0], [1.0, inf, 1.0]].concat();
     for isa in Isa::supported() {
         let params = softmax::Params { width: 3 };
-        let out = checked(&softmax::softmax_on(isa), &params, &[raw(&x)], 12, 4, &mut Random::new(51));
+        let out = checked(&on(&softmax::SOFTMAX, isa), &params, &[raw(&x)], 12, 4, &mut Random::new(51));
         assert!(out[..3].iter().all(|v| v.is_nan()), "{isa}: {out:?}");
         assert_eq!(out[3..6], [0.5, 0.0, 0.5], "{isa}");
         assert!(out[6..9].iter().all(|v| v.is_nan()), "{isa}: {out:?}");
@@ -120,11 +143,11 @@ fn greatest_of_a_row_or_column_with_nan_is_nan() {
             let mut x = Random::new(52).units(40);
             x[at] = f32::NAN;
             let params = reduce::Params { reduction: reduce::Reduction::Max as u32, width: 40 };
-            let out = checked(&reduce::reduce_on(isa), &params, &[raw(&x)], 1, 1, &mut Random::new(53));
+            let out = checked(&on(&reduce::REDUCE, isa), &params, &[raw(&x)], 1, 1, &mut Random::new(53));
             assert!(out[0].is_nan(), "{isa}, NaN at {at}");
             let params = pool::PoolParams { pooling: pool::Pooling::Max as u32, sequences: 1, rows: 20, width: 2 };
             let operands = [raw(&x), raw(&[0u32, 20])];
-            let out = checked(&pool::pool_on(isa), &params, &operands, 2, 1, &mut Random::new(54));
+            let out = checked(&on(&pool::POOL, isa), &params, &operands, 2, 1, &mut Random::new(54));
             assert!(out[at % 2].is_nan() && !out[1 - at % 2].is_nan(), "{isa}, NaN at {at}: {out:?}");
         }
     }
@@ -132,7 +155,7 @@ fn greatest_of_a_row_or_column_with_nan_is_nan() {
 
 #[test]
 fn refuses_items_outside_of_the_extent() {
-    let source = softmax::softmax_on(thalweg_kernels::isa());
+    let source = on(&softmax::SOFTMAX, thalweg_kernels::isa());
     let x = [0.0f32; 12];
     let result = run::<_, f32>(&source, &softmax::Params { width: 4 }, &[raw(&x)], 12, 3, &[0..4]);
     assert!(result.unwrap_err().to_string().contains("items 0..4 of an extent of 3"));
@@ -143,16 +166,16 @@ fn refuses_parameters_that_contradict_the_bindings() {
     let isa = thalweg_kernels::isa();
     let x = [0.0f32; 12];
     let wide = softmax::Params { width: 5 };
-    assert!(failure(&softmax::softmax_on(isa), &wide, &[raw(&x)], 12, 3).contains("3 * 5"));
+    assert!(failure(&on(&softmax::SOFTMAX, isa), &wide, &[raw(&x)], 12, 3).contains("3 * 5"));
     let none = pool::NormalizeParams { width: 0 };
-    assert!(failure(&pool::normalize_on(isa), &none, &[raw(&x)], 12, 3).contains("width is 0"));
+    assert!(failure(&on(&pool::NORMALIZE, isa), &none, &[raw(&x)], 12, 3).contains("width is 0"));
     let wrong = reduce::Params { reduction: 3, width: 4 };
-    assert!(failure(&reduce::reduce_on(isa), &wrong, &[raw(&x)], 3, 3).contains("reduction 3"));
+    assert!(failure(&on(&reduce::REDUCE, isa), &wrong, &[raw(&x)], 3, 3).contains("reduction 3"));
     let params = norm::Params { width: 4, epsilon: 1e-5 };
     let operands = [raw(&x), raw(&x[..4]), raw(&x[..3])];
-    assert!(failure(&norm::layer_norm_on(isa), &params, &operands, 12, 3).contains("bias has 3"));
+    assert!(failure(&on(&norm::LAYER_NORM, isa), &params, &operands, 12, 3).contains("bias has 3"));
     let operands = [raw(&x), raw(&x[..8]), raw(&x[..4]), raw(&x[..4])];
-    assert!(failure(&norm::add_layer_norm_on(isa), &params, &operands, 12, 3).contains("residual has 8"));
+    assert!(failure(&on(&norm::ADD_LAYER_NORM, isa), &params, &operands, 12, 3).contains("residual has 8"));
     let params = pool::PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4 };
     for (offsets, message) in [
         (&[0, 1][..], "2 offsets"),
@@ -162,7 +185,7 @@ fn refuses_parameters_that_contradict_the_bindings() {
         (&[0, 1, 4], "from 0 to 4"),
         (&[0, 1, u32::MAX], "from 0 to"),
     ] {
-        let got = failure(&pool::pool_on(isa), &params, &[raw(&x), raw(offsets)], 8, 2);
+        let got = failure(&on(&pool::POOL, isa), &params, &[raw(&x), raw(offsets)], 8, 2);
         assert!(got.contains(message), "{got}");
     }
 }

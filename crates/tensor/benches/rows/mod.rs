@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use thalweg_hal::{Access, KernelSource};
+use thalweg_kernels::Scalar;
 use thalweg_runtime::{Config, Device, Operand, Storage, Stream, Work};
 use thalweg_tensor::{Graph, Tensor};
 
@@ -346,9 +347,10 @@ fn event(device: &Device) -> Result<Run> {
 fn look_up(device: &Device) -> Result<Run> {
     // As on a thread that records, of a kernel of the library's own.
     let stream = Stream::new(device)?;
+    let kernel = thalweg_kernels::elementwise::BINARY.get(Scalar::F32).ok_or("there is no such kernel")?;
     Ok(Box::new(move |turns| {
         for _ in 0..turns {
-            black_box(stream.static_pipeline(&thalweg_kernels::elementwise::BINARY_F32)?);
+            black_box(stream.static_pipeline(kernel)?);
         }
         Ok(())
     }))

@@ -1,10 +1,10 @@
 //! Element by element. All operands may be any views.
 
-use super::kernels::{Operation, cast};
+use super::kernels::{self, cast, kernel};
 use super::{dispatch, record};
 use crate::layout::{Layout, broadcast};
 use crate::{DType, Error, Result, Tensor};
-use thalweg_kernels::elementwise::{Binary, BinaryParams, CopyParams, Unary, UnaryParams};
+use thalweg_kernels::elementwise::{BINARY, Binary, BinaryParams, CopyParams, UNARY, Unary, UnaryParams};
 use thalweg_runtime::{Device, Operand, Stream};
 
 pub(super) fn copy(tensor: &Tensor) -> Result<Tensor> {
@@ -16,14 +16,14 @@ pub(super) fn copy(tensor: &Tensor) -> Result<Tensor> {
 pub(crate) fn copy_from(device: &Device, from: Operand<'_>, view: &Layout, output: (Layout, DType)) -> Result<Tensor> {
     let params = CopyParams { shape: output.0.kernel_shape(), from: view.view() };
     let elements = output.0.elements();
-    let source = Operation::Copy.on(output.1, "contiguous", "the operand")?;
+    let source = kernels::copy(output.1)?;
     dispatch(source, &[from], device, output, &params, elements)
 }
 
 /// Copies the elements of `from` to the first bytes of `to`.
 pub(crate) fn copy_into(from: &Tensor, stream: &Stream, to: Operand<'_>) -> Result<()> {
     let params = CopyParams { shape: from.layout.kernel_shape(), from: from.layout.view() };
-    let source = Operation::Copy.on(from.dtype, "write", "the rows")?;
+    let source = kernels::copy(from.dtype)?;
     let to = to.first(from.layout.bytes(from.dtype));
     Ok(record(stream, source, &[from.whole()], to, &params, from.elements())?)
 }
@@ -45,7 +45,7 @@ impl Tensor {
             a: self.layout.broadcast_to("binary", "the first operand", &layout.shape)?.view(),
             b: other.layout.broadcast_to("binary", "the second operand", &layout.shape)?.view(),
         };
-        let source = Operation::Binary.on(self.dtype, "binary", "the first operand")?;
+        let source = kernel(&BINARY, self.dtype, "binary", "the first operand")?;
         let elements = layout.elements();
         dispatch(source, &[self.whole(), other.whole()], self.device(), (layout, self.dtype), &params, elements)
     }
@@ -55,7 +55,7 @@ impl Tensor {
     /// # Errors
     /// If the tensor is of another type.
     pub fn unary(&self, operation: Unary) -> Result<Self> {
-        let source = Operation::Unary.on(self.dtype, "unary", "the operand")?;
+        let source = kernel(&UNARY, self.dtype, "unary", "the operand")?;
         let layout = Layout::contiguous("unary", self.shape())?;
         let (shape, from) = (layout.kernel_shape(), self.layout.view());
         let params = UnaryParams { operation: operation as u32, shape, from };

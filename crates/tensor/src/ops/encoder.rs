@@ -1,13 +1,13 @@
 //! What a transformer encoder adds: the sequences of a batch lie packed one after the other, as the rows of a matrix,
 //! and `offsets` says where each starts. There is no padding to skip.
 
-use super::kernels::Operation;
+use super::kernels::kernel;
 use super::{bindable, dispatch};
 use crate::layout::Layout;
 use crate::{Activation, DType, Error, Pooling, Result, Tensor};
 use half::f16;
 use std::fmt;
-use thalweg_kernels::{attention, embedding, linear, pool};
+use thalweg_kernels::{embedding, linear, pool};
 use thalweg_runtime::{Device, Operand, Pool, Storage};
 
 /// The weight of a dense layer, packed once for the matrix kernels, and frozen.
@@ -112,7 +112,7 @@ impl Tensor {
         const TABLES: [&str; 3] = ["the table of words", "the table of positions", "the table of types"];
         const IDS: [&str; 3] = ["the word ids", "the position ids", "the type ids"];
         let dtype = tables[0].dtype;
-        let source = Operation::Embed.on(dtype, "embed", TABLES[0])?;
+        let source = kernel(&embedding::EMBED_SUM, dtype, "embed", TABLES[0])?;
         let (_, width) = tables[0].expect_matrix("embed", TABLES[0])?;
         let n = ids[0].expect_list("embed", IDS[0])?;
         let mut rows = [0; 3];
@@ -140,6 +140,54 @@ impl Tensor {
         dispatch(source, &inputs, tables[0].device(), (layout, dtype), &params, n)
     }
 
+    /// Rows of a table by their numbers, `[n, width]`, f32 or f16 as the table. The table lies in one tensor or in
+    /// several, `[rows, width]` each, whose rows count on from one to the next: for tables that are longer than a
+    /// device's longest binding. Ids are `[n]`, u32; one outside of the table fails when the data is read. Costs a pass
+    /// over the result for each part.
+    ///
+    /// # Errors
+    /// If a type or shape does not match, there is no part, or there are ids but no rows.
+    pub fn embedding(parts: &[&Self], ids: &Self) -> Result<Self> {
+        let (operation, what) = ("embedding", "the table");
+        let Some(first) = parts.first() else {
+            let (given, expected) = (Vec::new(), "at least one part".to_owned());
+            return Err(Error::Shape { operation, what, given, expected });
+        };
+        let (_, width) = first.expect_matrix(operation, what)?;
+        ids.expect_dtype(operation, "the ids", DType::U32)?;
+        let n = ids.expect_list(operation, "the ids")?;
+        let mut total = 0;
+        for part in parts {
+            part.expect_dtype(operation, what, first.dtype)?;
+            part.expect_shape(operation, what, &[part.shape().first().copied().unwrap_or(0), width])?;
+            total += part.shape()[0];
+        }
+        if total == 0 && n > 0 {
+            let (given, expected) = (vec![0, width], format!("at least one row, for {n} ids"));
+            return Err(Error::Shape { operation, what, given, expected });
+        }
+        let Ok(total) = u32::try_from(total) else {
+            return Err(Error::TooLarge { operation, shape: vec![total, width] });
+        };
+        let source = kernel(&embedding::EMBEDDING, first.dtype, operation, what)?;
+        let layout = Layout::contiguous(operation, &[n, width])?;
+        let ids = bindable(ids)?;
+        let (mut sum, mut before) = (None, 0);
+        for part in parts.iter().filter(|part| parts.len() == 1 || part.elements() > 0) {
+            let rows = part.shape()[0] as u32; // within u32, by the layout, here and for the width
+            let params = embedding::Params { total, first: before, rows, width: width as u32 };
+            let part = bindable(part)?;
+            let operands = [part.exact(), ids.exact()];
+            let found = dispatch(source, &operands, ids.device(), (layout.clone(), first.dtype), &params, n)?;
+            match &mut sum {
+                None => sum = Some(found),
+                Some(sum) => sum.add_in_place(&found)?,
+            }
+            before += rows;
+        }
+        sum.map_or_else(|| Self::filled(ids.device(), layout, first.dtype, 0), Ok)
+    }
+
     /// A dense layer: `activation(self * weight^T + bias)`; self is `[n, inputs]`, bias `[outputs]`, the result
     /// `[n, outputs]`; all f32, or all f16. No rows give no rows.
     ///
@@ -153,40 +201,12 @@ impl Tensor {
         self.expect_shape("linear", "the input", &[n, *inputs])?;
         bias.expect_shape("linear", "the bias", &[*outputs])?;
         let layout = Layout::contiguous("linear", &[n, *outputs])?;
-        let operation = Operation::Linear { rows: n, inputs: *inputs, outputs: *outputs };
-        let source = operation.on(*dtype, "linear", "the input")?;
+        let source = kernel(linear::best(n, *inputs, *outputs), *dtype, "linear", "the input")?;
         let (x, bias) = (bindable(self)?, bindable(bias)?);
         let params = linear::Params { inputs: *inputs as u32, outputs: *outputs as u32, activation: activation as u32 };
         let weight = Operand::read(storage, 0, storage.bytes());
         let operands = [x.exact(), weight, bias.exact()];
         dispatch(source, &operands, self.device(), (layout, *dtype), &params, n)
-    }
-
-    /// Attention of each sequence within itself, with `heads` heads and scale `1 / sqrt(width / heads)`. Self is
-    /// `[n, 3 * width]`, f32 or f16: queries, keys and values side by side. `offsets` is `[sequences + 1]`, u32, rising
-    /// from 0 to n; anything else fails when the data is read. The result is `[n, width]`. No rows and no sequences
-    /// (one offset) give an empty result, for which the offset is not looked at.
-    ///
-    /// # Errors
-    /// If a type or shape does not match, or there are fewer rows than sequences: none is empty.
-    pub fn attention(&self, offsets: &Self, heads: usize) -> Result<Self> {
-        self.expect_float("attention", "the input")?;
-        let (n, joined) = self.expect_matrix("attention", "the input")?;
-        let parts = heads.checked_mul(3).filter(|parts| *parts > 0 && joined.is_multiple_of(*parts));
-        let Some(parts) = parts else {
-            let (given, expected) =
-                (self.shape().to_vec(), format!("[n, 3 * width] with {heads} heads dividing width"));
-            return Err(Error::Shape { operation: "attention", what: "the input", given, expected });
-        };
-        let sequences = offsets.expect_offsets("attention", n)?;
-        let layout = Layout::contiguous("attention", &[n, joined / 3])?;
-        let head_dim = joined / parts;
-        let source = Operation::Attention { head_dim }.on(self.dtype, "attention", "the input")?;
-        let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
-        let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale };
-        let (qkv, offsets) = (bindable(self)?, bindable(offsets)?);
-        let operands = [qkv.exact(), offsets.exact()];
-        dispatch(source, &operands, self.device(), (layout, self.dtype), &params, n)
     }
 
     /// Each sequence's rows to one: `[n, width]` to `[sequences, width]`, f32 or f16. `offsets` as for
@@ -195,7 +215,7 @@ impl Tensor {
     /// # Errors
     /// As for [`attention`](Self::attention).
     pub fn pool(&self, offsets: &Self, pooling: Pooling) -> Result<Self> {
-        let source = Operation::Pool.on(self.dtype, "pool", "the input")?;
+        let source = kernel(&pool::POOL, self.dtype, "pool", "the input")?;
         let (rows, width) = self.expect_matrix("pool", "the input")?;
         let sequences = offsets.expect_offsets("pool", rows)?;
         let layout = Layout::contiguous("pool", &[sequences as usize, width])?;
@@ -206,7 +226,7 @@ impl Tensor {
     }
 
     /// The number of sequences that these offsets cut `rows` rows into, going by the shape alone.
-    fn expect_offsets(&self, operation: &'static str, rows: usize) -> Result<u32> {
+    pub(super) fn expect_offsets(&self, operation: &'static str, rows: usize) -> Result<u32> {
         self.expect_dtype(operation, "the offsets", DType::U32)?;
         let len = self.expect_list(operation, "the offsets")?;
         // Every sequence has a row, and every row a sequence.

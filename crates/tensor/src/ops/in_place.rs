@@ -3,12 +3,14 @@
 //! A tensor that shares its memory refuses. One that does not may still be a view: the other handles are gone, its
 //! elements change where they are, and what lies around them nobody can see any more.
 
-use super::kernels::Operation;
+use super::kernels::kernel;
 use super::record;
 use crate::tensor::pattern;
 use crate::{DType, Element, Error, Result, Tensor};
 use std::sync::Arc;
-use thalweg_kernels::elementwise::{Binary, BinaryInPlaceParams, Unary, UnaryInPlaceParams};
+use thalweg_kernels::elementwise::{
+    BINARY_IN_PLACE, Binary, BinaryInPlaceParams, UNARY_IN_PLACE, Unary, UnaryInPlaceParams,
+};
 use thalweg_runtime::{Operand, Storage, Stream, Work};
 
 /// Records `target[first..] = target[first..] op other`, in `other`'s shape, on a target of `items` elements.
@@ -18,7 +20,7 @@ pub(crate) fn change_with(
     stream: &Stream,
     (target, first, items): (Operand<'_>, usize, usize),
 ) -> Result<()> {
-    let source = Operation::BinaryInPlace.on(other.dtype, "binary_in_place", "the second operand")?;
+    let source = kernel(&BINARY_IN_PLACE, other.dtype, "binary_in_place", "the second operand")?;
     let (shape, b) = (other.layout.kernel_shape(), other.layout.view());
     // `Layout` keeps counts within u32.
     let params = BinaryInPlaceParams { operation: operation as u32, first: first as u32, shape, b };
@@ -65,7 +67,7 @@ impl Tensor {
     /// # Errors
     /// If the tensor is of another type, or as for [`binary_in_place`](Self::binary_in_place).
     pub fn unary_in_place(&mut self, operation: Unary) -> Result<()> {
-        let source = Operation::UnaryInPlace.on(self.dtype, "unary_in_place", "the operand")?;
+        let source = kernel(&UNARY_IN_PLACE, self.dtype, "unary_in_place", "the operand")?;
         let dtype = self.dtype;
         let (first, elements) = (self.layout.offset as u32, self.elements() as u32); // within u32, by the layout
         let params = UnaryInPlaceParams { operation: operation as u32, first, elements };

@@ -1,10 +1,10 @@
 //! General matrix products.
 
 use super::dispatch;
-use super::kernels::Operation;
+use super::kernels::kernel;
 use crate::layout::{Axes, Layout};
 use crate::{Error, Result, Tensor};
-use thalweg_kernels::matmul::{Matrix, Params};
+use thalweg_kernels::matmul::{MATMUL, Matrix, Params};
 
 impl Tensor {
     /// The matrix product of `[.., m, k]` and `[.., k, n]`, both f32 or both f16, with the same leading axes:
@@ -14,7 +14,7 @@ impl Tensor {
     /// # Errors
     /// If the tensors are of another type or of two, or the shapes do not match.
     pub fn matmul(&self, other: &Self) -> Result<Self> {
-        let source = Operation::Matmul.on(self.dtype, "matmul", "the first operand")?;
+        let source = kernel(&MATMUL, self.dtype, "matmul", "the first operand")?;
         other.expect_dtype("matmul", "the second operand", self.dtype)?;
         let [leading @ .., m, k] = self.shape() else {
             let (given, expected) = (self.shape().to_vec(), "at least two axes".to_owned());

@@ -1,5 +1,6 @@
 //! Operators: check, make the output, record a dispatch. One file a family, as in the kernels.
 
+mod attention;
 mod elementwise;
 mod encoder;
 mod in_place;
@@ -7,6 +8,7 @@ mod kernels;
 mod matmul;
 mod rows;
 
+pub use attention::AttentionOptions;
 pub(crate) use elementwise::{copy_from, copy_into};
 pub use encoder::PackedMatrix;
 pub(crate) use in_place::change_with;

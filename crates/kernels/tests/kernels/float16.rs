@@ -1,6 +1,7 @@
 //! The host forms with f16 for f32, against the f64 references of the widened operands.
 
-use super::{cases, raw};
+use super::common::attention::Call;
+use super::{cases, half, raw, single};
 use ::half::f16;
 use bytemuck::Pod;
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use thalweg_hal::{KernelSource, StaticKernel};
 use thalweg_kernels::elementwise::{
     self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
 };
-use thalweg_kernels::{attention, embedding, linear, matmul, norm, pool, reduce, softmax};
+use thalweg_kernels::{attention, embedding, gated, linear, matmul, norm, pool, reduce, softmax};
 
 /// Half a step of f16, and the error of the f32 sums.
 const ROUNDED: f64 = 5e-4;
@@ -53,26 +54,20 @@ proptest! {
             let expected = linear::reference::linear(&wide_x, &wide_weight, &wide_bias, inputs, activation);
             let activation = activation as u32;
             let params = linear::Params { inputs: inputs as u32, outputs: outputs as u32, activation };
-            for source in [&linear::LINEAR_F16, &linear::LINEAR_FEW_F16, &linear::LINEAR_SOME_F16] {
+            for source in [half(&linear::LINEAR), half(&linear::LINEAR_FEW), half(&linear::LINEAR_SOME)] {
                 agrees(source, &params, &[raw(&x), raw(&packed), raw(&bias)], &expected, n, &mut random);
             }
         }
     }
 
     #[test]
-    fn attention_agrees(seed: u64, lengths in prop::collection::vec(1u32..30, 1..5), heads in 1usize..4, head_dim in 1usize..40) {
+    fn attention_agrees(seed: u64, lengths in prop::collection::vec(1u32..30, 1..5), head_dim in 1u32..40) {
         let mut random = Random::new(seed);
-        let mut offsets = vec![0];
-        for length in &lengths {
-            offsets.push(offsets.last().unwrap() + length);
-        }
-        let n = *offsets.last().unwrap();
-        let (qkv, wide) = units(&mut random, n as usize * 3 * heads * head_dim);
-        let expected = attention::reference::attention(&wide, &offsets, heads, head_dim, 1.0);
-        let sequences = lengths.len() as u32;
-        let params = attention::Params { heads: heads as u32, head_dim: head_dim as u32, sequences, scale: 1.0 };
-        for source in [&attention::ATTENTION_F16, &attention::ATTENTION_WIDE_F16] {
-            agrees(source, &params, &[raw(&qkv), raw(&offsets)], &expected, n, &mut random);
+        let call = Call::random(&mut random, &lengths, head_dim, 1).rounded(|value| f16::from_f32(value).to_f32());
+        let (inputs, expected) = (call.bytes(f16::from_f32), call.expected());
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        for source in [half(&attention::ATTENTION), half(&attention::ATTENTION_WIDE)] {
+            agrees(source, &call.params, &inputs, &expected, call.rows(), &mut random);
         }
     }
 
@@ -85,36 +80,46 @@ proptest! {
         let (columns, mut random) = (width as u32, random);
         let random = &mut random;
         let expected = softmax::reference::softmax(&wide, width);
-        agrees(&softmax::SOFTMAX_F16, &softmax::Params { width: columns }, &[raw(&x)], &expected, n, random);
+        agrees(half(&softmax::SOFTMAX), &softmax::Params { width: columns }, &[raw(&x)], &expected, n, random);
         for reduction in reduce::Reduction::ALL {
             let expected = reduce::reference::reduce(&wide, width, reduction);
             let params = reduce::Params { reduction: reduction as u32, width: columns };
-            agrees(&reduce::REDUCE_F16, &params, &[raw(&x)], &expected, n, random);
+            agrees(half(&reduce::REDUCE), &params, &[raw(&x)], &expected, n, random);
+        }
+        for activation in linear::Activation::ALL {
+            let half_row = width / 2;
+            let whole = 2 * half_row * (wide.len() / (2 * half_row));
+            let expected = gated::reference::gated(&wide[..whole], half_row, activation);
+            let params = gated::Params { width: half_row as u32, activation: activation as u32 };
+            let rows = (whole / (2 * half_row)) as u32;
+            agrees(half(&gated::GATED), &params, &[raw(&x[..whole])], &expected, rows, random);
         }
         let expected = pool::reference::normalize(&wide, width);
         let params = pool::NormalizeParams { width: columns };
-        agrees(&pool::NORMALIZE_F16, &params, &[raw(&x)], &expected, n, random);
+        agrees(half(&pool::NORMALIZE), &params, &[raw(&x)], &expected, n, random);
         let params = norm::Params { width: columns, epsilon: 1e-2 };
         let expected = norm::reference::layer_norm(&wide, &wide_weight, &wide_bias, params.epsilon);
-        agrees(&norm::LAYER_NORM_F16, &params, &[raw(&x), raw(&weight), raw(&bias)], &expected, n, random);
+        agrees(half(&norm::LAYER_NORM), &params, &[raw(&x), raw(&weight), raw(&bias)], &expected, n, random);
+        let expected = norm::reference::rms_norm(&wide, &wide_weight, params.epsilon);
+        agrees(half(&norm::RMS_NORM), &params, &[raw(&x), raw(&weight)], &expected, n, random);
         let expected =
             norm::reference::add_layer_norm(&wide, &wide_residual, &wide_weight, &wide_bias, params.epsilon);
         let operands = [raw(&x), raw(&residual), raw(&weight), raw(&bias)];
-        agrees(&norm::ADD_LAYER_NORM_F16, &params, &operands, &expected, n, random);
+        agrees(half(&norm::ADD_LAYER_NORM), &params, &operands, &expected, n, random);
         let offsets = [0, n];
         for pooling in pool::Pooling::ALL {
             let expected = pool::reference::pool(&wide, &offsets, width, pooling);
             let params = pool::PoolParams { pooling: pooling as u32, sequences: 1, rows: n, width: columns };
-            agrees(&pool::POOL_F16, &params, &[raw(&x), raw(&offsets)], &expected, 1, random);
+            agrees(half(&pool::POOL), &params, &[raw(&x), raw(&offsets)], &expected, 1, random);
         }
         let ids: Vec<u32> = (0..7).map(|_| random.below(n)).collect();
         let expected = embedding::reference::embedding(&wide, width, &ids);
-        let params = embedding::Params { rows: n, width: columns };
-        agrees(&embedding::EMBEDDING_F16, &params, &[raw(&x), raw(&ids)], &expected, 7, random);
+        let params = embedding::Params { total: n, first: 0, rows: n, width: columns };
+        agrees(half(&embedding::EMBEDDING), &params, &[raw(&x), raw(&ids)], &expected, 7, random);
         let expected = embedding::reference::embed_sum(&[(&wide, &ids), (&wide_residual, &ids), (&wide, &ids)], width);
         let params = embedding::SumParams { words: n, positions: n, types: n, width: columns };
         let operands = [raw(&x), raw(&residual), raw(&x), raw(&ids), raw(&ids), raw(&ids)];
-        agrees(&embedding::EMBED_SUM_F16, &params, &operands, &expected, 7, random);
+        agrees(half(&embedding::EMBED_SUM), &params, &operands, &expected, 7, random);
     }
 
     #[test]
@@ -130,7 +135,7 @@ proptest! {
         let (b, wide_b) = units(&mut random, (batch * k * n) as usize);
         let params = matmul::Params { batch, m, k, n, a: matrix(m, k), b: matrix(k, n) };
         let expected = matmul::reference::matmul(&params, &wide_a, &wide_b);
-        agrees(&matmul::MATMUL_F16, &params, &[raw(&a), raw(&b)], &expected, batch * m, &mut random);
+        agrees(half(&matmul::MATMUL), &params, &[raw(&a), raw(&b)], &expected, batch * m, &mut random);
     }
 
     #[test]
@@ -148,11 +153,11 @@ proptest! {
                 continue;
             }
             let params = BinaryParams { operation: operation as u32, shape, a: view, b: view };
-            agrees(&elementwise::BINARY_F16, &params, &[raw(&a), raw(&b)], &expected, n, &mut random);
+            agrees(half(&elementwise::BINARY), &params, &[raw(&a), raw(&b)], &expected, n, &mut random);
             let target = [&vec![f16::NAN; first as usize], &a[..], &[f16::MAX]].concat();
             let params = BinaryInPlaceParams { operation: operation as u32, first, shape, b: view };
             let parts = random.parts(first + n + 1);
-            let source = &elementwise::BINARY_F16_IN_PLACE;
+            let source = half(&elementwise::BINARY_IN_PLACE);
             in_place_agrees(&run_in_place(source, &params, &[raw(&b)], &target, &parts).unwrap(), first, &expected);
         }
         for operation in Unary::ALL {
@@ -162,18 +167,18 @@ proptest! {
                 continue;
             }
             let params = UnaryParams { operation: operation as u32, shape, from: view };
-            agrees(&elementwise::UNARY_F16, &params, &[raw(&a)], &expected, n, &mut random);
+            agrees(half(&elementwise::UNARY), &params, &[raw(&a)], &expected, n, &mut random);
             let target = [&vec![f16::NAN; first as usize], &a[..], &[f16::MAX]].concat();
             let params = UnaryInPlaceParams { operation: operation as u32, first, elements: n };
             let parts = random.parts(first + n + 1);
-            let source = &elementwise::UNARY_IN_PLACE_F16;
+            let source = half(&elementwise::UNARY_IN_PLACE);
             in_place_agrees(&run_in_place(source, &params, &[], &target, &parts).unwrap(), first, &expected);
         }
         let params = CopyParams { shape, from: view };
         let exact: Vec<f64> = wide_a.iter().map(|value| f64::from(*value)).collect();
-        agrees(&elementwise::COPY_F16, &params, &[raw(&a)], &exact, n, &mut random);
-        agrees(&elementwise::CAST_TO_F16, &params, &[raw(&wide_a)], &exact, n, &mut random);
-        let back: Vec<f32> = run(&elementwise::CAST_TO_F32, &params, &[raw(&a)], n as usize, n, &[0..n]).unwrap();
+        agrees(half(&elementwise::COPY), &params, &[raw(&a)], &exact, n, &mut random);
+        agrees(half(&elementwise::CAST_FROM_F32), &params, &[raw(&wide_a)], &exact, n, &mut random);
+        let back: Vec<f32> = run(single(&elementwise::CAST_FROM_F16), &params, &[raw(&a)], n as usize, n, &[0..n]).unwrap();
         prop_assert_eq!(back, wide_a);
     }
 }
@@ -194,7 +199,7 @@ fn f16_casts_round_to_the_nearest() {
     let shape = [1, 1, 1, 1, 1, 5];
     let from = [1.0 + 1.5 / 1024.0, 65519.0, 65520.0, f32::NAN, -1e-8];
     let params = CopyParams { shape, from: View::contiguous(shape) };
-    let out: Vec<f16> = run(&elementwise::CAST_TO_F16, &params, &[raw(&from)], 5, 5, &[0..5]).unwrap();
+    let out: Vec<f16> = run(half(&elementwise::CAST_FROM_F32), &params, &[raw(&from)], 5, 5, &[0..5]).unwrap();
     assert_eq!(out[0].to_bits(), 0x3c02, "ties go to even");
     assert_eq!(out[1], f16::MAX);
     assert_eq!(out[2], f16::INFINITY);
@@ -205,17 +210,15 @@ fn f16_casts_round_to_the_nearest() {
 #[test]
 fn the_layers_forms_have_the_same_bits_on_the_host() {
     use linear::*;
-    let f32_forms = [&LINEAR, &LINEAR_FEW, &LINEAR_FEW_WIDE, &LINEAR_SOME, &LINEAR_SOME_WIDE, &LINEAR_WIDE];
-    let f16_forms =
-        [&LINEAR_F16, &LINEAR_FEW_F16, &LINEAR_FEW_WIDE_F16, &LINEAR_SOME_F16, &LINEAR_SOME_WIDE_F16, &LINEAR_WIDE_F16];
+    let forms = [&LINEAR, &LINEAR_FEW, &LINEAR_FEW_WIDE, &LINEAR_SOME, &LINEAR_SOME_WIDE, &LINEAR_WIDE];
     let mut random = Random::new(61);
     let (n, inputs, outputs) = (9, 20, 40);
     let (x, bias) = (random.units(n * inputs), random.units(outputs));
     let weight = pack(&random.units(inputs * outputs), outputs, inputs);
-    same_bits::<u32>(&f32_forms, [n, inputs, outputs], [raw(&x), raw(&weight), raw(&bias)]);
-    let half = |values: &[f32]| values.iter().copied().map(f16::from_f32).collect::<Vec<_>>();
-    let (x, weight, bias) = (half(&x), half(&weight), half(&bias));
-    same_bits::<u16>(&f16_forms, [n, inputs, outputs], [raw(&x), raw(&weight), raw(&bias)]);
+    same_bits::<u32>(&forms.map(single), [n, inputs, outputs], [raw(&x), raw(&weight), raw(&bias)]);
+    let rounded = |values: &[f32]| values.iter().copied().map(f16::from_f32).collect::<Vec<_>>();
+    let (x, weight, bias) = (rounded(&x), rounded(&weight), rounded(&bias));
+    same_bits::<u16>(&forms.map(half), [n, inputs, outputs], [raw(&x), raw(&weight), raw(&bias)]);
 }
 
 /// Fails unless all forms write the same. `B` is an integer as wide as an element.
