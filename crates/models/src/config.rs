@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::files::refuse_adapter;
 use crate::json::{Json, JsonFile, Keys, Others, Setting};
 use crate::sentence::Sentence;
-use crate::tokenizer::settings::{TOKENIZER_KEYS, TokenizerConfig};
+use crate::tokenizer::{MODEL_KEYS, TOKENIZER_KEYS, TokenizerConfig};
 use std::path::Path;
 use thalweg_tensor::Activation;
 
@@ -27,7 +27,6 @@ pub(crate) const READ: &[&str] = &[
     "quantization_config",
     "pruned_heads",
     "per_layer_config",
-    "tokenizer_class",
     "transformers_weights",
 ];
 
@@ -59,8 +58,6 @@ pub(crate) struct Config {
     pub(crate) types: usize,
     pub(crate) activation: Activation,
     pub(crate) epsilon: f32,
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(crate) tokenizer_class: Option<String>,
 }
 
 impl Config {
@@ -104,7 +101,6 @@ impl Config {
             types: get("type_vocab_size").size()?.unwrap_or(2),
             activation: activation(get("hidden_act"))?,
             epsilon: epsilon(get("layer_norm_eps"))?,
-            tokenizer_class: file.get("tokenizer_class").string()?.map(str::to_owned),
         })
     }
 }
@@ -148,8 +144,8 @@ pub(crate) struct TextConfig {
     pub(crate) cut_beginning: Option<bool>,
     /// What else is said about the tokenizer.
     pub(crate) tokenizer: TokenizerConfig,
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(crate) tokenizer_class: Option<String>,
+    /// What `config.json` says about it.
+    pub(crate) model: JsonFile,
 }
 
 impl TextConfig {
@@ -158,20 +154,20 @@ impl TextConfig {
     /// The limit is the first that is there of: `max_length` of sentence-transformers' arguments for each call,
     /// `model_max_length` of its arguments for the tokenizer, its `max_seq_length`; without them, it is the smaller of
     /// the encoder's positions and `tokenizer_config.json`'s `model_max_length`.
-    pub(crate) fn read(folder: &Path, config: &Config) -> Result<Self> {
+    pub(crate) fn read(folder: &Path, positions: usize) -> Result<Self> {
         let sentence = Sentence::read(folder)?;
         let file = JsonFile::read_if_there(folder.join("tokenizer_config.json"), &TOKENIZER_KEYS)?;
         let lower_case = sentence.lower_case()?;
-        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), config.positions)? } else { None };
+        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), positions)? } else { None };
         let tokenizer = TokenizerConfig { file, over: sentence.processor };
         let cut_beginning = tokenizer.get("truncation_side").map(cut_beginning).transpose()?.flatten();
         Ok(Self {
             cut_to,
-            positions: config.positions,
+            positions,
             lower_case,
             cut_beginning,
             tokenizer,
-            tokenizer_class: config.tokenizer_class.clone(),
+            model: JsonFile::read(folder.join("config.json"), &MODEL_KEYS)?,
         })
     }
 }

@@ -104,7 +104,7 @@ impl EmbeddingModel {
         let dtype = options.checked_dtype()?;
         let layout = Layout::read(directory)?;
         let config = Config::read(&layout.transformer)?;
-        let text = TextConfig::read(&layout.transformer, &config)?;
+        let text = TextConfig::read(&layout.transformer, config.positions)?;
         let pooling = pooling::read(&layout.pooling, config.width)?;
         let (tokenizer, max_tokens) = Tokenizer::load(&layout.transformer, &text, config.vocabulary)?;
         let mut weights = Weights::open(&layout.transformer, dtype)?;
