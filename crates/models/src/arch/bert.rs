@@ -5,6 +5,7 @@ use super::config::{ConfigFile, ConfigKeys, read};
 use super::layers::{NormKind, Normal, Stack};
 use super::post_norm::{Biases, Names, Positions, PostNorm};
 use super::{Family, Limits};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 
@@ -36,8 +37,7 @@ pub(super) fn settings(config: &ConfigFile) -> Result<PostNorm> {
         width,
         vocabulary: config.size("vocab_size")?,
         types: Some(config.get("type_vocab_size").size()?.unwrap_or(2)),
-        positions,
-        declared_positions: positions,
+        lengths: Lengths { most: positions, declared: positions },
         places: Places::default(),
     };
     let epsilon = config.epsilon("layer_norm_eps", 1e-12)?;

@@ -20,7 +20,7 @@ macro_rules! read {
         &[
             $($own,)*
             "model_type", "vocab_size", "position_embedding_type", "is_decoder", "is_causal", "add_cross_attention",
-            "quantization_config", "pruned_heads", "per_layer_config", "tokenizer_class", "transformers_weights",
+            "quantization_config", "pruned_heads", "per_layer_config", "transformers_weights",
         ]
     };
 }
@@ -116,11 +116,6 @@ impl ConfigFile {
     /// The first of two names of a setting, if it is there, else the second.
     pub(super) fn named(&self, first: &'static str, second: &'static str) -> &'static str {
         if self.get(first).is_there() { first } else { second }
-    }
-
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(super) fn tokenizer_class(&self) -> Result<Option<String>> {
-        Ok(self.file.get("tokenizer_class").string()?.map(str::to_owned))
     }
 
     /// A number that must be there.

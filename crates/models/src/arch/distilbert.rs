@@ -5,6 +5,7 @@ use super::config::{ConfigFile, ConfigKeys, read};
 use super::layers::{NormKind, Normal, Stack};
 use super::post_norm::{Biases, Names, Positions, PostNorm};
 use super::{Architecture, Family, Limits};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 
@@ -47,8 +48,7 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
         width,
         vocabulary: config.size("vocab_size")?,
         types: None,
-        positions,
-        declared_positions: positions,
+        lengths: Lengths { most: positions, declared: positions },
         places: Places::default(),
     };
     Ok(Box::new(PostNorm {

@@ -8,6 +8,7 @@ use super::nomic::LIBRARY;
 use super::post_norm::{Biases, Names, Positions, PostNorm};
 use super::rotary::{MOST_POSITIONS, Rotary, Scaling};
 use super::{Architecture, Family, Limits};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 
@@ -72,13 +73,12 @@ fn settings(config: &ConfigFile, rotary: impl FnOnce(usize, usize) -> Result<Rot
             Heads { count, of_keys: count, width }
         }
     };
-    let declared_positions = config.size("max_position_embeddings")?;
+    let declared = config.size("max_position_embeddings")?;
     let limits = Limits {
         width,
         vocabulary: config.size("vocab_size")?,
         types: config.size_or_none("type_vocab_size", 1)?,
-        positions: MOST_POSITIONS,
-        declared_positions,
+        lengths: Lengths { most: MOST_POSITIONS, declared },
         places: Places::default(),
     };
     let epsilon = config.epsilon("layer_norm_eps", 1e-12)?;
@@ -92,7 +92,7 @@ fn settings(config: &ConfigFile, rotary: impl FnOnce(usize, usize) -> Result<Rot
         normal: Normal { kind: NormKind::Layer { bias: true }, epsilon },
         biases: Biases { wide: false, ..Biases::ALL },
         table_width: width,
-        positions: Positions::Rotary(rotary(heads.rotary_width(config, "num_attention_heads")?, declared_positions)?),
+        positions: Positions::Rotary(rotary(heads.rotary_width(config, "num_attention_heads")?, declared)?),
         names: &NAMES,
     }))
 }

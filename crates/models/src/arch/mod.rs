@@ -27,6 +27,7 @@ mod qwen;
 mod roberta;
 mod rotary;
 
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::{PackedBatch, Places};
 use crate::weights::Scope;
@@ -96,20 +97,15 @@ pub(crate) struct Limits {
     pub(crate) vocabulary: usize,
     /// The number of type ids; `None` if it looks at none.
     pub(crate) types: Option<usize>,
-    /// The most tokens of a sequence that it can take.
-    pub(crate) positions: usize,
-    /// How many positions the settings speak of. Where there is a table of them, some families use up the first ones
-    /// for padding; where there is none, it can take longer sequences than it was made for.
-    pub(crate) declared_positions: usize,
+    /// How many tokens a sequence may have.
+    pub(crate) lengths: Lengths,
     /// The position of each token.
     pub(crate) places: Places,
 }
 
 /// Reads `config.json` in the transformer's folder. Absent settings have the defaults of the `transformers` library's
 /// configuration of the family, but for those that give the tensors their shape, which must be there.
-///
-/// Also gives the tokenizer's class, which `tokenizer_config.json` may override.
-pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architecture>, Option<String>)> {
+pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architecture>)> {
     let file = ConfigFile::read(folder, &config::FAMILY)?;
     let setting = file.get("model_type");
     let name = setting.string()?;
@@ -119,6 +115,5 @@ pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architectu
     };
     let file = ConfigFile::read(folder, family.keys)?;
     file.check()?;
-    let architecture = (family.read)(&file)?;
-    Ok((family, architecture, file.tokenizer_class()?))
+    Ok((family, (family.read)(&file)?))
 }

@@ -6,6 +6,7 @@ use super::layers::{NormKind, Normal, Stack};
 use super::pre_norm::{Kinds, Names, PreNorm};
 use super::rotary::{MOST_POSITIONS, Rotary};
 use super::{Architecture, Family, Limits};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::json::Json;
 use crate::packed::Places;
@@ -48,13 +49,12 @@ static NAMES: Names = Names {
 
 fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
     let heads = Heads::dividing(config, "num_attention_heads", "hidden_size")?;
-    let declared_positions = config.size("max_position_embeddings")?;
+    let declared = config.size("max_position_embeddings")?;
     let limits = Limits {
         width: config.size("hidden_size")?,
         vocabulary: config.size("vocab_size")?,
         types: None,
-        positions: MOST_POSITIONS,
-        declared_positions,
+        lengths: Lengths { most: MOST_POSITIONS, declared },
         places: Places::default(),
     };
     let layers = config.size("num_hidden_layers")?;
@@ -67,7 +67,7 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
     let rotary = |kind: &'static str, old: &'static str, base: f64| {
         let base = Rotary::base(config.get(old), base)?;
         let setting = config.get("rope_parameters");
-        Rotary::of(setting, Some(kind), width, base, declared_positions)
+        Rotary::of(setting, Some(kind), width, base, declared)
     };
     let bias = NormKind::Layer { bias: config.flag("norm_bias", false)? };
     let attention = config.flag("attention_bias", false)?;

@@ -57,7 +57,7 @@ fn relative_bias(encoder: &PostNorm, weights: &Scope<'_>, buckets: usize) -> Res
     let mut table = Vec::new();
     weights.at("encoder").read("relative_attention_bias.weight", &[buckets, heads], &mut table)?;
     // The table of positions has been read, and is longer.
-    let reach = encoder.limits.positions - 1;
+    let reach = encoder.limits.lengths.most - 1;
     let distances =
         || (0..reach).rev().map(|before| bucket(before + 1, false)).chain((0..=reach).map(|after| bucket(after, true)));
     let bias: Vec<f32> = (0..heads)

@@ -9,6 +9,7 @@ use super::layers::{NormKind, Normal, Stack};
 use super::post_norm::{Biases, Names, Positions, PostNorm};
 use super::rotary::{MOST_POSITIONS, Rotary, Scaling};
 use super::{Architecture, Family, Limits};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 use thalweg_tensor::Activation;
@@ -93,14 +94,14 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
             Heads { count, of_keys: count, width }
         }
     };
-    let declared_positions = match old {
+    let declared = match old {
         true => config.size("n_positions")?,
         false => config.size("max_position_embeddings")?,
     };
     let (rotary, activation) = if old {
         (old_rotary(config, heads)?, old_activation(config)?)
     } else {
-        let rotary = Rotary::read(config, heads.rotary_width(config, "head_dim")?, 1000.0, declared_positions)?;
+        let rotary = Rotary::read(config, heads.rotary_width(config, "head_dim")?, 1000.0, declared)?;
         (rotary, config.activation("hidden_act", "silu")?)
     };
     let bias = |key| if old { config.flag(key, true) } else { Ok(false) };
@@ -109,8 +110,7 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
         width: width_is,
         vocabulary: config.size("vocab_size")?,
         types: config.size_or_none("type_vocab_size", 2)?,
-        positions: MOST_POSITIONS,
-        declared_positions,
+        lengths: Lengths { most: MOST_POSITIONS, declared },
         places: Places::default(),
     };
     let epsilon = match old {

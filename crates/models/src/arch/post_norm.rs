@@ -75,7 +75,7 @@ impl Architecture for PostNorm {
     }
 
     fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>> {
-        let Limits { width, vocabulary, declared_positions, types, .. } = self.limits;
+        let Limits { width, vocabulary, types, lengths, .. } = self.limits;
         let is_there = |names: &&Names| weights.has(&format!("{}.weight", names.embeddings_norm));
         let names = self.names.iter().find(is_there).unwrap_or(&self.names[0]);
         let (tables, table_width) = (weights.at("embeddings"), self.table_width);
@@ -84,7 +84,7 @@ impl Architecture for PostNorm {
             words: tables.table("word_embeddings", vocabulary, table_width)?,
             positions: match &self.positions {
                 Positions::Rotary(_) => None,
-                _ => Some(tables.table("position_embeddings", declared_positions, table_width)?),
+                _ => Some(tables.table("position_embeddings", lengths.declared, table_width)?),
             },
             types: types.transpose()?,
             norm: Some(weights.norm(names.embeddings_norm, table_width, self.normal)?),

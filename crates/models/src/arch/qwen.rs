@@ -7,6 +7,7 @@ use super::modernbert::layer_types;
 use super::pre_norm::{Kinds, Names, PreNorm};
 use super::rotary::{MOST_POSITIONS, Rotary};
 use super::{Architecture, Family, Limits};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 
@@ -86,17 +87,16 @@ fn settings(
         }
     };
     let heads = Heads { of_keys: heads_of_keys(config, heads.count)?, ..heads };
-    let declared_positions = config.size("max_position_embeddings")?;
+    let declared = config.size("max_position_embeddings")?;
     let limits = Limits {
         width: config.size("hidden_size")?,
         vocabulary: config.size("vocab_size")?,
         types: None,
-        positions: MOST_POSITIONS,
-        declared_positions,
+        lengths: Lengths { most: MOST_POSITIONS, declared },
         places: Places::default(),
     };
     let layers = config.size("num_hidden_layers")?;
-    let rotary = Rotary::read(config, heads.rotary_width(config, "head_dim")?, 10_000.0, declared_positions)?;
+    let rotary = Rotary::read(config, heads.rotary_width(config, "head_dim")?, 10_000.0, declared)?;
     let causal = config.flag("is_causal", true)?;
     let window = window(config, causal)?;
     let kinds = match (layer_types(config, layers)?, window) {

@@ -3,6 +3,7 @@
 use super::config::{ConfigFile, ConfigKeys, read};
 use super::post_norm::PostNorm;
 use super::{Architecture, Family, Limits, bert};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 
@@ -26,10 +27,11 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
 /// its id.
 pub(super) fn after_padding(config: &ConfigFile, limits: Limits, padding: u32) -> Result<Limits> {
     let first = padding + 1;
-    let positions = limits.declared_positions.checked_sub(first as usize).filter(|positions| *positions > 0);
-    let positions = positions.ok_or_else(|| {
+    let Lengths { declared, .. } = limits.lengths;
+    let most = declared.checked_sub(first as usize).filter(|positions| *positions > 0);
+    let most = most.ok_or_else(|| {
         let expected = format!("more than {first}: the first {first} positions are for padding");
         config.get("max_position_embeddings").wrong(expected)
     })?;
-    Ok(Limits { positions, places: Places { first, padding: Some(padding) }, ..limits })
+    Ok(Limits { lengths: Lengths { most, declared }, places: Places { first, padding: Some(padding) }, ..limits })
 }

@@ -10,8 +10,8 @@ use crate::json::{Json, Setting};
 use crate::packed::PackedBatch;
 use crate::weights::Scope;
 use std::sync::OnceLock;
-use thalweg_runtime::{Device, Pool};
-use thalweg_tensor::{DType, Result as TensorResult, Tensor, f16};
+use thalweg_runtime::Pool;
+use thalweg_tensor::{Result as TensorResult, Tensor};
 
 /// The most tokens of a sequence with rotary positions, which need no table of weights: as many as the largest table of
 /// angles has.
@@ -108,8 +108,7 @@ impl Rotary {
 
     /// With tables in the memory that weights are in.
     pub(crate) fn load(self, weights: &Scope<'_>) -> Tables {
-        let (pool, dtype) = (weights.pool().clone(), weights.dtype());
-        Tables { rotary: self, pool, dtype, tables: Default::default() }
+        Tables { rotary: self, pool: weights.pool().clone(), tables: Default::default() }
     }
 
     /// The angle of one position for each pair of elements, in a sequence of this length.
@@ -161,7 +160,6 @@ fn power(base: f32, exponent: f64) -> f32 {
 pub(crate) struct Tables {
     rotary: Rotary,
     pool: Pool,
-    dtype: DType,
     /// Of [`LEAST_ROWS`] positions, and each of twice as many as the one before.
     tables: [OnceLock<Tensor>; TABLES],
 }
@@ -178,7 +176,7 @@ impl Tables {
             Some(table) => table.clone(),
             None => {
                 let rows = LEAST_ROWS << index;
-                let made = freeze(&self.pool, self.dtype, &self.rotary.rows(0, rows), self.rotary.width)?;
+                let made = Tensor::frozen_in(&self.pool, &self.rotary.rows(0, rows), &[rows, self.rotary.width])?;
                 // Another thread may have made the same.
                 self.tables[index].get_or_init(|| made).clone()
             }
@@ -191,7 +189,7 @@ impl Tables {
         let mut rows = Vec::new();
         batch.lengths().iter().for_each(|length| rows.extend(self.rotary.rows(*length, *length)));
         let device = self.pool.device();
-        let table = on(device, self.dtype, &rows, self.rotary.width)?;
+        let table = Tensor::from_slice(device, &rows, &[batch.tokens(), self.rotary.width])?;
         let positions: Vec<u32> = (0..batch.tokens() as u32).collect();
         Ok(Rotation { table, positions: Tensor::from_slice(device, &positions, &[positions.len()])? })
     }
@@ -207,29 +205,8 @@ pub(crate) struct Rotation {
 impl Rotation {
     /// Turned heads, `[n, heads, width]`.
     pub(crate) fn apply(&self, heads: &Tensor) -> TensorResult<Tensor> {
-        let _ = (&self.table, &self.positions);
-        Ok(heads.clone())
+        heads.rotary(&self.table, &self.positions)
     }
-}
-
-fn freeze(pool: &Pool, dtype: DType, values: &[f32], width: usize) -> TensorResult<Tensor> {
-    let shape = [values.len() / width, width];
-    match dtype {
-        DType::F16 => Tensor::frozen_in(pool, &narrowed(values), &shape),
-        _ => Tensor::frozen_in(pool, values, &shape),
-    }
-}
-
-fn on(device: &Device, dtype: DType, values: &[f32], width: usize) -> TensorResult<Tensor> {
-    let shape = [values.len() / width, width];
-    match dtype {
-        DType::F16 => Tensor::from_slice(device, &narrowed(values), &shape),
-        _ => Tensor::from_slice(device, values, &shape),
-    }
-}
-
-fn narrowed(values: &[f32]) -> Vec<f16> {
-    values.iter().map(|value| f16::from_f32(*value)).collect()
 }
 
 #[cfg(test)]
