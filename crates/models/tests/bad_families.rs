@@ -150,7 +150,7 @@ fn more_positions_than_there_can_be() {
         unset(&directory.path().join("tokenizer_config.json"), "model_max_length");
         let model = EmbeddingModel::load(&cpu(), directory.path()).expect("a model");
         assert_eq!(model.max_tokens(), 1 << 20);
-        let bytes = model.device().memory().reserved_bytes;
+        let bytes = model.device().memory().reserved;
         assert!(bytes < 8 << 20, "{bytes} bytes");
         model.embed_one("The river runs to the sea").expect("an embedding");
     }
