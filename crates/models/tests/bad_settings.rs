@@ -293,7 +293,8 @@ fn tokenizers_that_are_not_supported() {
         fs::write(directory.join(FILE), r#"{"tokenizer_class": "XLMRobertaTokenizer"}"#).unwrap();
     };
     refused_with(write, &["not there, but sentencepiece.bpe.model", "XLMRobertaTokenizer", "in Python and save it"]);
-    for (merges, part) in [("#version: 0.2\na b c\n", "line 2 is \"a b c\""), ("a b\n", "Token `b` out of vocabulary")] {
+    for (merges, part) in [("#version: 0.2\na b c\n", "line 2 is \"a b c\""), ("a b\n", "Token `b` out of vocabulary")]
+    {
         let write = |directory: &Path| {
             fs::remove_file(directory.join("tokenizer.json")).unwrap();
             fs::write(directory.join(FILE), r#"{"tokenizer_class": "Qwen2Tokenizer"}"#).unwrap();
