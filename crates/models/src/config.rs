@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::files::refuse_adapter;
 use crate::json::{Json, JsonFile, Setting};
 use crate::sentence::Sentence;
-use crate::tokenizer::settings::{TOKENIZER_KEYS, TokenizerConfig};
+use crate::tokenizer::{MODEL_KEYS, TOKENIZER_KEYS, TokenizerConfig};
 use crate::weights::{Scope, Weights};
 use std::path::Path;
 use thalweg_tensor::DType;
@@ -14,8 +14,6 @@ use thalweg_tensor::DType;
 pub(crate) struct Config {
     family: &'static Family,
     architecture: Box<dyn Architecture>,
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    tokenizer_class: Option<String>,
     /// What the encoder takes and gives.
     pub(crate) limits: Limits,
 }
@@ -24,8 +22,8 @@ impl Config {
     /// Reads `config.json` in the transformer's folder.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         refuse_adapter(folder)?;
-        let (family, architecture, tokenizer_class) = arch::read(folder)?;
-        Ok(Self { family, limits: architecture.limits(), architecture, tokenizer_class })
+        let (family, architecture) = arch::read(folder)?;
+        Ok(Self { family, limits: architecture.limits().clone(), architecture })
     }
 
     /// Opens the weights in the transformer's folder, for a device that computes in `dtype`.
@@ -37,6 +35,15 @@ impl Config {
     pub(crate) fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>> {
         self.architecture.load(weights)
     }
+}
+
+/// How many tokens a sequence may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    /// The most that the encoder can take.
+    pub(crate) most: usize,
+    /// As the settings say: some encoders use up the first ones for padding, others can take more.
+    pub(crate) declared: usize,
 }
 
 /// What the files beside `config.json` say about texts.
@@ -52,8 +59,8 @@ pub(crate) struct TextConfig {
     pub(crate) cut_beginning: Option<bool>,
     /// What else is said about the tokenizer.
     pub(crate) tokenizer: TokenizerConfig,
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(crate) tokenizer_class: Option<String>,
+    /// What `config.json` says about it.
+    pub(crate) model: JsonFile,
 }
 
 impl TextConfig {
@@ -62,33 +69,37 @@ impl TextConfig {
     /// The limit is the first that is there of: `max_length` of sentence-transformers' arguments for each call,
     /// `model_max_length` of its arguments for the tokenizer, its `max_seq_length`; without them, it is the smaller of
     /// the encoder's positions and `tokenizer_config.json`'s `model_max_length`.
-    pub(crate) fn read(folder: &Path, config: &Config) -> Result<Self> {
+    pub(crate) fn read(folder: &Path, lengths: Lengths) -> Result<Self> {
         let sentence = Sentence::read(folder)?;
         let file = JsonFile::read_if_there(folder.join("tokenizer_config.json"), &TOKENIZER_KEYS)?;
         let lower_case = sentence.lower_case()?;
-        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), &config.limits)? } else { None };
+        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), lengths)? } else { None };
         let tokenizer = TokenizerConfig { file, over: sentence.processor };
         let cut_beginning = tokenizer.get("truncation_side").map(cut_beginning).transpose()?.flatten();
         Ok(Self {
             cut_to,
-            positions: config.limits.positions,
+            positions: lengths.most,
             lower_case,
             cut_beginning,
             tokenizer,
-            tokenizer_class: config.tokenizer_class.clone(),
+            model: JsonFile::read(folder.join("config.json"), &MODEL_KEYS)?,
         })
     }
 }
 
 /// The most tokens of a text; `None` if there is no limit.
-fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, limits: &Limits) -> Result<Option<usize>> {
+fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, lengths: Lengths) -> Result<Option<usize>> {
     // More than this is no limit, as in the transformers library.
     const NO_LIMIT: f64 = 1e20;
-    let Limits { positions, declared_positions: declared, .. } = *limits;
+    let Lengths { most: positions, declared } = lengths;
+    let most = declared.max(positions);
     // Sentence-transformers writes all positions there, where some are for padding.
-    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= declared {
+    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= most {
         true => Ok(Some(tokens.min(positions))),
-        false => Err(setting.wrong(format!("at most {declared}, the max_position_embeddings of the encoder"))),
+        false if most == declared => {
+            Err(setting.wrong(format!("at most {most}, the max_position_embeddings of the encoder")))
+        }
+        false => Err(setting.wrong(format!("at most {most}"))),
     };
     if let Some(setting) = sentence.max_length() {
         return setting.size()?.map_or(Ok(None), |tokens| fits(&setting, tokens));
@@ -104,7 +115,7 @@ fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, limits: &Limits) -> 
     }
     // The conversion saturates.
     let tokens = tokenizer.and_then(model_max_length).map(checked).transpose()?.flatten();
-    Ok(Some(positions.min(tokens.unwrap_or(f64::INFINITY) as usize)))
+    Ok(Some(declared.min(positions).min(tokens.unwrap_or(f64::INFINITY) as usize)))
 }
 
 /// The setting under its name of today, or its old one.

@@ -1,12 +1,12 @@
 //! Models: what is read from a directory and run on a device.
 //!
-//! An [`EmbeddingModel`] is a sentence encoder of the BERT family in the sentence-transformers layout. The parts, in
+//! An [`EmbeddingModel`] is a sentence encoder in the sentence-transformers layout. The parts, in
 //! the order in which a load meets them:
 //!
 //! | module | reads | decides |
 //! |---|---|---|
 //! | `layout` | `modules.json`, `config_sentence_transformers.json` | which modules, in which folders |
-//! | `arch` | `config.json` | the encoder's family, shape and operations, over sequences packed without padding (`packed`) |
+//! | `arch` | `config.json` | the encoder's family, shape and operations, on sequences without padding (`packed`) |
 //! | `config` | | what of it the others need, and how long texts may be |
 //! | `sentence` | `sentence_bert_config.json` | arguments for the other files |
 //! | `pooling` | the Pooling module's `config.json` | how token vectors become one |

@@ -120,7 +120,7 @@ impl Loading {
     pub(crate) fn open(device: &Device, directory: &Path, folder: &Path, options: LoadOptions) -> Result<Self> {
         let dtype = options.checked_dtype()?;
         let config = Config::read(folder)?;
-        let text = TextConfig::read(folder, &config)?;
+        let text = TextConfig::read(folder, config.limits.lengths)?;
         let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.limits.vocabulary)?;
         let weights = config.open_weights(folder, dtype)?;
         let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());

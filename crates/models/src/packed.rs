@@ -2,6 +2,7 @@
 
 use crate::tokenizer::Tokens;
 use std::ops::Range;
+use std::sync::Arc;
 use thalweg_runtime::Device;
 use thalweg_tensor::{Result, Tensor};
 
@@ -13,6 +14,8 @@ const ALIGNMENT: usize = thalweg_hal::BINDING_ALIGNMENT as usize / size_of::<u32
 #[derive(Debug)]
 pub(crate) struct PackedBatch {
     packed: Tensor,
+    /// The tokens of each sequence.
+    lengths: Arc<[usize]>,
     /// Token ids of all sequences, `[tokens]`.
     pub(crate) ids: Tensor,
     /// Each token's position in its own sequence, `[tokens]`.
@@ -65,23 +68,25 @@ impl PackedBatch {
             end += sequence.len() as u32;
             end
         }));
-        Self::of(Tensor::from_slice(device, &values, &[values.len()])?, total, sequences.len())
+        let lengths = sequences.iter().map(|sequence| sequence.len()).collect();
+        Self::of(Tensor::from_slice(device, &values, &[values.len()])?, lengths, total)
     }
 
-    fn of(packed: Tensor, tokens: usize, sequences: usize) -> Result<Self> {
+    fn of(packed: Tensor, lengths: Arc<[usize]>, tokens: usize) -> Result<Self> {
         let stride = tokens.next_multiple_of(ALIGNMENT);
         Ok(Self {
             ids: packed.narrow(0, 0, tokens)?,
             positions: packed.narrow(0, stride, tokens)?,
             types: packed.narrow(0, 2 * stride, tokens)?,
-            offsets: packed.narrow(0, 3 * stride, sequences + 1)?,
+            offsets: packed.narrow(0, 3 * stride, lengths.len() + 1)?,
+            lengths,
             packed,
         })
     }
 
     /// The same with other numbers of the same lengths.
     pub(crate) fn with_packed(&self, packed: Tensor) -> Result<Self> {
-        Self::of(packed, self.tokens(), self.sequences())
+        Self::of(packed, Arc::clone(&self.lengths), self.tokens())
     }
 
     /// The tensor that all others lie in.
@@ -94,7 +99,12 @@ impl PackedBatch {
     }
 
     pub(crate) fn sequences(&self) -> usize {
-        self.offsets.elements() - 1
+        self.lengths.len()
+    }
+
+    /// The tokens of each sequence.
+    pub(crate) fn lengths(&self) -> &[usize] {
+        &self.lengths
     }
 }
 

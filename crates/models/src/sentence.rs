@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::json::{Json, JsonFile, Keys, Others, Setting};
-use crate::tokenizer::settings::PROCESSOR_KEYS;
+use crate::tokenizer::PROCESSOR_KEYS;
 use std::path::Path;
 
 /// The names of the file. As in sentence-transformers, the first that is there and holds anything is read.

@@ -7,10 +7,11 @@ use half::f16;
 use std::borrow::Cow;
 use thalweg_doubles::testing::{Random, assert_close};
 use thalweg_hal::{Groups, KernelSource, Wgsl};
+use thalweg_kernels::heads::Heads;
 use thalweg_kernels::linear::Activation;
 use thalweg_kernels::pool::{NormalizeParams, PoolParams, Pooling};
 use thalweg_kernels::reduce::Reduction;
-use thalweg_kernels::{Kernels, Scalar, embedding, gated, linear, matmul, norm, pool, reduce, softmax};
+use thalweg_kernels::{Kernels, Scalar, embedding, gated, linear, matmul, norm, pool, reduce, rotary, softmax};
 
 /// A stored float.
 pub(super) trait Float: Pod {
@@ -150,6 +151,50 @@ fn linear_runs() {
         linear_agrees::<f32>(&mut rig, &wide, &LINEAR_FEW_WIDE, 4, 2);
         linear_agrees::<f16>(&mut rig, &any, &LINEAR_FEW, 1, 3);
         linear_agrees::<f16>(&mut rig, &wide, &LINEAR_FEW_WIDE, 4, 4);
+    }
+}
+
+fn rotary_agrees<T: Float>(rig: &mut Rig, seed: u64) {
+    let mut random = Random::new(seed);
+    for case in 0..24 {
+        let (n, heads, rows) = (1 + random.below(20), 1 + random.below(5), 1 + random.below(30));
+        let turned = 2 * (1 + random.below(60));
+        let head_dim = turned + random.below(5);
+        let x = Heads { offset: random.below(5), row_stride: heads * head_dim + 3, head_stride: head_dim };
+        let short = if case % 6 == 5 { 4 } else { 0 };
+        let values = units::<T>(&mut random, (x.offset + n * x.row_stride - short) as usize);
+        let table = random.units((rows * turned) as usize);
+        // Now and then one past the table's end.
+        let positions: Vec<u32> = (0..n).map(|_| random.below(rows + u32::from(case % 4 == 3))).collect();
+        let params = rotary::Params { heads, head_dim, turned, positions: rows, x };
+        let last = Last::<T>::Out((n * heads * head_dim) as usize);
+        let operands = [raw(&values), raw(&table), raw(&positions)];
+        agree(rig, form::<T>(&rotary::ROTARY), &params, &operands, last, n);
+    }
+    let x = Heads::contiguous(2, 4);
+    let good = rotary::Params { heads: 2, head_dim: 4, turned: 4, positions: 3, x };
+    let far = Heads { row_stride: 1 << 31, ..x };
+    for params in [
+        rotary::Params { heads: 0, ..good },
+        rotary::Params { turned: 3, ..good },
+        rotary::Params { turned: 6, ..good },
+        rotary::Params { positions: 4, ..good },
+        rotary::Params { x: far, ..good },
+    ] {
+        let (values, table) = (units::<T>(&mut random, 24), random.units(12));
+        let operands = [raw(&values), raw(&table), raw(&[0u32; 3])];
+        assert!(
+            rig.both(form::<T>(&rotary::ROTARY), &params, &operands, &Last::<T>::Out(24), 3).is_none(),
+            "{params:?}"
+        );
+    }
+}
+
+#[test]
+fn rotary_runs() {
+    for mut rig in Rig::all() {
+        rotary_agrees::<f32>(&mut rig, 15);
+        rotary_agrees::<f16>(&mut rig, 16);
     }
 }
 

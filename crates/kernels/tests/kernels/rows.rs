@@ -1,8 +1,9 @@
 use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, run};
+use thalweg_kernels::heads::Heads;
 use thalweg_kernels::linear::Activation;
-use thalweg_kernels::{Isa, gated, norm, pool, reduce, softmax};
+use thalweg_kernels::{Isa, gated, norm, pool, reduce, rotary, softmax};
 
 fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {
     random.units(len).into_iter().map(|x| x * scale + shift).collect()
@@ -57,6 +58,28 @@ proptest! {
                 let out = checked(&on(&gated::GATED, isa), &params, &[raw(&x)], n as usize * width, n, &mut random);
                 assert_close(&out, &expected, 2e-6);
             }
+        }
+    }
+
+    #[test]
+    fn rotary_positions_agree(seed: u64, n in 1u32..20, heads in 1u32..5, half in 1u32..40, rest in 0u32..9, rows in 1u32..30) {
+        let mut random = Random::new(seed);
+        let (turned, head_dim) = (2 * half, 2 * half + rest);
+        // The heads lie among others, with gaps.
+        let view = Heads { offset: random.below(5), row_stride: heads * head_dim + 3, head_stride: head_dim };
+        let x = random.units((view.offset + n * view.row_stride) as usize);
+        let table = random.units((rows * turned) as usize);
+        let positions: Vec<u32> = (0..n).map(|_| random.below(rows)).collect();
+        let dense: Vec<f32> = (0..n)
+            .flat_map(|row| x[(view.offset + row * view.row_stride) as usize..][..(heads * head_dim) as usize].to_vec())
+            .collect();
+        let expected =
+            rotary::reference::rotary(&dense, &table, &positions, head_dim as usize, turned as usize);
+        let params = rotary::Params { heads, head_dim, turned, positions: rows, x: view };
+        let operands = [raw(&x), raw(&table), raw(&positions)];
+        for isa in Isa::supported() {
+            let out = checked(&on(&rotary::ROTARY, isa), &params, &operands, dense.len(), n, &mut random);
+            assert_close(&out, &expected, 3e-7);
         }
     }
 
@@ -200,4 +223,22 @@ fn refuses_parameters_that_contradict_the_bindings() {
         let got = failure(&on(&pool::POOL, isa), &wrong, &operands, 8, 2);
         assert!(got.contains(message), "{got}");
     }
+}
+
+#[test]
+fn rotary_positions_refuse_what_contradicts_the_bindings() {
+    let source = on(&rotary::ROTARY, thalweg_kernels::isa());
+    let (x, table) = ([0.0f32; 24], [0.0f32; 12]);
+    let good = rotary::Params { heads: 2, head_dim: 4, turned: 4, positions: 3, x: Heads::contiguous(2, 4) };
+    let fails = |params: rotary::Params, positions: [u32; 3]| {
+        failure(&source, &params, &[raw(&x), raw(&table), raw(&positions)], 24, 3)
+    };
+    assert_eq!(fails(good, [0, 3, 1]), "position 3 of row 1 is outside of a table of 3 rows");
+    for turned in [0, 3, 6] {
+        assert!(fails(rotary::Params { turned, ..good }, [0; 3]).contains("must be an even number"));
+    }
+    assert!(fails(rotary::Params { heads: 0, ..good }, [0; 3]).contains("heads is 0"));
+    assert!(fails(rotary::Params { positions: 4, ..good }, [0; 3]).contains("the table has 12 elements"));
+    let past = Heads { offset: 1, ..good.x };
+    assert!(fails(rotary::Params { x: past, ..good }, [0; 3]).contains("reaches element 24"));
 }

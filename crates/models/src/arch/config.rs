@@ -7,13 +7,20 @@ use crate::weights::WEIGHTS;
 use std::path::Path;
 use thalweg_tensor::Activation;
 
-/// The keys of `config.json` that are read: a family's own, and those that all of them have.
+/// The keys of `config.json` that are read: a family's own, after those of BERT where it has these, and those that all
+/// of them have.
 macro_rules! read {
+    (bert $(, $own:literal)* $(,)?) => {
+        read![
+            "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+            "type_vocab_size", "hidden_act", "layer_norm_eps", $($own,)*
+        ]
+    };
     ($($own:literal),* $(,)?) => {
         &[
             $($own,)*
             "model_type", "vocab_size", "position_embedding_type", "is_decoder", "is_causal", "add_cross_attention",
-            "quantization_config", "pruned_heads", "per_layer_config", "tokenizer_class", "transformers_weights",
+            "quantization_config", "pruned_heads", "per_layer_config", "transformers_weights",
         ]
     };
 }
@@ -89,21 +96,26 @@ impl ConfigFile {
     /// Refuses what no family supports.
     pub(super) fn check(&self) -> Result<()> {
         let get = |key| self.get(key);
-        get("position_embedding_type").only(&["absolute".into()], "\"absolute\"")?;
-        for key in ["is_decoder", "is_causal"] {
-            get(key).only(&[false.into()], "false: a sentence encoder attends in both directions")?;
-        }
         get("transformers_weights").only(&[WEIGHTS.into()], "\"model.safetensors\", which is read")?;
-        get("add_cross_attention").only(&[false.into()], "false: a sentence encoder attends to its own text alone")?;
         get("quantization_config").only(&[], "null: quantized weights are not supported")?;
         get("pruned_heads")
             .only(&[Json::Object(Vec::new())], "null or {}: layers with fewer heads are not supported")?;
         get("per_layer_config").only(&[], "null: layers that differ from each other are not supported")
     }
 
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(super) fn tokenizer_class(&self) -> Result<Option<String>> {
-        Ok(self.file.get("tokenizer_class").string()?.map(str::to_owned))
+    /// Refuses what families with tables of positions, and attention to both sides, do not support.
+    pub(super) fn check_bidirectional(&self) -> Result<()> {
+        self.get("position_embedding_type").only(&["absolute".into()], "\"absolute\"")?;
+        for key in ["is_decoder", "is_causal"] {
+            self.get(key).only(&[false.into()], "false: a sentence encoder attends in both directions")?;
+        }
+        let alone = "false: a sentence encoder attends to its own text alone";
+        self.get("add_cross_attention").only(&[false.into()], alone)
+    }
+
+    /// The first of two names of a setting, if it is there, else the second.
+    pub(super) fn named(&self, first: &'static str, second: &'static str) -> &'static str {
+        if self.get(first).is_there() { first } else { second }
     }
 
     /// A number that must be there.
@@ -111,15 +123,18 @@ impl ConfigFile {
         self.get(key).required_size()
     }
 
-    /// The number of heads, which divides the width.
-    pub(super) fn heads(&self, heads: &str, width: &str) -> Result<usize> {
-        let (setting, width_is) = (self.get(heads), self.size(width)?);
-        let heads = setting.required_size()?;
-        if width_is.is_multiple_of(heads) {
-            Ok(heads)
-        } else {
-            Err(setting.wrong(format!("a divisor of {width}, which is {width_is}")))
+    /// A number with a default, where there may be none at all of what it counts.
+    pub(super) fn size_or_none(&self, key: &str, default: usize) -> Result<Option<usize>> {
+        let setting = self.get(key);
+        match setting.value() {
+            Some(value) if value.as_u64() == Some(0) => Ok(None),
+            _ => Ok(Some(setting.size()?.unwrap_or(default))),
         }
+    }
+
+    /// `true` or `false`, with a default.
+    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        Ok(self.get(key).flag()?.unwrap_or(default))
     }
 
     /// An activation, under its name in the `transformers` library. There, "gelu" is the exact one, by the error

@@ -1,8 +1,11 @@
 //! DistilBERT: BERT without types, and with names of its own for nearly everything.
 
+use super::attention::{AttentionNames, Heads};
 use super::config::{ConfigFile, ConfigKeys, read};
-use super::post_norm::{Names, PostNorm};
+use super::layers::{NormKind, Normal, Stack};
+use super::post_norm::{Biases, Names, Positions, PostNorm};
 use super::{Architecture, Family, Limits};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 
@@ -21,42 +24,45 @@ static KEYS: ConfigKeys = ConfigKeys::new(read![
     "num_attention_heads",
 ]);
 
-static NAMES: Names = Names {
+static NAMES: [Names; 1] = [Names {
+    embeddings_norm: "embeddings.LayerNorm",
     layers: "transformer.layer",
-    query: "attention.q_lin",
-    key: "attention.k_lin",
-    value: "attention.v_lin",
-    attention_output: "attention.out_lin",
+    attention: AttentionNames {
+        projections: Stack::apart(&["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
+        output: "attention.out_lin",
+        norms: None,
+    },
     attention_norm: "sa_layer_norm",
-    intermediate: "ffn.lin1",
-    output: "ffn.lin2",
+    wide: Stack::apart(&["ffn.lin1"]),
+    narrow: "ffn.lin2",
     output_norm: "output_layer_norm",
-};
+}];
 
 fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
+    config.check_bidirectional()?;
     // The names that other families have are there too, and win.
-    let [width, layers, heads] =
-        [("hidden_size", "dim"), ("num_hidden_layers", "n_layers"), ("num_attention_heads", "n_heads")]
-            .map(|(common, own)| if config.get(common).is_there() { common } else { own });
-    let heads = config.heads(heads, width)?;
+    let width = config.named("hidden_size", "dim");
+    let heads = Heads::dividing(config, config.named("num_attention_heads", "n_heads"), width)?;
     let (width, positions) = (config.size(width)?, config.size("max_position_embeddings")?);
     let limits = Limits {
         width,
         vocabulary: config.size("vocab_size")?,
         types: None,
-        positions,
-        declared_positions: positions,
+        lengths: Lengths { most: positions, declared: positions },
         places: Places::default(),
     };
     Ok(Box::new(PostNorm {
         limits,
-        layers: config.size(layers)?,
+        layers: config.size(config.named("num_hidden_layers", "n_layers"))?,
         heads,
         intermediate: config.size("hidden_dim")?,
         activation: config.activation("activation", "gelu")?,
-        // Not a setting of this family.
-        epsilon: 1e-12,
+        gated: false,
+        // The epsilon is no setting of this family.
+        normal: Normal { kind: NormKind::Layer { bias: true }, epsilon: 1e-12 },
+        biases: Biases::ALL,
         table_width: width,
+        positions: Positions::Table,
         names: &NAMES,
     }))
 }

@@ -14,14 +14,4 @@ pub(super) static FAMILY: Family = Family {
     },
 };
 
-static KEYS: ConfigKeys = ConfigKeys::new(read![
-    "embedding_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "hidden_act",
-    "layer_norm_eps",
-]);
+static KEYS: ConfigKeys = ConfigKeys::new(read![bert, "embedding_size"]);

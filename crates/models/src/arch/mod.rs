@@ -2,22 +2,32 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `bert`, `electra`, `roberta`, `distilbert` | families: their settings, and the names of their tensors |
+//! | `bert`, `electra`, `roberta`, `distilbert`, `mpnet`, `nomic`, `gte` | families of `post_norm` |
+//! | `modernbert`, `qwen` | families of `pre_norm` |
+//! | `post_norm`, `pre_norm` | the encoders of layers that normalise after they add, or before |
 //! | `config` | `config.json`: what all families read alike |
-//! | `post_norm` | the encoder of layers that normalise after they add, which these families have |
-//! | `layers` | weights on a device |
+//! | `attention`, `rotary`, `layers` | what layers are made of: weights on a device |
 //!
-//! A load reads a family's settings first ([`read`]), which decide the shape of every tensor, and then its weights
-//! ([`Architecture::load`]).
+//! A family's file has its settings, and the names of its tensors. A load reads a family's settings first ([`read`]),
+//! which decide the shape of every tensor, and then its weights ([`Architecture::load`]).
 
+mod attention;
 mod bert;
 mod config;
 mod distilbert;
 mod electra;
+mod gte;
 mod layers;
+mod modernbert;
+mod mpnet;
+mod nomic;
 mod post_norm;
+mod pre_norm;
+mod qwen;
 mod roberta;
+mod rotary;
 
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::{PackedBatch, Places};
 use crate::weights::Scope;
@@ -33,6 +43,13 @@ static FAMILIES: &[&Family] = &[
     &roberta::XLM_ROBERTA,
     &roberta::CAMEMBERT,
     &distilbert::FAMILY,
+    &mpnet::FAMILY,
+    &modernbert::FAMILY,
+    &nomic::FAMILY,
+    &gte::FAMILY,
+    &gte::NEW,
+    &qwen::QWEN2,
+    &qwen::QWEN3,
 ];
 
 /// A family of encoders, as its checkpoints are.
@@ -50,7 +67,7 @@ pub(crate) struct Family {
 /// An encoder without its weights: what `config.json` says, checked.
 pub(crate) trait Architecture {
     /// What the encoder takes and gives.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> &Limits;
 
     /// Reads the weights, converts each once to the device's form, and freezes it.
     fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>>;
@@ -80,19 +97,15 @@ pub(crate) struct Limits {
     pub(crate) vocabulary: usize,
     /// The number of type ids; `None` if it looks at none.
     pub(crate) types: Option<usize>,
-    /// The most tokens of a sequence.
-    pub(crate) positions: usize,
-    /// How many positions the settings speak of: some families use up the first ones for padding.
-    pub(crate) declared_positions: usize,
+    /// How many tokens a sequence may have.
+    pub(crate) lengths: Lengths,
     /// The position of each token.
     pub(crate) places: Places,
 }
 
 /// Reads `config.json` in the transformer's folder. Absent settings have the defaults of the `transformers` library's
 /// configuration of the family, but for those that give the tensors their shape, which must be there.
-///
-/// Also gives the tokenizer's class, which `tokenizer_config.json` may override.
-pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architecture>, Option<String>)> {
+pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architecture>)> {
     let file = ConfigFile::read(folder, &config::FAMILY)?;
     let setting = file.get("model_type");
     let name = setting.string()?;
@@ -102,6 +115,5 @@ pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architectu
     };
     let file = ConfigFile::read(folder, family.keys)?;
     file.check()?;
-    let architecture = (family.read)(&file)?;
-    Ok((family, architecture, file.tokenizer_class()?))
+    Ok((family, (family.read)(&file)?))
 }

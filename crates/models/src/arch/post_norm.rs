@@ -1,7 +1,9 @@
 //! The encoder that most families have: embeddings, then layers of attention and feed-forward blocks, each added to
 //! its input and normalised (Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019).
 
-use super::layers::{Dense, Embeddings, Norm};
+use super::attention::{Attention, AttentionBiases, AttentionNames, Heads};
+use super::layers::{Dense, Embeddings, FeedForward, Norm, Normal, Stack};
+use super::rotary::{Rotary, Rotation, Tables};
 use super::{Architecture, Encoder, Limits};
 use crate::error::Result;
 use crate::packed::PackedBatch;
@@ -12,72 +14,119 @@ use thalweg_tensor::{Activation, AttentionOptions, DType, Result as TensorResult
 pub(super) struct PostNorm {
     pub(super) limits: Limits,
     pub(super) layers: usize,
-    /// Divides the width.
-    pub(super) heads: usize,
+    pub(super) heads: Heads,
     /// The width of the feed-forward block.
     pub(super) intermediate: usize,
     pub(super) activation: Activation,
-    pub(super) epsilon: f32,
+    /// Whether the activation is a gate's.
+    pub(super) gated: bool,
+    pub(super) normal: Normal,
+    pub(super) biases: Biases,
     /// The width of the tables. Where it is not that of the layers, a dense layer is between.
     pub(super) table_width: usize,
-    pub(super) names: &'static Names,
+    pub(super) positions: Positions,
+    /// As the family's checkpoints have them, each as some do.
+    pub(super) names: &'static [Names],
+}
+
+/// Reads the bias of the attention, `[heads, 2 * reach + 1]`.
+pub(super) type ReadBias = Box<dyn Fn(&PostNorm, &Scope<'_>) -> Result<Tensor>>;
+
+/// How an encoder knows the order of tokens.
+pub(super) enum Positions {
+    /// By a table of vectors, which are added to those of words.
+    Table,
+    /// By a table, and a bias of the attention, which is read with the weights.
+    Biased(ReadBias),
+    Rotary(Rotary),
+}
+
+/// Which dense layers have a bias.
+#[derive(Clone, Copy)]
+pub(super) struct Biases {
+    pub(super) attention: AttentionBiases,
+    /// The first of the feed-forward block.
+    pub(super) wide: bool,
+    /// The second of the feed-forward block.
+    pub(super) narrow: bool,
+}
+
+impl Biases {
+    pub(super) const ALL: Self =
+        Self { attention: AttentionBiases { projections: true, output: true }, wide: true, narrow: true };
 }
 
 /// The names of a family's tensors, without `.weight` and `.bias`.
 pub(super) struct Names {
+    /// The normalisation of what is looked up.
+    pub(super) embeddings_norm: &'static str,
     /// Before the index of a layer.
     pub(super) layers: &'static str,
-    pub(super) query: &'static str,
-    pub(super) key: &'static str,
-    pub(super) value: &'static str,
-    pub(super) attention_output: &'static str,
+    pub(super) attention: AttentionNames,
     pub(super) attention_norm: &'static str,
-    pub(super) intermediate: &'static str,
-    pub(super) output: &'static str,
+    pub(super) wide: Stack,
+    pub(super) narrow: &'static str,
     pub(super) output_norm: &'static str,
 }
 
 impl Architecture for PostNorm {
-    fn limits(&self) -> Limits {
-        self.limits.clone()
+    fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>> {
-        let (width, table_width) = (self.limits.width, self.table_width);
-        let tables = weights.at("embeddings");
+        let Limits { width, vocabulary, types, lengths, .. } = self.limits;
+        let is_there = |names: &&Names| weights.has(&format!("{}.weight", names.embeddings_norm));
+        let names = self.names.iter().find(is_there).unwrap_or(&self.names[0]);
+        let (tables, table_width) = (weights.at("embeddings"), self.table_width);
+        let types = types.map(|types| tables.table("token_type_embeddings", types, table_width));
         let embeddings = Embeddings {
-            words: tables.table("word_embeddings", self.limits.vocabulary, table_width)?,
-            positions: tables.table("position_embeddings", self.limits.declared_positions, table_width)?,
-            types: match self.limits.types {
-                Some(types) => tables.table("token_type_embeddings", types, table_width)?,
-                None => tables.no_table(table_width)?,
+            words: tables.table("word_embeddings", vocabulary, table_width)?,
+            positions: match &self.positions {
+                Positions::Rotary(_) => None,
+                _ => Some(tables.table("position_embeddings", lengths.declared, table_width)?),
             },
-            norm: tables.norm("LayerNorm", table_width, self.epsilon)?,
+            types: types.transpose()?,
+            norm: Some(weights.norm(names.embeddings_norm, table_width, self.normal)?),
         };
         let projection = match table_width == width {
             true => None,
-            false => Some(weights.dense("embeddings_project", width, table_width)?),
+            false => Some(weights.dense("embeddings_project", width, table_width, true)?),
+        };
+        let options = match &self.positions {
+            Positions::Biased(read) => AttentionOptions::new().relative_bias(&read(self, weights)?),
+            _ => AttentionOptions::new(),
         };
         // Grows as layers are found, because the count is not to be trusted before.
         let mut layers = Vec::new();
         for index in 0..self.layers {
-            layers.push(self.layer(&weights.at(self.names.layers).at(index))?);
+            layers.push(self.layer(&weights.at(names.layers).at(index), names, options.clone())?);
         }
-        let (limits, dtype, heads, activation) = (self.limits(), weights.dtype(), self.heads, self.activation);
-        Ok(Box::new(Loaded { limits, dtype, embeddings, projection, layers, heads, activation }))
+        let rotary = match &self.positions {
+            Positions::Rotary(rotary) => Some(rotary.clone().load(weights)),
+            _ => None,
+        };
+        let (limits, dtype) = (self.limits.clone(), weights.dtype());
+        Ok(Box::new(Loaded { limits, dtype, embeddings, projection, rotary, layers }))
     }
 }
 
 impl PostNorm {
-    fn layer(&self, weights: &Scope<'_>) -> Result<Layer> {
-        let (width, names) = (self.limits.width, self.names);
+    fn layer(&self, weights: &Scope<'_>, names: &Names, options: AttentionOptions) -> Result<Layer> {
+        let (width, wide, biases) = (self.limits.width, self.intermediate, self.biases);
+        let attention = (self.normal, options);
+        let outputs = [wide; 2];
+        let outputs = if self.gated { &outputs[..] } else { &outputs[..1] };
         Ok(Layer {
-            qkv: weights.joined(&[names.query, names.key, names.value], width, width)?,
-            attention_output: weights.dense(names.attention_output, width, width)?,
-            attention_norm: weights.norm(names.attention_norm, width, self.epsilon)?,
-            intermediate: weights.dense(names.intermediate, self.intermediate, width)?,
-            output: weights.dense(names.output, width, self.intermediate)?,
-            output_norm: weights.norm(names.output_norm, width, self.epsilon)?,
+            attention: Attention::load(weights, &names.attention, width, self.heads, biases.attention, attention)?,
+            attention_norm: weights.norm(names.attention_norm, width, self.normal)?,
+            feed_forward: FeedForward {
+                wide: weights.stack(&names.wide, outputs, width, biases.wide)?,
+                narrow: weights.dense(names.narrow, width, wide, biases.narrow)?,
+                activation: self.activation,
+                gated: self.gated,
+            },
+            output_norm: weights.norm(names.output_norm, width, self.normal)?,
         })
     }
 }
@@ -88,23 +137,25 @@ struct Loaded {
     dtype: DType,
     embeddings: Embeddings,
     projection: Option<Dense>,
+    rotary: Option<Tables>,
     layers: Vec<Layer>,
-    heads: usize,
-    activation: Activation,
 }
 
 /// One layer.
 struct Layer {
-    /// Query, key and value side by side, so that one product makes all three: width to `3 * width`.
-    qkv: Dense,
-    /// What attention gives, mixed over the heads: width to width.
-    attention_output: Dense,
+    attention: Attention,
     attention_norm: Norm,
-    /// Width to intermediate.
-    intermediate: Dense,
-    /// Intermediate to width.
-    output: Dense,
+    feed_forward: FeedForward,
     output_norm: Norm,
+}
+
+impl Layer {
+    /// Intermediate results are dropped as soon as they are used, so that the next operation can have their memory.
+    fn apply(&self, input: Tensor, batch: &PackedBatch, rotation: Option<&Rotation>) -> TensorResult<Tensor> {
+        let attended = self.attention_norm.add(self.attention.apply(&input, batch, rotation)?, &input)?;
+        drop(input);
+        self.output_norm.add(self.feed_forward.apply(&attended)?, &attended)
+    }
 }
 
 impl Encoder for Loaded {
@@ -113,10 +164,8 @@ impl Encoder for Loaded {
         if let Some(projection) = &self.projection {
             hidden = projection.apply(&hidden, Activation::None)?;
         }
-        for layer in &self.layers {
-            hidden = self.layer(layer, hidden, &batch.offsets)?;
-        }
-        Ok(hidden)
+        let rotation = self.rotary.as_ref().map(|tables| tables.rotation(batch)).transpose()?;
+        self.layers.iter().try_fold(hidden, |hidden, layer| layer.apply(hidden, batch, rotation.as_ref()))
     }
 
     fn limits(&self) -> &Limits {
@@ -129,25 +178,5 @@ impl Encoder for Loaded {
 
     fn layers(&self) -> usize {
         self.layers.len()
-    }
-}
-
-impl Loaded {
-    /// One layer. Intermediate results are dropped as soon as they are used, so that the next operation can have their
-    /// memory.
-    fn layer(&self, layer: &Layer, input: Tensor, offsets: &Tensor) -> TensorResult<Tensor> {
-        let mixed = {
-            let product = layer.qkv.apply(&input, Activation::None)?;
-            let (n, width) = (input.shape()[0], self.limits.width);
-            let part = |at: usize| product.narrow(1, at * width, width)?.reshape(&[n, self.heads, width / self.heads]);
-            part(0)?.attention(&part(1)?, &part(2)?, offsets, &AttentionOptions::new())?
-        };
-        let mixed = layer.attention_output.apply(&mixed, Activation::None)?;
-        let attended = layer.attention_norm.add(&mixed, &input)?;
-        drop((mixed, input));
-        let wide = layer.intermediate.apply(&attended, self.activation)?;
-        let narrow = layer.output.apply(&wide, Activation::None)?;
-        drop(wide);
-        layer.output_norm.add(&narrow, &attended)
     }
 }

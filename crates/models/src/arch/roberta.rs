@@ -3,6 +3,7 @@
 use super::config::{ConfigFile, ConfigKeys, read};
 use super::post_norm::PostNorm;
 use super::{Architecture, Family, Limits, bert};
+use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 
@@ -14,33 +15,23 @@ const fn family(name: &'static str) -> Family {
     Family { name, prefixes: &["roberta."], keys: &KEYS, read: settings }
 }
 
-static KEYS: ConfigKeys = ConfigKeys::new(read![
-    "pad_token_id",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "hidden_act",
-    "layer_norm_eps",
-]);
+static KEYS: ConfigKeys = ConfigKeys::new(read![bert, "pad_token_id"]);
 
 fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
     let bert = bert::settings(config)?;
-    let limits = after_padding(config, bert.limits.clone())?;
+    let limits = after_padding(config, bert.limits.clone(), config.padding(1)?)?;
     Ok(Box::new(PostNorm { limits, ..bert }))
 }
 
 /// The limits where the first token's position is the padding token's id and one, and a padding token in a text is at
-/// the padding's.
-fn after_padding(config: &ConfigFile, limits: Limits) -> Result<Limits> {
-    let padding = config.padding(1)?;
+/// its id.
+pub(super) fn after_padding(config: &ConfigFile, limits: Limits, padding: u32) -> Result<Limits> {
     let first = padding + 1;
-    let positions = limits.declared_positions.checked_sub(first as usize).filter(|positions| *positions > 0);
-    let positions = positions.ok_or_else(|| {
-        let expected = format!("more than {first}: the first {first} positions are for padding (pad_token_id)");
+    let Lengths { declared, .. } = limits.lengths;
+    let most = declared.checked_sub(first as usize).filter(|positions| *positions > 0);
+    let most = most.ok_or_else(|| {
+        let expected = format!("more than {first}: the first {first} positions are for padding");
         config.get("max_position_embeddings").wrong(expected)
     })?;
-    Ok(Limits { positions, places: Places { first, padding: Some(padding) }, ..limits })
+    Ok(Limits { lengths: Lengths { most, declared }, places: Places { first, padding: Some(padding) }, ..limits })
 }

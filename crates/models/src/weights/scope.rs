@@ -35,17 +35,54 @@ impl<'a> Scope<'a> {
         self.weights.dtype
     }
 
+    /// The memory that tensors are frozen in.
+    pub(crate) fn pool(&self) -> &'a Pool {
+        self.pool
+    }
+
+    /// The device's longest binding, in bytes.
+    pub(crate) fn longest_binding(&self) -> u64 {
+        self.pool.device().info().limits.max_binding_bytes
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.weights.tensors.contains_key(&self.full(name))
+    }
+
+    /// Appends the elements of some rows of a tensor of exactly this shape.
+    pub(crate) fn read_rows(
+        &self,
+        name: &str,
+        shape: &[usize],
+        rows: Range<usize>,
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.weights.read(&self.full(name), shape, rows, values)
+    }
+
     /// Appends the elements of a tensor of exactly this shape.
     pub(crate) fn read(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
         self.weights.read(&self.full(name), shape, 0..shape[0], values)
     }
 
-    /// Some rows of a matrix of exactly this shape, frozen.
+    /// Some rows of a matrix of exactly this shape, frozen. The matrix may be most of a model: host memory has the rows
+    /// once, in the type that the device computes in.
     pub(crate) fn rows(&self, name: &str, [count, width]: [usize; 2], rows: Range<usize>) -> Result<Tensor> {
+        const AT_ONCE: usize = 1 << 16;
+        let (name, shape, frozen) = (self.full(name), [count, width], [rows.len(), width]);
         let mut values = Vec::new();
-        let shape = [rows.len(), width];
-        self.weights.read(&self.full(name), &[count, width], rows, &mut values)?;
-        self.freeze(&values, &shape)
+        if self.dtype() != DType::F16 {
+            self.weights.read(&name, &shape, rows, &mut values)?;
+            return Ok(Tensor::frozen_in(self.pool, &values, &frozen)?);
+        }
+        let (step, mut narrowed) = ((AT_ONCE / width).max(1), Vec::new());
+        for begin in rows.clone().step_by(step) {
+            values.clear();
+            self.weights.read(&name, &shape, begin..rows.end.min(begin + step), &mut values)?;
+            narrowed.extend(values.iter().map(|value| f16::from_f32(*value)));
+        }
+        Ok(Tensor::frozen_in(self.pool, &narrowed, &frozen)?)
     }
 
     /// A tensor of one dimension, frozen.
