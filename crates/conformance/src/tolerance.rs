@@ -82,6 +82,7 @@ pub fn reduce(reduction: Reduction, width: usize, magnitudes: f64) -> f64 {
 pub fn pool(pooling: Pooling, length: usize, magnitudes: f64) -> f64 {
     match pooling {
         Pooling::Mean => sum(length + 6, magnitudes) / length as f64,
+        Pooling::Sum => sum(length, magnitudes),
         Pooling::MeanSqrtLength => sum(length + 12, magnitudes) / (length as f64).sqrt(),
         Pooling::WeightedMean => 2.0 * sum(2 * length + 8, magnitudes) / length as f64,
         _ => 0.0,

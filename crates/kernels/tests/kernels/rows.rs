@@ -243,7 +243,7 @@ fn refuses_parameters_that_contradict_the_bindings() {
     for (wrong, message) in [
         (pool::PoolParams { skip: 1, ..params }, "sequence 1 has 1 rows, and the first 1 are skipped"),
         (pool::PoolParams { skip: u32::MAX, ..params }, "sequence 0 has 2 rows, and the first 4294967295 are skipped"),
-        (pool::PoolParams { pooling: 6, ..params }, "pooling 6 is unknown"),
+        (pool::PoolParams { pooling: 7, ..params }, "pooling 7 is unknown"),
     ] {
         let got = failure(&on(&pool::POOL, isa), &wrong, &operands, 8, 2);
         assert!(got.contains(message), "{got}");
