@@ -242,11 +242,11 @@ pub(super) trait Number: Pod + PartialOrd {
 /// The texts of a type's kernels.
 macro_rules! modules {
     ([$($type:ident:)? $number:literal, $($apply:literal),+]) => {
-        const PAIR: Texts = modules!(@ [$($type:)? $number, $($apply),+, "binary.wgsl"]);
-        const WITH_SCALAR: Texts = modules!(@ [$($type:)? $number, $($apply),+, "binary_scalar.wgsl"]);
+        const PAIR: Texts = modules!(@ [$($type:)? $number, $($apply),+, "../wgsl/by_elements.wgsl", "binary.wgsl"]);
+        const WITH_SCALAR: Texts = modules!(@ [$($type:)? $number, $($apply),+, "../wgsl/by_elements.wgsl", "binary_scalar.wgsl"]);
         const IN_PLACE: Texts = modules!(@ [$($type:)? $number, $($apply),+, "binary_in_place.wgsl"]);
-        const COMPARE: Texts = modules!(@ [$($type:)? $number, "compare.wgsl", "binary.wgsl"]);
-        const COMPARE_SCALAR: Texts = modules!(@ [$($type:)? $number, "compare.wgsl", "binary_scalar.wgsl"]);
+        const COMPARE: Texts = modules!(@ [$($type:)? $number, "compare.wgsl", "../wgsl/by_elements.wgsl", "binary.wgsl"]);
+        const COMPARE_SCALAR: Texts = modules!(@ [$($type:)? $number, "compare.wgsl", "../wgsl/by_elements.wgsl", "binary_scalar.wgsl"]);
     };
     (@ [$($type:ident:)? $($file:literal),+]) => {
         texts![$($type:)? "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/view.wgsl", $($file),+]

@@ -1,4 +1,4 @@
-// An operation on an operand and a number, an invocation for each element. The first workgroup checks the parameters.
+// An operation on an operand and a number, an invocation for each element.
 struct Params {
     operation: u32,
     bits: u32,
@@ -11,29 +11,21 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read_write> out: array<result>;
 @group(0) @binding(2) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let len = arrayLength(&out);
     if p.operation > LAST {
-        fail(0u, p.operation);
-        return;
+        return vec2<u32>(1u, p.operation);
     }
-    let group_number = group.x + group.y * groups.x;
-    if group_number == 0u {
-        if elements(p.shape, len) != len {
-            fail(1u, 0u);
-        } else if !is_inside(p.source, p.shape, arrayLength(&source)) {
-            fail(2u, 0u);
-        }
+    if elements(p.shape, len) != len {
+        return vec2<u32>(2u, 0u);
     }
-    let item = group_number * SIZE + lid;
-    if item >= len {
-        return;
+    if !is_inside(p.source, p.shape, arrayLength(&source)) {
+        return vec2<u32>(3u, 0u);
     }
+    return vec2<u32>();
+}
+
+fn compute(item: u32) {
     let element = number_of(source[locate(item, p.shape, p.source)]);
     let fixed = number_of_bits(p.bits);
     let first = select(element, fixed, p.swapped != 0u);

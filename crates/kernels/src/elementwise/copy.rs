@@ -58,7 +58,8 @@ macro_rules! element {
     ($a:ty => $b:ty, [$($scalar:ident),+]: $result:literal, $value:ident, $convert:expr) => {
         impl Element<$b> for $a {
             const TEXTS: Texts = texts![
-                $($scalar),+: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $result, "../wgsl/view.wgsl", "copy.wgsl"
+                $($scalar),+: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $result, "../wgsl/view.wgsl",
+                "../wgsl/by_elements.wgsl", "copy.wgsl"
             ];
             #[inline(always)]
             fn convert(self) -> $b {

@@ -1,5 +1,4 @@
-// A view made contiguous, an invocation for each element. `scalar` is what is read, `result` what is written. The first
-// workgroup checks the parameters.
+// A view made contiguous, an invocation for each element. `scalar` is what is read, `result` what is written.
 struct Params {
     shape: array<u32, 6>,
     source: View,
@@ -9,23 +8,17 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read_write> out: array<result>;
 @group(0) @binding(2) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let len = arrayLength(&out);
-    let number = group.x + group.y * groups.x;
-    if number == 0u {
-        if elements(p.shape, len) != len {
-            fail(0u, 0u);
-        } else if !is_inside(p.source, p.shape, arrayLength(&source)) {
-            fail(1u, 0u);
-        }
+    if elements(p.shape, len) != len {
+        return vec2<u32>(1u, 0u);
     }
-    let item = number * SIZE + lid;
-    if item < len {
-        out[item] = converted(source[locate(item, p.shape, p.source)]);
+    if !is_inside(p.source, p.shape, arrayLength(&source)) {
+        return vec2<u32>(2u, 0u);
     }
+    return vec2<u32>();
+}
+
+fn compute(item: u32) {
+    out[item] = converted(source[locate(item, p.shape, p.source)]);
 }

@@ -44,7 +44,7 @@ impl<T: Pod> Kernel for Select<T> {
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     type Params = SelectParams;
     const GPU: Gpu = Gpu::clamped(
-        texts![bits: "../wgsl/failure.wgsl", "../wgsl/view.wgsl", "select.wgsl"],
+        texts![bits: "../wgsl/failure.wgsl", "../wgsl/view.wgsl", "../wgsl/by_elements.wgsl", "select.wgsl"],
         by_256,
         &[
             "the output's length is not that of the shape",

@@ -138,6 +138,7 @@ impl Kernel for Map {
             "../wgsl/circle.wgsl",
             "unary_apply.wgsl",
             "../wgsl/view.wgsl",
+            "../wgsl/by_elements.wgsl",
             "unary.wgsl"
         ],
         by_256,

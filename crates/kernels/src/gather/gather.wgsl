@@ -1,4 +1,4 @@
-// Elements of an axis by their numbers, an invocation for each element. The first workgroup checks the parameters.
+// Elements of an axis by their numbers, an invocation for each element.
 struct Params {
     length: u32,
     stride: u32,
@@ -23,27 +23,21 @@ fn without_axis(len: u32) -> u32 {
     return len - (p.length - 1u) * p.stride;
 }
 
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let len = arrayLength(&out);
-    let number = group.x + group.y * groups.x;
-    if number == 0u {
-        if elements(p.shape, len) != len {
-            fail(0u, 0u);
-        } else if !is_inside(p.source, p.shape, without_axis(arrayLength(&source))) {
-            fail(1u, 0u);
-        } else if !is_inside(p.places, p.shape, arrayLength(&places)) {
-            fail(2u, 0u);
-        }
+    if elements(p.shape, len) != len {
+        return vec2<u32>(1u, 0u);
     }
-    let item = number * SIZE + lid;
-    if item >= len {
-        return;
+    if !is_inside(p.source, p.shape, without_axis(arrayLength(&source))) {
+        return vec2<u32>(2u, 0u);
     }
+    if !is_inside(p.places, p.shape, arrayLength(&places)) {
+        return vec2<u32>(3u, 0u);
+    }
+    return vec2<u32>();
+}
+
+fn compute(item: u32) {
     let index = places[locate(item, p.shape, p.places)];
     if index >= p.length {
         fail(3u, item);

@@ -47,7 +47,7 @@ impl<T: Pod> Kernel for Gather<T> {
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
     const GPU: Gpu = Gpu::clamped(
-        texts![bits: "../wgsl/failure.wgsl", "../wgsl/view.wgsl", "gather.wgsl"],
+        texts![bits: "../wgsl/failure.wgsl", "../wgsl/view.wgsl", "../wgsl/by_elements.wgsl", "gather.wgsl"],
         by_256,
         &[
             "the output's length is not that of the shape",
