@@ -81,7 +81,7 @@ kernels! {
     /// | 1 | read | k: a view of `[n, kv_heads, head_dim]` |
     /// | 2 | read | v: a view of `[n, kv_heads, head_dim]` |
     /// | 3 | read | offsets `[sequences + 1]`, u32: rising from 0 to n, no sequence empty |
-    /// | 4 | read | bias `[heads, 2 * reach + 1]`, for sequences of at most `reach + 1` rows; any float without a bias |
+    /// | 4 | read | bias `[heads, 2 * reach + 1]`, of sequences of at most `reach + 1`; any float without a bias |
     /// | 5 | write | out `[n, heads, head_dim]` |
     ///
     /// Extent `[n, 1, 1]`: an item is a row of all heads. Working memory does not grow with the length of a sequence,

@@ -40,8 +40,8 @@ params! {
 }
 
 kernels! {
-    /// `out[i] = table[ids[i]]`, f32, of a part of a table; 0 for the ids of other parts, so that the sum over all parts
-    /// is the look-up. An id outside of the whole table fails the kernel.
+    /// `out[i] = table[ids[i]]`, f32, of a part of a table; 0 for the ids of other parts, so that the sum over all
+    /// parts is the look-up. An id outside of the whole table fails the kernel.
     ///
     /// | binding | access | contents |
     /// |---|---|---|

@@ -38,8 +38,8 @@ impl Kernel for Gated {
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];
     type Params = Params;
     // SAFETY: the module goes on only if the width is not 0 and divides the output's length, and if x is twice as long,
-    // and only in rows that there are; it uses elements 0 to 2 * width - 1 of its row of x, and 0 to width - 1 of that of
-    // the output.
+    // and only in rows that there are; it uses elements 0 to 2 * width - 1 of its row of x, and 0 to width - 1 of that
+    // of the output.
     const GPU: Gpu = unsafe {
         Gpu::checked(
             texts![

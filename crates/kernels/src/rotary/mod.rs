@@ -27,9 +27,9 @@ params! {
 }
 
 kernels! {
-    /// Turns each pair of columns i and i + `turned / 2` of a head by the angle that the table has for the row's position:
-    /// `out[i] = x[i] * cos - x[i + turned / 2] * sin`, `out[i + turned / 2] = x[i + turned / 2] * cos + x[i] * sin`. f32,
-    /// and the table f32 whatever the elements are. A position outside of the table fails the kernel.
+    /// Turns each pair of columns i and i + `turned / 2` of a head by the angle that the table has for the row's
+    /// position: `out[i] = x[i] * cos - x[i + turned / 2] * sin`, `out[i + turned / 2] = x[i + turned / 2] * cos + x[i]
+    /// * sin`. f32, and the table f32 whatever the elements are. A position outside of the table fails the kernel.
     ///
     /// | binding | access | contents |
     /// |---|---|---|
@@ -48,10 +48,11 @@ impl Kernel for Rotary {
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const FIXED: &'static [usize] = &[1, 2];
     type Params = Params;
-    // SAFETY: the module goes on only if every element of x, as the view of so many rows says, is inside of its binding,
-    // if the table's length is positions * turned, where turned is even and at most head_dim, and if the output's is n *
-    // heads * head_dim, only in rows that there are, and only if its own position is less than the table's rows. It uses
-    // columns 0 to head_dim - 1 of heads that there are, and 0 to turned - 1 of the table's row.
+    // SAFETY: the module goes on only if every element of x, as the view of so many rows says, is inside of its
+    // binding, if the table's length is positions * turned, where turned is even and at most head_dim, and if the
+    // output's is n
+    // * heads * head_dim, only in rows that there are, and only if its own position is less than the table's rows. It
+    // uses columns 0 to head_dim - 1 of heads that there are, and 0 to turned - 1 of the table's row.
     const GPU: Gpu = unsafe {
         Gpu::checked(
             texts!["../wgsl/failure.wgsl", "../wgsl/by_rows.wgsl", "../wgsl/heads.wgsl", "rotary.wgsl"],

@@ -1,6 +1,6 @@
 // The entry point of kernels with an invocation for each element of `out`, indices being clamped. A kernel says with
-// `contradiction` what is wrong with its parameters (the failure's number plus 1, and what it is about; 0 if nothing is),
-// which the first workgroup asks, and with `compute` what is done for an element.
+// `contradiction` what is wrong with its parameters (the failure's number plus 1, and what it is about; 0 if nothing
+// is), which the first workgroup asks, and with `compute` what is done for an element.
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -1,6 +1,6 @@
-// The entry point of kernels with a workgroup for each row, or each item. A kernel says with `contradiction` what is wrong
-// with its parameters (the failure's number plus 1, and what it is about; 0 if nothing is), with `items` how many there
-// are, and with `compute` what all invocations of a workgroup do together for one.
+// The entry point of kernels with a workgroup for each row, or each item. A kernel says with `contradiction` what is
+// wrong with its parameters (the failure's number plus 1, and what it is about; 0 if nothing is), with `items` how many
+// there are, and with `compute` what all invocations of a workgroup do together for one.
 const SIZE: u32 = 128u;
 
 @compute @workgroup_size(128)

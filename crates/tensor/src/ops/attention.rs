@@ -131,9 +131,9 @@ impl Tensor {
 
     /// Rotary positions: turns the columns i and `i + r / 2` of each head, for i below `r / 2`, by the angle that the
     /// table has for the row's position. Self is `[n, heads, d]`, f32 or f16, any view as for
-    /// [`attention`](Self::attention). `table` is `[positions, r]`, f32: the cosines of a position, then its sines; r is
-    /// even and at most d, and columns from r on are copied. `positions` is `[n]`, u32; one outside of the table fails
-    /// when the data is read. The result is `[n, heads, d]`, new and contiguous.
+    /// [`attention`](Self::attention). `table` is `[positions, r]`, f32: the cosines of a position, then its sines; r
+    /// is even and at most d, and columns from r on are copied. `positions` is `[n]`, u32; one outside of the table
+    /// fails when the data is read. The result is `[n, heads, d]`, new and contiguous.
     ///
     /// # Errors
     /// If a type or shape does not match.
