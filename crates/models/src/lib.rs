@@ -63,5 +63,5 @@ mod weights;
 pub use error::{Error, Result};
 pub use model::TOKENS_PER_PASS;
 pub use options::LoadOptions;
-pub use task::{EmbeddingModel, Embeddings};
+pub use task::{EmbeddingModel, Embeddings, Similarity, TokenVectors};
 pub use tokenizer::Tokens;

@@ -61,6 +61,14 @@ impl Model {
         self.tokenizer.tokenize(text, index)
     }
 
+    /// How many tokens at the beginning of a text are those of a prompt before it, as sentence-transformers counts them:
+    /// all tokens of the prompt alone, but for a special one at the end.
+    pub(crate) fn prompt_tokens(&self, prompt: &str) -> Result<usize> {
+        let (tokens, none) = (self.tokenize(prompt, 0)?, self.tokenize("", 0)?);
+        let ends_special = none.ids().last().is_some_and(|special| tokens.ids().last() == Some(special));
+        Ok(tokens.len() - usize::from(ends_special))
+    }
+
     /// Records one pass of at least one sequence: `[rows, width]` of the task, f32.
     pub(crate) fn record(&self, task: &impl Task, sequences: &[&Tokens]) -> Result<Tensor> {
         let batch = PackedBatch::new(&self.device, sequences, self.encoder.limits().places)?;

@@ -155,7 +155,7 @@ impl<T: Task> Run<T> {
     pub(crate) fn push(&mut self, text: Result<Tokens>) {
         let row = self.table.rows.len();
         let (tokens, cut) = text.as_ref().map_or((0, false), |tokens| (tokens.len(), tokens.is_cut()));
-        let error = match text.and_then(|tokens| self.task.model().check(row, &tokens).map(|()| tokens)) {
+        let error = match text.and_then(|tokens| self.task.check(row, &tokens).map(|()| tokens)) {
             Ok(tokens) => {
                 self.sequences.push((row, tokens));
                 None

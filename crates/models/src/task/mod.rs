@@ -7,14 +7,23 @@
 //! A task is a small handle that knows its model. [`Run`] takes a call through the device, the same for all of them, and
 //! [`Call`] is how a call begins.
 
+mod class;
+mod defaults;
 mod embed;
 mod embeddings;
+mod head;
+mod modules;
 mod pooling;
+mod similarity;
 pub(crate) mod table;
+mod token_vectors;
 
 pub use self::embed::EmbeddingModel;
 pub use self::embeddings::Embeddings;
+pub use self::similarity::Similarity;
+pub use self::token_vectors::TokenVectors;
 
+use self::defaults::Prompt;
 use self::table::{Items, Table};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -37,6 +46,14 @@ pub(crate) trait Task: Clone + Send + Sync + 'static {
 
     /// The model that it is a task of.
     fn model(&self) -> &Model;
+
+    /// What goes before every text.
+    fn prompt(&self) -> &Prompt;
+
+    /// Everything that is taken on trust later about sequence `sequence`.
+    fn check(&self, sequence: usize, tokens: &Tokens) -> Result<()> {
+        self.model().check(sequence, tokens)
+    }
 
     /// How many rows a sequence of so many tokens gives.
     fn rows(&self, _tokens: usize) -> usize {
@@ -76,8 +93,12 @@ impl<'a> Input<'a> {
         Input { first: Cow::Owned(self.first.into_owned()) }
     }
 
-    fn tokenize(&self, model: &Model, index: usize) -> Result<Tokens> {
-        model.tokenize(&self.first, index)
+    fn tokenize(&self, task: &impl Task, index: usize) -> Result<Tokens> {
+        let first = match task.prompt().text() {
+            "" => Cow::Borrowed(&*self.first),
+            prompt => Cow::Owned([prompt, &self.first].concat()),
+        };
+        task.model().tokenize(&first, index)
     }
 
     /// What it costs to tokenise it, in bytes of text.
@@ -101,7 +122,7 @@ pub(crate) trait Call: Task {
         // First of all: in a forked child a lock of the tokenizer may be held for ever.
         self.model().device.check()?;
         let _range = thalweg_runtime::range("tokenize");
-        inputs.enumerate().map(|(index, input)| input.tokenize(self.model(), index)).collect()
+        inputs.enumerate().map(|(index, input)| input.tokenize(self, index)).collect()
     }
 
     /// Starts on texts.
@@ -143,7 +164,7 @@ pub(crate) trait Call: Task {
                     bytes = 0;
                 }
                 bytes += input.cost();
-                run.push(input.tokenize(self.model(), index));
+                run.push(input.tokenize(&self, index));
             }
             Ok(Self::Output::clone(&*run.start().await?))
         }
@@ -155,7 +176,7 @@ pub(crate) trait Call: Task {
             return Vec::new(); // which the submit says, and here a lock might be held for ever
         }
         let _range = thalweg_runtime::range("tokenize");
-        inputs.enumerate().map(|(index, input)| input.tokenize(self.model(), index)).collect()
+        inputs.enumerate().map(|(index, input)| input.tokenize(self, index)).collect()
     }
 }
 
