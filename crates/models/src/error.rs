@@ -263,6 +263,12 @@ pub enum Error {
         /// Those that there are.
         known: String,
     },
+    /// Texts were to be ranked by a model that gives each several scores.
+    #[error("the model gives {labels} scores for each pair of texts; ranking takes one: take the rows themselves")]
+    NotOneLabel {
+        /// How many labels it has.
+        labels: usize,
+    },
     /// A sequence has no token beside those of the prompt, which the model leaves out of its pooling.
     #[error(
         "sequence {sequence} has {tokens} tokens; expected more than the {prompt} of the prompt, which are left out"

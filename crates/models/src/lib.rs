@@ -63,5 +63,8 @@ mod weights;
 pub use error::{Error, Result};
 pub use model::TOKENS_PER_PASS;
 pub use options::LoadOptions;
-pub use task::{EmbeddingModel, Embeddings, Similarity, TokenVectors};
+pub use task::{
+    Classes, Classifier, EmbeddingModel, Embeddings, Ranked, Reranker, Scores, Similarity, SparseEmbeddings,
+    SparseEncoder, SparseVector, TokenVectors,
+};
 pub use tokenizer::Tokens;

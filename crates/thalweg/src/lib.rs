@@ -84,6 +84,6 @@ pub use thalweg_runtime::{
 pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};
 pub use thalweg_tensor::{
-    Activation, AttentionOptions, Binary, DType, Element, Error as TensorError, Graph, Kernel, MutableTensor,
-    PackedMatrix, Pooling, Reduction, Tensor, Unary, f16,
+    Activation, AttentionOptions, Binary, Comparison, DType, Element, Error as TensorError, Graph, Kernel,
+    MutableTensor, PackedMatrix, Pooling, Reduction, Scalar, Tensor, Unary, f16,
 };

@@ -8,7 +8,15 @@ use std::sync::Arc;
 
 /// The keys of the file.
 static KEYS: Keys = Keys {
-    read: &["activation_fn", "default_prompt_name", "model_type", "prompts", "similarity_fn_name", "truncate_dim"],
+    read: &[
+        "activation_fn",
+        "default_prompt_name",
+        "max_active_dims",
+        "model_type",
+        "prompts",
+        "similarity_fn_name",
+        "truncate_dim",
+    ],
     read_ending: None,
     harmless: &[
         (&["requirements"], "they are of Python packages"),
@@ -18,13 +26,17 @@ static KEYS: Keys = Keys {
     others: Others::Harmless,
 };
 
+/// What sentence-transformers calls models that score pairs of texts.
+pub(crate) const CROSS_ENCODER: &str = "CrossEncoder";
+
 /// What the file says, if there is one.
 #[derive(Debug)]
 pub(crate) struct Defaults {
     /// The file, for what only some tasks ask of it.
     pub(crate) file: Option<JsonFile>,
     pub(crate) prompts: Prompts,
-    pub(crate) similarity: Similarity,
+    /// If it says so.
+    pub(crate) similarity: Option<Similarity>,
     /// How many of a vector's elements are kept.
     pub(crate) dimensions: Option<usize>,
 }
@@ -39,7 +51,7 @@ impl Defaults {
         // As in sentence-transformers, the file is nothing without the list of modules.
         let file = if layout.is_bare { None } else { JsonFile::read_if_there(path, &KEYS)? };
         let Some(file) = file else {
-            return Ok(Self { file: None, prompts: Prompts::new(), similarity: Similarity::Cosine, dimensions: None });
+            return Ok(Self { file: None, prompts: Prompts::of(family), similarity: None, dimensions: None });
         };
         // Older releases name no family, and saved sentence encoders alone.
         let setting = file.get("model_type");
@@ -50,11 +62,11 @@ impl Defaults {
                  EmbeddingModel, a \"CrossEncoder\" by Reranker or Classifier, a \"SparseEncoder\" by SparseEncoder"
             )));
         }
-        let prompts = Prompts::read(&file)?;
+        let prompts = Prompts::read(&file, family)?;
         // As sentence-transformers: one that it does not know is none.
         let similarity = file.get("similarity_fn_name").string()?.and_then(Similarity::named);
         let dimensions = file.get("truncate_dim").size()?;
-        Ok(Self { prompts, similarity: similarity.unwrap_or(Similarity::Cosine), dimensions, file: Some(file) })
+        Ok(Self { prompts, similarity, dimensions, file: Some(file) })
     }
 }
 
@@ -82,15 +94,16 @@ pub(crate) struct Prompts {
 }
 
 impl Prompts {
-    /// Two names are there without being written, with empty prompts.
-    fn new() -> Self {
-        let named = ["query", "document"].map(|name| (name.to_owned(), Prompt::default())).into();
+    /// Those of a model that has none. Encoders have two names without their being written, with empty prompts.
+    fn of(family: &str) -> Self {
+        let names: &[&str] = if family == CROSS_ENCODER { &[] } else { &["query", "document"] };
+        let named = names.iter().map(|name| ((*name).to_owned(), Prompt::default())).collect();
         Self { named, default: Prompt::default() }
     }
 
-    fn read(file: &JsonFile) -> Result<Self> {
+    fn read(file: &JsonFile, family: &str) -> Result<Self> {
         const EXPECTED: &str = "an object of texts by their names";
-        let mut prompts = Self::new();
+        let mut prompts = Self::of(family);
         let setting = file.get("prompts");
         for (name, value) in setting.convert(EXPECTED, Json::as_object)?.unwrap_or_default() {
             let text = match value {

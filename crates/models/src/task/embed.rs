@@ -5,14 +5,14 @@ use super::modules::Step;
 use super::pooling::PoolingConfig;
 use super::table::Table;
 use super::token_vectors::{EachToken, TokenVectors};
-use super::{Call, Embeddings, Input, Similarity, Task};
+use super::{Call, Embeddings, Input, Similarity, Task, handle, prompted};
 use crate::error::{Error, Result};
 use crate::layout::{Kind, Layout};
 use crate::model::{Loading, Model};
 use crate::options::LoadOptions;
 use crate::packed::PackedBatch;
+use crate::sentence::Gives;
 use crate::tokenizer::Tokens;
-use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,14 +58,6 @@ struct Parts {
     is_bare: bool,
 }
 
-impl fmt::Debug for EmbeddingModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (layers, width, dtype) = (self.parts.model.layers(), self.width(), self.dtype());
-        let (tokens, name) = (self.max_tokens(), &self.device().info().name);
-        write!(f, "EmbeddingModel({layers} layers of {dtype}[{width}], at most {tokens} tokens, on {name})")
-    }
-}
-
 impl EmbeddingModel {
     /// Loads a model from a directory in the sentence-transformers layout: `modules.json`, and in the folders that it
     /// names `config.json`, `model.safetensors` (f32, f16 or bf16), `tokenizer.json` and the pooling's `config.json`;
@@ -108,7 +100,7 @@ impl EmbeddingModel {
             return Err(layout.wrong(expected));
         }
         let defaults = Defaults::read(&layout, "SentenceTransformer")?;
-        let loading = Loading::open(device, &layout.directory, &transformer.folder, options)?;
+        let loading = Loading::open(device, &layout, Gives::Vectors, options)?;
         let width = loading.config.limits.width;
         let pooling = match pooling {
             Some(module) => PoolingConfig::read(&module.folder, width)?,
@@ -123,48 +115,10 @@ impl EmbeddingModel {
         Self { parts: Arc::new(parts), prompt: Prompt::default(), skip: 0 }.with(prompt)
     }
 
-    /// The model with one of its prompts before every text: of all that is given to it from there on, by any of its
-    /// methods that take texts. It shares everything with this one, and is as cheap as a clone.
-    ///
-    /// A model without any has "query" and "document", which are empty. What a loaded model begins with is the prompt
-    /// that its `default_prompt_name` names, or none.
-    ///
-    /// ```no_run
-    /// # fn example(model: &thalweg_models::EmbeddingModel, documents: &[String]) -> thalweg_models::Result<()> {
-    /// let query = model.with_prompt("query")?.embed_one("Where do rivers end?")?;
-    /// let documents = model.with_prompt("document")?.embed(documents)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::PromptName`] if there is no such prompt; if it cannot be tokenised.
-    pub fn with_prompt(&self, name: &str) -> Result<Self> {
-        self.with(self.parts.defaults.prompts.get(name)?)
-    }
-
-    /// As [`with_prompt`](Self::with_prompt), with a prompt of one's own; an empty one is none.
-    ///
-    /// # Errors
-    /// If it cannot be tokenised.
-    pub fn with_prompt_text(&self, prompt: &str) -> Result<Self> {
-        self.with(Prompt::new(prompt))
-    }
-
     fn with(&self, prompt: Prompt) -> Result<Self> {
         let leaves_out = !self.parts.pooling.include_prompt && !prompt.text().is_empty();
-        let skip = if leaves_out { self.parts.model.prompt_tokens(prompt.text())? as u32 } else { 0 };
+        let skip = if leaves_out { self.parts.model.tokenizer().prompt_tokens(prompt.text())? as u32 } else { 0 };
         Ok(Self { parts: self.parts.clone(), prompt, skip })
-    }
-
-    /// The names and the texts of the model's prompts.
-    pub fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.parts.defaults.prompts.iter()
-    }
-
-    /// What goes before every text; empty, if nothing does.
-    pub fn prompt(&self) -> &str {
-        self.prompt.text()
     }
 
     /// Starts on the embeddings of the sequences, and returns at once.
@@ -276,11 +230,6 @@ impl EmbeddingModel {
         self.tokenize_all(texts.iter().map(Input::text))
     }
 
-    /// The most tokens of a text, special ones included.
-    pub fn max_tokens(&self) -> usize {
-        self.parts.model.max_tokens
-    }
-
     /// The number of elements of an embedding.
     pub fn width(&self) -> usize {
         self.parts.width
@@ -294,24 +243,12 @@ impl EmbeddingModel {
 
     /// How the model's embeddings are to be compared: its `similarity_fn_name`, or the cosine.
     pub fn similarity(&self) -> Similarity {
-        self.parts.defaults.similarity
-    }
-
-    /// What the device computes in. Embeddings are f32 whatever it is.
-    pub fn dtype(&self) -> DType {
-        self.parts.model.dtype()
-    }
-
-    /// The device that holds the weights.
-    pub fn device(&self) -> &Device {
-        &self.parts.model.device
-    }
-
-    /// What has been asked of the graphs of single short texts ([`LoadOptions::graphs`]), and how many there are.
-    pub fn graph_cache(&self) -> CacheStats {
-        self.parts.model.graph_cache()
+        self.parts.defaults.similarity.unwrap_or_default()
     }
 }
+
+handle!(EmbeddingModel);
+prompted!(EmbeddingModel);
 
 impl Task for EmbeddingModel {
     const NAME: &'static str = "embed";
@@ -322,14 +259,16 @@ impl Task for EmbeddingModel {
         &self.parts.model
     }
 
-    fn prompt(&self) -> &Prompt {
-        &self.prompt
+    fn prompt(&self) -> &str {
+        self.prompt.text()
     }
 
-    fn check(&self, sequence: usize, tokens: &Tokens) -> Result<()> {
-        self.parts.model.check(sequence, tokens)?;
-        let (tokens, prompt) = (tokens.len(), self.skip as usize);
-        if tokens > prompt { Ok(()) } else { Err(Error::NoTokenAfterPrompt { sequence, tokens, prompt }) }
+    fn take(&self, sequence: usize, tokens: Tokens) -> Result<Tokens> {
+        self.parts.model.check(sequence, &tokens)?;
+        match self.skip as usize {
+            prompt if prompt < tokens.len() => Ok(tokens),
+            prompt => Err(Error::NoTokenAfterPrompt { sequence, tokens: tokens.len(), prompt }),
+        }
     }
 
     fn width(&self) -> usize {

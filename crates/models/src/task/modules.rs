@@ -3,28 +3,23 @@
 //! They compute in f32, whatever the encoder does: there is one vector for each text.
 
 use super::class::class_of;
+use crate::arch::{Dense, Norm, NormKind, Normal};
 use crate::error::Result;
 use crate::json::{JsonFile, Keys, Others, Setting};
 use crate::layout::{Kind, Module};
-use crate::weights::{Scope, Weights};
+use crate::weights::Weights;
 use std::path::Path;
 use thalweg_runtime::Pool;
-use thalweg_tensor::{Activation, DType, PackedMatrix, Result as TensorResult, Tensor};
+use thalweg_tensor::{Activation, DType, Result as TensorResult, Tensor};
 
 /// A module, ready to be applied to vectors.
 pub(crate) enum Step {
     /// `activation(x * weight^T + bias)`, and perhaps `x` again.
-    Dense { layer: Layer, activation: Activation, residual: Residual },
+    Dense { layer: Dense, activation: Activation, residual: Residual },
     /// To unit length.
     Normalize,
     /// To a mean of 0 and a standard deviation of 1, with a weight and a bias.
-    LayerNorm { weight: Tensor, bias: Tensor },
-}
-
-/// A matrix and a bias.
-pub(crate) struct Layer {
-    weight: PackedMatrix,
-    bias: Tensor,
+    LayerNorm(Norm),
 }
 
 /// What is added to what a dense layer gives.
@@ -33,7 +28,7 @@ pub(crate) enum Residual {
     /// What it was given.
     Input,
     /// A linear function of that, where the widths differ.
-    Layer(Layer),
+    Layer(Dense),
 }
 
 impl Step {
@@ -73,27 +68,8 @@ impl Step {
                 }
             }
             Self::Normalize => input.normalize(),
-            Self::LayerNorm { weight, bias } => input.layer_norm(weight, Some(bias), 1e-5),
+            Self::LayerNorm(norm) => norm.apply(input),
         }
-    }
-}
-
-impl Layer {
-    /// Reads `name.weight`, `[outputs, inputs]`, and `name.bias`, if there is to be one.
-    fn read(weights: &Scope<'_>, name: &str, outputs: usize, inputs: usize, has_bias: bool) -> Result<Self> {
-        let weights = weights.at(name);
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        weights.read("weight", &[outputs, inputs], &mut weight)?;
-        if has_bias {
-            weights.read("bias", &[outputs], &mut bias)?;
-        } else {
-            bias.resize(outputs, 0.0);
-        }
-        Ok(Self { weight: weights.pack(&weight, outputs, inputs)?, bias: weights.freeze(&bias, &[outputs])? })
-    }
-
-    fn apply(&self, input: &Tensor, activation: Activation) -> TensorResult<Tensor> {
-        input.linear(&self.weight, &self.bias, activation)
     }
 }
 
@@ -127,11 +103,11 @@ fn dense(folder: &Path, width: usize, pool: &Pool) -> Result<(Step, usize)> {
     let activation = activation(file.get("activation_function"))?;
     let weights = Weights::open(folder, DType::F32, &[])?;
     let weights = weights.scope(pool);
-    let layer = Layer::read(&weights, "linear", outputs, width, bias)?;
+    let layer = weights.dense("linear", outputs, width, bias)?;
     let residual = match file.get("use_residual").flag()?.unwrap_or(false) {
         false => Residual::None,
         true if outputs == width => Residual::Input,
-        true => Residual::Layer(Layer::read(&weights, "residual", outputs, width, false)?),
+        true => Residual::Layer(weights.dense("residual", outputs, width, false)?),
     };
     Ok((Step::Dense { layer, activation, residual }, outputs))
 }
@@ -186,6 +162,6 @@ fn layer_norm(folder: &Path, width: usize, pool: &Pool) -> Result<Step> {
         return Err(dimension.wrong(format!("{width}, the width of the vectors that the module before gives")));
     }
     let weights = Weights::open(folder, DType::F32, &[])?;
-    let weights = weights.scope(pool).at("norm");
-    Ok(Step::LayerNorm { weight: weights.vector("weight", width)?, bias: weights.vector("bias", width)? })
+    let normal = Normal { kind: NormKind::Layer { bias: true }, epsilon: 1e-5 };
+    Ok(Step::LayerNorm(weights.scope(pool).norm("norm", width, normal)?))
 }

@@ -65,6 +65,12 @@ impl<I: Items> Table<I> {
 }
 
 impl<I> Table<I> {
+    /// The same with other items: as many, or what their places are in.
+    pub(crate) fn map<J>(self, call: impl FnOnce(I) -> J) -> Table<J> {
+        let Self { width, items, ends, rows } = self;
+        Table { width, items: call(items), ends, rows }
+    }
+
     /// Which items are a text's.
     ///
     /// # Errors

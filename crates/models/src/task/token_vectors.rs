@@ -1,6 +1,5 @@
 //! A vector for each token.
 
-use super::defaults::Prompt;
 use super::table::{Table, results};
 use super::{EmbeddingModel, Task};
 use crate::error::Result;
@@ -52,7 +51,7 @@ impl Task for EachToken {
         self.0.model()
     }
 
-    fn prompt(&self) -> &Prompt {
+    fn prompt(&self) -> &str {
         Task::prompt(&self.0)
     }
 

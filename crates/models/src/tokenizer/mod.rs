@@ -70,6 +70,12 @@ impl Tokens {
         Self { type_ids: vec![0; ids.len()], ids, cut: false }
     }
 
+    /// Takes off the tokens after so many.
+    pub(crate) fn truncate(&mut self, tokens: usize) {
+        self.ids.truncate(tokens);
+        self.type_ids.truncate(tokens);
+    }
+
     /// How many tokens there are, special ones included.
     pub fn len(&self) -> usize {
         self.ids.len()
