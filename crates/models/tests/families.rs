@@ -17,8 +17,8 @@ use thalweg_models::{EmbeddingModel, LoadOptions};
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::DType;
 
-/// The directories with a model of each family.
-const MODELS: [&str; 10] = [
+/// The directories with a model of each family, and one with weights of an older release.
+const MODELS: [&str; 13] = [
     "bert",
     "camembert",
     "distilbert",
@@ -27,6 +27,9 @@ const MODELS: [&str; 10] = [
     "modernbert",
     "mpnet",
     "nomic-bert",
+    "old-weights",
+    "qwen2",
+    "qwen3",
     "roberta",
     "xlm-roberta",
 ];
