@@ -215,6 +215,7 @@ fn ids_of_a_template_are_checked_before_the_device_sees_them() {
         "{error}"
     );
     let directory = of_its_file();
+    set(&directory.path().join("tokenizer_config.json"), "/model_input_names", json!(["input_ids", "token_type_ids"]));
     set(&directory.path().join(TOKENIZER), "/post_processor/single/0/SpecialToken/type_id", json!(2));
     let model = EmbeddingModel::load(&cpu(), directory.path()).unwrap();
     let error = model.embed_one("river").unwrap_err().to_string();
