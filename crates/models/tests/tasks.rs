@@ -5,17 +5,36 @@ mod support;
 
 use fastrand::Rng;
 use serde_json::Value;
-use support::cases::Case;
+use support::cases::{Case, Expected};
 use support::{bits, cpu, seed};
-use thalweg_models::{EmbeddingModel, LoadOptions};
+use thalweg_models::{Classifier, EmbeddingModel, LoadOptions, Reranker, SparseEncoder};
 use thalweg_runtime::Device;
 use thalweg_tensor::DType;
 
-/// What the case's call makes of texts: their numbers.
-type Embed = Box<dyn Fn(&[&str]) -> Vec<Vec<f32>> + Send + Sync>;
+/// What a case's call makes of texts: their numbers.
+type Call = Box<dyn Fn(&[&Expected]) -> Vec<Vec<f32>> + Send + Sync>;
 
-/// The model of an embedding's case, and its call.
-fn embedding(case: &Case, device: &Device, mut options: LoadOptions) -> Embed {
+/// The model of a case, and its call.
+fn load(case: &Case, device: &Device, options: LoadOptions) -> Call {
+    match case.header.task.as_str() {
+        "embedding" => embedding(case, device, options),
+        "rerank" if case.header.call.contains_key("apply_softmax") => classifier(case, device, options),
+        "rerank" => reranker(case, device, options),
+        "classify" => classifier(case, device, options),
+        "sparse" => sparse(case, device, options),
+        other => panic!("{other}"),
+    }
+}
+
+fn texts<'a>(texts: &[&'a Expected]) -> Vec<&'a str> {
+    texts.iter().map(|text| text.text()).collect()
+}
+
+fn pairs<'a>(texts: &[&'a Expected]) -> Vec<(&'a str, &'a str)> {
+    texts.iter().map(|text| text.pair()).collect()
+}
+
+fn embedding(case: &Case, device: &Device, mut options: LoadOptions) -> Call {
     let call = |name: &str| case.header.call.get(name).cloned().unwrap_or_default();
     if let Some(elements) = call("truncate_dim").as_u64() {
         options = options.truncate_dim(elements as usize);
@@ -30,38 +49,82 @@ fn embedding(case: &Case, device: &Device, mut options: LoadOptions) -> Embed {
         model = model.with_prompt_text(prompt).expect("a prompt");
     }
     if call("output_value") == "token_embeddings" {
-        return Box::new(move |texts| {
-            let vectors = model.token_vectors(texts).expect("vectors");
+        return Box::new(move |expected| {
+            let vectors = model.token_vectors(&texts(expected)).expect("vectors");
             assert_eq!(vectors.width() * vectors.tokens(0), vectors.row(0).expect("vectors").len());
             vectors.iter().map(|row| row.expect("vectors").to_vec()).collect()
         });
     }
-    Box::new(move |texts| {
-        let embeddings = model.embed(texts).expect("embeddings");
+    Box::new(move |expected| {
+        let embeddings = model.embed(&texts(expected)).expect("embeddings");
         assert_eq!(embeddings.width(), model.width());
         embeddings.iter().map(|row| row.expect("an embedding").to_vec()).collect()
     })
 }
 
-/// All texts, each alone, within the tolerance; then in batches of any size and order from sixteen threads at once, with
+fn reranker(case: &Case, device: &Device, options: LoadOptions) -> Call {
+    let load = Reranker::load_with(device, case.directory.path(), options);
+    let model = load.unwrap_or_else(|error| panic!("{}: {error}", case.header.name));
+    Box::new(move |expected| {
+        let scores = model.score(&pairs(expected)).expect("scores");
+        (0..scores.rows()).map(|row| scores.row(row).expect("a score").to_vec()).collect()
+    })
+}
+
+fn classifier(case: &Case, device: &Device, options: LoadOptions) -> Call {
+    let load = Classifier::load_with(device, case.directory.path(), options);
+    let model = load.unwrap_or_else(|error| panic!("{}: {error}", case.header.name));
+    let one = |model: &Classifier, text: &Expected| match text.text {
+        Some(_) => model.classify(&[text.text()]),
+        None => model.classify_pairs(&[text.pair()]),
+    };
+    Box::new(move |expected| {
+        let all = match expected.iter().map(|text| text.pair.is_some()).collect::<Vec<_>>() {
+            pair if pair.iter().all(|pair| *pair) => vec![model.classify_pairs(&pairs(expected))],
+            pair if pair.iter().all(|pair| !*pair) => vec![model.classify(&texts(expected))],
+            _ => expected.iter().map(|text| one(&model, text)).collect(),
+        };
+        let rows = |classes: thalweg_models::Classes| {
+            assert_eq!(classes.labels(), model.labels());
+            classes.iter().map(|row| row.expect("scores").to_vec()).collect::<Vec<_>>()
+        };
+        all.into_iter().flat_map(|classes| rows(classes.expect("classes"))).collect()
+    })
+}
+
+fn sparse(case: &Case, device: &Device, options: LoadOptions) -> Call {
+    let load = SparseEncoder::load_with(device, case.directory.path(), options);
+    let model = load.unwrap_or_else(|error| panic!("{}: {error}", case.header.name));
+    Box::new(move |expected| {
+        let embeddings = model.embed(&texts(expected)).expect("embeddings");
+        let dense = |row: thalweg_models::SparseVector<'_>| {
+            let mut dense = vec![0.0; model.width()];
+            assert!(row.indices.is_sorted() && row.values.iter().all(|value| *value > 0.0));
+            row.indices.iter().zip(row.values).for_each(|(index, value)| dense[*index as usize] = *value);
+            dense
+        };
+        embeddings.iter().map(|row| dense(row.expect("an embedding"))).collect()
+    })
+}
+
+/// All texts, each alone, within 1e-5; then in batches of any size and order from sixteen threads at once, with
 /// the same bits.
-fn agrees(case: &Case, embed: &Embed, tolerance: f32, seed: u64) {
-    let texts: Vec<&str> = case.texts.iter().map(|text| text.text()).collect();
+fn agrees(case: &Case, call: &Call, seed: u64) {
     let mut largest = 0.0f32;
-    let alone: Vec<Vec<f32>> = texts.iter().map(|text| embed(&[text]).remove(0)).collect();
+    let alone: Vec<Vec<f32>> = case.texts.iter().map(|text| call(&[text]).remove(0)).collect();
     for (index, values) in alone.iter().enumerate() {
-        largest = largest.max(case.check(index, values, tolerance));
+        largest = largest.max(case.check(index, values, DType::F32));
     }
     println!("{}: largest difference {largest:e}", case.header.name);
     std::thread::scope(|scope| {
         for thread in 0..16 {
-            let (alone, texts) = (&alone, &texts);
+            let alone = &alone;
             scope.spawn(move || {
                 let mut random = Rng::with_seed(seed.wrapping_add(thread));
-                let mut order: Vec<usize> = (0..texts.len()).collect();
+                let mut order: Vec<usize> = (0..alone.len()).collect();
                 random.shuffle(&mut order);
-                order.truncate(1 + random.usize(..texts.len()));
-                let batch = embed(&order.iter().map(|&index| texts[index]).collect::<Vec<_>>());
+                order.truncate(1 + random.usize(..alone.len()));
+                let batch = call(&order.iter().map(|&index| &case.texts[index]).collect::<Vec<_>>());
                 for (index, values) in order.into_iter().zip(batch) {
                     assert_eq!(bits(&values), bits(&alone[index]), "{}, text {index}", case.header.name);
                 }
@@ -70,35 +133,41 @@ fn agrees(case: &Case, embed: &Embed, tolerance: f32, seed: u64) {
     });
 }
 
-/// The families whose heads are here.
-const FAMILIES: &[&str] = &["bert", "distilbert", "electra"];
-
-/// Whether a case is one of an embedding's settings, not of a family.
-fn is_embedding(name: &str) -> bool {
-    ["pooling-", "dense", "prompt-", "shorter", "tokens", "bare"].iter().any(|start| name.starts_with(start))
+fn every_case(cases: &[Case], least: usize) {
+    let (seed, device) = (seed(), cpu());
+    assert!(cases.len() >= least, "{} cases", cases.len());
+    for case in cases {
+        agrees(case, &load(case, &device, LoadOptions::new()), seed);
+        // Twice: what is captured, and what is run again.
+        let by_graphs = load(case, &device, LoadOptions::new().graphs(64 << 20));
+        for (index, text) in case.texts.iter().chain(&case.texts).enumerate() {
+            case.check(index % case.texts.len(), &by_graphs(&[text])[0], DType::F32);
+        }
+        let half = load(case, &device, LoadOptions::new().dtype(DType::F16));
+        for (index, text) in case.texts.iter().enumerate() {
+            case.check(index, &half(&[text])[0], DType::F16);
+        }
+    }
 }
 
 #[test]
 fn every_way_from_tokens_to_embeddings() {
-    let (seed, device) = (seed(), cpu());
-    let cases = Case::all(|header| {
-        header.task == "embedding"
-            && is_embedding(&header.name)
-            && FAMILIES.contains(&header.family.as_str())
-            && !header.name.starts_with("pooling-all")
-            && !header.name.starts_with("pooling-sev")
-    });
-    assert!(cases.len() > 10, "{} cases", cases.len());
-    for case in &cases {
-        agrees(case, &embedding(case, &device, LoadOptions::new()), 1e-5, seed);
-        // Twice: what is captured, and what is run again.
-        let by_graphs = embedding(case, &device, LoadOptions::new().graphs(64 << 20));
-        for (index, text) in case.texts.iter().chain(&case.texts).enumerate() {
-            case.check(index % case.texts.len(), &by_graphs(&[text.text()])[0], 1e-5);
-        }
-        let half = embedding(case, &device, LoadOptions::new().dtype(DType::F16));
-        for (index, text) in case.texts.iter().enumerate() {
-            case.check(index, &half(&[text.text()])[0], 2e-3);
-        }
-    }
+    let starts = ["pooling-", "dense", "prompt-", "shorter", "tokens", "bare", "sharded", "qwen3-query"];
+    let is_one = |name: &str| starts.iter().any(|start| name.starts_with(start));
+    every_case(&Case::all(|header| header.task == "embedding" && is_one(&header.name)), 35);
+}
+
+#[test]
+fn every_reranker() {
+    every_case(&Case::all(|header| header.task == "rerank"), 11);
+}
+
+#[test]
+fn every_classifier() {
+    every_case(&Case::all(|header| header.task == "classify"), 12);
+}
+
+#[test]
+fn every_sparse_encoder() {
+    every_case(&Case::all(|header| header.task == "sparse"), 8);
 }

@@ -145,6 +145,6 @@ impl WordLayers {
         drop(vectors);
         let part = |part: &Dense| pool(part.apply(&hidden, Activation::None)?);
         let pooled = self.parts.iter().map(part).collect::<TensorResult<Vec<_>>>()?;
-        Ok(pooled[0].clone())
+        if let [one] = &pooled[..] { Ok(one.clone()) } else { Tensor::concat(&pooled.iter().collect::<Vec<_>>(), 1) }
     }
 }

@@ -162,7 +162,7 @@ impl Classifier {
 
     /// As [`submit`](Self::submit), of pairs of texts. Tokenises before it returns.
     pub fn submit_pairs<A: AsRef<str>, B: AsRef<str>>(&self, pairs: &[(A, B)]) -> Pending<Classes> {
-        self.submit_inputs(pairs.iter().map(|(a, b)| Input::pair(a, b)))
+        self.submit_inputs(pairs.iter().map(|(a, b)| pair(a, b)))
     }
 
     /// The scores of the texts' labels, in the order of the texts.
@@ -173,12 +173,13 @@ impl Classifier {
         self.of_inputs(texts.iter().map(Input::text))
     }
 
-    /// As [`classify`](Self::classify), of pairs of texts.
+    /// As [`classify`](Self::classify), of pairs of texts. One with an empty second text is the first alone, as in the
+    /// library's pipeline.
     ///
     /// # Errors
     /// As for [`classify`](Self::classify).
     pub fn classify_pairs<A: AsRef<str>, B: AsRef<str>>(&self, pairs: &[(A, B)]) -> Result<Classes> {
-        self.of_inputs(pairs.iter().map(|(a, b)| Input::pair(a, b)))
+        self.of_inputs(pairs.iter().map(|(a, b)| pair(a, b)))
     }
 
     /// As [`classify`](Self::classify), for async tasks; see
@@ -202,7 +203,7 @@ impl Classifier {
         &self,
         pairs: &[(A, B)],
     ) -> impl Future<Output = Result<Classes>> + Send + 'static + use<A, B> {
-        let inputs = pairs.iter().map(|(a, b)| Input::pair(a, b).into_owned()).collect();
+        let inputs = pairs.iter().map(|(a, b)| pair(a, b).into_owned()).collect();
         self.clone().of_inputs_async(inputs)
     }
 
@@ -219,8 +220,13 @@ impl Classifier {
     /// # Errors
     /// As for [`tokenize`](Self::tokenize).
     pub fn tokenize_pairs<A: AsRef<str>, B: AsRef<str>>(&self, pairs: &[(A, B)]) -> Result<Vec<Tokens>> {
-        self.tokenize_all(pairs.iter().map(|(a, b)| Input::pair(a, b)))
+        self.tokenize_all(pairs.iter().map(|(a, b)| pair(a, b)))
     }
+}
+
+/// An empty second text is none, as in the library's pipeline.
+fn pair<'a>(first: &'a (impl AsRef<str> + ?Sized), second: &'a (impl AsRef<str> + ?Sized)) -> Input<'a> {
+    if second.as_ref().is_empty() { Input::text(first) } else { Input::pair(first, second) }
 }
 
 handle!(Classifier);

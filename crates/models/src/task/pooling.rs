@@ -106,8 +106,10 @@ impl PoolingConfig {
         let pool = |mode: &Pooling| vectors.pool_after(skip, offsets, *mode);
         match &self.modes[..] {
             [mode] => pool(mode),
-            // Until there is an operator that joins them.
-            modes => pool(&modes[0]),
+            modes => {
+                let parts = modes.iter().map(pool).collect::<TensorResult<Vec<_>>>()?;
+                Tensor::concat(&parts.iter().collect::<Vec<_>>(), 1)
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use thalweg_runtime::{CacheStats, Device, Pending};
-use thalweg_tensor::{DType, Pooling, Result as TensorResult, Tensor, Unary};
+use thalweg_tensor::{Binary, DType, Pooling, Result as TensorResult, Tensor, Unary};
 
 results! {
     /// The sparse embeddings of a call: a row for each text, in the order in which they were given. A row has the
@@ -137,8 +137,6 @@ struct Parts {
     /// The most elements of an embedding, the greatest.
     most: Option<usize>,
     tokens_per_pass: usize,
-    /// A single 1, f32.
-    one: Tensor,
     defaults: Defaults,
 }
 
@@ -200,10 +198,9 @@ impl SparseEncoder {
         let (width, vectors) = (limits.vocabulary, limits.width);
         let tokens_per_pass = loading.max_tokens().clamp(TOKENS, TOKENS_PER_PASS);
         let head = head.load(&loading.weights(), vectors, width, (VALUES_PER_PASS / tokens_per_pass).max(1))?;
-        let one = Tensor::frozen_in(&loading.pool, &[1.0f32], &[1, 1])?;
         let prompt = defaults.prompts.default.clone();
         let model = loading.finish()?;
-        let parts = Parts { model, head, splade, width, most, tokens_per_pass, one, defaults };
+        let parts = Parts { model, head, splade, width, most, tokens_per_pass, defaults };
         Ok(Self { parts: Arc::new(parts), prompt })
     }
 
@@ -293,14 +290,14 @@ impl Splade {
     }
 
     /// What becomes of scores `[tokens, words]`: `[texts, words]`, f32.
-    fn pool(self, scores: Tensor, offsets: &Tensor, one: &Tensor) -> TensorResult<Tensor> {
+    fn pool(self, scores: Tensor, offsets: &Tensor) -> TensorResult<Tensor> {
         if !self.sums {
             // The greatest comes first: no logarithm changes which one it is.
             return scores.pool(offsets, Pooling::Max)?.to_dtype(DType::F32);
         }
         let mut scores = scores.to_dtype(DType::F32)?.unary(Unary::Relu)?;
         for _ in 0..self.logs {
-            scores = scores.add(one)?.unary(Unary::Ln)?;
+            scores = scores.binary_scalar(Binary::Add, 1.0f32)?.unary(Unary::Ln)?;
         }
         scores.pool(offsets, Pooling::Sum)
     }
@@ -337,8 +334,8 @@ impl Task for SparseEncoder {
     }
 
     fn record(&self, vectors: Tensor, batch: &PackedBatch) -> TensorResult<Tensor> {
-        let Parts { head, splade, one, .. } = &*self.parts;
-        head.apply(vectors, |scores| splade.pool(scores, &batch.offsets, one))
+        let Parts { head, splade, .. } = &*self.parts;
+        head.apply(vectors, |scores| splade.pool(scores, &batch.offsets))
     }
 
     fn keep(&self, values: &[f32], items: &mut Sparse) {

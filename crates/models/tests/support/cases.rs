@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use thalweg_tensor::DType;
 
 /// The first line of a case.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,6 +36,21 @@ impl Expected {
     /// The text of a case without pairs.
     pub fn text(&self) -> &str {
         self.text.as_deref().expect("a text")
+    }
+
+    /// The values of indices, as a vector of so many elements.
+    pub fn dense(&self, elements: usize) -> Vec<f32> {
+        let mut dense = vec![0.0; elements];
+        for pair in self.numbers().chunks_exact(2) {
+            dense[pair[0] as usize] = pair[1];
+        }
+        dense
+    }
+
+    /// The two texts of a case of pairs.
+    pub fn pair(&self) -> (&str, &str) {
+        let [first, second] = self.pair.as_ref().expect("a pair");
+        (first, second)
     }
 
     /// All numbers of the values, in their order.
@@ -100,15 +116,17 @@ impl Case {
         Some(Self { header, directory, texts })
     }
 
-    /// The largest difference of a text's values; fails if it is beyond the tolerance. Where values are not all below
-    /// 1, that is relative to the largest.
-    pub fn check(&self, index: usize, values: &[f32], tolerance: f32) -> f32 {
-        let (name, expected) = (&self.header.name, self.texts[index].numbers());
+    /// The largest difference of a text's values; fails if it is beyond 1e-5 in f32, or 2e-3 in f16, there of vectors of
+    /// unit length: of a longer one the largest is told as a part of the length.
+    pub fn check(&self, index: usize, values: &[f32], dtype: DType) -> f32 {
+        let (name, text) = (&self.header.name, &self.texts[index]);
+        let expected = if self.header.task == "sparse" { text.dense(values.len()) } else { text.numbers() };
         assert_eq!(values.len(), expected.len(), "{name}, text {index}");
         let pairs = values.iter().zip(&expected);
         let largest = pairs.map(|(a, b)| (a - b).abs()).map(|a| if a.is_nan() { f32::INFINITY } else { a });
-        let largest = largest.fold(0.0, f32::max);
-        let tolerance = expected.iter().fold(1.0f32, |scale, value| scale.max(value.abs())) * tolerance;
+        let length = expected.iter().map(|value| value * value).sum::<f32>().sqrt().max(1.0);
+        let (scale, tolerance) = if dtype == DType::F16 { (length, 2e-3) } else { (1.0, 1e-5) };
+        let largest = largest.fold(0.0, f32::max) / scale;
         assert!(largest <= tolerance, "{name}, text {index}: off by {largest}");
         largest
     }
