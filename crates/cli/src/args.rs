@@ -33,6 +33,9 @@ pub enum Command {
     Embed(EmbedArgs),
     /// Measure throughput and latency for several thread counts
     Bench(BenchArgs),
+    /// Fetch a model from the Hugging Face hub into its cache
+    #[cfg(feature = "pull")]
+    Pull(PullArgs),
     /// List the devices, what they can do, and which one would be chosen
     Devices(DevicesArgs),
 }
@@ -71,8 +74,8 @@ Examples:
   echo 'a line of text' | thalweg embed --model models/all-MiniLM-L6-v2
 ")]
 pub struct EmbedArgs {
-    /// The model's directory, in the sentence-transformers layout
-    #[arg(long, value_name = "DIR")]
+    /// The model's directory, in the sentence-transformers layout, or organisation/name of one in the hub's cache
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: PathBuf,
     /// Where the texts are; - is standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
@@ -128,8 +131,8 @@ Examples:
   thalweg bench --model models/all-MiniLM-L6-v2 --threads 8 --batch 16 --tokens 64 --seconds 10 --json
 ")]
 pub struct BenchArgs {
-    /// The model's directory, in the sentence-transformers layout
-    #[arg(long, value_name = "DIR")]
+    /// The model's directory, in the sentence-transformers layout, or organisation/name of one in the hub's cache
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: PathBuf,
     /// Thread counts to measure, one after the other (each 1 to 1024)
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_value = "1,2,8,32",
@@ -195,6 +198,37 @@ pub enum TraceDetail {
     Full,
 }
 
+/// Flags of `thalweg pull`.
+#[cfg(feature = "pull")]
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+What is fetched:
+  What a model is loaded from, and is not there yet: settings, vocabularies, and weights as safetensors; never pickles.
+  It goes to the cache that the hub's own tools have (HF_HUB_CACHE, or hub in HF_HOME), and --model takes the name that
+  was pulled. The model's directory is printed to standard output; how much there is to fetch, and progress, to standard
+  error.
+  An interrupted pull is gone on with by the next. Sizes and checksums are compared. A model that is whole is said to be
+  there, also where the hub cannot be reached.
+
+Environment:
+  HF_TOKEN         a token for private models and those that ask for consent; otherwise the hub's token file
+  HF_ENDPOINT      another address than https://huggingface.co
+  HF_HUB_OFFLINE   1: the network is not asked
+
+Examples:
+  thalweg pull sentence-transformers/all-MiniLM-L6-v2
+  thalweg pull BAAI/bge-small-en-v1.5@main
+  thalweg embed --model sentence-transformers/all-MiniLM-L6-v2 --input sentences.txt > embeddings.jsonl
+")]
+pub struct PullArgs {
+    /// The model's name on the hub, and perhaps a branch, a tag or a commit
+    #[arg(value_name = "ORGANISATION/NAME[@REVISION]")]
+    pub name: String,
+    /// Whether to show progress; auto: when standard error is a terminal
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+}
+
 /// Flags of `thalweg devices`.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
@@ -240,10 +274,10 @@ pub enum Format {
     Jsonl,
 }
 
-/// When `thalweg embed` shows progress.
+/// When progress is shown.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgressMode {
-    /// When standard error is a terminal and the results go elsewhere
+    /// When standard error is a terminal, and no results go to it
     Auto,
     /// Not at all
     Never,

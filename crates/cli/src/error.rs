@@ -88,6 +88,15 @@ pub enum Error {
         /// The facade's answer.
         source: Box<thalweg::Error>,
     },
+    /// A model could not be fetched.
+    #[cfg(feature = "pull")]
+    #[error("cannot fetch {name}")]
+    Pull {
+        /// As given.
+        name: String,
+        /// The facade's answer.
+        source: Box<thalweg::Error>,
+    },
     /// The model refused or failed a call.
     #[error("cannot embed {lines} of the input")]
     Embed {

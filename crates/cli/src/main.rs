@@ -1,4 +1,4 @@
-//! The `thalweg` command: embeds text, measures, and lists devices.
+//! The `thalweg` command: embeds text, measures, fetches models, and lists devices.
 //!
 //! Standard output carries results for programs and nothing else; everything for people goes to standard error. Exit
 //! codes: 0 done, 1 failed, 2 wrong usage.
@@ -11,6 +11,8 @@ mod error;
 mod interrupt;
 mod model;
 mod progress;
+#[cfg(feature = "pull")]
+mod pull;
 mod streams;
 mod trace;
 
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::try_parse().map(|cli| cli.command) {
         Ok(Command::Embed(args)) => embed::run(&args),
         Ok(Command::Bench(args)) => bench::run(&args),
+        #[cfg(feature = "pull")]
+        Ok(Command::Pull(args)) => pull::run(&args),
         Ok(Command::Devices(args)) => devices::run(&args),
         // The help and the version are results too.
         Err(answer) if !answer.use_stderr() => print(&answer),

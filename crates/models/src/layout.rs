@@ -21,14 +21,7 @@ pub(crate) struct Layout {
 impl Layout {
     /// Reads `modules.json` of a model directory.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
-        match std::fs::metadata(directory) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(Error::NotADirectory { path: directory.to_owned(), found: "a file" }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NotADirectory { path: directory.to_owned(), found: "nothing there" });
-            }
-            Err(source) => return Err(Error::Io { path: directory.to_owned(), source: source.into() }),
-        }
+        let directory = &crate::hub::resolve(directory)?;
         let path = directory.join("modules.json");
         let modules: Vec<Module> = read_array(&path)
             .map_err(|error| match error {

@@ -5,6 +5,7 @@
 //!
 //! | module | reads | decides |
 //! |---|---|---|
+//! | [`hub`] | the top folder of a model in the hub's cache | which directory is meant |
 //! | `layout` | `modules.json`, `config_sentence_transformers.json` | which modules, in which folders |
 //! | `config` | `config.json` | the encoder's shape |
 //! | `sentence` | `sentence_bert_config.json` | arguments for the other files, how long texts may be |
@@ -48,6 +49,7 @@ mod encoder;
 mod error;
 mod files;
 mod graphs;
+pub mod hub;
 mod json;
 mod layout;
 mod model;

@@ -18,6 +18,7 @@ mod pace;
 mod record;
 mod window;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -82,13 +83,14 @@ type Work = Window<Batch, Outcome<Results>>;
 pub fn run(args: &EmbedArgs) -> Result<(), Error> {
     // Everything that can be refused cheaply comes before the model, which takes the longest.
     let keep = names_to_keep(args)?;
+    let directory = model::directory(&args.model)?;
     let mut input = Input::open(&args.input, args.format, Arc::clone(&keep))?;
     let mut output = Output::open(&args.output, args.append, &keep)?;
     let trace = trace::Wanted::of(&args.trace, Detail::Full)?;
-    refuse_one_file_twice(args, &input, &output, trace.as_ref())?;
+    refuse_one_file_twice(&directory, &input, &output, trace.as_ref())?;
     input.recognise_file()?;
     let earlier = args.append.then(|| output.earlier()).transpose()?;
-    let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
+    let (device, model) = model::load(&args.device, &directory, args.dtype)?;
     if let Some(earlier) = &earlier {
         earlier.check_width(model.width(), output.name())?;
     }
@@ -127,14 +129,14 @@ fn names_to_keep(args: &EmbedArgs) -> Result<Arc<[String]>, Error> {
 
 /// The input is not to be written, and each file only as one thing.
 fn refuse_one_file_twice(
-    args: &EmbedArgs,
+    directory: &Path,
     input: &Input,
     output: &Output,
     trace: Option<&trace::Wanted>,
 ) -> Result<(), Error> {
     let mut written = vec![output.named()];
     written.extend(trace.map(trace::Wanted::named));
-    refuse_shared(Some(input.named()), written, &args.model)
+    refuse_shared(Some(input.named()), written, directory)
 }
 
 /// Embeds the input, or what of it has no result in `earlier`.

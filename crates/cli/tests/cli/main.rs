@@ -7,9 +7,13 @@ mod bench;
 mod embed;
 mod faults;
 mod formats;
+#[cfg(feature = "pull")]
+mod hub;
 mod interrupt;
 mod metal;
 mod process;
+#[cfg(feature = "pull")]
+mod pull;
 mod streams;
 mod trace;
 mod usage;
