@@ -51,6 +51,7 @@ Input and output:
   string \"text\" begins JSON lines, and a note says so.
   Each text gives one line, in the order of the input, numbered from 0:
     {\"index\":0,\"tokens\":12,\"embedding\":[0.0676,...]}
+  An output whose name ends in .npy is a matrix of f32 for NumPy, a row for each text. It is whole at every time.
   With --keep id, the member \"id\" of the input's line stands before \"embedding\", as it is written there; where a
   line has none, there is none. Texts that are longer than the model reads are cut, and counted at the end.
   The input is streamed: memory does not grow with its length.
@@ -92,12 +93,9 @@ pub struct EmbedArgs {
     /// Members of each JSON line that its result has too, any JSON value, as it is written
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub keep: Vec<String>,
-    /// How many threads call the model at once, on the one shared device (1 to 1024); otherwise what is fast on it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
-    pub threads: Option<u16>,
-    /// How many texts each call passes at most (1 to 4096), fewer where no more are there yet; otherwise what is fast
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
-    pub batch: Option<u16>,
+    /// How fast.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// Which device computes.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -162,6 +160,17 @@ pub struct BenchArgs {
     /// Print one JSON document instead
     #[arg(long)]
     pub json: bool,
+}
+
+/// How many threads, and how many texts a call.
+#[derive(Args, Debug)]
+pub struct PaceArgs {
+    /// How many threads call the model at once, on the one shared device (1 to 1024); otherwise what is fast on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
+    pub threads: Option<u16>,
+    /// How many texts each call passes at most (1 to 4096), fewer where no more are there yet; otherwise what is fast
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_BATCH))]
+    pub batch: Option<u16>,
 }
 
 /// Flags of commands that compute.
@@ -263,7 +272,7 @@ impl Dtype {
     }
 }
 
-/// How the input of `thalweg embed` is written.
+/// How the input is written.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// By the name of the input, else by its first line
@@ -304,7 +313,7 @@ mod tests {
         let Command::Embed(embed) = Cli::parse_from(["thalweg", "embed", "--model", "m"]).command else {
             panic!("`embed` is another subcommand")
         };
-        assert_eq!((embed.threads, embed.batch, embed.device.device.as_str()), (None, None, "auto"));
+        assert_eq!((embed.pace.threads, embed.pace.batch, embed.device.device.as_str()), (None, None, "auto"));
         assert_eq!((embed.device.cpu_threads, bench.device.cpu_threads), (None, None));
         assert_eq!((embed.format, embed.progress, embed.dtype), (Format::Auto, ProgressMode::Auto, Dtype::F32));
     }

@@ -8,8 +8,11 @@ mod bench;
 mod devices;
 mod embed;
 mod error;
+mod flow;
+mod input;
 mod interrupt;
 mod model;
+mod output;
 mod progress;
 #[cfg(feature = "pull")]
 mod pull;

@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use crate::args::ProgressMode;
+use crate::flow::Count;
 
 /// How often the bar is drawn when nothing else moves it.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -46,10 +47,10 @@ impl Progress {
         Self { bar, begun: Instant::now(), texts: 0, tokens: 0 }
     }
 
-    /// Counts results that are written: how many, of how many tokens in all, from how many bytes of input.
-    pub fn advance(&mut self, texts: u64, tokens: u64, bytes: u64) {
-        self.texts += texts;
-        self.tokens += tokens;
+    /// Counts results that are written, from how many bytes of input.
+    pub fn advance(&mut self, count: Count, bytes: u64) {
+        self.texts += count.texts;
+        self.tokens += count.tokens;
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
             bar.set_message(message(self.texts, self.tokens, self.begun.elapsed()));
