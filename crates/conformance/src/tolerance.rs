@@ -67,10 +67,13 @@ pub fn reduce(reduction: Reduction, width: usize, magnitudes: f64) -> f64 {
     }
 }
 
-/// The column of a sequence of `length` rows with these magnitudes in sum; the first and the greatest are exact.
+/// The column of a sequence of `length` rows with these magnitudes in sum; the first, the last and the greatest are
+/// exact. A mean with weights rounds each product too, and no row has more than twice its share of the weights.
 pub fn pool(pooling: Pooling, length: usize, magnitudes: f64) -> f64 {
     match pooling {
         Pooling::Mean => sum(length + 6, magnitudes) / length as f64,
+        Pooling::MeanSqrtLength => sum(length + 12, magnitudes) / (length as f64).sqrt(),
+        Pooling::WeightedMean => 2.0 * sum(2 * length + 8, magnitudes) / length as f64,
         _ => 0.0,
     }
 }

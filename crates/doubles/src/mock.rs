@@ -50,6 +50,8 @@ pub struct MockConfig {
     pub queues: usize,
     /// Bytes that may be allocated.
     pub memory_bytes: u64,
+    /// The longest binding, in bytes.
+    pub max_binding_bytes: u64,
     /// Number of allocations that may exist.
     pub max_allocations: u64,
     /// Lists of one queue that may be submitted and not be signalled; at least 1.
@@ -79,6 +81,7 @@ impl Default for MockConfig {
             seed: 0,
             queues: 4,
             memory_bytes: 1 << 30,
+            max_binding_bytes: u64::MAX,
             max_allocations: 1 << 16,
             lists_in_flight: u64::MAX,
             timestamps: Timestamps::ByCommand,
@@ -122,7 +125,7 @@ impl MockDevice {
     /// A device of its own.
     pub fn new(config: MockConfig) -> Arc<Self> {
         let limits = Limits {
-            max_binding_bytes: config.memory_bytes,
+            max_binding_bytes: config.max_binding_bytes.min(config.memory_bytes),
             max_allocations: config.max_allocations,
             memory_bytes: config.memory_bytes,
             max_lists_in_flight: config.lists_in_flight.max(1),

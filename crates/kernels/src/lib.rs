@@ -42,6 +42,7 @@ mod packed;
 mod params;
 pub mod pool;
 pub mod reduce;
+pub mod rotary;
 mod scratch;
 mod simd;
 pub mod softmax;
@@ -68,5 +69,6 @@ static ALL: &[&[&Kernels]] = &[
     norm::ALL,
     pool::ALL,
     reduce::ALL,
+    rotary::ALL,
     softmax::ALL,
 ];

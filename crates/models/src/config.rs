@@ -1,138 +1,49 @@
 //! The encoder's `config.json`, and how many tokens a text may have.
 
+use crate::arch::{self, Architecture, Encoder, Family, Limits};
 use crate::error::Result;
 use crate::files::refuse_adapter;
-use crate::json::{Json, JsonFile, Keys, Others, Setting};
+use crate::json::{Json, JsonFile, Setting};
 use crate::sentence::Sentence;
-use crate::tokenizer::settings::{TOKENIZER_KEYS, TokenizerConfig};
+use crate::tokenizer::{MODEL_KEYS, TOKENIZER_KEYS, TokenizerConfig};
+use crate::weights::{Scope, Weights};
 use std::path::Path;
-use thalweg_tensor::Activation;
+use thalweg_tensor::DType;
 
-/// The keys of `config.json` that are read.
-pub(crate) const READ: &[&str] = &[
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "position_embedding_type",
-    "is_decoder",
-    "is_causal",
-    "add_cross_attention",
-    "quantization_config",
-    "pruned_heads",
-    "per_layer_config",
-    "tokenizer_class",
-    "transformers_weights",
-];
-
-/// The keys of `config.json`.
-static KEYS: Keys = Keys {
-    read: READ,
-    read_ending: None,
-    harmless: &[(
-        &["torch_dtype", "dtype"],
-        "the type to compute in is chosen where the model is loaded; the weights are taken as they are stored",
-    )],
-    // The transformers library has no other for BERT that changes an embedding.
-    others: Others::Harmless,
-};
-
-/// The shape of a BERT encoder. Every number is at least 1; none is trusted until the weights file bears it out.
-#[derive(Debug)]
+/// What a load reads before the weights: which family it is, and the shape of its tensors.
 pub(crate) struct Config {
-    pub(crate) vocabulary: usize,
-    pub(crate) width: usize,
-    pub(crate) layers: usize,
-    /// Divides `width`.
-    pub(crate) heads: usize,
-    /// The width of the feed-forward block.
-    pub(crate) intermediate: usize,
-    /// How many positions have an embedding.
-    pub(crate) positions: usize,
-    /// How many token types have an embedding.
-    pub(crate) types: usize,
-    pub(crate) activation: Activation,
-    pub(crate) epsilon: f32,
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(crate) tokenizer_class: Option<String>,
+    family: &'static Family,
+    architecture: Box<dyn Architecture>,
+    /// What the encoder takes and gives.
+    pub(crate) limits: Limits,
 }
 
 impl Config {
-    /// Reads `config.json` in the transformer's folder. Absent settings have the defaults of the `transformers`
-    /// library's `BertConfig`, but for those that give the tensors their shape, which must be there.
+    /// Reads `config.json` in the transformer's folder.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         refuse_adapter(folder)?;
-        let file = JsonFile::read(folder.join("config.json"), &KEYS)?;
-        let over = Sentence::read(folder)?.config;
-        // What sentence-transformers' arguments say wins.
-        let get = |key| {
-            let over = over.as_ref().map(|over| over.get(key)).filter(Setting::is_there);
-            over.unwrap_or_else(|| file.get(key))
-        };
-        let family = get("model_type");
-        if family.string()? != Some("bert") {
-            return Err(family.wrong("\"bert\", the only encoder family that is supported so far"));
-        }
-        get("position_embedding_type").only(&["absolute".into()], "\"absolute\"")?;
-        for key in ["is_decoder", "is_causal"] {
-            get(key).only(&[false.into()], "false: a sentence encoder attends in both directions")?;
-        }
-        get("transformers_weights").only(&["model.safetensors".into()], "\"model.safetensors\", which is read")?;
-        get("add_cross_attention").only(&[false.into()], "false: a sentence encoder attends to its own text alone")?;
-        get("quantization_config").only(&[], "null: quantized weights are not supported")?;
-        get("pruned_heads")
-            .only(&[Json::Object(Vec::new())], "null or {}: layers with fewer heads are not supported")?;
-        get("per_layer_config").only(&[], "null: layers that differ from each other are not supported")?;
-        let width = get("hidden_size").required_size()?;
-        let heads = get("num_attention_heads");
-        if !width.is_multiple_of(heads.required_size()?) {
-            return Err(heads.wrong(format!("a divisor of hidden_size, which is {width}")));
-        }
-        Ok(Self {
-            vocabulary: get("vocab_size").required_size()?,
-            width,
-            layers: get("num_hidden_layers").required_size()?,
-            heads: heads.required_size()?,
-            intermediate: get("intermediate_size").required_size()?,
-            positions: get("max_position_embeddings").required_size()?,
-            types: get("type_vocab_size").size()?.unwrap_or(2),
-            activation: activation(get("hidden_act"))?,
-            epsilon: epsilon(get("layer_norm_eps"))?,
-            tokenizer_class: file.get("tokenizer_class").string()?.map(str::to_owned),
-        })
+        let (family, architecture) = arch::read(folder)?;
+        Ok(Self { family, limits: architecture.limits().clone(), architecture })
+    }
+
+    /// Opens the weights in the transformer's folder, for a device that computes in `dtype`.
+    pub(crate) fn open_weights(&self, folder: &Path, dtype: DType) -> Result<Weights> {
+        Weights::open(folder, dtype, self.family.prefixes)
+    }
+
+    /// The encoder with these weights.
+    pub(crate) fn load(&self, weights: &Scope<'_>) -> Result<Box<dyn Encoder>> {
+        self.architecture.load(weights)
     }
 }
 
-/// `hidden_act`, under the names of the `transformers` library. There, "gelu" is the exact one, by the error function.
-fn activation(setting: Setting<'_>) -> Result<Activation> {
-    match setting.string()?.unwrap_or("gelu") {
-        "gelu" | "gelu_python" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_fast" | "gelu_accurate" | "gelu_pytorch_tanh" | "gelu_python_tanh" => {
-            Ok(Activation::GeluTanh)
-        }
-        "linear" => Ok(Activation::None),
-        "relu" => Ok(Activation::Relu),
-        "silu" | "swish" => Ok(Activation::Silu),
-        "tanh" => Ok(Activation::Tanh),
-        _ => Err(setting.wrong("one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish, tanh, linear")),
-    }
-}
-
-fn epsilon(setting: Setting<'_>) -> Result<f32> {
-    let given = setting.number()?.unwrap_or(1e-12);
-    // A subnormal or zero in f32 would divide a constant row by nothing.
-    let epsilon = given as f32;
-    if epsilon.is_normal() && epsilon > 0.0 && epsilon < 1.0 {
-        Ok(epsilon)
-    } else {
-        Err(setting.wrong("a number above 1e-37 and below 1"))
-    }
+/// How many tokens a sequence may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    /// The most that the encoder can take.
+    pub(crate) most: usize,
+    /// As the settings say: some encoders use up the first ones for padding, others can take more.
+    pub(crate) declared: usize,
 }
 
 /// What the files beside `config.json` say about texts.
@@ -140,7 +51,7 @@ fn epsilon(setting: Setting<'_>) -> Result<f32> {
 pub(crate) struct TextConfig {
     /// The most tokens of a text, special ones included; the rest is cut off. `None`: nothing is cut.
     pub(crate) cut_to: Option<usize>,
-    /// How many positions the encoder has, which is the most tokens of a text that is not cut.
+    /// The most tokens that the encoder takes, which is the most of a text that is not cut.
     pub(crate) positions: usize,
     /// Whether texts are put into lower case by a step of the normaliser before all others.
     pub(crate) lower_case: bool,
@@ -148,8 +59,8 @@ pub(crate) struct TextConfig {
     pub(crate) cut_beginning: Option<bool>,
     /// What else is said about the tokenizer.
     pub(crate) tokenizer: TokenizerConfig,
-    /// The tokenizer's class, if `tokenizer_config.json` does not say it.
-    pub(crate) tokenizer_class: Option<String>,
+    /// What `config.json` says about it.
+    pub(crate) model: JsonFile,
 }
 
 impl TextConfig {
@@ -158,31 +69,37 @@ impl TextConfig {
     /// The limit is the first that is there of: `max_length` of sentence-transformers' arguments for each call,
     /// `model_max_length` of its arguments for the tokenizer, its `max_seq_length`; without them, it is the smaller of
     /// the encoder's positions and `tokenizer_config.json`'s `model_max_length`.
-    pub(crate) fn read(folder: &Path, config: &Config) -> Result<Self> {
+    pub(crate) fn read(folder: &Path, lengths: Lengths) -> Result<Self> {
         let sentence = Sentence::read(folder)?;
         let file = JsonFile::read_if_there(folder.join("tokenizer_config.json"), &TOKENIZER_KEYS)?;
         let lower_case = sentence.lower_case()?;
-        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), config.positions)? } else { None };
+        let cut_to = if sentence.cut()? { limit(&sentence, file.as_ref(), lengths)? } else { None };
         let tokenizer = TokenizerConfig { file, over: sentence.processor };
         let cut_beginning = tokenizer.get("truncation_side").map(cut_beginning).transpose()?.flatten();
         Ok(Self {
             cut_to,
-            positions: config.positions,
+            positions: lengths.most,
             lower_case,
             cut_beginning,
             tokenizer,
-            tokenizer_class: config.tokenizer_class.clone(),
+            model: JsonFile::read(folder.join("config.json"), &MODEL_KEYS)?,
         })
     }
 }
 
 /// The most tokens of a text; `None` if there is no limit.
-fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, positions: usize) -> Result<Option<usize>> {
+fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, lengths: Lengths) -> Result<Option<usize>> {
     // More than this is no limit, as in the transformers library.
     const NO_LIMIT: f64 = 1e20;
-    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= positions {
-        true => Ok(Some(tokens)),
-        false => Err(setting.wrong(format!("at most {positions}, the max_position_embeddings of the encoder"))),
+    let Lengths { most: positions, declared } = lengths;
+    let most = declared.max(positions);
+    // Sentence-transformers writes all positions there, where some are for padding.
+    let fits = |setting: &Setting<'_>, tokens: usize| match tokens <= most {
+        true => Ok(Some(tokens.min(positions))),
+        false if most == declared => {
+            Err(setting.wrong(format!("at most {most}, the max_position_embeddings of the encoder")))
+        }
+        false => Err(setting.wrong(format!("at most {most}"))),
     };
     if let Some(setting) = sentence.max_length() {
         return setting.size()?.map_or(Ok(None), |tokens| fits(&setting, tokens));
@@ -198,7 +115,7 @@ fn limit(sentence: &Sentence, tokenizer: Option<&JsonFile>, positions: usize) ->
     }
     // The conversion saturates.
     let tokens = tokenizer.and_then(model_max_length).map(checked).transpose()?.flatten();
-    Ok(Some(positions.min(tokens.unwrap_or(f64::INFINITY) as usize)))
+    Ok(Some(declared.min(positions).min(tokens.unwrap_or(f64::INFINITY) as usize)))
 }
 
 /// The setting under its name of today, or its old one.

@@ -126,7 +126,7 @@ pub enum Error {
         /// Where and why.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The weights file lacks a tensor.
+    /// The weights lack a tensor.
     #[error("{}: tensor `{tensor}` is missing", path.display())]
     TensorMissing {
         /// The weights file.
@@ -143,6 +143,16 @@ pub enum Error {
         tensor: String,
         /// The old one.
         other: String,
+    },
+    /// Two weights files of a model have a tensor of the same name.
+    #[error("{}: tensor `{tensor}` is in {} too; remove it from one of them", path.display(), other.display())]
+    TensorInTwoFiles {
+        /// One file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The other file.
+        other: PathBuf,
     },
     /// A tensor has another shape than config.json asks for.
     #[error("{}: tensor `{tensor}` has shape {given:?}; config.json asks for {expected:?}", path.display())]

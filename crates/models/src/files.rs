@@ -1,5 +1,6 @@
 //! Files of a model: opened and read within limits, and what is told of one that is not what it seems, or not there.
 
+use crate::weights::{INDEX, WEIGHTS};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{self, Read};
@@ -105,7 +106,7 @@ pub(crate) fn no_modules(directory: &Path, source: Error) -> Error {
         return found("a module of the model in the folder above".into(), "give that folder");
     }
     let has = |name: &str| files.iter().any(|file| file == name);
-    if let Some((what, advice)) = other_weights(&files, &folders).filter(|_| !has("model.safetensors")) {
+    if let Some((what, advice)) = other_weights(&files, &folders).filter(|_| !has(WEIGHTS) && !has(INDEX)) {
         return found(what.to_owned(), advice);
     }
     if has("config.json") {
@@ -136,9 +137,6 @@ const SAVE: &str = "load it with sentence-transformers and save it again, which 
 fn other_weights(files: &[String], folders: &[String]) -> Option<(&'static str, &'static str)> {
     const FETCH: &str = "download the model again with its model.safetensors";
     let file = |test: &dyn Fn(&str) -> bool| files.iter().any(|name| test(name));
-    if file(&|name| name == "model.safetensors.index.json") {
-        return Some(("weights in several safetensors files", SAVE));
-    }
     if file(&|name| name.starts_with("adapter_model")) {
         return Some(("an adapter (PEFT) alone, which changes the weights of another model", MERGE));
     }
@@ -154,7 +152,10 @@ fn other_weights(files: &[String], folders: &[String]) -> Option<(&'static str, 
     if file(&|name| name.ends_with(".gguf")) {
         return Some(("a model in the GGUF format", FETCH));
     }
-    if file(&|name| name.ends_with(".safetensors") && name != "model.safetensors") {
+    if file(&|name| name.ends_with(".safetensors") && name.contains("-of-")) {
+        return Some(("weights in several safetensors files without model.safetensors.index.json, their list", FETCH));
+    }
+    if file(&|name| name.ends_with(".safetensors") && name != WEIGHTS) {
         return Some(("safetensors files of other names", "rename the one with the whole model to model.safetensors"));
     }
     if file(&|name| matches!(name, "tf_model.h5" | "flax_model.msgpack" | "rust_model.ot")) {

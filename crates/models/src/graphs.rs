@@ -16,9 +16,9 @@ const MOST_GRAPHS: usize = 512;
 /// Bytes for graphs on a GPU, unless somebody says otherwise.
 const GPU_BYTES: u64 = 256 << 20;
 
-/// The graphs of a model, by the number of tokens of the one sequence.
+/// The graphs of a model, by the number of tokens of the one sequence and the kind of what is recorded.
 pub(crate) struct Graphs {
-    cache: Cache<usize, Graph, Error>,
+    cache: Cache<(usize, usize), Graph, Error>,
     pool: Pool,
     bytes: u64,
     /// Passes of more tokens are not captured. Lowered by a thread that finds a graph too large to be kept; Relaxed: it
@@ -40,8 +40,14 @@ impl Graphs {
         Ok(Some(Self { cache, pool, bytes, most_tokens: AtomicUsize::new(MOST_TOKENS) }))
     }
 
-    /// What `forward` makes of a batch; by a graph, if the batch is one short sequence and there is room.
-    pub(crate) fn run(&self, batch: &PackedBatch, forward: impl Fn(&PackedBatch) -> Result<Tensor>) -> Result<Tensor> {
+    /// What `forward` makes of a batch; by a graph, if the batch is one short sequence and there is room. What is of
+    /// one `kind` records the same.
+    pub(crate) fn run(
+        &self,
+        batch: &PackedBatch,
+        kind: usize,
+        forward: impl Fn(&PackedBatch) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let tokens = batch.tokens();
         if batch.sequences() != 1 || tokens > self.most_tokens.load(Ordering::Relaxed) {
             return forward(batch);
@@ -52,7 +58,7 @@ impl Graphs {
                 Ok(vec![output])
             })
         };
-        match self.cache.get_or_busy(&tokens, capture) {
+        match self.cache.get_or_busy(&(tokens, kind), capture) {
             Ok(graph) => {
                 if graph.most_memory() > self.bytes {
                     self.most_tokens.fetch_min(tokens - 1, Ordering::Relaxed);

@@ -1,18 +1,18 @@
 //! Models: what is read from a directory and run on a device.
 //!
-//! An [`EmbeddingModel`] is a sentence encoder of the BERT family in the sentence-transformers layout. The parts, in
+//! An [`EmbeddingModel`] is a sentence encoder in the sentence-transformers layout. The parts, in
 //! the order in which a load meets them:
 //!
 //! | module | reads | decides |
 //! |---|---|---|
 //! | [`hub`] | the top folder of a model in the hub's cache | which directory is meant |
 //! | `layout` | `modules.json`, `config_sentence_transformers.json` | which modules, in which folders |
-//! | `config` | `config.json` | the encoder's shape |
-//! | `sentence` | `sentence_bert_config.json` | arguments for the other files, how long texts may be |
+//! | `arch` | `config.json` | the encoder's family, shape and operations, on sequences without padding (`packed`) |
+//! | `config` | | what of it the others need, and how long texts may be |
+//! | `sentence` | `sentence_bert_config.json` | arguments for the other files |
 //! | `pooling` | the Pooling module's `config.json` | how token vectors become one |
 //! | `tokenizer` | `tokenizer.json` or `vocab.txt`, `tokenizer_config.json`, lists of added tokens | texts to ids |
-//! | `weights` | `model.safetensors` | nothing: every shape must be as `config` says |
-//! | `encoder` | | the operations, over sequences packed without padding (`packed`) |
+//! | `weights` | `model.safetensors`, or several and their list | nothing: every shape must be as `arch` says |
 //!
 //! A call goes another way: [`EmbeddingModel::submit`] makes a `run` of it, which cuts it into passes, records two, and
 //! is taken on by whoever waits; all other calls stand on that. What comes of it are [`Embeddings`].
@@ -43,9 +43,8 @@
 //! that the weights file really has before anything is allocated for it, every token id against the encoder's tables
 //! before the device sees it. What is wrong is an [`enum@Error`] that names the file, never a panic.
 
+mod arch;
 mod config;
-mod embeddings;
-mod encoder;
 mod error;
 mod files;
 mod graphs;
@@ -55,16 +54,16 @@ mod layout;
 mod model;
 mod options;
 mod packed;
-mod pooling;
 mod run;
 mod sentence;
+mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tokenizer;
 mod weights;
 
-pub use embeddings::Embeddings;
 pub use error::{Error, Result};
-pub use model::{EmbeddingModel, TOKENS_PER_PASS};
+pub use model::TOKENS_PER_PASS;
 pub use options::LoadOptions;
+pub use task::{EmbeddingModel, Embeddings};
 pub use tokenizer::Tokens;

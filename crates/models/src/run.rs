@@ -1,9 +1,10 @@
 //! A call on its way: its sequences in passes, two of which the device has at a time.
 
-use crate::embeddings::{Embeddings, Matrix, Row};
 use crate::error::{Error, Result};
-use crate::model::{EmbeddingModel, TOKENS_PER_PASS};
+use crate::model::TOKENS_PER_PASS;
 use crate::packed::passes;
+use crate::task::Task;
+use crate::task::table::{Items, Row, Table};
 use crate::tokenizer::Tokens;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,15 +15,19 @@ use thalweg_tensor::{Error as TensorError, Tensor};
 
 /// How many passes are recorded at once: while the device is at one, the next is packed, uploaded and waits for it.
 const PASSES_AT_ONCE: usize = 2;
+/// The most values that a pass gives (32 MiB): on their way to the host they are there twice.
+const VALUES_PER_PASS: usize = 8 << 20;
 /// How long a pass waits for room that others have, after everything has run that its stream had before: others may
 /// take what is theirs, and give back staging or memory.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What is to be done of a call, and what is.
-pub(crate) struct Run {
-    model: EmbeddingModel,
-    /// One for each text of the call.
-    rows: Vec<Row>,
+pub(crate) struct Run<T: Task> {
+    task: T,
+    /// A row for each text of the call, and the values of the passes that are over.
+    table: Table<T::Items>,
+    /// How many values all passes give.
+    values: usize,
     /// Those that can be computed, in order, with their rows.
     sequences: Vec<(usize, Tokens)>,
     /// The passes that are not yet recorded, as ranges of `sequences`.
@@ -31,8 +36,6 @@ pub(crate) struct Run {
     recorded: VecDeque<Pass>,
     /// There has been no room for what is next; others may have it, and give it back.
     short: Option<Short>,
-    /// The values of the passes that are over: the first rows, `[.., width]`.
-    values: Vec<f32>,
 }
 
 /// That there is no room.
@@ -46,7 +49,7 @@ struct Short {
 /// A pass that the device has.
 struct Pass {
     sequences: Range<usize>,
-    /// `[sequences, width]`.
+    /// `[rows, width]`.
     output: Tensor,
     /// The rows that are here.
     values: Vec<f32>,
@@ -68,7 +71,7 @@ impl Pass {
         let width = self.output.shape()[1];
         let row_bytes = width * size_of::<f32>();
         let here = self.values.len() / width;
-        let left = self.sequences.len() - here;
+        let left = self.output.shape()[0] - here;
         let most = (self.output.device().staged_at_once() as usize / row_bytes).max(1);
         while self.part.is_none() && left > 0 {
             let rows = self.rows.min(left).min(most);
@@ -109,15 +112,15 @@ impl Pass {
     }
 }
 
-impl Run {
+impl<T: Task> Run<T> {
     /// A call with these texts' tokens, or what was wrong with them. Records its first passes, as far as the device
     /// takes them. `awaited` says that the caller waits for it at once.
-    pub(crate) fn submit(model: &EmbeddingModel, texts: Vec<Result<Tokens>>, awaited: bool) -> Pending<Embeddings> {
+    pub(crate) fn submit(task: &T, texts: Vec<Result<Tokens>>, awaited: bool) -> Pending<T::Output> {
         // First of all: in a forked child a lock may be held for ever.
-        if let Err(error) = model.device().check() {
+        if let Err(error) = task.model().device.check() {
             return Pending::failed(error);
         }
-        let mut run = Self::new(model, texts.len());
+        let mut run = Self::new(task, texts.len());
         texts.into_iter().for_each(|text| run.push(text));
         run.cut();
         for _ in 0..PASSES_AT_ONCE {
@@ -136,45 +139,48 @@ impl Run {
     }
 
     /// A call of so many texts, which are to be [pushed](Self::push).
-    pub(crate) fn new(model: &EmbeddingModel, texts: usize) -> Self {
+    pub(crate) fn new(task: &T, texts: usize) -> Self {
         Self {
-            model: model.clone(),
-            rows: Vec::with_capacity(texts),
+            task: task.clone(),
+            table: Table::new(task.width(), texts),
+            values: 0,
             sequences: Vec::with_capacity(texts),
             waiting: VecDeque::new(),
             recorded: VecDeque::new(),
             short: None,
-            values: Vec::new(),
         }
     }
 
     /// Adds a text's tokens, or what was wrong with it.
     pub(crate) fn push(&mut self, text: Result<Tokens>) {
-        let row = self.rows.len();
+        let row = self.table.rows.len();
         let (tokens, cut) = text.as_ref().map_or((0, false), |tokens| (tokens.len(), tokens.is_cut()));
-        let error = match text.and_then(|tokens| self.model.check(row, &tokens).map(|()| tokens)) {
+        let error = match text.and_then(|tokens| self.task.model().check(row, &tokens).map(|()| tokens)) {
             Ok(tokens) => {
                 self.sequences.push((row, tokens));
                 None
             }
             Err(error) => Some(error),
         };
-        self.rows.push(Row { tokens, cut, error });
+        self.table.rows.push(Row { tokens, cut, error });
     }
 
     /// Cuts what was pushed into passes.
     fn cut(&mut self) {
-        self.waiting = passes(self.sequences.iter().map(|(_, tokens)| tokens.len()), TOKENS_PER_PASS).collect();
+        let width = self.task.width();
+        let costs = self.sequences.iter().map(|(_, tokens)| [tokens.len(), self.task.rows(tokens.len()) * width]);
+        self.values = costs.clone().map(|[_, values]| values).sum();
+        self.waiting = passes(costs, [TOKENS_PER_PASS, VALUES_PER_PASS]).collect();
     }
 
     /// What comes of the call, all of which is done by those who wait for it: nothing is recorded yet.
-    pub(crate) fn start(mut self) -> Pending<Embeddings> {
+    pub(crate) fn start(mut self) -> Pending<T::Output> {
         self.cut();
         self.pending()
     }
 
-    fn pending(mut self) -> Pending<Embeddings> {
-        let device = self.model.device().clone();
+    fn pending(mut self) -> Pending<T::Output> {
+        let device = self.task.model().device.clone();
         Pending::in_steps(&device, move || self.step())
     }
 
@@ -182,7 +188,7 @@ impl Run {
     ///
     /// # Errors
     /// That the device is busy, and then nothing is lost; that it takes no work any more.
-    fn step(&mut self) -> RuntimeResult<Step<Embeddings>> {
+    fn step(&mut self) -> RuntimeResult<Step<T::Output>> {
         if let Some(mut first) = self.recorded.pop_front() {
             let before = self.before()?;
             match first.next() {
@@ -240,7 +246,7 @@ impl Run {
     /// The device is to begin now, not when somebody waits.
     fn flush(&self) {
         // Where it is busy it will; and what else may be wrong, those who wait are told.
-        let _ = Stream::current(self.model.device()).and_then(|stream| stream.flush());
+        let _ = Stream::current(&self.task.model().device).and_then(|stream| stream.flush());
     }
 
     /// Records the next pass, if there is one. One that cannot be computed fails alone, and the one after it is next.
@@ -252,18 +258,18 @@ impl Run {
             return Ok(());
         }
         // Nothing is begun while nothing can be handed over: it might not get through.
-        Stream::current(self.model.device())?.flush()?;
+        Stream::current(&self.task.model().device)?.flush()?;
         while let Some(range) = self.waiting.front().cloned() {
             let before = self.before()?;
             let recorded = {
                 let sequences: Vec<&Tokens> = self.sequences[range.clone()].iter().map(|(_, tokens)| tokens).collect();
-                self.model.record(&sequences)
+                self.task.model().record(&self.task, &sequences)
             };
             match recorded {
                 Ok(output) => {
                     self.waiting.pop_front();
                     self.short = None;
-                    let rows = range.len();
+                    let rows = output.shape()[0];
                     self.recorded.push_back(Pass { sequences: range, output, values: Vec::new(), part: None, rows });
                     return Ok(());
                 }
@@ -279,7 +285,7 @@ impl Run {
 
     /// What the stream has so far.
     fn before(&self) -> RuntimeResult<Event> {
-        Ok(Stream::current(self.model.device())?.record_event())
+        Ok(Stream::current(&self.task.model().device)?.record_event())
     }
 
     /// Whether the same may succeed when the device, or others, have gone on.
@@ -298,9 +304,9 @@ impl Run {
     /// # Errors
     /// That the device takes no work any more.
     fn fails(&mut self, sequences: &Range<usize>, error: Error) -> RuntimeResult<()> {
-        self.model.device().check()?;
+        self.task.model().device.check()?;
         for (row, _) in &self.sequences[sequences.clone()] {
-            self.rows[*row].error = Some(error.clone());
+            self.table.rows[*row].error = Some(error.clone());
         }
         Ok(())
     }
@@ -308,35 +314,27 @@ impl Run {
     /// Takes the values of a pass, all of which are here.
     fn take(&mut self, pass: Pass) {
         self.short = None;
-        let width = self.model.width();
-        debug_assert_eq!(pass.values.len(), pass.sequences.len() * width);
-        let failed: Vec<usize> = self.sequences[pass.sequences.clone()]
-            .iter()
-            .zip(pass.values.chunks_exact(width))
-            .filter(|(_, values)| values.iter().any(|value| !value.is_finite()))
-            .map(|((row, _), _)| *row)
-            .collect();
-        if pass.sequences.len() == self.rows.len() {
-            // The only pass has all rows.
-            self.values = pass.values;
-        } else {
-            // Passes come in the order of the rows: what lies before is there, or failed.
-            self.values.reserve((self.rows.len() * width).saturating_sub(self.values.len()));
-            for ((row, _), values) in self.sequences[pass.sequences].iter().zip(pass.values.chunks_exact(width)) {
-                self.values.resize(row * width, f32::NAN);
-                self.values.extend_from_slice(values);
+        self.table.items.reserve(self.values);
+        let width = self.task.width();
+        let mut values = &pass.values[..];
+        for (text, tokens) in &self.sequences[pass.sequences] {
+            let own;
+            (own, values) = values.split_at(self.task.rows(tokens.len()) * width);
+            if own.iter().all(|value| value.is_finite()) {
+                self.task.keep(own, &mut self.table.items);
+            } else {
+                let dtype = self.task.model().dtype();
+                self.table.rows[*text].error = Some(Error::NotFinite { text: *text, dtype });
             }
+            // Passes come in the order of the texts: what lies before is there, or failed.
+            self.table.end(*text);
         }
-        for text in failed {
-            self.values[text * width..][..width].fill(f32::NAN);
-            self.rows[text].error = Some(Error::NotFinite { text, dtype: self.model.dtype() });
-        }
+        debug_assert!(values.is_empty());
     }
 
-    fn finish(&mut self) -> Embeddings {
-        let width = self.model.width();
-        let mut values = std::mem::take(&mut self.values);
-        values.resize(self.rows.len() * width, f32::NAN);
-        Embeddings::new(Matrix { width, values, rows: std::mem::take(&mut self.rows) })
+    fn finish(&mut self) -> T::Output {
+        let mut table = std::mem::replace(&mut self.table, Table::new(0, 0));
+        table.end_all();
+        self.task.output(table)
     }
 }

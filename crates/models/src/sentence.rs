@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::json::{Json, JsonFile, Keys, Others, Setting};
-use crate::tokenizer::settings::PROCESSOR_KEYS;
+use crate::tokenizer::PROCESSOR_KEYS;
 use std::path::Path;
 
 /// The names of the file. As in sentence-transformers, the first that is there and holds anything is read.
@@ -86,28 +86,6 @@ static CALL: Keys = Keys {
     others: Others::Refused,
 };
 
-/// `config_kwargs`: they override `config.json`.
-static CONFIG: Keys = Keys {
-    read: crate::config::READ,
-    read_ending: None,
-    harmless: &[
-        FROM_WHERE,
-        (
-            &["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "initializer_range"],
-            "they are for training",
-        ),
-        (
-            &["num_labels", "id2label", "label2id", "problem_type", "tie_word_embeddings", "pad_token_id"],
-            "they are for heads, and a sentence encoder has none",
-        ),
-        (
-            &["use_cache", "attn_implementation", "output_attentions", "output_hidden_states", "return_dict"],
-            "they change how the model is computed, or what is given back besides, not the values",
-        ),
-    ],
-    others: Others::Refused,
-};
-
 /// `model_kwargs`: arguments for loading the weights.
 static MODEL: Keys = Keys {
     read: &["torch_dtype", "dtype"],
@@ -129,8 +107,6 @@ pub(crate) struct Sentence {
     file: Option<JsonFile>,
     /// What overrides `tokenizer_config.json`.
     pub(crate) processor: Option<JsonFile>,
-    /// What overrides `config.json`.
-    pub(crate) config: Option<JsonFile>,
     /// Arguments of a call, weakest first.
     calls: Vec<JsonFile>,
 }
@@ -149,14 +125,8 @@ impl Sentence {
     }
 
     fn of(file: JsonFile) -> Result<Self> {
-        // The old name wins where both are there.
-        let either = |old, new, keys| match file.object(old, keys)? {
-            None => file.object(new, keys),
-            there => Ok(there),
-        };
-        let processor = either("tokenizer_args", "processor_kwargs", &PROCESSOR_KEYS)?;
-        let config = either("config_args", "config_kwargs", &CONFIG)?;
-        if let Some(model) = either("model_args", "model_kwargs", &MODEL)? {
+        let processor = either(&file, "tokenizer_args", "processor_kwargs", &PROCESSOR_KEYS)?;
+        if let Some(model) = either(&file, "model_args", "model_kwargs", &MODEL)? {
             for key in MODEL.read {
                 let expected = "\"float32\": the type to compute in is chosen where the model is loaded";
                 model.get(key).only(&["float32".into(), "torch.float32".into(), "auto".into()], expected)?;
@@ -183,7 +153,12 @@ impl Sentence {
         task.only(&["feature-extraction".into()], "\"feature-extraction\": no head is supported")?;
         file.get("tokenizer_name_or_path").only(&[], "null: the tokenizer is the one in the model's directory")?;
         check_modalities(&file)?;
-        Ok(Self { file: Some(file), processor, config, calls })
+        Ok(Self { file: Some(file), processor, calls })
+    }
+
+    /// What overrides `config.json`, which has these keys.
+    pub(crate) fn config(&self, keys: &'static Keys) -> Result<Option<JsonFile>> {
+        self.file.as_ref().map_or(Ok(None), |file| either(file, "config_args", "config_kwargs", keys))
     }
 
     /// `max_seq_length`, for whoever complains about it too.
@@ -220,6 +195,14 @@ impl Sentence {
             _ => None,
         })?;
         Ok(cut.unwrap_or(false))
+    }
+}
+
+/// The object under the old name of a key, which wins where both are there, or under its name of today.
+fn either(file: &JsonFile, old: &'static str, new: &'static str, keys: &'static Keys) -> Result<Option<JsonFile>> {
+    match file.object(old, keys)? {
+        None => file.object(new, keys),
+        there => Ok(there),
     }
 }
 

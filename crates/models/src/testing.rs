@@ -5,6 +5,7 @@
 //!
 //! [`EmbeddingModel::load`]: crate::EmbeddingModel::load
 
+use crate::config::{Lengths, TextConfig};
 use crate::tokenizer::{Tokenizer, Tokens};
 use half::{bf16, f16};
 pub use safetensors::Dtype;
@@ -150,16 +151,30 @@ impl SmallEncoder {
     }
 }
 
-/// A tokenizer without a model, for comparing it with the library's, which it follows in everything.
+/// A tokenizer without a model, for comparing it with the libraries'.
 pub struct TextTokenizer(Tokenizer);
 
 impl TextTokenizer {
-    /// Takes the library's tokenizer, truncation and all.
+    /// Takes the library's tokenizer, truncation and all, and follows it in everything.
     ///
     /// # Errors
     /// If its special tokens cannot be told, or leave no room.
     pub fn new(configured: tokenizers::Tokenizer) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Tokenizer::of(configured, "tokenizer.json".into()).map(Self)
+        Tokenizer::of(configured, "tokenizer.json".into(), true, Vec::new()).map(Self)
+    }
+
+    /// The tokenizer of a model's folder, for an encoder with so many token ids and positions.
+    ///
+    /// # Errors
+    /// As for [`EmbeddingModel::load`](crate::EmbeddingModel::load), of which it reads the tokenizer's part.
+    pub fn load(folder: impl AsRef<Path>, vocabulary: usize, positions: usize) -> crate::Result<Self> {
+        let folder = folder.as_ref();
+        let (tokenizer, _) = Tokenizer::load(
+            folder,
+            &TextConfig::read(folder, Lengths { most: positions, declared: positions })?,
+            vocabulary,
+        )?;
+        Ok(Self(tokenizer))
     }
 
     /// One text's tokens.
@@ -168,6 +183,22 @@ impl TextTokenizer {
     /// As for [`EmbeddingModel::tokenize`](crate::EmbeddingModel::tokenize).
     pub fn tokenize(&self, text: &str) -> crate::Result<Tokens> {
         self.0.tokenize(text, 0)
+    }
+
+    /// The tokens of a pair of texts.
+    ///
+    /// # Errors
+    /// As for [`tokenize`](Self::tokenize).
+    pub fn tokenize_pair(&self, first: &str, second: &str) -> crate::Result<Tokens> {
+        self.0.tokenize_pair(first, second, 0)
+    }
+
+    /// How many tokens of a text are those of a prompt before it.
+    ///
+    /// # Errors
+    /// As for [`tokenize`](Self::tokenize).
+    pub fn prompt_tokens(&self, prompt: &str) -> crate::Result<usize> {
+        self.0.prompt_tokens(prompt)
     }
 }
 

@@ -74,7 +74,7 @@ fn something_else_than_a_model() {
     for (file, says) in [
         ("pytorch_model.bin", "pytorch_model.bin"),
         ("pytorch_model-00001-of-00002.bin", "PyTorch"),
-        ("model.safetensors.index.json", "several safetensors files"),
+        ("model-00001-of-00002.safetensors", "several safetensors files without model.safetensors.index.json"),
         ("onnx/model.onnx", "ONNX"),
         ("openvino/openvino_model.bin", "OpenVINO"),
         ("tf_model.h5", "TensorFlow"),
@@ -252,7 +252,13 @@ fn tokenizers_that_are_not_supported() {
     const FILE: &str = "tokenizer_config.json";
     let token = |content: &str| json!({"content": content, "special": true});
     for (settings, parts) in [
-        (json!({"tokenizer_class": "RobertaTokenizerFast"}), ["`tokenizer_class` is \"RobertaTokenizerFast\"", FILE]),
+        (json!({"tokenizer_class": "T5TokenizerFast"}), ["`tokenizer_class` is \"T5TokenizerFast\"", FILE]),
+        (
+            json!({"tokenizer_class": "RobertaTokenizerFast"}),
+            ["tokenizer.json", "WordPiece; RobertaTokenizer needs BPE"],
+        ),
+        (json!({"tokenizer_class": "XLMRobertaTokenizer"}), ["WordPiece; XLMRobertaTokenizer needs Unigram", FILE]),
+        (json!({"sep_token": null, "cls_token": null, "model_input_names": null}), ["model_input_names", FILE]),
         (json!({"split_special_tokens": true}), ["split_special_tokens", FILE]),
         (json!({"processor_class": "X"}), ["processor_class", FILE]),
         (json!({"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}), ["fast_tokenizer_files", FILE]),
@@ -278,14 +284,29 @@ fn tokenizers_that_are_not_supported() {
         fs::rename(directory.join("tokenizer.json"), directory.join("vocab.txt")).unwrap();
         fs::write(directory.join(FILE), r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#).unwrap();
     };
-    refused_with(write, &["tokenizer.json: not there, but a vocab.txt", "BertTokenizer"]);
+    refused_with(write, &["tokenizer.json: not there, but vocab.txt", "TokenizersBackend", FILE]);
+    let write = |directory: &Path| {
+        fs::rename(directory.join("tokenizer.json"), directory.join("sentencepiece.bpe.model")).unwrap();
+        fs::write(directory.join(FILE), r#"{"tokenizer_class": "XLMRobertaTokenizer"}"#).unwrap();
+    };
+    refused_with(write, &["not there, but sentencepiece.bpe.model", "XLMRobertaTokenizer", "in Python and save it"]);
+    for (merges, part) in [("#version: 0.2\na b c\n", "line 2 is \"a b c\""), ("a b\n", "Token `b` out of vocabulary")]
+    {
+        let write = |directory: &Path| {
+            fs::remove_file(directory.join("tokenizer.json")).unwrap();
+            fs::write(directory.join(FILE), r#"{"tokenizer_class": "Qwen2Tokenizer"}"#).unwrap();
+            fs::write(directory.join("vocab.json"), r#"{"a": 0}"#).unwrap();
+            fs::write(directory.join("merges.txt"), merges).unwrap();
+        };
+        refused_with(write, &[part]);
+    }
 }
 
 // config.json
 
 #[test]
 fn another_family() {
-    refused_setting("config.json", "/model_type", json!("roberta"), "\"bert\"");
+    refused_setting("config.json", "/model_type", json!("t5"), "one of \"bert\", \"electra\", \"roberta\"");
     refused_with(|directory| unset(&directory.join("config.json"), "model_type"), &["model_type", "missing", "bert"]);
     refused_setting("config.json", "/position_embedding_type", json!("relative_key"), "\"absolute\"");
     refused_setting("config.json", "/is_decoder", json!(true), "false");

@@ -15,7 +15,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use support::counting::{Counting, alone, counted};
 use support::{cpu, seed, tiny};
+use tempfile::TempDir;
 use thalweg_models::EmbeddingModel;
+use thalweg_models::testing::TextTokenizer;
 use thalweg_runtime::Device;
 
 /// The most memory that a load takes at any time: so many times the bytes of the model's files, and so much besides.
@@ -29,8 +31,8 @@ static ALLOCATOR: Counting = Counting;
 /// A model's files by name. They are all small.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// What the files are in a load: the model or the error, and the most memory at once.
-fn load(device: &Device, files: &Files) -> (Result<EmbeddingModel, String>, usize, String) {
+/// What the files are in a load: the model or the error, and the most memory at once; and where they are.
+fn load(device: &Device, files: &Files) -> (Result<EmbeddingModel, String>, usize, TempDir) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for (name, bytes) in files {
         let path = directory.path().join(name);
@@ -39,7 +41,7 @@ fn load(device: &Device, files: &Files) -> (Result<EmbeddingModel, String>, usiz
     }
     let load = || EmbeddingModel::load(device, directory.path()).map_err(|error| error.to_string());
     let (result, most) = counted(load);
-    (result, most, directory.path().display().to_string())
+    (result, most, directory)
 }
 
 /// Loads, and embeds if that succeeds. Whether it did.
@@ -49,6 +51,7 @@ fn check(device: &Device, files: &Files) -> bool {
     assert!(most <= TIMES * bytes + BESIDES, "{most} bytes of memory for {bytes} bytes of files");
     match result {
         Err(error) => {
+            let directory = directory.path().display().to_string();
             assert!(error.contains(&directory), "the error names no file: {error}");
             false
         }
@@ -59,6 +62,12 @@ fn check(device: &Device, files: &Files) -> bool {
                     assert_eq!(values.len(), model.width());
                     assert!(embeddings.tokens(0) <= model.max_tokens());
                 }
+            }
+            let tokenizer = TextTokenizer::load(directory.path(), usize::MAX, model.max_tokens()).expect("a tokenizer");
+            for (first, second) in [("The river", "<a> b"), ("", "x"), (&*"the x ".repeat(40), &"x [MASK]".repeat(30))]
+            {
+                drop(tokenizer.tokenize_pair(first, second));
+                drop(tokenizer.prompt_tokens(first));
             }
             true
         }
@@ -92,16 +101,49 @@ fn whole(random: &mut Rng) -> Files {
     }
     let file =
         json!({"tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": {"28": {"content": "<a>"}}});
-    match random.u32(0..4) {
+    let class = |name: &str, mask: Value| json!({"tokenizer_class": name, "cls_token": "[CLS]", "mask_token": mask});
+    match random.u32(0..9) {
         0 => drop(files.remove("tokenizer.json")),
         1 => insert("tokenizer_config.json", file),
         2 => {
             insert("tokenizer_config.json", file);
             insert("tokenizer.json", byte_pairs());
         }
+        3 => insert("tokenizer_config.json", class("MPNetTokenizer", "[MASK]".into())),
+        4 => {
+            let name = random.choice(["RobertaTokenizer", "Qwen2Tokenizer"]).expect("one of them");
+            insert("tokenizer_config.json", class(name, Value::Null));
+            insert("tokenizer.json", byte_pairs());
+        }
+        5 => {
+            let name = random.choice(["RobertaTokenizer", "Qwen2Tokenizer"]).expect("one of them");
+            insert("tokenizer_config.json", class(name, Value::Null));
+            insert("vocab.json", byte_pairs()["model"]["vocab"].clone());
+            files.insert("merges.txt".to_owned(), b"#version: 0.2\nt h\nth e\n".to_vec());
+            files.remove("tokenizer.json");
+        }
+        6 => {
+            let name = random.choice(["XLMRobertaTokenizer", "CamembertTokenizer"]).expect("one of them");
+            insert("tokenizer_config.json", class(name, "<mask>".into()));
+            insert("tokenizer.json", pieces());
+        }
         _ => {}
     }
     files
+}
+
+/// And one of another: the likeliest pieces.
+fn pieces() -> Value {
+    let mut tokenizer = byte_pairs();
+    let vocabulary = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "[CLS]", "▁the", "▁", "r", "i", "v", "e", "x"];
+    let vocabulary: Vec<_> =
+        vocabulary.iter().enumerate().map(|(id, piece)| json!([piece, -0.5 * id as f64])).collect();
+    tokenizer["model"] = json!({"type": "Unigram", "unk_id": 3, "vocab": vocabulary, "byte_fallback": false});
+    tokenizer["added_tokens"][0]["id"] = json!(5);
+    tokenizer["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "NFKC"}]});
+    tokenizer["pre_tokenizer"] =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
+    tokenizer
 }
 
 /// A tokenizer of another kind: byte-level pairs.
@@ -125,6 +167,9 @@ fn byte_pairs() -> Value {
 /// Keys that mean something somewhere.
 const KEYS: &[&str] = &[
     "tokenizer_class",
+    "auto_map",
+    "add_prefix_space",
+    "model_input_names",
     "do_lower_case",
     "strip_accents",
     "model_max_length",
@@ -180,7 +225,20 @@ fn value(random: &mut Rng, depth: u32) -> Value {
         7 => json!("é好x\u{0}\u{1F600}".repeat(random.usize(1..100))),
         8 => json!(random.choice(["[CLS]", "[UNK]", "[MASK]", "the", "<a>", " ", "\u{0}NaN", "$A", "[CLS]:0"])),
         9 => {
-            json!(random.choice(["BertTokenizer", "PreTrainedTokenizerFast", "LlamaTokenizer", "left", "mean", "gelu"]))
+            const NAMES: &[&str] = &[
+                "BertTokenizer",
+                "PreTrainedTokenizerFast",
+                "LlamaTokenizer",
+                "RobertaTokenizer",
+                "XLMRobertaTokenizer",
+                "CamembertTokenizer",
+                "MPNetTokenizer",
+                "Qwen2Tokenizer",
+                "left",
+                "mean",
+                "gelu",
+            ];
+            json!(random.choice(NAMES.iter()))
         }
         10 => json!(random.choice(KEYS.iter())),
         11 => json!([]),

@@ -3,6 +3,7 @@
 use super::case;
 use crate::{Case, Context, Float, Floats, Outcome, close, shapes, tolerance};
 use thalweg_kernels::attention::{Params, reference};
+use thalweg_kernels::rotary;
 use thalweg_tensor::{AttentionOptions, Tensor, f16};
 
 pub(super) const CASES: &[Case] = &[
@@ -16,6 +17,8 @@ pub(super) const CASES: &[Case] = &[
     case("attention_with_fewer_key_heads_f32", 20, grouped::<f32>),
     case("attention_over_one_product_f32", 20, fused::<f32>),
     case("attention_with_hidden_nan_f32", 30, hidden_nan::<f32>),
+    case("rotary_f32", 30, rotary::<f32>),
+    case("rotary_f16", 20, rotary::<f16>),
     case("attention_f16", 26, any::<f16>),
     case("attention_of_long_sequences_f16", 2, long::<f16>),
     case("attention_with_a_scale_f16", 7, scaled::<f16>),
@@ -194,4 +197,20 @@ fn agrees<T: Float>(cx: &mut Context<'_>, asked: &Asked, operands: [&Floats; 3])
     let greatest = if biased { 3.0 } else { 0.0 };
     let allowed = tolerance::attention(dim, f64::from(used.abs()), greatest, longest);
     close::<T>(asked, &result, &[n, heads * dim], &expected, |_| allowed)
+}
+
+/// Turned heads, of parts of a product too.
+fn rotary<T: Float>(cx: &mut Context<'_>) -> Outcome {
+    let (n, heads, half, rows) = (cx.between(0, 40), cx.between(1, 4), cx.between(1, 36), cx.between(1, 50));
+    let (turned, head_dim) = (2 * half, 2 * half + cx.between(0, 4));
+    let width = heads * head_dim;
+    let both = cx.floats::<T>(&[n, 2 * width], 1.0)?;
+    let x = both.tensor.narrow(1, width, width)?.reshape(&[n, heads, head_dim])?;
+    let values: Vec<f32> = both.values.chunks(2 * width).flat_map(|row| row[width..].to_vec()).collect();
+    let table = cx.floats::<f32>(&[rows, turned], 1.0)?;
+    let positions: Vec<u32> = (0..n).map(|_| cx.random.below(rows as u32)).collect();
+    let result = x.rotary(&table.tensor, &cx.list(&positions)?)?;
+    let expected = rotary::reference::rotary(&values, &table.values, &positions, head_dim, turned);
+    // Two products of values of at most 1, and their difference.
+    close::<T>((heads, head_dim, turned), &result, &[n, heads, head_dim], &expected, |_| 4.0 * tolerance::ROUNDING)
 }

@@ -52,7 +52,7 @@ impl Kernel for Gated {
             one_each,
             &[
                 "the width is 0, must be at least 1",
-                "the activation is unknown, expected 0 to 5",
+                "the activation is unknown, expected 0 to 6",
                 "the lengths of the operands contradict the parameters",
             ],
         )

@@ -21,11 +21,14 @@ pub enum Activation {
     Silu = 4,
     /// `tanh(v)`
     Tanh = 5,
+    /// `1 / (1 + exp(-v))`
+    Sigmoid = 6,
 }
 
 impl Activation {
     /// Every activation.
-    pub const ALL: [Self; 6] = [Self::None, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh];
+    pub const ALL: [Self; 7] =
+        [Self::None, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh, Self::Sigmoid];
 
     /// The activation of each element, in two slices of one length.
     #[inline(always)]
@@ -48,6 +51,7 @@ impl Activation {
             Self::Relu => simd.max(simd.splat(0.0), v),
             Self::Silu => math::silu(simd, v),
             Self::Tanh => math::tanh(simd, v),
+            Self::Sigmoid => math::sigmoid(simd, v),
         }
     }
 }
@@ -57,6 +61,6 @@ impl TryFrom<u32> for Activation {
 
     fn try_from(value: u32) -> Result<Self, KernelFailure> {
         let known = Self::ALL.into_iter().find(|activation| *activation as u32 == value);
-        known.ok_or_else(|| KernelFailure::new(format!("activation {value} is unknown, expected 0 to 5")))
+        known.ok_or_else(|| KernelFailure::new(format!("activation {value} is unknown, expected 0 to 6")))
     }
 }

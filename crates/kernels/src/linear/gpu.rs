@@ -58,7 +58,7 @@ pub(super) const fn form(rows: u32, wide: bool) -> Gpu {
     const LINE: u32 = PANEL as u32;
     const FAILURES: &[&str] = &[
         "inputs and outputs must be at least 1",
-        "the activation is unknown, expected 0 to 5",
+        "the activation is unknown, expected 0 to 6",
         "inputs and outputs must be multiples of 4 for the wide form",
         "the lengths of the operands contradict the parameters",
     ];

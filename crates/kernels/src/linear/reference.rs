@@ -28,6 +28,7 @@ pub fn activate(activation: Activation, v: f64) -> f64 {
         Activation::Relu => v.max(0.0),
         Activation::Silu => v / (1.0 + (-v).exp()),
         Activation::Tanh => v.tanh(),
+        Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
     }
 }
 

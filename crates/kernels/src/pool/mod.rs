@@ -20,11 +20,18 @@ pub enum Pooling {
     Cls = 1,
     /// The greatest of each column; NaN if there is one.
     Max = 2,
+    /// The last of them.
+    LastToken = 3,
+    /// Their mean, where the first row of the sequence weighs 1, the second 2, and so on.
+    WeightedMean = 4,
+    /// Their sum, divided by the square root of how many they are.
+    MeanSqrtLength = 5,
 }
 
 impl Pooling {
     /// Every way.
-    pub const ALL: [Self; 3] = [Self::Mean, Self::Cls, Self::Max];
+    pub const ALL: [Self; 6] =
+        [Self::Mean, Self::Cls, Self::Max, Self::LastToken, Self::WeightedMean, Self::MeanSqrtLength];
 }
 
 impl TryFrom<u32> for Pooling {
@@ -32,7 +39,7 @@ impl TryFrom<u32> for Pooling {
 
     fn try_from(value: u32) -> Result<Self, KernelFailure> {
         let known = Self::ALL.into_iter().find(|pooling| *pooling as u32 == value);
-        known.ok_or_else(|| KernelFailure::new(format!("pooling {value} is unknown, expected 0 to 2")))
+        known.ok_or_else(|| KernelFailure::new(format!("pooling {value} is unknown, expected 0 to 5")))
     }
 }
 
@@ -47,6 +54,8 @@ params! {
         pub rows: u32,
         /// Length of a row, at least 1.
         pub width: u32,
+        /// How many rows at the beginning of each sequence are left out. They count for the weights of the others.
+        pub skip: u32,
     }
 }
 
@@ -59,12 +68,12 @@ params! {
 }
 
 kernels! {
-    /// `out[s] = pooling of x[offsets[s]..offsets[s + 1]]`, f32. Sums run in the order of the rows.
+    /// `out[s] = pooling of x[offsets[s] + skip..offsets[s + 1]]`, f32. Sums run in the order of the rows.
     ///
     /// | binding | access | contents |
     /// |---|---|---|
     /// | 0 | read | x `[rows, width]`, f32: the sequences one after the other |
-    /// | 1 | read | offsets `[sequences + 1]`, u32: rising from 0 to `rows`, no sequence empty |
+    /// | 1 | read | offsets `[sequences + 1]`, u32: rising from 0 to `rows`, no sequence of `skip` rows or fewer |
     /// | 2 | write | out `[sequences, width]`, f32 |
     ///
     /// Parameters: [`PoolParams`]. Extent `[sequences, 1, 1]`: an item is a sequence. Each call checks all offsets.
@@ -94,17 +103,18 @@ impl Kernel for Pool {
     const FIXED: &'static [usize] = &[1];
     type Params = PoolParams;
     // SAFETY: the module goes on only if the lengths are rows * width, sequences + 1 and sequences * width, only in
-    // sequences and columns that there are, and only if its own two offsets rise and are at most the number of
-    // rows; the rows that it uses lie between them.
+    // sequences and columns that there are, and only if its own two offsets rise by more than what is skipped and are
+    // at most the number of rows; the rows that it uses lie between them.
     const GPU: Gpu = unsafe {
         Gpu::checked(
             texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "pool.wgsl"],
             pool_groups,
             &[
                 "the width is 0, must be at least 1",
-                "the pooling is unknown, expected 0 to 2",
+                "the pooling is unknown, expected 0 to 5",
                 "the lengths of the operands contradict the parameters",
                 "the offsets do not rise from 0 to the number of rows",
+                "a sequence has no row but those that are skipped",
             ],
         )
     };
@@ -119,20 +129,45 @@ impl Kernel for Pool {
         expect_len("x", x.len(), &[params.rows as usize, width])?;
         expect_len("out", out.len(), &[call.items.len(), width])?;
         check_offsets(offsets, params.sequences, params.rows as usize)?;
+        if let Some(at) = offsets.windows(2).position(|ends| ends[1] - ends[0] <= params.skip) {
+            let (rows, skip) = (offsets[at + 1] - offsets[at], params.skip);
+            return Err(KernelFailure::new(format!("sequence {at} has {rows} rows, and the first {skip} are skipped")));
+        }
 
         let sequences = offsets[call.items.start as usize..].windows(2);
         for (sequence, out) in sequences.zip(out.chunks_exact_mut(width)) {
-            let rows = &x[sequence[0] as usize * width..sequence[1] as usize * width];
+            let start = (sequence[0] + params.skip) as usize;
+            let rows = &x[start * width..sequence[1] as usize * width];
+            let count = (rows.len() / width) as f32;
             let (first, others) = rows.split_at(width);
             out.copy_from_slice(first);
+            let add = |out: &mut [f32]| {
+                for row in others.chunks_exact(width) {
+                    out.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                }
+            };
             match pooling {
                 Pooling::Cls => {}
+                Pooling::LastToken => out.copy_from_slice(&rows[rows.len() - width..]),
                 Pooling::Mean => {
-                    for row in others.chunks_exact(width) {
-                        out.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-                    }
-                    let count = (sequence[1] - sequence[0]) as f32;
+                    add(out);
                     out.iter_mut().for_each(|sum| *sum /= count);
+                }
+                Pooling::MeanSqrtLength => {
+                    add(out);
+                    let root = count.sqrt();
+                    out.iter_mut().for_each(|sum| *sum /= root);
+                }
+                Pooling::WeightedMean => {
+                    let lightest = params.skip as f32 + 1.0;
+                    out.iter_mut().for_each(|x| *x *= lightest);
+                    let mut weight = lightest;
+                    for row in others.chunks_exact(width) {
+                        weight += 1.0;
+                        out.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * x);
+                    }
+                    let weights = count * (lightest + weight) / 2.0;
+                    out.iter_mut().for_each(|sum| *sum /= weights);
                 }
                 Pooling::Max => {
                     for row in others.chunks_exact(width) {

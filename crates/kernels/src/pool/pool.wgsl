@@ -4,6 +4,7 @@ struct Params {
     sequences: u32,
     rows: u32,
     width: u32,
+    skip: u32,
 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<scalar>;
@@ -13,6 +14,9 @@ var<immediate> p: Params;
 
 const MEAN: u32 = 0u;
 const MAX: u32 = 2u;
+const LAST_TOKEN: u32 = 3u;
+const WEIGHTED_MEAN: u32 = 4u;
+const MEAN_SQRT_LENGTH: u32 = 5u;
 const SIZE: u32 = 64u;
 
 @compute @workgroup_size(64)
@@ -25,7 +29,7 @@ fn main(
         fail(0u, 0u);
         return;
     }
-    if p.pooling > MAX {
+    if p.pooling > MEAN_SQRT_LENGTH {
         fail(1u, p.pooling);
         return;
     }
@@ -40,24 +44,41 @@ fn main(
     if sequence >= p.sequences {
         return;
     }
-    let first = offsets[sequence];
+    let start = offsets[sequence];
     let end = offsets[sequence + 1u];
     // Each sequence checks its own: together that is all of them.
-    if first >= end || end > p.rows || (sequence == 0u && first != 0u)
+    if start >= end || end > p.rows || (sequence == 0u && start != 0u)
         || (sequence + 1u == p.sequences && end != p.rows) {
         fail(3u, sequence);
         return;
     }
+    if end - start <= p.skip {
+        fail(4u, sequence);
+        return;
+    }
+    let first = start + p.skip;
+    let count = f32(end - first);
     let column = number % blocks * SIZE + lid;
     if column >= p.width {
         return;
     }
     var result = f32(x[first * p.width + column]);
-    if p.pooling == MEAN {
+    if p.pooling == MEAN || p.pooling == MEAN_SQRT_LENGTH {
         for (var row = first + 1u; row < end; row++) {
             result += f32(x[row * p.width + column]);
         }
-        result = result / f32(end - first);
+        result = result / select(sqrt(count), count, p.pooling == MEAN);
+    } else if p.pooling == LAST_TOKEN {
+        result = f32(x[(end - 1u) * p.width + column]);
+    } else if p.pooling == WEIGHTED_MEAN {
+        let lightest = f32(p.skip) + 1.0;
+        var weight = lightest;
+        result = weight * result;
+        for (var row = first + 1u; row < end; row++) {
+            weight += 1.0;
+            result = fma(weight, f32(x[row * p.width + column]), result);
+        }
+        result = result / (count * (lightest + weight) / 2.0);
     } else if p.pooling == MAX {
         for (var row = first + 1u; row < end; row++) {
             let value = f32(x[row * p.width + column]);

@@ -91,6 +91,13 @@ pub(crate) fn gelu_tanh<S: Simd>(simd: S, x: S::V) -> S::V {
     simd.mul(half, simd.add(simd.splat(1.0), tanh))
 }
 
+/// `1 / (1 + e^-x)`, within 4 ulp; 0 once `e^-x` is infinite, at -88.73.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::V) -> S::V {
+    let e = exp(simd, simd.sub(simd.splat(0.0), x));
+    simd.div(simd.splat(1.0), simd.add(simd.splat(1.0), e))
+}
+
 /// `x / (1 + e^-x)`, within 4 ulp; 0 once `e^-x` is infinite, at -88.73.
 #[inline(always)]
 pub(crate) fn silu<S: Simd>(simd: S, x: S::V) -> S::V {

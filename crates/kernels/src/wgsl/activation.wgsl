@@ -1,5 +1,5 @@
 // The activations, by the numbers that the host gives them.
-const ACTIVATIONS: u32 = 6u;
+const ACTIVATIONS: u32 = 7u;
 
 fn activation_of(activation: u32, v: f32) -> f32 {
     switch activation {
@@ -17,6 +17,9 @@ fn activation_of(activation: u32, v: f32) -> f32 {
         }
         case 5u: {
             return tanh_of(v);
+        }
+        case 6u: {
+            return sigmoid_of(v);
         }
         default: {
             return v;

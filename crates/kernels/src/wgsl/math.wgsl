@@ -118,3 +118,7 @@ fn gelu_tanh_of(v: f32) -> f32 {
 fn silu_of(v: f32) -> f32 {
     return v / (1.0 + exp_of(-v));
 }
+
+fn sigmoid_of(v: f32) -> f32 {
+    return 1.0 / (1.0 + exp_of(-v));
+}

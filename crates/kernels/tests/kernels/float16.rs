@@ -11,7 +11,8 @@ use thalweg_hal::{KernelSource, StaticKernel};
 use thalweg_kernels::elementwise::{
     self, Binary, BinaryInPlaceParams, BinaryParams, CopyParams, Unary, UnaryInPlaceParams, UnaryParams, View,
 };
-use thalweg_kernels::{attention, embedding, gated, linear, matmul, norm, pool, reduce, softmax};
+use thalweg_kernels::heads::Heads;
+use thalweg_kernels::{attention, embedding, gated, linear, matmul, norm, pool, reduce, rotary, softmax};
 
 /// Half a step of f16, and the error of the f32 sums.
 const ROUNDED: f64 = 5e-4;
@@ -94,6 +95,12 @@ proptest! {
             let rows = (whole / (2 * half_row)) as u32;
             agrees(half(&gated::GATED), &params, &[raw(&x[..whole])], &expected, rows, random);
         }
+        let (turned, positions) = (width as u32 / 2 * 2, vec![1; n as usize]);
+        let table: Vec<f32> = random.units(2 * turned as usize);
+        let expected = rotary::reference::rotary(&wide, &table, &positions, width, turned as usize);
+        let view = Heads::contiguous(1, columns);
+        let params = rotary::Params { heads: 1, head_dim: columns, turned, positions: 2, x: view };
+        agrees(half(&rotary::ROTARY), &params, &[raw(&x), raw(&table), raw(&positions)], &expected, n, random);
         let expected = pool::reference::normalize(&wide, width);
         let params = pool::NormalizeParams { width: columns };
         agrees(half(&pool::NORMALIZE), &params, &[raw(&x)], &expected, n, random);
@@ -108,8 +115,9 @@ proptest! {
         agrees(half(&norm::ADD_LAYER_NORM), &params, &operands, &expected, n, random);
         let offsets = [0, n];
         for pooling in pool::Pooling::ALL {
-            let expected = pool::reference::pool(&wide, &offsets, width, pooling);
-            let params = pool::PoolParams { pooling: pooling as u32, sequences: 1, rows: n, width: columns };
+            let skip = random.below(n);
+            let expected = pool::reference::pool(&wide, &offsets, width, skip, pooling);
+            let params = pool::PoolParams { pooling: pooling as u32, sequences: 1, rows: n, width: columns, skip };
             agrees(half(&pool::POOL), &params, &[raw(&x), raw(&offsets)], &expected, 1, random);
         }
         let ids: Vec<u32> = (0..7).map(|_| random.below(n)).collect();

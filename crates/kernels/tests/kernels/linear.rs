@@ -120,5 +120,5 @@ fn refuses_parameters_that_contradict_the_bindings() {
     assert!(fails(Params { outputs: 39, ..layer.params }).contains("bias has 40 elements"));
     assert!(fails(Params { outputs: 100, ..layer.params }).contains("packed weight"));
     assert!(fails(Params { outputs: u32::MAX, inputs: u32::MAX, ..layer.params }).contains("x has"));
-    assert!(fails(Params { activation: 6, ..layer.params }).contains("activation 6"));
+    assert!(fails(Params { activation: 7, ..layer.params }).contains("activation 7"));
 }

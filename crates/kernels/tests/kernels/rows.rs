@@ -1,8 +1,9 @@
 use super::{cases, checked, failure, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, run};
+use thalweg_kernels::heads::Heads;
 use thalweg_kernels::linear::Activation;
-use thalweg_kernels::{Isa, gated, norm, pool, reduce, softmax};
+use thalweg_kernels::{Isa, gated, norm, pool, reduce, rotary, softmax};
 
 fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {
     random.units(len).into_iter().map(|x| x * scale + shift).collect()
@@ -60,6 +61,28 @@ proptest! {
         }
     }
 
+    #[test]
+    fn rotary_positions_agree(seed: u64, n in 1u32..20, heads in 1u32..5, half in 1u32..40, rest in 0u32..9, rows in 1u32..30) {
+        let mut random = Random::new(seed);
+        let (turned, head_dim) = (2 * half, 2 * half + rest);
+        // The heads lie among others, with gaps.
+        let view = Heads { offset: random.below(5), row_stride: heads * head_dim + 3, head_stride: head_dim };
+        let x = random.units((view.offset + n * view.row_stride) as usize);
+        let table = random.units((rows * turned) as usize);
+        let positions: Vec<u32> = (0..n).map(|_| random.below(rows)).collect();
+        let dense: Vec<f32> = (0..n)
+            .flat_map(|row| x[(view.offset + row * view.row_stride) as usize..][..(heads * head_dim) as usize].to_vec())
+            .collect();
+        let expected =
+            rotary::reference::rotary(&dense, &table, &positions, head_dim as usize, turned as usize);
+        let params = rotary::Params { heads, head_dim, turned, positions: rows, x: view };
+        let operands = [raw(&x), raw(&table), raw(&positions)];
+        for isa in Isa::supported() {
+            let out = checked(&on(&rotary::ROTARY, isa), &params, &operands, dense.len(), n, &mut random);
+            assert_close(&out, &expected, 3e-7);
+        }
+    }
+
     // audit: F2
     #[test]
     fn layer_norm_agrees(seed: u64, n in 1u32..20, width in 1usize..400, shift in -100.0f32..100.0) {
@@ -97,9 +120,11 @@ proptest! {
         let offsets = offsets(&mut random, sequences, 20);
         let rows = *offsets.last().unwrap();
         let x = random.units(rows as usize * width);
+        let shortest = offsets.windows(2).map(|ends| ends[1] - ends[0]).min().unwrap();
         for pooling in pool::Pooling::ALL {
-            let expected = pool::reference::pool(&x, &offsets, width, pooling);
-            let params = pool::PoolParams { pooling: pooling as u32, sequences, rows, width: width as u32 };
+            let skip = random.below(shortest);
+            let expected = pool::reference::pool(&x, &offsets, width, skip, pooling);
+            let params = pool::PoolParams { pooling: pooling as u32, sequences, rows, width: width as u32, skip };
             for isa in Isa::supported() {
                 let operands = [raw(&x), raw(&offsets)];
                 let out = checked(&on(&pool::POOL, isa), &params, &operands, expected.len(), sequences, &mut random);
@@ -145,7 +170,8 @@ fn greatest_of_a_row_or_column_with_nan_is_nan() {
             let params = reduce::Params { reduction: reduce::Reduction::Max as u32, width: 40 };
             let out = checked(&on(&reduce::REDUCE, isa), &params, &[raw(&x)], 1, 1, &mut Random::new(53));
             assert!(out[0].is_nan(), "{isa}, NaN at {at}");
-            let params = pool::PoolParams { pooling: pool::Pooling::Max as u32, sequences: 1, rows: 20, width: 2 };
+            let params =
+                pool::PoolParams { pooling: pool::Pooling::Max as u32, sequences: 1, rows: 20, width: 2, skip: 0 };
             let operands = [raw(&x), raw(&[0u32, 20])];
             let out = checked(&on(&pool::POOL, isa), &params, &operands, 2, 1, &mut Random::new(54));
             assert!(out[at % 2].is_nan() && !out[1 - at % 2].is_nan(), "{isa}, NaN at {at}: {out:?}");
@@ -176,7 +202,7 @@ fn refuses_parameters_that_contradict_the_bindings() {
     assert!(failure(&on(&norm::LAYER_NORM, isa), &params, &operands, 12, 3).contains("bias has 3"));
     let operands = [raw(&x), raw(&x[..8]), raw(&x[..4]), raw(&x[..4])];
     assert!(failure(&on(&norm::ADD_LAYER_NORM, isa), &params, &operands, 12, 3).contains("residual has 8"));
-    let params = pool::PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4 };
+    let params = pool::PoolParams { pooling: 0, sequences: 2, rows: 3, width: 4, skip: 0 };
     for (offsets, message) in [
         (&[0, 1][..], "2 offsets"),
         (&[0, 3, 3], "sequence 1 is rows 3..3"),
@@ -188,4 +214,31 @@ fn refuses_parameters_that_contradict_the_bindings() {
         let got = failure(&on(&pool::POOL, isa), &params, &[raw(&x), raw(offsets)], 8, 2);
         assert!(got.contains(message), "{got}");
     }
+    let operands = [raw(&x), raw(&[0u32, 2, 3])];
+    for (wrong, message) in [
+        (pool::PoolParams { skip: 1, ..params }, "sequence 1 has 1 rows, and the first 1 are skipped"),
+        (pool::PoolParams { skip: u32::MAX, ..params }, "sequence 0 has 2 rows, and the first 4294967295 are skipped"),
+        (pool::PoolParams { pooling: 6, ..params }, "pooling 6 is unknown"),
+    ] {
+        let got = failure(&on(&pool::POOL, isa), &wrong, &operands, 8, 2);
+        assert!(got.contains(message), "{got}");
+    }
+}
+
+#[test]
+fn rotary_positions_refuse_what_contradicts_the_bindings() {
+    let source = on(&rotary::ROTARY, thalweg_kernels::isa());
+    let (x, table) = ([0.0f32; 24], [0.0f32; 12]);
+    let good = rotary::Params { heads: 2, head_dim: 4, turned: 4, positions: 3, x: Heads::contiguous(2, 4) };
+    let fails = |params: rotary::Params, positions: [u32; 3]| {
+        failure(&source, &params, &[raw(&x), raw(&table), raw(&positions)], 24, 3)
+    };
+    assert_eq!(fails(good, [0, 3, 1]), "position 3 of row 1 is outside of a table of 3 rows");
+    for turned in [0, 3, 6] {
+        assert!(fails(rotary::Params { turned, ..good }, [0; 3]).contains("must be an even number"));
+    }
+    assert!(fails(rotary::Params { heads: 0, ..good }, [0; 3]).contains("heads is 0"));
+    assert!(fails(rotary::Params { positions: 4, ..good }, [0; 3]).contains("the table has 12 elements"));
+    let past = Heads { offset: 1, ..good.x };
+    assert!(fails(rotary::Params { x: past, ..good }, [0; 3]).contains("reaches element 24"));
 }

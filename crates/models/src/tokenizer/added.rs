@@ -17,16 +17,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// The names that every tokenizer has, in the library's order, and what `BertTokenizer` calls them by default.
-const NAMES: [(&str, Option<&str>); 7] = [
-    ("bos_token", None),
-    ("eos_token", None),
-    ("unk_token", Some("[UNK]")),
-    ("sep_token", Some("[SEP]")),
-    ("pad_token", Some("[PAD]")),
-    ("cls_token", Some("[CLS]")),
-    ("mask_token", Some("[MASK]")),
-];
+/// The names that every tokenizer has, in the library's order.
+pub(super) const NAMES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The places of two of them.
+const PAD: usize = 4;
+const MASK: usize = 6;
 
 /// The keys of `special_tokens_map.json`.
 static MAP_KEYS: Keys = Keys {
@@ -98,6 +95,11 @@ pub(crate) struct Tokens {
     /// Those of [`NAMES`] first.
     named: Vec<Named>,
     extra: Vec<Token>,
+    /// Whether no file lists `extra`, but the class.
+    is_extra_default: bool,
+    /// The contents that make a token of `added_tokens.json` special: of those that every tokenizer has and of the extra
+    /// ones, if files name them, but for those with a `__type`, which the reference knows too late.
+    counted: HashSet<String>,
 }
 
 /// What `tokenizer.json` itself says about tokens.
@@ -132,7 +134,7 @@ pub(crate) fn read(folder: &Path, class: Class, config: &TokenizerConfig, file: 
 
 impl Tokens {
     /// The content of a named token.
-    pub(crate) fn content(&self, name: &str) -> Option<&str> {
+    pub(super) fn content(&self, name: &str) -> Option<&str> {
         self.named.iter().find(|named| named.name == name)?.token.as_ref().map(Token::content)
     }
 
@@ -142,20 +144,59 @@ impl Tokens {
             let named = self.named.iter().filter(move |named| named.is_default == is_default);
             named.filter_map(|named| Some(named.token.as_ref()?.content()))
         };
+        let extra =
+            |is_default| self.extra.iter().map(Token::content).filter(move |_| self.is_extra_default == is_default);
         let listed: HashSet<&str> = named(false)
             .chain(self.by_id.values().map(|flagged| flagged.token.content.as_str()))
-            .chain(self.extra.iter().map(Token::content))
+            .chain(extra(false))
             .collect();
-        named(true).filter(|content| !listed.contains(content)).collect()
+        named(true).chain(extra(true)).filter(|content| !listed.contains(content)).collect()
+    }
+
+    /// The content and the id of a named token. One that is null has the id given here, or is an error; one that is not
+    /// in the vocabulary has the unknown token's.
+    pub(super) fn named_id(
+        &self,
+        name: &str,
+        default: Option<u32>,
+        tokenizer: &Tokenizer,
+    ) -> tokenizers::Result<(String, u32)> {
+        let id = self.content(name).and_then(|content| self.id(content, tokenizer)).or(default);
+        let id =
+            id.ok_or_else(|| format!("its class puts a `{name}` around a text, and tokenizer_config.json has none"))?;
+        // What the library writes for a null.
+        Ok((self.content(name).unwrap_or("None").to_owned(), id))
+    }
+
+    fn id(&self, content: &str, tokenizer: &Tokenizer) -> Option<u32> {
+        tokenizer.token_to_id(content).or_else(|| tokenizer.token_to_id(self.content("unk_token")?))
+    }
+
+    /// The ids of all that are named or additional, which are those that count as special.
+    pub(super) fn special_ids(&self, tokenizer: &Tokenizer) -> Vec<u32> {
+        self.special().filter_map(|content| self.id(content, tokenizer)).collect()
+    }
+
+    /// Adds them once more to a tokenizer, as they are without flags.
+    pub(super) fn add_special_to(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
+        tokenizer.add_tokens(self.special().map(|content| AddedToken::from(content, true)))?;
+        Ok(())
+    }
+
+    /// The contents of those that are named or additional.
+    fn special(&self) -> impl Iterator<Item = &str> {
+        let named = self.named.iter().filter_map(|named| named.token.as_ref());
+        named.chain(&self.extra).map(Token::content)
     }
 
     /// Adds the tokens to a tokenizer.
-    pub(crate) fn add_to(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
-        let there: HashSet<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
+    ///
+    /// Those of [`by_id`](Self::by_id) are added again where the tokenizer has them: of two with one text the last wins.
+    pub(super) fn add_to(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
+        let there = tokenizer.get_added_tokens_decoder();
         let named = || self.named.iter().filter_map(|named| named.token.as_ref());
         let names: HashSet<&str> = named().map(Token::content).collect();
-        let by_id = || self.by_id.values().filter(|flagged| !there.contains(&flagged.token));
-        let listed = there.iter().chain(by_id().map(|flagged| &flagged.token));
+        let listed = there.values().chain(self.by_id.values().map(|flagged| &flagged.token));
         let known: HashSet<&str> = listed.map(|token| token.content.as_str()).collect();
         let mut seen = HashSet::new();
         let others = named().chain(&self.extra).filter(|token| !known.contains(token.content()) && seen.insert(*token));
@@ -164,7 +205,7 @@ impl Tokens {
             Token::Plain(content) => AddedToken::from(content.clone(), true),
             Token::Added(flagged) => flagged.added(is_named(flagged)),
         });
-        let all = by_id().map(|flagged| flagged.added(is_named(flagged))).chain(others);
+        let all = self.by_id.values().map(|flagged| flagged.added(is_named(flagged))).chain(others);
         tokenizer.add_tokens(all.collect::<Vec<_>>())?;
         Ok(())
     }
@@ -184,9 +225,15 @@ impl Tokens {
         let argument = |key: &str| config.over.as_ref().is_some_and(|over| over.has(key) && over.get(key).is_truthy());
         let in_map = |key: &str| map.is_some_and(|map| map.has(key)) && !argument(key);
         for setting in config.tokens() {
-            match NAMES.iter().position(|(name, _)| *name == setting.key()) {
+            match NAMES.iter().position(|name| *name == setting.key()) {
                 Some(_) if in_map(setting.key()) => {}
-                Some(index) => drop(standard.insert(index, named(setting)?)),
+                Some(index) => {
+                    let token = named(setting)?;
+                    if let Some(Token::Plain(content)) = &token {
+                        self.counted.insert(content.clone());
+                    }
+                    standard.insert(index, token);
+                }
                 None => match setting.value() {
                     Some(Json::String(content)) => winning.push((setting.key(), Token::Plain(content.clone()))),
                     Some(value) => met.extend(typed(value).map(|token| (setting.key(), Token::Added(token)))),
@@ -206,6 +253,8 @@ impl Tokens {
                 Some(Json::Array(items)) => {
                     has_list = true;
                     self.extra = list(setting, items, |item| typed(item).map(Token::Added))?;
+                    let plain = self.extra.iter().filter(|token| matches!(token, Token::Plain(_)));
+                    self.counted.extend(plain.map(|token| token.content().to_owned()));
                 }
                 Some(_) => return Err(setting.wrong("a list or an object of tokens")),
                 None => has_list = true,
@@ -226,6 +275,7 @@ impl Tokens {
                         // The library gives the flag itself, and fails if it is there.
                         special(item).filter(|_| item.get("special").is_none()).map(Token::Added)
                     })?;
+                    self.counted.extend(tokens.iter().map(|token| token.content().to_owned()));
                     let mut seen: HashSet<Token> = self.extra.iter().cloned().collect();
                     self.extra.extend(tokens.into_iter().filter(|token| seen.insert(token.clone())));
                 }
@@ -242,26 +292,41 @@ impl Tokens {
                             Some(Token::Added(token))
                         }
                     };
-                    match NAMES.iter().position(|(name, _)| *name == key) {
-                        Some(index) => drop(standard.insert(index, token)),
+                    match NAMES.iter().position(|name| *name == key) {
+                        Some(index) => {
+                            self.counted.extend(token.iter().map(|token| token.content().to_owned()));
+                            standard.insert(index, token);
+                        }
                         None => met.extend(token.map(|token| (key, token))),
                     }
                 }
             }
         }
-        if let Some(setting) = last_resort.filter(|_| !has_list)
-            && let Some(items) = setting.convert("a list of tokens", Json::as_array)?
-        {
-            self.extra = list(setting, items, |item| typed(item).map(Token::Added))?;
+        if !has_list {
+            let items = last_resort.map(|setting| setting.convert("a list of tokens", Json::as_array)).transpose()?;
+            match (last_resort, items.flatten()) {
+                (Some(setting), Some(items)) => {
+                    self.extra = list(setting, items, |item| typed(item).map(Token::Added))?;
+                }
+                _ => {
+                    self.extra = class.extra().iter().map(|content| Token::Plain((*content).into())).collect();
+                    self.is_extra_default = true;
+                }
+            }
         }
-        for (index, (name, default)) in NAMES.into_iter().enumerate() {
-            let by_default = || match (class, name) {
-                (Class::Bert, _) => default,
-                (Class::File, "pad_token") => file.pad_token.as_deref(),
-                (Class::File, _) => None,
-            };
+        let mut defaults = class.names();
+        if let (Class::File, Some(pad)) = (class, &file.pad_token) {
+            defaults[PAD] = Some(pad);
+        }
+        for (index, (name, default)) in NAMES.into_iter().zip(defaults).enumerate() {
             let is_default = !standard.contains_key(&index);
-            let token = standard.remove(&index).unwrap_or_else(|| by_default().map(|name| Token::Plain(name.into())));
+            let token = standard.remove(&index).unwrap_or_else(|| default.map(|name| Token::Plain(name.into())));
+            let token = match token {
+                Some(Token::Plain(content)) if index == MASK && class.mask_takes_space() => {
+                    Some(Token::Added(Flagged::whole(AddedToken::from(content, true).lstrip(true))))
+                }
+                token => token,
+            };
             self.named.push(Named { name: name.to_owned(), token, is_default });
         }
         // One by one it would take long where a file has very many.
@@ -293,14 +358,10 @@ impl Tokens {
 
     /// `added_tokens.json`: ids by token.
     fn read_added(&mut self, file: &JsonFile) -> Result<()> {
-        // The class's own defaults are not among them: the reference knows those that files name.
-        let named = self.named.iter().filter(|named| !named.is_default);
-        let named = named.filter_map(|named| Some(named.token.as_ref()?.content()));
-        let special: HashSet<String> = named.chain(self.extra.iter().map(Token::content)).map(str::to_owned).collect();
         for setting in file.settings() {
             let id = setting.convert("a token's id", |value| i64::try_from(value.as_u64()?).ok())?;
             let id = id.ok_or_else(|| setting.wrong("a token's id"))?;
-            let token = AddedToken::from(setting.key(), special.contains(setting.key()));
+            let token = AddedToken::from(setting.key(), self.counted.contains(setting.key()));
             self.by_id.insert(id, Flagged::whole(token));
         }
         Ok(())

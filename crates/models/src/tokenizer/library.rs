@@ -1,14 +1,13 @@
 //! The `tokenizers` library, which knows every kind of tokenizer.
 
-use super::long::Limit;
+use super::long::{End, Limit};
 use super::road::Failure;
 use crate::error::Panicked;
 use tokenizers::{
-    NormalizedString, Normalizer, NormalizerWrapper, PostProcessorWrapper, TruncationDirection, TruncationParams,
-    TruncationStrategy,
+    Model, NormalizedString, Normalizer, NormalizerWrapper, OffsetType, PreTokenizer, TruncationDirection,
 };
 
-/// The library's tokenizer, without what surrounds a text's own tokens.
+/// The library's tokenizer, of which what surrounds a text's own tokens, padding and truncation are not used.
 ///
 /// It is given untrusted files and texts, so its panics are caught and become errors. It is only read after loading, so
 /// nothing is left half-changed by one.
@@ -17,33 +16,34 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// `configured` is made to stop as soon as it has as many ids as are wanted.
-    pub(super) fn new(
-        mut configured: tokenizers::Tokenizer,
-        limit: Limit,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        configured.with_post_processor(None::<PostProcessorWrapper>);
-        configured.with_padding(None);
-        let truncation = (limit.ids != usize::MAX).then_some(TruncationParams {
-            max_length: limit.ids,
-            strategy: TruncationStrategy::LongestFirst,
-            stride: 0,
-            direction: match limit.end {
-                super::long::End::First => TruncationDirection::Right,
-                super::long::End::Last => TruncationDirection::Left,
-            },
-        });
-        configured.with_truncation(truncation)?;
-        Ok(Self { tokenizer: configured })
+    pub(super) fn new(tokenizer: tokenizers::Tokenizer) -> Self {
+        Self { tokenizer }
     }
 
-    /// Appends the ids of `text`; of more than are wanted, those of the wanted end.
-    pub(super) fn append(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Failure> {
-        let encoding = Panicked::catch(|| self.tokenizer.encode_fast(text, false))
+    /// Appends the ids of `text`: the wanted ones at least. It stops as soon as it has them.
+    pub(super) fn append(&self, text: &str, limit: Limit, ids: &mut Vec<u32>) -> Result<(), Failure> {
+        let encoding = Panicked::catch(|| self.encode(text, limit))
             .map_err(|panicked| Failure::Library(panicked.into()))?
             .map_err(Failure::Library)?;
         ids.extend_from_slice(encoding.get_ids());
         Ok(())
+    }
+
+    /// What the library's `encode` does before it cuts and surrounds the tokens. That is public; a limit for each call
+    /// is not.
+    fn encode(&self, text: &str, limit: Limit) -> tokenizers::Result<tokenizers::Encoding> {
+        let tokenizer = &self.tokenizer;
+        let mut pieces = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
+        if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        let direction = match limit.end {
+            End::First => TruncationDirection::Right,
+            End::Last => TruncationDirection::Left,
+        };
+        let most = (limit.ids != usize::MAX).then_some((limit.ids, direction));
+        tokenizer.get_model().tokenize_in_pretokenized(&mut pieces, most)?;
+        pieces.into_encoding(None, 0, OffsetType::None)
     }
 
     /// What its normalizer makes of a text; `None` if it fails.

@@ -34,6 +34,9 @@ pub(super) enum End {
 }
 
 impl Limit {
+    /// All of them.
+    const ALL: Self = Self { ids: usize::MAX, end: End::First };
+
     /// The same for what follows `count` ids.
     pub(super) fn after(self, count: usize) -> Self {
         match self.end {
@@ -83,11 +86,46 @@ pub(super) fn append(
     let (before, mut start) = (ids.len(), 0);
     while start < text.len() && !limit.is_reached(ids.len() - before) {
         let end = piece_end(road, library, text, start)?;
-        library.append(&text[start..end], ids)?;
+        library.append(&text[start..end], limit.after(ids.len() - before), ids)?;
         limit.trim(ids, before);
         start = end;
     }
     Ok(())
+}
+
+/// Whether `first` has more ids than `second`. Both are counted, piece by piece, until one is at its end.
+pub(super) fn is_longer(road: &dyn Road, library: &Library, first: &str, second: &str) -> Result<bool, Failure> {
+    let mut texts = [first, second].map(|text| Counted { rest: text, ids: 0 });
+    loop {
+        let [first, second] = &mut texts;
+        match (first.rest.is_empty(), second.rest.is_empty()) {
+            (true, _) if second.ids >= first.ids => return Ok(false),
+            (_, true) if first.ids > second.ids => return Ok(true),
+            (false, true) => first.count(road, library)?,
+            (true, _) => second.count(road, library)?,
+            (false, false) if first.ids <= second.ids => first.count(road, library)?,
+            (false, false) => second.count(road, library)?,
+        }
+    }
+}
+
+/// A text of which some ids are counted.
+struct Counted<'a> {
+    rest: &'a str,
+    ids: usize,
+}
+
+impl Counted<'_> {
+    /// Counts those of a piece more.
+    fn count(&mut self, road: &dyn Road, library: &Library) -> Result<(), Failure> {
+        // Where nothing splits, the road may still know what to do.
+        let end = piece_end(road, library, self.rest, 0).unwrap_or(self.rest.len());
+        let (piece, rest) = self.rest.split_at(end);
+        let mut ids = Vec::new();
+        road.append(library, piece, Limit::ALL, &mut ids)?;
+        (self.rest, self.ids) = (rest, self.ids + ids.len());
+        Ok(())
+    }
 }
 
 impl Limit {

@@ -1,10 +1,10 @@
 //! Texts to token ids.
 //!
 //! ```text
-//! files ─ settings, class, added: how the reference reads them ─ a configured tokenizer of the library
+//! files ─ settings, class, source, added: how the reference reads them ─ a configured tokenizer of the library
 //!
 //! text ─ long: both ends, piece by piece ─ road ┬ bert: ASCII words by our own trie ───┬ frame: cut, special tokens
-//!                                               └ library: everything else, in pieces ─┘
+//! pair ─ each of its texts so                   └ library: everything else, in pieces ─┘
 //! ```
 //!
 //! The ids are those that the `tokenizers` library gives for the whole text. What the roads do without it, they do by
@@ -18,19 +18,24 @@ mod frame;
 mod library;
 mod long;
 mod road;
-pub(crate) mod settings;
+mod settings;
+mod source;
 mod spaced;
 mod trie;
 
 use self::frame::Frame;
 use self::library::Library;
+use self::long::Limit;
 use self::road::{Failure, Road};
+use self::settings::{Configured, configure};
 use crate::config::TextConfig;
 use crate::error::{Error, Panicked, Result};
-use settings::{Configured, configure};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub(crate) use self::class::MODEL_KEYS;
+pub(crate) use self::settings::{PROCESSOR_KEYS, TOKENIZER_KEYS, TokenizerConfig};
 
 /// One text as the encoder takes it: its token ids and type ids.
 ///
@@ -101,6 +106,8 @@ pub(crate) struct Tokenizer {
     road: Box<dyn Road>,
     frame: Frame,
     path: PathBuf,
+    /// The ids of the tokens that are special to the class.
+    special: Vec<u32>,
 }
 
 impl Tokenizer {
@@ -109,8 +116,8 @@ impl Tokenizer {
     /// be embedded.
     pub(crate) fn load(folder: &Path, text: &TextConfig, vocabulary: usize) -> Result<(Self, usize)> {
         let make = || -> Result<(Self, usize)> {
-            let Configured { tokenizer, path, max_tokens } = configure(folder, text, vocabulary)?;
-            match Self::of(tokenizer, path.clone()) {
+            let Configured { tokenizer, path, max_tokens, has_types, special } = configure(folder, text, vocabulary)?;
+            match Self::of(tokenizer, path.clone(), has_types, special) {
                 Ok(tokenizer) => Ok((tokenizer, max_tokens)),
                 Err(source) => Err(Error::Tokenizer { path, source: source.into() }),
             }
@@ -122,27 +129,66 @@ impl Tokenizer {
     }
 
     /// Follows `configured` in everything: whatever it says of normalizing, splitting, special tokens and truncation.
+    /// Without `has_types` the type of every token is 0. `special` are the ids of the tokens that the model's class
+    /// counts as special.
     pub(crate) fn of(
         configured: tokenizers::Tokenizer,
         path: PathBuf,
+        has_types: bool,
+        special: Vec<u32>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let frame = Frame::of(&configured)?;
+        let frame = Frame::of(&configured, has_types)?;
         let road = road::of(&configured);
-        let library = Library::new(configured, frame.limit())?;
-        Ok(Self { library, road, frame, path })
+        Ok(Self { library: Library::new(configured), road, frame, path, special })
     }
 
     /// One text's tokens. `index` is the text's place in the call, for errors.
     pub(crate) fn tokenize(&self, text: &str, index: usize) -> Result<Tokens> {
-        match long::ids(&*self.road, &self.library, text, self.frame.limit()) {
-            Ok(ids) => Ok(self.frame.around(&ids)),
-            Err(Failure::Library(source)) => {
-                Err(Error::Tokenize { text: index, path: self.path.clone(), source: source.into() })
-            }
-            Err(Failure::NoSplit) => {
-                let (bytes, limit) = (text.len(), long::WHOLE);
-                Err(Error::TextTooLong { text: index, path: self.path.clone(), bytes, limit })
-            }
+        let ids = self.ids(text, self.frame.limit(), index)?;
+        Ok(self.frame.around(&ids))
+    }
+
+    /// The tokens of a pair of texts, in one sequence. `index` is the pair's place in the call, for errors.
+    ///
+    /// If they are too long, the longer one is cut first, and then both are, as the reference does ("longest first").
+    /// That may need the number of all tokens of both, if both are longer than the limit: the time is then that for
+    /// twice the tokens of the shorter one. The memory is that for one text after the other.
+    pub(crate) fn tokenize_pair(&self, first: &str, second: &str, index: usize) -> Result<Tokens> {
+        let limit = self.frame.pair_limit();
+        let (one, other) = (self.ids(first, limit, index)?, self.ids(second, limit, index)?);
+        let ids = [one.as_slice(), other.as_slice()];
+        let is_longer = if self.frame.depends_on_the_rest(ids) {
+            let longer = long::is_longer(&*self.road, &self.library, first, second);
+            longer.map_err(|failure| self.error(failure, first.len().max(second.len()), index))?
+        } else {
+            one.len() > other.len()
+        };
+        Ok(self.frame.around_pair(ids, is_longer))
+    }
+
+    /// How many tokens at the beginning of a text are those of a prompt before it, as sentence-transformers counts them:
+    /// all tokens of the prompt alone, but for a special one at the end. No prompt has none.
+    pub(crate) fn prompt_tokens(&self, prompt: &str) -> Result<usize> {
+        if prompt.is_empty() {
+            return Ok(0);
+        }
+        let tokens = self.tokenize(prompt, 0)?;
+        let ends_special = tokens.ids.last().is_some_and(|id| self.special.contains(id));
+        Ok(tokens.len() - usize::from(ends_special))
+    }
+
+    /// The ids of a text alone: as many as `limit` says at least.
+    fn ids(&self, text: &str, limit: Limit, index: usize) -> Result<Vec<u32>> {
+        let ids = long::ids(&*self.road, &self.library, text, limit);
+        ids.map_err(|failure| self.error(failure, text.len(), index))
+    }
+
+    /// The error for a text of so many bytes.
+    fn error(&self, failure: Failure, bytes: usize, text: usize) -> Error {
+        let path = self.path.clone();
+        match failure {
+            Failure::Library(source) => Error::Tokenize { text, path, source: source.into() },
+            Failure::NoSplit => Error::TextTooLong { text, path, bytes, limit: long::WHOLE },
         }
     }
 }

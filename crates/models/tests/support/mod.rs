@@ -29,6 +29,11 @@ pub fn written(encoder: &SmallEncoder) -> TempDir {
 
 /// A copy of the model in `data/tiny`, which `scripts/make-settings-references` made.
 pub fn tiny() -> TempDir {
+    copied(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny")))
+}
+
+/// A copy of a directory, which goes when the value goes.
+pub fn copied(from: &Path) -> TempDir {
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).expect("a folder");
         for entry in fs::read_dir(from).expect("the folder") {
@@ -42,7 +47,7 @@ pub fn tiny() -> TempDir {
         }
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
-    copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny")), directory.path());
+    copy(from, directory.path());
     directory
 }
 

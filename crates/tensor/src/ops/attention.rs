@@ -3,10 +3,11 @@
 use super::kernels::kernel;
 use super::{bindable, dispatch};
 use crate::layout::Layout;
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 use std::borrow::Cow;
 use thalweg_kernels::attention::{self, NO_BIAS, Params};
 use thalweg_kernels::heads::Heads;
+use thalweg_kernels::rotary;
 
 /// Options of [`Tensor::attention`].
 ///
@@ -128,6 +129,46 @@ impl Tensor {
         dispatch(source, &operands, self.device(), (layout, self.dtype), &params, n)
     }
 
+    /// Rotary positions: turns the columns i and `i + r / 2` of each head, for i below `r / 2`, by the angle that the
+    /// table has for the row's position. Self is `[n, heads, d]`, f32 or f16, any view as for
+    /// [`attention`](Self::attention). `table` is `[positions, r]`, f32: the cosines of a position, then its sines; r is
+    /// even and at most d, and columns from r on are copied. `positions` is `[n]`, u32; one outside of the table fails
+    /// when the data is read. The result is `[n, heads, d]`, new and contiguous.
+    ///
+    /// # Errors
+    /// If a type or shape does not match.
+    pub fn rotary(&self, table: &Self, positions: &Self) -> Result<Self> {
+        const NAME: &str = "rotary";
+        let source = kernel(&rotary::ROTARY, self.dtype, NAME, "the operand")?;
+        let [n, heads, head_dim] = self.expect_heads(NAME, "the operand")?;
+        table.expect_dtype(NAME, "the table", DType::F32)?;
+        positions.expect_dtype(NAME, "the positions", DType::U32)?;
+        positions.expect_shape(NAME, "the positions", &[n])?;
+        let [rows, turned] = match *table.shape() {
+            [rows, turned] if (2..=head_dim).contains(&turned) && turned.is_multiple_of(2) && (rows > 0 || n == 0) => {
+                [rows, turned]
+            }
+            _ => {
+                let (given, expected) =
+                    (table.shape().to_vec(), format!("[positions, an even number from 2 to {head_dim}]"));
+                return Err(Error::Shape { operation: NAME, what: "the table", given, expected });
+            }
+        };
+        let layout = Layout::contiguous(NAME, &[n, heads, head_dim])?;
+        let x = self.by_heads()?;
+        // Within u32, by the layouts.
+        let params = rotary::Params {
+            heads: heads as u32,
+            head_dim: head_dim as u32,
+            turned: turned as u32,
+            positions: rows as u32,
+            x: x.heads_view(),
+        };
+        let (table, positions) = (bindable(table)?, bindable(positions)?);
+        let operands = [x.whole(), table.exact(), positions.exact()];
+        dispatch(source, &operands, self.device(), (layout, self.dtype), &params, n)
+    }
+
     /// Rows, heads and their width.
     fn expect_heads(&self, operation: &'static str, what: &'static str) -> Result<[usize; 3]> {
         match *self.shape() {
@@ -140,7 +181,7 @@ impl Tensor {
     }
 
     /// How far a bias of this many heads reaches.
-    fn expect_relative_bias(&self, operation: &'static str, dtype: crate::DType, heads: usize) -> Result<u32> {
+    fn expect_relative_bias(&self, operation: &'static str, dtype: DType, heads: usize) -> Result<u32> {
         let what = "the relative bias";
         self.expect_dtype(operation, what, dtype)?;
         match *self.shape() {

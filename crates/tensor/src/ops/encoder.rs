@@ -215,11 +215,21 @@ impl Tensor {
     /// # Errors
     /// As for [`attention`](Self::attention).
     pub fn pool(&self, offsets: &Self, pooling: Pooling) -> Result<Self> {
+        self.pool_after(0, offsets, pooling)
+    }
+
+    /// As [`pool`](Self::pool), of each sequence without its first `skip` rows. [`Pooling::WeightedMean`] gives the
+    /// others the weights that they have with them. A sequence that has no more rows fails when the data is read.
+    ///
+    /// # Errors
+    /// As for [`pool`](Self::pool).
+    pub fn pool_after(&self, skip: u32, offsets: &Self, pooling: Pooling) -> Result<Self> {
         let source = kernel(&pool::POOL, self.dtype, "pool", "the input")?;
         let (rows, width) = self.expect_matrix("pool", "the input")?;
         let sequences = offsets.expect_offsets("pool", rows)?;
         let layout = Layout::contiguous("pool", &[sequences as usize, width])?;
-        let params = pool::PoolParams { pooling: pooling as u32, sequences, rows: rows as u32, width: width as u32 };
+        let pooling = pooling as u32;
+        let params = pool::PoolParams { pooling, sequences, rows: rows as u32, width: width as u32, skip };
         let (x, offsets) = (bindable(self)?, bindable(offsets)?);
         let operands = [x.exact(), offsets.exact()];
         dispatch(source, &operands, self.device(), (layout, self.dtype), &params, sequences as usize)

@@ -1,6 +1,7 @@
 //! The result of an encoder.
 
-use crate::error::{Error, Result};
+use super::table::Table;
+use crate::error::Result;
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,42 +25,22 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct Embeddings {
-    matrix: Arc<Matrix>,
-}
-
-/// What the handles share.
-pub(crate) struct Matrix {
-    pub(crate) width: usize,
-    /// `[rows, width]`; NaN where a row failed.
-    pub(crate) values: Vec<f32>,
-    pub(crate) rows: Vec<Row>,
-}
-
-/// What there is to say of a text.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    /// How many tokens are computed.
-    pub(crate) tokens: usize,
-    /// Whether it had more.
-    pub(crate) cut: bool,
-    /// Why it has no values.
-    pub(crate) error: Option<Error>,
+    table: Arc<Table<Vec<f32>>>,
 }
 
 impl Embeddings {
-    pub(crate) fn new(matrix: Matrix) -> Self {
-        debug_assert_eq!(matrix.values.len(), matrix.rows.len() * matrix.width);
-        Self { matrix: Arc::new(matrix) }
+    pub(crate) fn new(table: Table<Vec<f32>>) -> Self {
+        Self { table: Arc::new(table) }
     }
 
     /// How many there are: as many as texts were given.
     pub fn rows(&self) -> usize {
-        self.matrix.rows.len()
+        self.table.rows.len()
     }
 
     /// The number of elements of each.
     pub fn width(&self) -> usize {
-        self.matrix.width
+        self.table.width
     }
 
     /// How many tokens text `row` has, special ones included, after it was cut; 0 if it could not be tokenised.
@@ -67,12 +48,12 @@ impl Embeddings {
     /// # Panics
     /// If there is no such row, here and below.
     pub fn tokens(&self, row: usize) -> usize {
-        self.matrix.rows[row].tokens
+        self.table.rows[row].tokens
     }
 
     /// Whether text `row` had more tokens than the model takes, so that some were cut off.
     pub fn cut(&self, row: usize) -> bool {
-        self.matrix.rows[row].cut
+        self.table.rows[row].cut
     }
 
     /// The embedding of text `row`: [`width`](Self::width) numbers, of unit length if the model normalises.
@@ -80,10 +61,7 @@ impl Embeddings {
     /// # Errors
     /// Why this text has none: what is wrong with it, or how its pass failed on the device.
     pub fn row(&self, row: usize) -> Result<&[f32]> {
-        match &self.matrix.rows[row].error {
-            None => Ok(&self.matrix.values[row * self.matrix.width..][..self.matrix.width]),
-            Some(error) => Err(error.clone()),
-        }
+        Ok(&self.table.items[self.table.of(row)?])
     }
 
     /// All rows, in order; see [`row`](Self::row).
@@ -96,16 +74,12 @@ impl Embeddings {
     /// # Errors
     /// That of the first row which has no values.
     pub fn values(&self) -> Result<&[f32]> {
-        match self.matrix.rows.iter().find_map(|row| row.error.as_ref()) {
-            None => Ok(&self.matrix.values),
-            Some(error) => Err(error.clone()),
-        }
+        self.table.all().map(|()| &self.table.items[..])
     }
 }
 
 impl fmt::Debug for Embeddings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failed = self.matrix.rows.iter().filter(|row| row.error.is_some()).count();
-        write!(f, "Embeddings([{}, {}], {failed} of them failed)", self.rows(), self.width())
+        write!(f, "Embeddings{:?}", self.table)
     }
 }

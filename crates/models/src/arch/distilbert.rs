@@ -1,0 +1,68 @@
+//! DistilBERT: BERT without types, and with names of its own for nearly everything.
+
+use super::attention::{AttentionNames, Heads};
+use super::config::{ConfigFile, ConfigKeys, read};
+use super::layers::{NormKind, Normal, Stack};
+use super::post_norm::{Biases, Names, Positions, PostNorm};
+use super::{Architecture, Family, Limits};
+use crate::config::Lengths;
+use crate::error::Result;
+use crate::packed::Places;
+
+pub(super) static FAMILY: Family =
+    Family { name: "distilbert", prefixes: &["distilbert."], keys: &KEYS, read: settings };
+
+static KEYS: ConfigKeys = ConfigKeys::new(read![
+    "dim",
+    "n_layers",
+    "n_heads",
+    "hidden_dim",
+    "max_position_embeddings",
+    "activation",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+]);
+
+static NAMES: [Names; 1] = [Names {
+    embeddings_norm: "embeddings.LayerNorm",
+    layers: "transformer.layer",
+    attention: AttentionNames {
+        projections: Stack::apart(&["attention.q_lin", "attention.k_lin", "attention.v_lin"]),
+        output: "attention.out_lin",
+        norms: None,
+    },
+    attention_norm: "sa_layer_norm",
+    wide: Stack::apart(&["ffn.lin1"]),
+    narrow: "ffn.lin2",
+    output_norm: "output_layer_norm",
+}];
+
+fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
+    config.check_bidirectional()?;
+    // The names that other families have are there too, and win.
+    let width = config.named("hidden_size", "dim");
+    let heads = Heads::dividing(config, config.named("num_attention_heads", "n_heads"), width)?;
+    let (width, positions) = (config.size(width)?, config.size("max_position_embeddings")?);
+    let limits = Limits {
+        width,
+        vocabulary: config.size("vocab_size")?,
+        types: None,
+        lengths: Lengths { most: positions, declared: positions },
+        places: Places::default(),
+    };
+    Ok(Box::new(PostNorm {
+        limits,
+        layers: config.size(config.named("num_hidden_layers", "n_layers"))?,
+        heads,
+        intermediate: config.size("hidden_dim")?,
+        activation: config.activation("activation", "gelu")?,
+        gated: false,
+        // The epsilon is no setting of this family.
+        normal: Normal { kind: NormKind::Layer { bias: true }, epsilon: 1e-12 },
+        biases: Biases::ALL,
+        table_width: width,
+        positions: Positions::Table,
+        names: &NAMES,
+    }))
+}
