@@ -63,7 +63,8 @@ pub fn read(file: &File, name: &str) -> Result<Earlier, Error> {
     let end = rows.checked_mul(row).and_then(|bytes| bytes.checked_add(HEADER)).filter(|end| *end <= length);
     let Some(end) = end else { return refuse("it has fewer rows than its header says") };
     let mut last = vec![0; if rows == 0 { 0 } else { row as usize }];
-    file.read_exact_at(&mut last, end - last.len() as u64).map_err(fail)?;
+    let start = end - last.len() as u64;
+    file.read_exact_at(&mut last, start).map_err(fail)?;
     let values = last.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
     let values = if rows == 0 { vec![0.0; width.min(1 << 20)] } else { values.collect() };
     Ok(Earlier::of_matrix(rows, end, values))

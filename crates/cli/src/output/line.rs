@@ -6,7 +6,6 @@ use serde_json::value::RawValue;
 
 use crate::args::Format;
 use crate::error::Error;
-use crate::input::Input;
 
 /// How the result of text number `index` begins.
 pub fn beginning(index: u64) -> String {
@@ -62,7 +61,7 @@ impl Kept {
         Ok(Self { names: names.into(), written, seen: vec![false; names.len()], any: false })
     }
 
-    /// The names, for [`Input::open`].
+    /// The names, for [`Input::open`](crate::input::Input::open).
     pub fn names(&self) -> Arc<[String]> {
         Arc::clone(&self.names)
     }

@@ -10,6 +10,7 @@ mod formats;
 #[cfg(feature = "pull")]
 mod hub;
 mod interrupt;
+mod matrix;
 mod metal;
 mod process;
 #[cfg(feature = "pull")]
