@@ -23,6 +23,8 @@ pub fn binary(operation: Binary, expected: f64) -> f64 {
     let roundings = match operation {
         Binary::Max | Binary::Min => 0.0,
         Binary::Div => 6.0,
+        // Within 2 ulp, which are 4 roundings; its divisions may be a GPU's own.
+        Binary::Pow => 8.0,
         _ => 1.0,
     };
     roundings * ROUNDING * expected.abs()
@@ -32,6 +34,12 @@ pub fn binary(operation: Binary, expected: f64) -> f64 {
 /// where the result is smaller, since differences of values near 1 are part of some.
 pub fn unary(x: f64, expected: f64) -> f64 {
     (16.0 + 4.0 * x.abs()) * ROUNDING * expected.abs().max(1.0)
+}
+
+/// Sine and cosine of any number: within 1.2e-7, which are two roundings, and as much where a fused multiplication is
+/// not.
+pub fn circle() -> f64 {
+    4.0 * ROUNDING
 }
 
 /// A dense layer: the sum of the products and the bias; no activation is steeper than 1.2, and each rounds as a
@@ -58,11 +66,13 @@ pub fn normalize(width: usize) -> f64 {
     (16.0 + width as f64) * ROUNDING
 }
 
-/// A row of `width` values with these magnitudes in sum to one value; the greatest is exact.
+/// A row of `width` values with these magnitudes in sum to one value; the greatest and the least are exact.
 pub fn reduce(reduction: Reduction, width: usize, magnitudes: f64) -> f64 {
     match reduction {
         Reduction::Sum => sum(width, magnitudes),
         Reduction::Mean => sum(width + 6, magnitudes) / width as f64,
+        // Relative to the product, which is given for the magnitudes.
+        Reduction::Product => sum(width, magnitudes),
         _ => 0.0,
     }
 }
@@ -72,6 +82,7 @@ pub fn reduce(reduction: Reduction, width: usize, magnitudes: f64) -> f64 {
 pub fn pool(pooling: Pooling, length: usize, magnitudes: f64) -> f64 {
     match pooling {
         Pooling::Mean => sum(length + 6, magnitudes) / length as f64,
+        Pooling::Sum => sum(length, magnitudes),
         Pooling::MeanSqrtLength => sum(length + 12, magnitudes) / (length as f64).sqrt(),
         Pooling::WeightedMean => 2.0 * sum(2 * length + 8, magnitudes) / length as f64,
         _ => 0.0,

@@ -9,12 +9,13 @@ use std::marker::PhantomData;
 use thalweg_hal::{Access, HostCall, HostInputs, HostOutputs};
 
 /// The form with f16 for f32 of a kernel. On the host every float is widened, the kernel computes in f32, and what it
-/// writes is rounded once. The inputs that are the same in every form are left as they are.
+/// writes is rounded once. What is the same in every form is left as it is.
 pub(crate) struct Half<K>(PhantomData<K>);
 
 impl<K: Kernel> Kernel for Half<K> {
     const BINDINGS: &'static [Access] = K::BINDINGS;
     const FIXED: &'static [usize] = K::FIXED;
+    const FIXED_OUTPUT: bool = K::FIXED_OUTPUT;
     type Params = K::Params;
     const GPU: Gpu = K::GPU;
 
@@ -31,7 +32,7 @@ impl<K: Kernel> Kernel for Half<K> {
             }
         }
         let mut wide_outputs: Vec<Vec<f32>> = Vec::new();
-        for at in 0..written {
+        for at in (0..written).filter(|_| !K::FIXED_OUTPUT) {
             wide_outputs.push(call.outputs.get::<f16>(at)?.to_f32_vec());
         }
         let mut inputs: Vec<&[u8]> = Vec::new();
@@ -43,12 +44,17 @@ impl<K: Kernel> Kernel for Half<K> {
                 _ => bytes,
             });
         }
+        let outputs = if K::FIXED_OUTPUT {
+            HostOutputs::new([call.outputs.get::<u8>(0)?])
+        } else {
+            HostOutputs::new(wide_outputs.iter_mut().map(|floats| bytemuck::cast_slice_mut(floats)))
+        };
         let mut wide = HostCall {
             items: call.items.clone(),
             extent: call.extent,
             params: call.params,
             inputs: HostInputs::new(inputs),
-            outputs: HostOutputs::new(wide_outputs.iter_mut().map(|floats| bytemuck::cast_slice_mut(floats))),
+            outputs,
         };
         K::run(simd, params, &mut wide)?;
         drop(wide);

@@ -21,8 +21,14 @@ pub(crate) struct Texts {
 }
 
 /// [`Texts`] from their files: `["a.wgsl", ..]` for f32 and f16, `[u32: "a.wgsl", ..]` for that type alone; `f32, f16`
-/// is f32 in a module that also uses f16.
+/// is f32 in a module that also uses f16; `[bits: ..]` is u32, and f16, for kernels that only move elements.
 macro_rules! texts {
+    [bits: $($file:literal),+ $(,)?] => {
+        crate::gpu::Texts {
+            word: crate::gpu::texts!(@plain "u32", $($file),+),
+            half: Some(crate::gpu::texts!(@f16 "f16", $($file),+)),
+        }
+    };
     [$($file:literal),+ $(,)?] => {
         crate::gpu::Texts {
             word: crate::gpu::texts!(@plain "f32", $($file),+),

@@ -34,6 +34,8 @@ pub(crate) trait Kernel {
     const BINDINGS: &'static [Access];
     /// The inputs that have the same type in every form, such as ids. Those are counted by themselves: 0 is the first.
     const FIXED: &'static [usize] = &[];
+    /// Whether it has one output, of the same type in every form, such as ids.
+    const FIXED_OUTPUT: bool = false;
     /// The parameter struct.
     type Params: Parameters;
     /// The forms for GPUs.
@@ -92,7 +94,8 @@ impl fmt::Debug for Kernels {
 
 /// Declares the kernels of a file, and lists them in `ALL`. A line has a kernel's name in the program, its name for
 /// errors and traces, and what computes it: `floats(K)` takes f32, and f16 by way of f32; `numbers(K)` is `K<f32>`, f16
-/// by way of that, `K<u32>` and `K<i32>`; and `each(F16: A, U32: B)` names them.
+/// by way of that, `K<u32>` and `K<i32>`; `bits(K)`, which only moves elements, is `K<u32>` for any of 4 bytes, and
+/// `K<u16>` for f16; and `each(F16: A, U32: B)` names them.
 macro_rules! kernels {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $kind:ident($($kernel:tt)+);)+) => {
         $(
@@ -110,6 +113,9 @@ macro_rules! kernels {
         crate::kernel::kernels!(
             @each $text, F32: $kernel<f32>, F16: crate::float16::Half<$kernel<f32>>, U32: $kernel<u32>, I32: $kernel<i32>
         )
+    };
+    (@bits $text:literal, $kernel:ident) => {
+        crate::kernel::kernels!(@each $text, U32: $kernel<u32>, F16: $kernel<u16>)
     };
     (@each $text:literal, $scalar:ident: $kernel:ty $(, $others:ident: $other:ty)*) => {
         {

@@ -22,14 +22,16 @@
 //!
 //! `simd` has one small vector abstraction with an implementation per instruction set; a kernel is written once over it
 //! and compiled once for each. `gemm` has the matrix-product tile that [`linear`], [`matmul`] and [`attention`] share.
-//! A new kernel is a folder with its host form, WGSL and reference, and a line in `ALL`, below; how it is declared is said in
-//! `kernel.rs`.
+//! A new kernel is a folder with its host form, WGSL and reference, and a line in `ALL`, below; how it is declared is
+//! said in `kernel.rs`.
 
 pub mod attention;
+pub mod concat;
 pub mod elementwise;
 pub mod embedding;
 mod float16;
 pub mod gated;
+pub mod gather;
 mod gemm;
 mod gpu;
 pub mod heads;
@@ -38,6 +40,7 @@ mod kernel;
 pub mod linear;
 pub mod matmul;
 pub mod norm;
+mod numbered;
 mod packed;
 mod params;
 pub mod pool;
@@ -58,17 +61,22 @@ pub fn all() -> impl Iterator<Item = &'static Kernels> {
 /// The kernels of each file.
 static ALL: &[&[&Kernels]] = &[
     attention::ALL,
+    concat::ALL,
     elementwise::binary::ALL,
+    elementwise::compare::ALL,
     elementwise::copy::ALL,
     elementwise::in_place::ALL,
+    elementwise::select::ALL,
     elementwise::unary::ALL,
     embedding::ALL,
     gated::ALL,
+    gather::ALL,
     linear::ALL,
     matmul::ALL,
     norm::ALL,
     pool::ALL,
     reduce::ALL,
     rotary::ALL,
+    reduce::arg::ALL,
     softmax::ALL,
 ];

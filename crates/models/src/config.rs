@@ -1,6 +1,6 @@
 //! The encoder's `config.json`, and how many tokens a text may have.
 
-use crate::arch::{self, Architecture, Encoder, Family, Limits};
+use crate::arch::{self, Architecture, ConfigFile, Encoder, Family, Limits, SequenceHead, WordHead};
 use crate::error::Result;
 use crate::files::refuse_adapter;
 use crate::json::{Json, JsonFile, Setting};
@@ -13,6 +13,7 @@ use thalweg_tensor::DType;
 /// What a load reads before the weights: which family it is, and the shape of its tensors.
 pub(crate) struct Config {
     family: &'static Family,
+    file: ConfigFile,
     architecture: Box<dyn Architecture>,
     /// What the encoder takes and gives.
     pub(crate) limits: Limits,
@@ -22,13 +23,28 @@ impl Config {
     /// Reads `config.json` in the transformer's folder.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         refuse_adapter(folder)?;
-        let (family, architecture) = arch::read(folder)?;
-        Ok(Self { family, limits: architecture.limits().clone(), architecture })
+        let (family, file, architecture) = arch::read(folder)?;
+        Ok(Self { family, file, limits: architecture.limits().clone(), architecture })
+    }
+
+    /// The family's name.
+    pub(crate) fn family(&self) -> &'static str {
+        self.family.name
     }
 
     /// Opens the weights in the transformer's folder, for a device that computes in `dtype`.
     pub(crate) fn open_weights(&self, folder: &Path, dtype: DType) -> Result<Weights> {
         Weights::open(folder, dtype, self.family.prefixes)
+    }
+
+    /// The head that scores texts.
+    pub(crate) fn sequence_head(&self) -> Result<SequenceHead> {
+        self.family.sequence_head(&self.file)
+    }
+
+    /// The head that scores words.
+    pub(crate) fn word_head(&self) -> Result<WordHead> {
+        self.family.word_head(&self.file)
     }
 
     /// The encoder with these weights.

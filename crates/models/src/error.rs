@@ -276,6 +276,32 @@ pub enum Error {
         /// The model's [`max_tokens`](crate::EmbeddingModel::max_tokens).
         limit: usize,
     },
+    /// A prompt's name is not one of the model's.
+    #[error("there is no prompt {given:?}; the model has {known}")]
+    PromptName {
+        /// The name that was given.
+        given: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// Texts were to be ranked by a model that gives each several scores.
+    #[error("the model gives {labels} scores for each pair of texts; ranking takes one: take the rows themselves")]
+    NotOneLabel {
+        /// How many labels it has.
+        labels: usize,
+    },
+    /// A sequence has no token beside those of the prompt, which the model leaves out of its pooling.
+    #[error(
+        "sequence {sequence} has {tokens} tokens; expected more than the {prompt} of the prompt, which are left out"
+    )]
+    NoTokenAfterPrompt {
+        /// The sequence's index in the call.
+        sequence: usize,
+        /// Its length.
+        tokens: usize,
+        /// The prompt's.
+        prompt: usize,
+    },
     /// The embedding of a text has a value that is infinite or no number.
     #[error("text {text}: its embedding is not finite{}", not_finite(*dtype))]
     NotFinite {
@@ -323,6 +349,11 @@ impl Error {
             },
             other => other,
         }
+    }
+
+    /// Whether a file is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Who can do something about it.

@@ -84,10 +84,21 @@ pub(crate) fn refuse_other_weights(path: &Path, beginning: &[u8]) -> Result<()> 
 /// How many bytes [`refuse_pointer`] has to see.
 pub(crate) const POINTER_BYTES: u64 = LFS_POINTER.len() as u64;
 
-/// The error for a directory without `modules.json`: what the directory is instead, if that can be told.
-pub(crate) fn no_modules(directory: &Path, source: Error) -> Error {
-    let found =
-        |found: String, advice: &str| Error::NotAModel { path: directory.to_owned(), found, advice: advice.to_owned() };
+/// Fails for a directory without `modules.json`, unless it looks like a checkpoint of the transformers library: with
+/// what the directory is instead, if that can be told.
+pub(crate) fn expect_checkpoint(directory: &Path, source: Error) -> Result<()> {
+    match instead(directory) {
+        Some(error) => Err(error),
+        None if directory.join("config.json").exists() => Ok(()),
+        None => Err(source),
+    }
+}
+
+/// What a directory is that has no `modules.json`.
+fn instead(directory: &Path) -> Option<Error> {
+    let found = |found: String, advice: &str| {
+        Some(Error::NotAModel { path: directory.to_owned(), found, advice: advice.to_owned() })
+    };
     let Entries { files, folders } = Entries::of(directory);
     if folders.iter().any(|name| name.starts_with("models--")) {
         let advice = "give the folder of one model, models--ORGANISATION--NAME, or its name, ORGANISATION/NAME";
@@ -109,12 +120,7 @@ pub(crate) fn no_modules(directory: &Path, source: Error) -> Error {
     if let Some((what, advice)) = other_weights(&files, &folders).filter(|_| !has(WEIGHTS) && !has(INDEX)) {
         return found(what.to_owned(), advice);
     }
-    if has("config.json") {
-        let advice = "save it with sentence-transformers, which writes modules.json and a pooling: \
-                      SentenceTransformer(FOLDER).save(NEW_FOLDER)";
-        return found("a model without modules.json, which says how token vectors become one".into(), advice);
-    }
-    source
+    None
 }
 
 /// The error for a folder without `model.safetensors`: what holds the weights instead, if that can be told.

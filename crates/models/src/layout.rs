@@ -1,49 +1,79 @@
 //! The sentence-transformers layout: which modules a model is made of, and where their files are.
 
 use crate::error::{Error, Result};
-use crate::files::no_modules;
-use crate::json::{Json, JsonFile, Keys, Others, read_array};
-use std::io;
+use crate::files::expect_checkpoint;
+use crate::json::{Json, read_array};
 use std::path::{Component, Path, PathBuf};
 
-/// What `modules.json` says, reduced to the one sequence that is supported: Transformer, Pooling, and perhaps
-/// Normalize.
-#[derive(Debug, PartialEq, Eq)]
+/// What `modules.json` says.
+#[derive(Debug)]
 pub(crate) struct Layout {
-    /// The folder of config.json, model.safetensors and tokenizer.json.
-    pub(crate) transformer: PathBuf,
-    /// The folder of the pooling's config.json.
-    pub(crate) pooling: PathBuf,
-    /// Whether embeddings are scaled to unit length.
-    pub(crate) normalize: bool,
+    /// Where the model is.
+    pub(crate) directory: PathBuf,
+    /// The modules in their order.
+    pub(crate) modules: Vec<Module>,
+    /// Whether no file says so: sentence-transformers, which would have written it, has not saved the model.
+    pub(crate) is_bare: bool,
+}
+
+/// The kinds of modules that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Transformer,
+    /// A transformer with a masked-LM head.
+    MLMTransformer,
+    Pooling,
+    Dense,
+    Normalize,
+    LayerNorm,
+    Dropout,
+    SpladePooling,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Transformer,
+        Self::MLMTransformer,
+        Self::Pooling,
+        Self::Dense,
+        Self::Normalize,
+        Self::LayerNorm,
+        Self::Dropout,
+        Self::SpladePooling,
+    ];
+
+    /// The one with this class in Python.
+    fn of(class: &str) -> Option<Self> {
+        // The package's inner path differs between its versions: `sentence_transformers.models.Pooling` and others.
+        let name = class.strip_prefix("sentence_transformers.")?.rsplit('.').next()?;
+        Self::ALL.into_iter().find(|kind| format!("{kind:?}") == name)
+    }
+}
+
+/// A module of a model.
+#[derive(Debug)]
+pub(crate) struct Module {
+    name: Option<String>,
+    pub(crate) kind: Kind,
+    /// Where its files are.
+    pub(crate) folder: PathBuf,
 }
 
 impl Layout {
-    /// Reads `modules.json` of a model directory.
+    /// Reads `modules.json` of a model directory. A checkpoint of the transformers library has none, and one module.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
         let directory = &crate::hub::resolve(directory)?;
         let path = directory.join("modules.json");
-        let modules: Vec<Module> = read_array(&path)
-            .map_err(|error| match error {
-                Error::Io { ref source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                    no_modules(directory, error)
-                }
-                other => other,
-            })?
-            .iter()
-            .enumerate()
-            .map(|(index, value)| Module::parse(value, index, &path, directory))
-            .collect::<Result<_>>()?;
-        let kinds: Vec<Kind> = modules.iter().map(|module| module.kind).collect();
-        let normalize = match kinds[..] {
-            [Kind::Transformer, Kind::Pooling] => false,
-            [Kind::Transformer, Kind::Pooling, Kind::Normalize] => true,
-            _ => {
-                let given = format!("{kinds:?}");
-                let expected = "[Transformer, Pooling], then Normalize or nothing";
-                return Err(setting(&path, "type of the modules", given, expected));
+        let values = match read_array(&path) {
+            Err(error @ Error::Io { .. }) if error.is_not_found() => {
+                expect_checkpoint(directory, error)?;
+                let transformer = Module { name: None, kind: Kind::Transformer, folder: directory.to_owned() };
+                return Ok(Self { directory: directory.to_owned(), modules: vec![transformer], is_bare: true });
             }
+            values => values?,
         };
+        let parse = |(index, value)| Module::parse(value, index, &path, directory);
+        let modules: Vec<Module> = values.iter().enumerate().map(parse).collect::<Result<_>>()?;
         for (index, module) in modules.iter().enumerate() {
             // sentence-transformers would put the later one in the place of the earlier one.
             if module.name.is_some() && modules[..index].iter().any(|before| before.name == module.name) {
@@ -51,30 +81,23 @@ impl Layout {
                 return Err(setting(&path, &format!("name of module {index}"), given, "a name of its own"));
             }
         }
-        check_model(directory)?;
-        let mut folders = modules.into_iter().map(|module| module.folder);
-        let (Some(transformer), Some(pooling)) = (folders.next(), folders.next()) else {
-            unreachable!("both accepted sequences begin with two modules");
-        };
-        if let Some(normalize) = folders.next() {
-            check_normalize(&normalize)?;
-        }
-        Ok(Self { transformer, pooling, normalize })
+        Ok(Self { directory: directory.to_owned(), modules, is_bare: false })
     }
-}
 
-/// The modules that are supported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Transformer,
-    Pooling,
-    Normalize,
-}
+    /// The module with the encoder, which is the first.
+    pub(crate) fn transformer(&self) -> Result<&Module> {
+        self.modules.first().ok_or_else(|| self.wrong("a Transformer first"))
+    }
 
-struct Module {
-    name: Option<String>,
-    kind: Kind,
-    folder: PathBuf,
+    /// What the modules are.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.modules.iter().map(|module| module.kind).collect()
+    }
+
+    /// The error that there should be other modules.
+    pub(crate) fn wrong(&self, expected: &str) -> Error {
+        setting(&self.directory.join("modules.json"), "type of the modules", format!("{:?}", self.kinds()), expected)
+    }
 }
 
 impl Module {
@@ -87,16 +110,10 @@ impl Module {
                 .ok_or_else(|| setting(file, &format!("{name} of module {index}"), given, "a string"))
         };
         let class = field("type")?;
-        // The package's inner path differs between its versions: `sentence_transformers.models.Pooling` and others.
-        let name = class.strip_prefix("sentence_transformers.").and_then(|class| class.rsplit('.').next());
-        let kind = match name {
-            Some("Transformer") => Kind::Transformer,
-            Some("Pooling") => Kind::Pooling,
-            Some("Normalize") => Kind::Normalize,
-            _ => {
-                let expected = "sentence_transformers' Transformer, Pooling or Normalize; no other module is supported";
-                return Err(setting(file, &format!("type of module {index}"), format!("{class:?}"), expected));
-            }
+        let Some(kind) = Kind::of(class) else {
+            let kinds: Vec<_> = Kind::ALL.iter().map(|kind| format!("{kind:?}")).collect();
+            let expected = format!("sentence_transformers' {}; no other module is supported", kinds.join(", "));
+            return Err(setting(file, &format!("type of module {index}"), format!("{class:?}"), &expected));
         };
         let path = field("path")?;
         // A path that leaves the directory would let a downloaded model name any file of the machine.
@@ -107,65 +124,6 @@ impl Module {
         let name = value.get("name").and_then(Json::as_str).map(str::to_owned);
         Ok(Self { name, kind, folder: directory.join(path) })
     }
-}
-
-/// The keys of `config_sentence_transformers.json`.
-static MODEL_KEYS: Keys = Keys {
-    read: &["default_prompt_name", "model_type", "prompts", "truncate_dim"],
-    read_ending: None,
-    harmless: &[
-        (&["similarity_fn_name"], "it compares embeddings, and makes none"),
-        (&["requirements"], "they are of Python packages"),
-    ],
-    // Sentence-transformers reads no other that changes an embedding.
-    others: Others::Harmless,
-};
-
-/// Reads `config_sentence_transformers.json`, if there is one: what it asks for changes every embedding, and is not
-/// supported.
-fn check_model(directory: &Path) -> Result<()> {
-    let path = directory.join("config_sentence_transformers.json");
-    let Some(file) = JsonFile::read_if_there(path, &MODEL_KEYS)? else { return Ok(()) };
-    let family = file.get("model_type");
-    family.only(&["SentenceTransformer".into()], "\"SentenceTransformer\"")?;
-    if file.has("model_type") && family.value().is_none() {
-        return Err(family.wrong("\"SentenceTransformer\", or no such key"));
-    }
-    if file.get("truncate_dim").value().is_some() {
-        return Err(file
-            .get("truncate_dim")
-            .wrong("null: cut the embeddings yourself, they are not scaled afterwards"));
-    }
-    let setting = file.get("default_prompt_name");
-    let Some(name) = setting.string()?.filter(|name| !name.is_empty()) else { return Ok(()) };
-    match file.get("prompts").value().and_then(|prompts| prompts.get(name)) {
-        // Two names are there without being written, with empty prompts.
-        None if ["query", "document"].contains(&name) => Ok(()),
-        None => Err(setting.wrong("null, or the name of one of `prompts`")),
-        Some(Json::Null) => Ok(()),
-        Some(Json::String(prompt)) if prompt.is_empty() => Ok(()),
-        Some(_) => Err(setting.wrong(
-            "null, or the name of an empty prompt: default prompts are not supported; put the prompt before your texts",
-        )),
-    }
-}
-
-/// The keys of the Normalize module's `config.json`.
-static NORMALIZE_KEYS: Keys = Keys {
-    read: &["module_input_name", "module_output_name"],
-    read_ending: None,
-    harmless: &[],
-    // Sentence-transformers takes these two and leaves all others.
-    others: Others::Harmless,
-};
-
-/// Reads the Normalize module's `config.json`, if there is one: it scales the sentence's embedding, and nothing else.
-fn check_normalize(folder: &Path) -> Result<()> {
-    let Some(file) = JsonFile::read_if_there(folder.join("config.json"), &NORMALIZE_KEYS)? else { return Ok(()) };
-    NORMALIZE_KEYS
-        .read
-        .iter()
-        .try_for_each(|key| file.get(key).only(&["sentence_embedding".into()], "\"sentence_embedding\""))
 }
 
 fn setting(path: &Path, key: &str, given: String, expected: &str) -> Error {

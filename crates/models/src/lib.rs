@@ -49,6 +49,7 @@ mod error;
 mod files;
 mod graphs;
 pub mod hub;
+mod inspect;
 mod json;
 mod layout;
 mod model;
@@ -63,7 +64,11 @@ mod tokenizer;
 mod weights;
 
 pub use error::{Error, Result};
+pub use inspect::{ModelInfo, ModelTask, SettingInfo, TextTokenizer, WeightsInfo};
 pub use model::TOKENS_PER_PASS;
 pub use options::LoadOptions;
-pub use task::{EmbeddingModel, Embeddings};
+pub use task::{
+    Classes, Classifier, EmbeddingModel, Embeddings, Ranked, Reranker, Scores, Similarity, SparseEmbeddings,
+    SparseEncoder, SparseVector, TokenVectors,
+};
 pub use tokenizer::Tokens;

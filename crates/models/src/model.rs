@@ -4,12 +4,14 @@ use crate::arch::Encoder;
 use crate::config::{Config, TextConfig};
 use crate::error::{Error, Result};
 use crate::graphs::Graphs;
+use crate::layout::{Kind, Layout, Module};
 use crate::options::LoadOptions;
 use crate::packed::PackedBatch;
+use crate::sentence::{Gives, Sentence};
 use crate::task::Task;
-use crate::tokenizer::{Tokenizer, Tokens};
-use crate::weights::Weights;
-use std::path::Path;
+use crate::tokenizer::{Class as TokenizerClass, Tokenizer, Tokens};
+use crate::weights::{Scope, Weights};
+use std::fmt;
 use thalweg_runtime::{CacheStats, Device, Pool};
 use thalweg_tensor::{DType, Tensor};
 
@@ -34,6 +36,14 @@ pub(crate) struct Model {
     cut: bool,
 }
 
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (layers, width, dtype) = (self.encoder.layers(), self.width(), self.dtype());
+        let (tokens, name) = (self.max_tokens, &self.device.info().name);
+        write!(f, "{layers} layers of {dtype}[{width}], at most {tokens} tokens, on {name}")
+    }
+}
+
 impl Model {
     /// The length of a token's vector.
     pub(crate) fn width(&self) -> usize {
@@ -45,20 +55,14 @@ impl Model {
         self.encoder.dtype()
     }
 
-    /// How many layers the encoder has.
-    pub(crate) fn layers(&self) -> usize {
-        self.encoder.layers()
-    }
-
     /// What has been asked of the graphs.
     pub(crate) fn graph_cache(&self) -> CacheStats {
         self.graphs.as_ref().map_or_else(CacheStats::default, Graphs::stats)
     }
 
-    /// One text's tokens. `index` is its place in the call, for errors. Not in a forked child, where a lock of the
-    /// tokenizer may be held for ever.
-    pub(crate) fn tokenize(&self, text: &str, index: usize) -> Result<Tokens> {
-        self.tokenizer.tokenize(text, index)
+    /// What makes tokens of texts. Not in a forked child, where a lock of it may be held for ever.
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     /// Records one pass of at least one sequence: `[rows, width]` of the task, f32.
@@ -92,6 +96,27 @@ impl Model {
     }
 }
 
+/// What a model makes of texts before the encoder: read without the weights.
+pub(crate) struct Texts {
+    pub(crate) config: Config,
+    pub(crate) tokenizer: Tokenizer,
+    /// The class that the tokenizer is read as.
+    pub(crate) class: TokenizerClass,
+    /// The most tokens of a text, special ones included.
+    pub(crate) max_tokens: usize,
+}
+
+impl Texts {
+    pub(crate) fn read(layout: &Layout) -> Result<Self> {
+        let folder = &layout.transformer()?.folder;
+        let config = Config::read(folder)?;
+        let text = TextConfig::read(folder, config.limits.lengths)?;
+        let class = TokenizerClass::of(&text.tokenizer, &text.model)?;
+        let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.limits.vocabulary)?;
+        Ok(Self { config, tokenizer, class, max_tokens })
+    }
+}
+
 /// A model that is being loaded: its files are open, and its settings are read. The task reads its own parts before the
 /// encoder is [loaded](Self::finish), which takes longest.
 pub(crate) struct Loading {
@@ -100,29 +125,40 @@ pub(crate) struct Loading {
     pub(crate) config: Config,
     tokenizer: Tokenizer,
     max_tokens: usize,
-    pub(crate) weights: Weights,
+    weights: Weights,
     /// Where all weights lie. They hold its memory, which goes back to the device with the last of them.
     pub(crate) pool: Pool,
-    /// What the encoder computes in.
-    pub(crate) dtype: DType,
 }
 
 impl Loading {
-    /// Opens the transformer in `folder` of a model's directory.
-    pub(crate) fn open(device: &Device, directory: &Path, folder: &Path, options: LoadOptions) -> Result<Self> {
+    /// Opens the transformer of a model, which has to give what it is asked for.
+    pub(crate) fn open(device: &Device, layout: &Layout, gives: Gives, options: LoadOptions) -> Result<Self> {
         let dtype = options.checked_dtype()?;
-        let config = Config::read(folder)?;
-        let text = TextConfig::read(folder, config.limits.lengths)?;
-        let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.limits.vocabulary)?;
+        let Module { kind, folder, .. } = layout.transformer()?;
+        if !layout.is_bare {
+            let without = if *kind == Kind::MLMTransformer { Gives::Words } else { Gives::Vectors };
+            Sentence::read(folder)?.check(gives, without)?;
+        }
+        let Texts { config, tokenizer, max_tokens, .. } = Texts::read(layout)?;
         let weights = config.open_weights(folder, dtype)?;
-        let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
+        let name = layout.directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name)?;
-        Ok(Self { device: device.clone(), options, config, tokenizer, max_tokens, weights, pool, dtype })
+        Ok(Self { device: device.clone(), options, config, tokenizer, max_tokens, weights, pool })
+    }
+
+    /// How many tokens a text has at most.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// The tensors of the checkpoint, for the task's own.
+    pub(crate) fn weights(&self) -> Scope<'_> {
+        self.weights.scope(&self.pool)
     }
 
     /// Loads the encoder.
     pub(crate) fn finish(self) -> Result<Model> {
-        let Self { device, options, config, tokenizer, max_tokens, weights, pool, .. } = self;
+        let Self { device, options, config, tokenizer, max_tokens, weights, pool } = self;
         let encoder = config.load(&weights.scope(&pool))?;
         let graphs = Graphs::new(&device, options.graph_bytes())?;
         Ok(Model { device, tokenizer, encoder, graphs, max_tokens, cut: options.cuts_long_texts() })

@@ -18,12 +18,14 @@ pub struct LoadOptions {
     dtype: DType,
     graph_bytes: Option<u64>,
     cut: bool,
+    truncate_dim: Option<usize>,
+    normalize: bool,
 }
 
 impl LoadOptions {
     /// The defaults: f32, graphs on GPUs, and long texts are cut.
     pub fn new() -> Self {
-        Self { dtype: DType::F32, graph_bytes: None, cut: true }
+        Self { dtype: DType::F32, graph_bytes: None, cut: true, truncate_dim: None, normalize: false }
     }
 
     /// What the device computes in, f32 or f16. Weights are converted once, when they are loaded; embeddings are f32 in
@@ -48,6 +50,32 @@ impl LoadOptions {
     /// row ([`Error::TooManyTokens`]). What was cut, the embeddings [say](crate::Embeddings::cut).
     pub fn cut_long_texts(self, cut: bool) -> Self {
         Self { cut, ..self }
+    }
+
+    /// How many of the first elements of an embedding are kept, for models that were trained for shorter embeddings too:
+    /// `truncate_dim` of sentence-transformers, and what a model's own `truncate_dim` says counts no more. As there, an
+    /// embedding of unit length is not when it is cut; [`normalize`](Self::normalize) makes it so again. More elements
+    /// than there are keep all.
+    ///
+    /// For an [`EmbeddingModel`](crate::EmbeddingModel) alone, and its embeddings: vectors of tokens are whole.
+    pub fn truncate_dim(self, elements: usize) -> Self {
+        Self { truncate_dim: Some(elements), ..self }
+    }
+
+    /// Whether embeddings are scaled to unit length at the end, which a model may do without being asked. The default is
+    /// what the model does: false.
+    ///
+    /// For an [`EmbeddingModel`](crate::EmbeddingModel) alone.
+    pub fn normalize(self, normalize: bool) -> Self {
+        Self { normalize, ..self }
+    }
+
+    pub(crate) fn truncates(self) -> Option<usize> {
+        self.truncate_dim
+    }
+
+    pub(crate) fn normalizes(self) -> bool {
+        self.normalize
     }
 
     pub(crate) fn cuts_long_texts(self) -> bool {

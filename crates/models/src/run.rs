@@ -1,7 +1,6 @@
 //! A call on its way: its sequences in passes, two of which the device has at a time.
 
 use crate::error::{Error, Result};
-use crate::model::TOKENS_PER_PASS;
 use crate::packed::passes;
 use crate::task::Task;
 use crate::task::table::{Items, Row, Table};
@@ -16,7 +15,7 @@ use thalweg_tensor::{Error as TensorError, Tensor};
 /// How many passes are recorded at once: while the device is at one, the next is packed, uploaded and waits for it.
 const PASSES_AT_ONCE: usize = 2;
 /// The most values that a pass gives (32 MiB): on their way to the host they are there twice.
-const VALUES_PER_PASS: usize = 8 << 20;
+pub(crate) const VALUES_PER_PASS: usize = 8 << 20;
 /// How long a pass waits for room that others have, after everything has run that its stream had before: others may
 /// take what is theirs, and give back staging or memory.
 const LINGER: Duration = Duration::from_secs(2);
@@ -155,7 +154,7 @@ impl<T: Task> Run<T> {
     pub(crate) fn push(&mut self, text: Result<Tokens>) {
         let row = self.table.rows.len();
         let (tokens, cut) = text.as_ref().map_or((0, false), |tokens| (tokens.len(), tokens.is_cut()));
-        let error = match text.and_then(|tokens| self.task.model().check(row, &tokens).map(|()| tokens)) {
+        let error = match text.and_then(|tokens| self.task.take(row, tokens)) {
             Ok(tokens) => {
                 self.sequences.push((row, tokens));
                 None
@@ -170,7 +169,7 @@ impl<T: Task> Run<T> {
         let width = self.task.width();
         let costs = self.sequences.iter().map(|(_, tokens)| [tokens.len(), self.task.rows(tokens.len()) * width]);
         self.values = costs.clone().map(|[_, values]| values).sum();
-        self.waiting = passes(costs, [TOKENS_PER_PASS, VALUES_PER_PASS]).collect();
+        self.waiting = passes(costs, [self.task.tokens_per_pass(), VALUES_PER_PASS]).collect();
     }
 
     /// What comes of the call, all of which is done by those who wait for it: nothing is recorded yet.

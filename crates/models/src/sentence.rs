@@ -149,16 +149,24 @@ impl Sentence {
                     .only(&[value.into()], &format!("{value}, which is the default: no other is supported"))?;
             }
         }
-        let task = file.get("transformer_task");
-        task.only(&["feature-extraction".into()], "\"feature-extraction\": no head is supported")?;
         file.get("tokenizer_name_or_path").only(&[], "null: the tokenizer is the one in the model's directory")?;
-        check_modalities(&file)?;
         Ok(Self { file: Some(file), processor, calls })
     }
 
     /// What overrides `config.json`, which has these keys.
     pub(crate) fn config(&self, keys: &'static Keys) -> Result<Option<JsonFile>> {
         self.file.as_ref().map_or(Ok(None), |file| either(file, "config_args", "config_kwargs", keys))
+    }
+
+    /// Refuses a transformer that gives something else; `without` is what it gives where nothing is said.
+    pub(crate) fn check(&self, gives: Gives, without: Gives) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let setting = file.get("transformer_task");
+        let given = if setting.is_there() { setting.string()? } else { Some(without.task()) };
+        if given != Some(gives.task()) {
+            return Err(setting.wrong(format!("{:?}, which is what this task is made of", gives.task())));
+        }
+        check_modalities(file, gives)
     }
 
     /// `max_seq_length`, for whoever complains about it too.
@@ -206,25 +214,56 @@ fn either(file: &JsonFile, old: &'static str, new: &'static str, keys: &'static 
     }
 }
 
-/// The modalities are texts, for which the model gives a vector for each token.
-fn check_modalities(file: &JsonFile) -> Result<()> {
+/// What a transformer gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gives {
+    /// A vector for each token.
+    Vectors,
+    /// Scores of a text's labels, by a head.
+    Scores,
+    /// Scores of all words at each token, by a head.
+    Words,
+}
+
+impl Gives {
+    /// Its name in `transformer_task`.
+    fn task(self) -> &'static str {
+        match self {
+            Self::Vectors => "feature-extraction",
+            Self::Scores => "sequence-classification",
+            Self::Words => "fill-mask",
+        }
+    }
+
+    /// Its names in what the model gives, and for the modules after it.
+    fn outputs(self) -> [&'static str; 2] {
+        match self {
+            Self::Vectors => ["last_hidden_state", "token_embeddings"],
+            Self::Scores => ["logits", "scores"],
+            Self::Words => ["logits", "token_embeddings"],
+        }
+    }
+}
+
+/// The modalities are texts, for which the model gives what it should.
+fn check_modalities(file: &JsonFile, gives: Gives) -> Result<()> {
     let modalities = file.get("modality_config");
     if modalities.value().is_none() {
         // Then the name of the output is not looked at either.
         return Ok(());
     }
-    const EXPECTED: &str = "the token vectors of texts: {\"text\": {\"method\": \"forward\", \
-                            \"method_output_name\": \"last_hidden_state\"}}";
+    let [name, for_modules] = gives.outputs();
+    let expected = format!("texts alone: {{\"text\": {{\"method\": \"forward\", \"method_output_name\": {name:?}}}}}");
     let is_text = |value: &Json| {
         let text = value.get("text")?;
         let is = |key: &str, given: &str| text.get(key).and_then(Json::as_str) == Some(given);
         let only = value.as_object()?.len() == 1 && text.as_object()?.len() == 2;
-        (only && is("method", "forward") && is("method_output_name", "last_hidden_state")).then_some(())
+        (only && is("method", "forward") && is("method_output_name", name)).then_some(())
     };
-    modalities.convert(EXPECTED, is_text)?;
+    modalities.convert(&expected, is_text)?;
     let output = file.get("module_output_name");
     match output.string()? {
-        Some("token_embeddings") => Ok(()),
-        _ => Err(output.wrong("\"token_embeddings\"")),
+        Some(name) if name == for_modules => Ok(()),
+        _ => Err(output.wrong(format!("{for_modules:?}"))),
     }
 }

@@ -57,7 +57,6 @@ fn something_else_than_a_model() {
         (&["models--a--b/refs/main", "version.txt"], &["a cache of the Hugging Face hub", "ORGANISATION/NAME"]),
         (&["model/modules.json", "README.md"], &["a folder with a model in it", "/model"]),
         (&["a/modules.json", "b/modules.json"], &["a folder with 2 models in it"]),
-        (&["config.json", "model.safetensors"], &["without modules.json", "SentenceTransformer(FOLDER)"]),
         (&["onnx/model.onnx", "tokenizer.json"], &["exported to ONNX", "model.safetensors"]),
         (&["model_quantized.onnx"], &["exported to ONNX"]),
         (&["config.json", "tokenizer.json", "onnx/model.onnx"], &["exported to ONNX"]),
@@ -154,9 +153,9 @@ fn settings_nested_without_end() {
 
 #[test]
 fn an_unknown_module() {
-    let dense = "sentence_transformers.models.Dense";
-    refused_setting("modules.json", "/2/type", json!(dense), "Transformer, Pooling or Normalize");
-    refused_setting("modules.json", "/1/type", json!("mine.Pooling"), "Transformer, Pooling or Normalize");
+    let lstm = "sentence_transformers.models.LSTM";
+    refused_setting("modules.json", "/2/type", json!(lstm), "Transformer, MLMTransformer, Pooling, Dense, Normalize");
+    refused_setting("modules.json", "/1/type", json!("mine.Pooling"), "no other module is supported");
 }
 
 #[test]
@@ -190,9 +189,15 @@ fn a_module_that_is_not_an_object() {
 fn settings_of_the_whole_model_that_are_not_supported() {
     const FILE: &str = "config_sentence_transformers.json";
     for (text, parts) in [
-        (r#"{"truncate_dim": 4}"#, ["truncate_dim", "4"]),
-        (r#"{"model_type": "SparseEncoder"}"#, ["model_type", "\"SentenceTransformer\""]),
-        (r#"{"prompts": {"q": "query: "}, "default_prompt_name": "q"}"#, ["default_prompt_name", "empty prompt"]),
+        (r#"{"truncate_dim": -4}"#, ["truncate_dim", "-4"]),
+        (r#"{"model_type": "SparseEncoder"}"#, ["model_type", "\"SparseEncoder\" by SparseEncoder"]),
+        (r#"{"model_type": null}"#, ["model_type", "null"]),
+        (
+            r#"{"prompts": {"q": "query: "}, "default_prompt_name": "p"}"#,
+            ["default_prompt_name", "\"query\", \"document\", \"q\""],
+        ),
+        (r#"{"prompts": {"q": 7}}"#, ["`prompts.q` is 7", "a text, or null"]),
+        (r#"{"prompts": ["query: "]}"#, ["`prompts`", "an object of texts"]),
     ] {
         refused_with(|directory| fs::write(directory.join(FILE), text).unwrap(), &[FILE, parts[0], parts[1]]);
     }
@@ -431,32 +436,20 @@ fn a_tokenizer_configuration_that_makes_no_sense() {
 #[test]
 fn poolings_that_are_not_supported() {
     const FILE: &str = "1_Pooling/config.json";
-    const EXPECTED: &str = "one of \"cls\", \"mean\" and \"max\"";
-    let mean = "/pooling_mode_mean_tokens";
-    let both = |directory: &Path| set(&directory.join(FILE), "/pooling_mode_cls_token", json!(true));
-    refused_with(both, &[FILE, "[\"cls\", \"mean\"]", EXPECTED, "nor several at once"]);
-    for (key, mode) in [
-        ("pooling_mode_lasttoken", "lasttoken"),
-        ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
-        ("pooling_mode_weightedmean_tokens", "weightedmean"),
-    ] {
-        let change = |directory: &Path| {
-            set(&directory.join(FILE), mean, json!(false));
-            set(&directory.join(FILE), &format!("/{key}"), json!(true));
-        };
-        refused_with(change, &[FILE, mode, EXPECTED]);
-        refused_with(|directory| set(&directory.join(FILE), "/pooling_mode", json!(mode)), &[FILE, mode, EXPECTED]);
-        let list = json!(["mean", mode]);
-        refused_with(|directory| set(&directory.join(FILE), "/pooling_mode", list), &[FILE, mode, "nor several"]);
+    for mode in [json!("median"), json!(["mean", "median"]), json!([]), json!(7), json!(null)] {
+        let given = mode.to_string();
+        let change = |directory: &Path| set(&directory.join(FILE), "/pooling_mode", mode);
+        refused_with(change, &[FILE, &given, "one of \"cls\", \"max\", \"mean\"", "or a list of them"]);
     }
-    refused_setting(FILE, mean, json!("yes"), "true or false");
+    refused_setting(FILE, "/pooling_mode_mean_tokens", json!("yes"), "true or false");
+    refused_setting(FILE, "/include_prompt", json!("no"), "true or false");
     let change = |directory: &Path| set(&directory.join(FILE), "/pooling_mode_new", json!(true));
     refused_with(change, &[FILE, "`pooling_mode_new` is not understood", "pooling_mode,"]);
 }
 
 #[test]
 fn a_pooling_of_another_width() {
-    refused_setting("1_Pooling/config.json", "/word_embedding_dimension", json!(384), "16, the hidden_size");
+    refused_setting("1_Pooling/config.json", "/word_embedding_dimension", json!(384), "16, the width of the encoder");
 }
 
 /// What is under the name of the weights, and is something else.

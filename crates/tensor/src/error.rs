@@ -1,6 +1,6 @@
 //! What the operators answer instead of computing.
 
-use crate::DType;
+use crate::{DType, Scalar};
 use thalweg_hal::ErrorClass;
 
 /// A result with this crate's [`enum@Error`].
@@ -36,6 +36,22 @@ pub enum Error {
         given: DType,
         /// The type that would do, or the types.
         expected: &'static str,
+    },
+    /// A number beside elements that cannot be it.
+    #[error("{operation}: the number is {scalar}, expected an integer that elements of {dtype} can be")]
+    Scalar {
+        /// The operator.
+        operation: &'static str,
+        /// The number.
+        scalar: Scalar,
+        /// The type of the elements.
+        dtype: DType,
+    },
+    /// A list of tensors that is empty.
+    #[error("{operation}: no tensors were given, expected at least one")]
+    NoOperands {
+        /// The operator.
+        operation: &'static str,
     },
     /// The number of elements differs from what the shape holds.
     #[error("{operation}: {given} elements for shape {shape:?}, which holds {expected}")]

@@ -81,6 +81,36 @@ impl Layout {
         Some(Self { shape: shape.into(), strides, offset: self.offset })
     }
 
+    /// With one more axis, of length 1. The shape is no longer than a tensor's.
+    pub(crate) fn with_axis(&self, axis: usize) -> Self {
+        let mut layout = self.clone();
+        layout.shape.insert(axis, 1);
+        layout.strides.insert(axis, 0);
+        layout
+    }
+
+    /// The elements as rows, of those of `axis` and the ones behind it: from one row to the next, if it is the same
+    /// distance everywhere, and the elements of a row lie one after the other.
+    pub(crate) fn row_stride(&self, axis: usize) -> Option<usize> {
+        let (mut row_stride, mut expected) = (0, Some(1));
+        for at in (0..self.shape.len()).rev() {
+            if at + 1 == axis {
+                expected = None; // the innermost of the axes before decides
+            }
+            if self.shape[at] == 1 {
+                continue;
+            }
+            if expected.is_some_and(|expected| expected != self.strides[at]) {
+                return None;
+            }
+            if at < axis && expected.is_none() {
+                row_stride = self.strides[at];
+            }
+            expected = Some(self.shape[at] * self.strides[at]);
+        }
+        Some(row_stride)
+    }
+
     /// The view as kernels take it: six axes, leading ones of length 1.
     pub(crate) fn view(&self) -> View {
         let strides = leading(&self.strides, 0);
@@ -109,7 +139,8 @@ impl Layout {
 }
 
 /// The shape that two operands broadcast to: axis by axis from the innermost, equal or one of them 1.
-pub(crate) fn broadcast(operation: &'static str, a: &[usize], b: &[usize]) -> Result<Axes> {
+/// `what` is the second, for the error.
+pub(crate) fn broadcast(operation: &'static str, what: &'static str, a: &[usize], b: &[usize]) -> Result<Axes> {
     let rank = a.len().max(b.len());
     let axis = |shape: &[usize], at: usize| (at + shape.len()).checked_sub(rank).map_or(1, |at| shape[at]);
     (0..rank)
@@ -118,7 +149,7 @@ pub(crate) fn broadcast(operation: &'static str, a: &[usize], b: &[usize]) -> Re
             (1, y) => Ok(y),
             _ => {
                 let expected = format!("one that broadcasts with {a:?}: each axis equal, or 1");
-                Err(Error::Shape { operation, what: "the second operand", given: b.to_vec(), expected })
+                Err(Error::Shape { operation, what, given: b.to_vec(), expected })
             }
         })
         .collect()
@@ -146,10 +177,24 @@ mod tests {
 
     #[test]
     fn shapes_broadcast_from_the_innermost_axis() {
-        assert_eq!(broadcast("test", &[4, 1, 3], &[2, 1]).unwrap().as_slice(), [4, 2, 3]);
-        assert_eq!(broadcast("test", &[], &[5]).unwrap().as_slice(), [5]);
-        assert_eq!(broadcast("test", &[0, 3], &[1]).unwrap().as_slice(), [0, 3]);
-        assert!(matches!(broadcast("test", &[4], &[3]), Err(Error::Shape { .. })));
+        assert_eq!(broadcast("test", "it", &[4, 1, 3], &[2, 1]).unwrap().as_slice(), [4, 2, 3]);
+        assert_eq!(broadcast("test", "it", &[], &[5]).unwrap().as_slice(), [5]);
+        assert_eq!(broadcast("test", "it", &[0, 3], &[1]).unwrap().as_slice(), [0, 3]);
+        assert!(matches!(broadcast("test", "it", &[4], &[3]), Err(Error::Shape { .. })));
+    }
+
+    #[test]
+    fn rows_are_as_far_apart_as_their_axes_say() {
+        let layout =
+            |shape: &[usize], strides: &[usize]| Layout { shape: shape.into(), strides: strides.into(), offset: 5 };
+        let whole = Layout::contiguous("test", &[4, 3, 2]).unwrap();
+        assert_eq!([0, 1, 2].map(|axis| whole.row_stride(axis)), [Some(0), Some(6), Some(2)]);
+        // Cut along the last axis; one row repeated; turned around.
+        assert_eq!(layout(&[4, 3, 2], &[30, 10, 1]).row_stride(2), Some(10));
+        assert_eq!(layout(&[4, 3, 2], &[30, 10, 1]).row_stride(1), None);
+        assert_eq!(layout(&[4, 1, 2], &[0, 7, 1]).row_stride(1), Some(0));
+        assert_eq!(layout(&[4, 3, 2], &[10, 40, 1]).row_stride(2), None);
+        assert_eq!(layout(&[2, 3], &[1, 2]).row_stride(1), None);
     }
 
     /// Every index of a shape, the last axis fastest, and where the layout has it.

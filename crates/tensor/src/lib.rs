@@ -20,6 +20,7 @@ mod kernel;
 mod layout;
 mod mutable;
 mod ops;
+mod scalar;
 mod tensor;
 mod view;
 
@@ -31,8 +32,9 @@ pub use kernel::Kernel;
 pub use layout::MAX_RANK;
 pub use mutable::MutableTensor;
 pub use ops::{AttentionOptions, PackedMatrix};
+pub use scalar::Scalar;
 pub use tensor::Tensor;
-pub use thalweg_kernels::elementwise::{Binary, Unary};
+pub use thalweg_kernels::elementwise::{Binary, Comparison, Unary};
 pub use thalweg_kernels::linear::Activation;
 pub use thalweg_kernels::pool::Pooling;
 pub use thalweg_kernels::reduce::Reduction;

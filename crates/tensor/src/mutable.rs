@@ -87,7 +87,7 @@ impl MutableTensor {
     /// # Errors
     /// As for [`binary`](Self::binary).
     pub fn add(&self, row: usize, rows: &Tensor) -> Result<()> {
-        self.binary(Binary::Add, row, rows)
+        self.change("add", Binary::Add, row, rows)
     }
 
     /// Each row from `row` on becomes `itself op rows`, where `rows` are whole parts: a view, perhaps, that repeats
@@ -96,10 +96,14 @@ impl MutableTensor {
     /// # Errors
     /// As for [`write`](Self::write). An integer division by zero fails when the data is read.
     pub fn binary(&self, operation: Binary, row: usize, rows: &Tensor) -> Result<()> {
-        let Some(parts) = self.parts_for("binary", row, rows)? else { return Ok(()) };
+        self.change("binary", operation, row, rows)
+    }
+
+    fn change(&self, name: &'static str, operation: Binary, row: usize, rows: &Tensor) -> Result<()> {
+        let Some(parts) = self.parts_for(name, row, rows)? else { return Ok(()) };
         let stream = Stream::current(self.device())?;
         let target = self.storage.update(parts)?.first(rows.layout.bytes(rows.dtype));
-        ops::change_with(operation, rows, &stream, (target, 0, rows.elements()))
+        ops::change_with(name, operation, rows, &stream, (target, 0, rows.elements()))
     }
 
     /// A copy of some rows, made on the device: a value, which later changes do not reach. Any rows; those of a part

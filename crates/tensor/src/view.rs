@@ -9,8 +9,12 @@ impl Tensor {
         Self { storage: self.storage.clone(), layout, dtype: self.dtype }
     }
 
-    fn no_such(&self, operation: &'static str, what: String) -> Error {
+    pub(crate) fn no_such(&self, operation: &'static str, what: String) -> Error {
         Error::Range { operation, what, shape: self.shape().to_vec() }
+    }
+
+    pub(crate) fn no_axis(&self, operation: &'static str, axis: usize) -> Error {
+        self.no_such(operation, format!("axis {axis} was asked for"))
     }
 
     /// The elements in the same order with another shape. Copies if no strides put them into that order: what divides

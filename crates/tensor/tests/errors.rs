@@ -8,7 +8,8 @@ use common::{cpu, mock};
 use std::fmt::Debug;
 use thalweg_runtime::{Config, Device};
 use thalweg_tensor::{
-    Activation, AttentionOptions, Binary, DType, Error, PackedMatrix, Pooling, Reduction, Result, Tensor, Unary, f16,
+    Activation, AttentionOptions, Binary, Comparison, DType, Error, PackedMatrix, Pooling, Reduction, Result, Tensor,
+    Unary, f16,
 };
 
 /// The error is of this kind, and its message has these parts.
@@ -21,6 +22,8 @@ fn refused<T: Debug>(result: Result<T>, kind: &str, parts: &[&str]) {
         Error::Length { .. } => "length",
         Error::TooLarge { .. } => "too large",
         Error::Range { .. } => "range",
+        Error::Scalar { .. } => "scalar",
+        Error::NoOperands { .. } => "none",
         _ => "another",
     };
     let message = error.to_string();
@@ -91,12 +94,118 @@ fn element_by_element() {
         refused(x.binary(operation, &ids), "dtype", &["binary", "second operand is u32", "expected f32"]);
         refused(ids.binary(operation, &x), "dtype", &["binary", "second operand is f32", "expected u32"]);
     }
-    refused(x.add(&f32s(device, &[2])), "shape", &["binary", "second operand", "[2]", "[2, 3]"]);
-    refused(&x / &f32s(device, &[4, 2, 1, 2]), "shape", &["binary", "[4, 2, 1, 2]", "[2, 3]"]);
-    refused(x.add(&f32s(device, &[0])), "shape", &["binary", "[0]"]);
+    refused(x.add(&f32s(device, &[2])), "shape", &["add: the second operand has shape [2]", "[2, 3]"]);
+    refused(&x / &f32s(device, &[4, 2, 1, 2]), "shape", &["div: ", "[4, 2, 1, 2]", "[2, 3]"]);
+    refused(x.add(&f32s(device, &[0])), "shape", &["add: ", "[0]"]);
     let (tall, wide) = (f32s(device, &[1 << 16, 1]), f32s(device, &[1 << 16]));
-    refused(tall.mul(&wide), "too large", &["binary", "[65536, 65536]"]);
+    refused(tall.mul(&wide), "too large", &["mul: ", "[65536, 65536]"]);
     refused(ids.unary(Unary::Neg), "dtype", &["unary", "u32", "expected f32"]);
+}
+
+#[test]
+fn errors_name_the_call() {
+    let device = &cpu();
+    let (x, y, ids) = (f32s(device, &[2, 3]), f32s(device, &[2]), u32s(device, &[2, 3]));
+    for (name, result) in [
+        ("add", &x + &y),
+        ("sub", x.sub(&y)),
+        ("maximum", x.maximum(&y)),
+        ("pow", x.pow(&y)),
+        ("lt", x.lt(&y)),
+        ("compare", x.compare(Comparison::Ne, &y)),
+        ("binary", x.binary(Binary::Add, &y)),
+    ] {
+        refused(result, "shape", &[&format!("{name}: the second operand has shape [2]"), "[2, 3]"]);
+    }
+    for (name, result) in [("sin", ids.sin()), ("neg", -&ids), ("unary", ids.unary(Unary::Neg))] {
+        refused(result, "dtype", &[&format!("{name}: the operand is u32"), "f32 or f16"]);
+    }
+    for (name, result) in [
+        ("mul", &ids * 1.5),
+        ("sub", 1.5 - &ids),
+        ("add_scalar", ids.add_scalar(1.5)),
+        ("scalar_binary", Tensor::scalar_binary(1.5, Binary::Pow, &ids)),
+        ("ge_scalar", ids.ge_scalar(1.5)),
+    ] {
+        refused(result, "scalar", &[&format!("{name}: the number is 1.5"), "elements of u32"]);
+    }
+    refused(&ids + -1, "scalar", &["add: the number is -1", "elements of u32"]);
+    refused(Tensor::full(device, 1i32, &[1]).unwrap().add_scalar(u32::MAX), "scalar", &["4294967295", "i32"]);
+}
+
+#[test]
+fn pieces() {
+    let device = &cpu();
+    let (x, ids) = (f32s(device, &[2, 3]), u32s(device, &[2, 3]));
+    refused(Tensor::concat(&[], 0), "none", &["concat: no tensors"]);
+    refused(Tensor::stack(&[], 0), "none", &["stack: no tensors"]);
+    refused(Tensor::concat(&[&x, &x], 2), "range", &["concat", "axis 2", "[2, 3]"]);
+    refused(Tensor::concat(&[&f32s(device, &[])], 0), "range", &["concat", "axis 0"]);
+    refused(Tensor::stack(&[&x, &x], 3), "range", &["stack", "axis 3", "[2, 3]"]);
+    refused(Tensor::concat(&[&x, &ids], 0), "dtype", &["concat: one of the tensors is u32", "expected f32"]);
+    refused(Tensor::stack(&[&x, &ids], 0), "dtype", &["stack: one of the tensors is u32", "expected f32"]);
+    for shape in [&[2, 4][..], &[2], &[1, 2, 3]] {
+        let (other, given) = (f32s(device, shape), format!("{shape:?}"));
+        refused(
+            Tensor::concat(&[&x, &x, &other], 0),
+            "shape",
+            &["concat", &given, "[2, 3] but for axis 0", "number 2"],
+        );
+        refused(Tensor::stack(&[&x, &other], 0), "shape", &["stack", &given, "[2, 3]", "number 1"]);
+    }
+    let six = f32s(device, &[1; 6]);
+    refused(Tensor::stack(&[&six, &six], 0), "too large", &["stack"]);
+    let long = f32s(device, &[1]).broadcast_to(&[1 << 31]).unwrap();
+    refused(Tensor::concat(&[&long, &long], 0), "too large", &["concat", "[4294967296]"]);
+}
+
+#[test]
+fn masks_and_indices() {
+    let device = &cpu();
+    let (x, mask, ids) = (f32s(device, &[2, 3]), u32s(device, &[2, 3]), u32s(device, &[4]));
+    refused(Tensor::select(&x, &x, &x), "dtype", &["select: the mask is f32", "u32"]);
+    refused(Tensor::select(&mask, &x, &mask), "dtype", &["select: the second operand is u32", "f32"]);
+    refused(Tensor::select(&ids, &x, &x), "shape", &["select: the mask has shape [4]", "[2, 3]"]);
+    refused(Tensor::select(&mask, &x, &f32s(device, &[4])), "shape", &["select: the second operand", "[4]"]);
+    refused(x.index_select(2, &ids), "range", &["index_select", "axis 2", "[2, 3]"]);
+    refused(x.index_select(0, &mask), "shape", &["index_select: the indices", "[2, 3]", "one axis"]);
+    refused(x.index_select(0, &f32s(device, &[4])), "dtype", &["index_select: the indices", "f32", "u32"]);
+    refused(f32s(device, &[0, 3]).index_select(0, &ids), "shape", &["index_select: the operand", "[0, 3]", "axis 0"]);
+    refused(x.gather(2, &mask), "range", &["gather", "axis 2", "[2, 3]"]);
+    refused(x.gather(1, &x), "dtype", &["gather: the indices", "f32", "u32"]);
+    for shape in [&[1, 3][..], &[3, 3], &[3], &[1, 2, 3], &[]] {
+        let given = format!("{shape:?}");
+        refused(
+            x.gather(1, &u32s(device, shape)),
+            "shape",
+            &["gather: the indices", &given, "but for the length of axis 1"],
+        );
+    }
+    let beyond = x.index_select(1, &ids).unwrap().narrow(1, 0, 1).unwrap();
+    assert_eq!(beyond.to_vec::<f32>().unwrap(), [1.0; 2]);
+    let failed = x.index_select(1, &Tensor::from_slice(device, &[0u32, 3], &[2]).unwrap()).unwrap();
+    let message = failed.to_vec::<f32>().unwrap_err().to_string();
+    assert!(message.contains("index 3 for element 1 of the output is outside of an axis of 3"), "{message}");
+}
+
+#[test]
+fn reduced_axes() {
+    let device = &cpu();
+    let (x, ids) = (f32s(device, &[2, 3, 0]), u32s(device, &[2, 3]));
+    for (name, result) in [
+        ("sum", x.sum(&[0, 3], false)),
+        ("mean", x.mean(&[1, 1], true)),
+        ("max", x.max(&[usize::MAX], true)),
+        ("argmax", x.argmax(3, true)),
+        ("argmin", x.argmin(7, false)),
+        ("reduce_axes", x.reduce_axes(Reduction::Min, &[3], false)),
+    ] {
+        refused(result, "range", &[&format!("{name}: axes"), "[2, 3, 0]"]);
+    }
+    refused(x.product(&[2], false), "shape", &["product: the operand", "[2, 3, 0]", "axes [2] of at least 1"]);
+    refused(x.argmin(2, false), "shape", &["argmin: the operand", "[2, 3, 0]"]);
+    refused(ids.min(&[0], false), "dtype", &["min: the operand is u32", "f32 or f16"]);
+    assert_eq!(x.sum(&[0, 1], true).unwrap().shape(), [1, 1, 0]);
 }
 
 #[test]
@@ -110,9 +219,9 @@ fn mixed_floats_are_refused_and_both_are_named() {
     let ids = u32s(device, &[1]);
     let mut changed = half(&[2, 3]);
     for (result, parts) in [
-        (x.add(&y), ["binary", "second operand is f16", "expected f32"]),
-        (y.mul(&x), ["binary", "second operand is f32", "expected f16"]),
-        (changed.add_in_place(&x).map(|()| changed.clone()), ["binary_in_place", "second operand is f32", "f16"]),
+        (x.add(&y), ["add: ", "second operand is f16", "expected f32"]),
+        (y.mul(&x), ["mul: ", "second operand is f32", "expected f16"]),
+        (changed.add_in_place(&x).map(|()| changed.clone()), ["add_in_place: ", "second operand is f32", "f16"]),
         (x.matmul(&y.transpose(0, 1).unwrap()), ["matmul", "second operand is f16", "expected f32"]),
         (y.layer_norm(&w, &v, 1e-5), ["layer_norm", "the weight is f32", "expected f16"]),
         (x.layer_norm(&w, &v, 1e-5), ["layer_norm", "the bias is f16", "expected f32"]),
@@ -125,8 +234,6 @@ fn mixed_floats_are_refused_and_both_are_named() {
         refused(result, "dtype", &parts);
     }
     refused(y.to_vec::<f32>(), "dtype", &["to_vec", "f16", "expected f32"]);
-    refused(ids.to_dtype(DType::F16), "dtype", &["to_dtype", "u32", "expected f32, to become f16"]);
-    refused(y.to_dtype(DType::I32), "dtype", &["to_dtype", "f16", "expected i32"]);
     refused(ids.unary(Unary::Abs), "dtype", &["unary", "u32", "f32 or f16"]);
     let integers = PackedMatrix::with_dtype(device, &[1.0; 12], 4, 3, DType::U32);
     refused(integers, "dtype", &["PackedMatrix::new", "u32", "f32 or f16"]);
@@ -171,9 +278,9 @@ fn matrix_products() {
     refused(u32s(device, &[2, 2]).matmul(&x), "dtype", &["matmul", "first operand", "u32", "f32"]);
     refused(x.matmul(&u32s(device, &[2, 2])), "dtype", &["matmul", "second operand", "u32", "f32"]);
     refused(f32s(device, &[3]).matmul(&x), "shape", &["matmul", "first operand", "[3]", "at least two axes"]);
-    for shape in [&[][..], &[3], &[3, 5], &[4, 2, 5], &[5, 3, 5], &[1, 3, 5], &[4, 1, 3, 5]] {
+    for shape in [&[][..], &[3], &[2, 5], &[4, 2, 5], &[5, 3, 5], &[2, 3, 5], &[4, 3, 3, 5]] {
         let given = format!("{shape:?}");
-        let expected = "[4] followed by [3, columns]";
+        let expected = "axes that broadcast with [4], followed by [3, columns]";
         refused(x.matmul(&f32s(device, shape)), "shape", &["matmul", "second operand", &given, expected]);
     }
     let (tall, wide) = (f32s(device, &[1 << 16, 1]), f32s(device, &[1, 1 << 16]));

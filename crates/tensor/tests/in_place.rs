@@ -54,6 +54,7 @@ fn equals_ordinary<T: Element + std::fmt::Debug>(
             Binary::Sub => x.sub_in_place(&y),
             Binary::Mul => x.mul_in_place(&y),
             Binary::Div => x.div_in_place(&y),
+            Binary::Pow => x.pow_in_place(&y),
             other => x.binary_in_place(other, &y),
         }
         .unwrap();
@@ -165,7 +166,7 @@ fn views_that_cannot_change_in_place_say_so() {
     let (mut first, second) = (new().narrow(0, 0, 1).unwrap(), new());
     let (mut low, high) = (second.narrow(0, 0, 1).unwrap(), second.narrow(0, 1, 2).unwrap());
     drop(second);
-    assert!(matches!(low.add_in_place(&one), Err(Error::Shared { operation: "binary_in_place" })));
+    assert!(matches!(low.add_in_place(&one), Err(Error::Shared { operation: "add_in_place" })));
     drop(high);
     low.add_in_place(&one).unwrap();
     first.add_in_place(&low).unwrap();

@@ -250,7 +250,7 @@ fn refusals_name_what_was_given_and_what_would_do() {
     let rows = |shape: &[usize]| Tensor::zeros::<f32>(device, shape).unwrap();
     type Change<'a> = (&'a str, &'a dyn Fn(usize, &Tensor) -> thalweg_tensor::Result<()>);
     let changes: [Change<'_>; 2] =
-        [("write", &|row, rows| cache.write(row, rows)), ("binary", &|row, rows| cache.add(row, rows))];
+        [("write", &|row, rows| cache.write(row, rows)), ("add", &|row, rows| cache.add(row, rows))];
     for (name, change) in changes {
         for (row, count) in [(0, 1), (1, 2), (1, 1), (6, 4), (8, 2), (10, 2), (9, 0), (usize::MAX, 2)] {
             let error = change(row, &rows(&[count, 64])).unwrap_err();

@@ -46,7 +46,8 @@ fn binary_operations_of_f32_are_rounded_once() {
             0 => [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN][random.below(5) as usize],
             _ => random.unit() * 100.0,
         };
-        for operation in Binary::ALL {
+        // A power is rounded more than once.
+        for operation in Binary::ALL.into_iter().filter(|operation| *operation != Binary::Pow) {
             let (a, b) = (Array::new(left, |_| value(random)), Array::new(right, |_| value(random)));
             let (x, y) = (disguised(device, &a, random.bits()), disguised(device, &b, random.bits()));
             let values = x.binary(operation, &y).unwrap().to_vec::<f32>().unwrap();

@@ -17,11 +17,19 @@ fn main() -> thalweg::Result<()> {
     // A view: no data moves.
     let turned = weights.transpose(0, 1)?;
     let product = weights.matmul(&turned)?;
+    // Numbers beside tensors, where something is so, and one of two by that.
+    let rest = (1.0 - &weights)?;
+    let likely = weights.gt_scalar(0.3)?;
+    let chosen = Tensor::select(&likely, &weights, &rest)?;
+    let best = weights.argmax(1, false)?;
+    let both = Tensor::concat(&[&weights, &chosen], 0)?;
 
     // Here the work is handed over and waited for.
-    for (name, tensor) in [("weights", &weights), ("turned", &turned), ("product", &product)] {
+    for (name, tensor) in [("weights", &weights), ("turned", &turned), ("product", &product), ("both", &both)] {
         println!("{name} {:?} = {:.4?}", tensor.shape(), tensor.to_vec::<f32>()?);
     }
+
+    println!("best {:?}", best.to_vec::<u32>()?);
 
     let rows = weights.to_vec::<f32>()?;
     for row in rows.chunks(3) {

@@ -76,7 +76,10 @@ pub use thalweg_hal::{
     DeviceInfo, DeviceKind, Error as DeviceError, ErrorClass, HostCall, HostFn, KernelFailure, Limits,
 };
 pub use thalweg_models::hub;
-pub use thalweg_models::{EmbeddingModel, Embeddings, Error as ModelError, LoadOptions, Tokens};
+pub use thalweg_models::{
+    EmbeddingModel, Embeddings, Error as ModelError, LoadOptions, ModelInfo, ModelTask, SettingInfo, TextTokenizer,
+    Tokens, WeightsInfo,
+};
 pub use thalweg_profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler};
 pub use thalweg_runtime::{
     Attached, Awaited, CacheStats, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Range, Step,
@@ -85,6 +88,6 @@ pub use thalweg_runtime::{
 pub use thalweg_runtime::{BlockSnapshot, BlockState, MemorySnapshot, SegmentSnapshot, SpanSnapshot, SpanState};
 pub use thalweg_runtime::{Error as RuntimeError, Failure, OutOfMemory, PoolMemory, StreamMemory};
 pub use thalweg_tensor::{
-    Activation, AttentionOptions, Binary, DType, Element, Error as TensorError, Graph, Kernel, MutableTensor,
-    PackedMatrix, Pooling, Reduction, Tensor, Unary, f16,
+    Activation, AttentionOptions, Binary, Comparison, DType, Element, Error as TensorError, Graph, Kernel,
+    MutableTensor, PackedMatrix, Pooling, Reduction, Scalar, Tensor, Unary, f16,
 };

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use thalweg::{
-    Activation, Binary, DType, Detail, EmbeddingModel, Graph, Kernel, KernelFailure, LoadOptions, MutableTensor,
-    PackedMatrix, Pooling, ProfileOptions, Profiler, Reduction, Tensor, Unary, f16,
+    Activation, Binary, Comparison, DType, Detail, EmbeddingModel, Graph, Kernel, KernelFailure, LoadOptions,
+    MutableTensor, PackedMatrix, Pooling, ProfileOptions, Profiler, Reduction, Scalar, Tensor, Unary, f16,
 };
 use thalweg_models::testing::SmallEncoder;
 
@@ -71,6 +71,7 @@ fn every_type_shows_itself_in_a_short_line() {
     let mut shown: Vec<(&str, String)> = shown![
         Activation: Activation::Gelu,
         Binary: Binary::Add,
+        Comparison: Comparison::Lt,
         DType: DType::F32,
         Detail: Detail::Full,
         DeviceError: thalweg::DeviceError::DeviceLost { device: device.info().name.clone() },
@@ -96,6 +97,7 @@ fn every_type_shows_itself_in_a_short_line() {
         Profile: profile,
         ProfileOptions: options,
         Reduction: Reduction::Max,
+        Scalar: Scalar::Float(0.5),
         Tensor: tensor,
         TensorError: error,
         Tokens: tokens[0],

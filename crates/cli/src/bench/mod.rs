@@ -77,14 +77,16 @@ struct Tally {
 /// a single request in. A file that cannot be written, before anything else is done.
 pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let mut table = Table { output: Sink::standard_output()?, is_result: !args.json };
-    let directory = model::directory(&args.model)?;
     let memory = args.memory.as_deref().map(MemoryFile::open).transpose()?;
     let trace = trace::Wanted::of(&args.trace, Detail::Coarse)?;
     let mut written = vec![(Standard::Output.name().to_owned(), FileId::of(table.output.file()))];
     written.extend(memory.as_ref().map(MemoryFile::named));
     written.extend(trace.as_ref().map(trace::Wanted::named));
+    let directory = model::directory(&args.model)?;
     streams::refuse_shared(None, written, &directory)?;
-    let (device, model) = model::load(&args.device, &directory, args.dtype)?;
+    let (device, model) = model::load(&args.device, &directory, args.dtype, |device, path, options| {
+        EmbeddingModel::load_with(device, path, options)
+    })?;
     let texts = Texts::new(&model, args.tokens as usize)?;
     let mut report = Report {
         device: device.info().name.clone(),

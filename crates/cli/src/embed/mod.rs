@@ -4,19 +4,17 @@ mod earlier;
 mod npy;
 mod rows;
 
-use std::path::Path;
-
-use thalweg::{Detail, EmbeddingModel, Embeddings, ModelError};
+use thalweg::{EmbeddingModel, Embeddings, ModelError};
 
 use self::earlier::Earlier;
 use self::rows::{Row, Rows};
 use crate::args::EmbedArgs;
 use crate::error::Error;
 use crate::flow::{self, Count, Done, Job, Pace, Skip, Writer};
-use crate::input::{Input, Reads, Record};
+use crate::input::{Reads, Record};
+use crate::lines::Opened;
 use crate::output::{Cut, Kept};
 use crate::progress::Progress;
-use crate::streams::refuse_shared;
 use crate::{model, trace};
 
 /// Runs the command.
@@ -25,59 +23,38 @@ use crate::{model, trace};
 ///
 /// Whatever ended the work before the end of the input; every earlier result is written.
 pub fn run(args: &EmbedArgs) -> Result<(), Error> {
-    // Everything that can be refused cheaply comes before the model, which takes the longest.
-    let kept = Kept::of(&args.keep, args.format, &["index", "tokens", "embedding"])?;
-    let directory = model::directory(&args.model)?;
-    let mut input = Input::open(&args.input, args.format, Reads::default(), kept.names())?;
-    let mut rows = Rows::open(&args.output, args.append, kept.written())?;
-    let trace = trace::Wanted::of(&args.trace, Detail::Full)?;
-    refuse_one_file_twice(&directory, &input, &rows, trace.as_ref())?;
-    input.recognise_file()?;
+    let mut opened = Opened::open(&args.model, &args.input, Some(&args.trace), Reads::default(), &["embedding"])?;
+    let mut rows = Rows::open(&args.output.output, args.append, opened.kept.written())?;
+    opened.check(rows.named())?;
     let earlier = args.append.then(|| rows.earlier()).transpose()?;
-    let (device, model) = model::load(&args.device, &directory, args.dtype)?;
+    let load = |device: &_, path: &_, options| EmbeddingModel::load_with(device, path, options);
+    let (device, model) = model::load(&args.device, &opened.directory, args.dtype, load)?;
+    let model = match &args.prompt {
+        None => model,
+        Some(name) => model.with_prompt(name).map_err(|error| model::failed(&opened.directory, error))?,
+    };
+    if model.pooling_is_assumed() {
+        crate::say("note: no file of the model says how vectors of tokens become one; what is usual is done");
+    }
     rows.set_width(model.width());
     if let Some(earlier) = &earlier {
         earlier.check_width(model.width(), rows.name())?;
     }
+    let Opened { input, kept, trace, .. } = opened;
     let trace = trace.map(|trace| trace.start(&device)).transpose()?;
     if earlier.as_ref().is_none_or(|earlier| earlier.rows == 0) {
         rows.begin(0, 0)?;
     }
-    let outcome = embed_all(args, &model, input, rows, kept, earlier);
-    trace::finish(trace, outcome)
-}
-
-/// The input is not to be written, and each file only as one thing.
-fn refuse_one_file_twice(
-    directory: &Path,
-    input: &Input,
-    rows: &Rows,
-    trace: Option<&trace::Wanted>,
-) -> Result<(), Error> {
-    let mut written = vec![rows.named()];
-    written.extend(trace.map(trace::Wanted::named));
-    refuse_shared(Some(input.named()), written, directory)
-}
-
-/// Embeds the input, or what of it has no result in `earlier`.
-fn embed_all(
-    args: &EmbedArgs,
-    model: &EmbeddingModel,
-    input: Input,
-    rows: Rows,
-    kept: Kept,
-    earlier: Option<Earlier>,
-) -> Result<(), Error> {
     let progress = Progress::new(args.progress, input.length(), rows.is_terminal());
-    let pace = Pace::of(&args.pace, Some(model.device().info()));
+    let pace = Pace::of(&args.pace, Some(device.info()));
     let texts = earlier.as_ref().map_or(0, |earlier| earlier.rows);
     let skip = Skip { texts, output: rows.name().to_owned() };
     let mut writer =
         Embedded { rows, input: input.name().to_owned(), earlier, index: texts, cut: Cut::default(), kept };
-    let outcome = flow::run(&Embed(model), pace, input, Some(skip), &mut writer, progress);
+    let outcome = flow::run(&Embed(&model), pace, input, Some(skip), &mut writer, progress);
     writer.cut.say(model.max_tokens());
     writer.kept.say_what_is_missing();
-    outcome
+    trace::finish(trace, outcome)
 }
 
 struct Embed<'a>(&'a EmbeddingModel);

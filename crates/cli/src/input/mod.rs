@@ -134,18 +134,24 @@ impl Input {
         self.shape != Ok(Shape::JsonLines) || !buffer[..end].trim_ascii().is_empty()
     }
 
-    /// Whether it is known to be text, of which each line is one.
-    pub fn is_text(&self) -> bool {
-        self.shape == Ok(Shape::Text)
-    }
-
     /// Sees how a file is written, where it can be read without a wait; other inputs show it with their first text.
     ///
     /// # Errors
     ///
-    /// `Format`, and `Usage` where members are to be kept of what is text.
+    /// `Format`, and `Usage` where members are to be kept or read of what is text.
     pub fn recognise_file(&mut self) -> Result<(), Error> {
-        if self.is_regular { self.shape().map(drop) } else { Ok(()) }
+        if self.is_regular || self.shape.is_ok() { self.checked_shape().map(drop) } else { Ok(()) }
+    }
+
+    /// How it is written, if all that has to be read of it can be.
+    fn checked_shape(&mut self) -> Result<Shape, Error> {
+        match (self.shape()?, self.reads.second) {
+            (Shape::Text, Some(name)) if self.reads.needs_second => {
+                let input = &self.name;
+                Err(Error::Usage(format!("{input} is text, in which no line has a \"{name}\"; name one with --{name}")))
+            }
+            (shape, _) => Ok(shape),
+        }
     }
 
     /// How it is written, by its first line that is not blank, if nothing else has said so. Tells people what they
@@ -196,7 +202,7 @@ impl Input {
     /// `Io` when reading fails; `Line`, with the line's number, when the line is too long, not UTF-8, or not a JSON
     /// object with a string "text"; those of [`Input::recognise_file`]. The stream must not be read further then.
     pub fn next_record(&mut self) -> Result<Option<Record>, Error> {
-        let shape = self.shape()?;
+        let shape = self.checked_shape()?;
         let Some(mut line) = self.next_line()? else { return Ok(None) };
         if shape == Shape::Text {
             return Ok(Some(Record::of_text(line.text, line.number)));

@@ -11,6 +11,8 @@ use serde_json::value::RawValue;
 pub struct Reads {
     /// The member with a second text, which a line may have.
     pub second: Option<&'static str>,
+    /// Whether each line has to have it.
+    pub needs_second: bool,
     /// Whether a line may have "documents", several texts, in place of its "text".
     pub documents: bool,
 }
@@ -58,6 +60,9 @@ pub fn parse(line: &str, number: u64, reads: Reads, keep: &[String]) -> Result<R
     let Found { text, second, documents, kept } = members.map_err(|error| not_json(&error))?;
     let second = match (second, reads.second) {
         (Some(value), Some(name)) => Some(string(name, value)?),
+        (None, Some(name)) if reads.needs_second => {
+            return Err(format!("the JSON object has no member \"{name}\""));
+        }
         _ => None,
     };
     let documents = documents.map(strings).transpose()?;
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_is_read_beside_the_text() {
-        let reads = Reads { second: Some("query"), documents: true };
+        let reads = Reads { second: Some("query"), needs_second: false, documents: true };
         let read = |line: &str, reads| parse(line, 1, reads, &[]);
         let record = read(r#"{"query":"q","text":"t"}"#, reads).unwrap();
         assert_eq!((record.text.as_str(), record.second.as_deref(), record.documents), ("t", Some("q"), None));
@@ -211,5 +216,7 @@ mod tests {
         ] {
             assert!(read(line, reads).unwrap_err().contains(says), "{line}");
         }
+        let needs = Reads { needs_second: true, ..reads };
+        assert_eq!(read(r#"{"text":"t"}"#, needs).unwrap_err(), "the JSON object has no member \"query\"");
     }
 }

@@ -39,7 +39,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Those that `--keep` names; results have members of `own` names.
+    /// Those that `--keep` names; beside what all have, results have members of `own` names.
     ///
     /// # Errors
     ///
@@ -52,7 +52,9 @@ impl Kept {
         for (index, name) in names.iter().enumerate() {
             match name.as_str() {
                 "" => return refuse("a name is empty".to_owned()),
-                name if own.contains(&name) => return refuse(format!("each result has its own member {name:?}")),
+                name if ["index", "tokens"].contains(&name) || own.contains(&name) => {
+                    return refuse(format!("each result has its own member {name:?}"));
+                }
                 _ if names[..index].contains(name) => return refuse(format!("{name:?} is there twice")),
                 _ => {}
             }

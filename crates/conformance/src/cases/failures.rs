@@ -8,6 +8,7 @@ use thalweg_tensor::{AttentionOptions, DType, Error, MutableTensor, Pooling, Res
 
 pub(super) const CASES: &[Case] = &[
     case("failure_of_an_id_outside_of_its_table", 12, ids),
+    case("failure_of_an_index_outside_of_its_axis", 12, indices),
     case("failure_of_an_integer_division_by_0", 12, divisions),
     case("failure_of_offsets_that_do_not_rise_to_the_end", 12, offsets),
     case("failure_in_place_until_filled", 4, in_place),
@@ -29,6 +30,17 @@ fn ids(cx: &mut Context<'_>) -> Outcome {
         lists.push(cx.list(&ids)?);
     }
     fails_alone(cx, "embed_sum", || Tensor::embed([&table; 3], [&lists[0], &lists[1], &lists[2]]))
+}
+
+/// One index is beyond the axis, anywhere in the list.
+fn indices(cx: &mut Context<'_>) -> Outcome {
+    let (length, n, width) = (cx.between(1, 20), cx.between(1, 300), cx.between(1, 70));
+    let at = cx.between(0, n - 1);
+    let x = cx.floats::<f32>(&[width, length], 1.0)?.tensor;
+    let mut indices: Vec<_> = (0..n).map(|_| cx.random.below(length as u32)).collect();
+    indices[at] = [length as u32, u32::MAX][cx.between(0, 1)];
+    let list = cx.list(&indices)?;
+    fails_alone(cx, "gather", || x.index_select(1, &list))
 }
 
 fn divisions(cx: &mut Context<'_>) -> Outcome {
@@ -120,8 +132,8 @@ fn in_place(cx: &mut Context<'_>) -> Outcome {
     x.div_in_place(&Tensor::zeros::<u32>(&cx.device, &[])?)?;
     x.add_in_place(&before)?;
     let after = x.mul(&before)?;
-    failed("in place", "binary_u32_in_place", read(&x))?;
-    failed("what depends on it", "binary_u32_in_place", read(&after))?;
+    failed("in place", "binary_in_place_u32", read(&x))?;
+    failed("what depends on it", "binary_in_place_u32", read(&after))?;
     equal("before", &before, &[5], &[12u32; 5])?;
     x.fill(2u32)?;
     x.mul_in_place(&before)?;
@@ -136,7 +148,7 @@ fn mutable(cx: &mut Context<'_>) -> Outcome {
     cache.binary(thalweg_tensor::Binary::Div, 4, &rows(0, 2)?)?;
     cache.add(0, &rows(1, 4)?)?;
     for part in [4..6, 5..6, 0..12] {
-        failed("a read", "binary_u32_in_place", read(&cache.read(part)?))?;
+        failed("a read", "binary_in_place_u32", read(&cache.read(part)?))?;
     }
     equal("earlier rows", &cache.read(0..4)?, &[4, 64], &[7u32; 256])?;
     equal("later rows", &cache.read(6..12)?, &[6, 64], &[6u32; 384])?;

@@ -36,6 +36,9 @@ fn change(operation: Binary, x: &mut Tensor, y: &Tensor, random: &mut Random) ->
         (Binary::Sub, 0) => x.sub_in_place(y),
         (Binary::Mul, 0) => x.mul_in_place(y),
         (Binary::Div, 0) => x.div_in_place(y),
+        (Binary::Max, 0) => x.maximum_in_place(y),
+        (Binary::Min, 0) => x.minimum_in_place(y),
+        (Binary::Pow, 0) => x.pow_in_place(y),
         _ => x.binary_in_place(operation, y),
     }
 }

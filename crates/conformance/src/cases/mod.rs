@@ -3,10 +3,13 @@
 mod attention;
 mod binary;
 mod cast;
+mod compare;
+mod concat;
 mod dense;
 mod embedding;
 mod failures;
 mod fill;
+mod gather;
 mod graph;
 mod in_place;
 mod lengths;
@@ -14,6 +17,7 @@ mod matmul;
 mod mutable;
 mod norm;
 mod pool;
+mod reduce;
 mod rows;
 mod unary;
 mod views;
@@ -26,10 +30,13 @@ pub fn all() -> Vec<Case> {
         attention::CASES,
         binary::CASES,
         cast::CASES,
+        compare::CASES,
+        concat::CASES,
         dense::CASES,
         embedding::CASES,
         failures::CASES,
         fill::CASES,
+        gather::CASES,
         graph::CASES,
         in_place::CASES,
         lengths::CASES,
@@ -37,6 +44,7 @@ pub fn all() -> Vec<Case> {
         mutable::CASES,
         norm::CASES,
         pool::CASES,
+        reduce::CASES,
         rows::CASES,
         unary::CASES,
         views::CASES,

@@ -1,22 +1,18 @@
-//! Along the last axis: softmax, unit length, reductions.
+//! Along the last axis: softmax, unit length.
 
 use super::case;
 use crate::{Case, Context, Float, Floats, Outcome, close, shapes, tolerance};
-use thalweg_kernels::{pool, reduce, softmax};
-use thalweg_tensor::{Reduction, Tensor, Unary, f16};
+use thalweg_kernels::{pool, softmax};
+use thalweg_tensor::{Tensor, Unary, f16};
 
 pub(super) const CASES: &[Case] = &[
     case("softmax_f32", 60, softmax::<f32>),
     case("softmax_of_infinities_and_nan_f32", 20, special::<f32>),
     case("normalize_f32", 60, normalize::<f32>),
-    case("reduce_f32", 60, reduce::<f32>),
-    case("reduce_with_nan_f32", 20, with_nan::<f32>),
     case("rows_of_nothing_f32", 1, nothing::<f32>),
     case("softmax_f16", 40, softmax::<f16>),
     case("softmax_of_infinities_and_nan_f16", 13, special::<f16>),
     case("normalize_f16", 40, normalize::<f16>),
-    case("reduce_f16", 40, reduce::<f16>),
-    case("reduce_with_nan_f16", 13, with_nan::<f16>),
     case("rows_of_nothing_f16", 1, nothing::<f16>),
 ];
 
@@ -68,34 +64,6 @@ fn normalize<T: Float>(cx: &mut Context<'_>) -> Outcome {
     // A row of zeros stays one.
     let zeros = Tensor::full(&cx.device, T::zeroed(), &[3, width])?;
     close::<T>("normalize zeros", &zeros.normalize()?, &[3, width], &vec![0.0; 3 * width], |_| 0.0)
-}
-
-fn reduce<T: Float>(cx: &mut Context<'_>) -> Outcome {
-    let (x, shape, width) = random_rows::<T>(cx)?;
-    for reduction in Reduction::ALL {
-        let result = x.tensor.reduce(reduction)?;
-        let expected = reduce::reference::reduce(&x.values, width, reduction);
-        let allowed = |at: usize| {
-            let magnitudes = x.values[at * width..][..width].iter().map(|value| f64::from(value.abs())).sum();
-            tolerance::reduce(reduction, width, magnitudes)
-        };
-        close::<T>((reduction, width), &result, &shape[..shape.len() - 1], &expected, allowed)?;
-    }
-    Ok(())
-}
-
-/// The greatest of values with NaN among them is NaN, wherever it is; the next row does not notice.
-fn with_nan<T: Float>(cx: &mut Context<'_>) -> Outcome {
-    let width = cx.between(1, 300);
-    let at = cx.random.below(width as u32);
-    let mut index = 0;
-    let x = cx.floats_of::<T>(&[2, width], |random| {
-        index += 1;
-        if index == at + 1 { f32::NAN } else { random.unit() }
-    })?;
-    let result = x.tensor.reduce(Reduction::Max)?;
-    let expected = reduce::reference::reduce(&x.values, width, Reduction::Max);
-    close::<T>(format!("NaN at {at} of {width}"), &result, &[2], &expected, |_| 0.0)
 }
 
 /// Empty rows have empty results; the sum of nothing is 0.

@@ -8,7 +8,7 @@ struct Params {
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<scalar>;
 @group(0) @binding(1) var<storage, read> b: array<scalar>;
-@group(0) @binding(2) var<storage, read_write> out: array<scalar>;
+@group(0) @binding(2) var<storage, read_write> out: array<result>;
 @group(0) @binding(3) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
 @compute @workgroup_size(256)
@@ -18,7 +18,7 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let len = arrayLength(&out);
-    if p.operation > 5u {
+    if p.operation > LAST {
         fail(0u, p.operation);
         return;
     }
@@ -42,9 +42,5 @@ fn main(
         fail(4u, item);
         return;
     }
-    out[item] = scalar(apply(p.operation, first, second));
-}
-
-fn number_of(value: scalar) -> number {
-    return number(value);
+    out[item] = result(apply(p.operation, first, second));
 }

@@ -1,5 +1,7 @@
-// Operations on two floats. The sums are f32, whatever is stored.
-alias number = f32;
+// Operations on two floats.
+alias result = scalar;
+
+const LAST: u32 = 6u;
 
 fn has_result(operation: u32, b: number) -> bool {
     return true;
@@ -18,6 +20,9 @@ fn apply(operation: u32, a: number, b: number) -> number {
         }
         case 3u: {
             return a / b;
+        }
+        case 6u: {
+            return power_of(a, b);
         }
         default: {
             if is_nan(a) {

@@ -17,7 +17,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    if p.operation > 5u {
+    if p.operation > LAST {
         fail(0u, p.operation);
         return;
     }
@@ -46,8 +46,4 @@ fn main(
         return;
     }
     changing[p.first + item] = scalar(apply(p.operation, first, second));
-}
-
-fn number_of(value: scalar) -> number {
-    return number(value);
 }

@@ -31,11 +31,18 @@ kernels! {
     /// Extent `[elements, 1, 1]`: an item is an element of the output.
     COPY = "copy", each(U32: Copy<u32, u32>, F16: Copy<u16, u16>);
 
-    /// [`COPY`] from f32 to f16, rounded to the nearest.
-    CAST_FROM_F32 = "cast_from_f32_to", each(F16: Copy<f32, f16>);
+    /// [`COPY`] from f32 to another type: to f16 rounded to the nearest; to an integer towards 0, as Rust's `as`: what
+    /// is beyond the type becomes its nearest value, and NaN 0.
+    CAST_FROM_F32 = "cast_from_f32_to", each(F16: Copy<f32, f16>, U32: Copy<f32, u32>, I32: Copy<f32, i32>);
 
-    /// [`COPY`] from f16 to f32.
-    CAST_FROM_F16 = "cast_from_f16", each(F32: Copy<f16, f32>);
+    /// [`COPY`] from f16 to another type, as [`CAST_FROM_F32`].
+    CAST_FROM_F16 = "cast_from_f16", each(F32: Copy<f16, f32>, U32: Copy<f16, u32>, I32: Copy<f16, i32>);
+
+    /// [`COPY`] from u32 to a float, the nearest.
+    CAST_FROM_U32 = "cast_from_u32", each(F32: Copy<u32, f32>, F16: Copy<u32, f16>);
+
+    /// [`COPY`] from i32 to a float, the nearest.
+    CAST_FROM_I32 = "cast_from_i32", each(F32: Copy<i32, f32>, F16: Copy<i32, f16>);
 }
 
 struct Copy<A, B>(PhantomData<(A, B)>);
@@ -50,7 +57,9 @@ trait Element<B>: Pod {
 macro_rules! element {
     ($a:ty => $b:ty, [$($scalar:ident),+]: $result:literal, $value:ident, $convert:expr) => {
         impl Element<$b> for $a {
-            const TEXTS: Texts = texts![$($scalar),+: "../wgsl/failure.wgsl", $result, "../wgsl/view.wgsl", "copy.wgsl"];
+            const TEXTS: Texts = texts![
+                $($scalar),+: "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", $result, "../wgsl/view.wgsl", "copy.wgsl"
+            ];
             #[inline(always)]
             fn convert(self) -> $b {
                 let $value = self;
@@ -62,7 +71,16 @@ macro_rules! element {
 element!(u32 => u32, [u32]: "same.wgsl", v, v);
 element!(u16 => u16, [f16]: "same.wgsl", v, v);
 element!(f32 => f16, [f32, f16]: "to_f16.wgsl", v, f16::from_f32(v));
+element!(f32 => u32, [f32]: "to_u32.wgsl", v, v as u32);
+element!(f32 => i32, [f32]: "to_i32.wgsl", v, v as i32);
 element!(f16 => f32, [f16]: "to_f32.wgsl", v, v.to_f32());
+element!(f16 => u32, [f16]: "to_u32.wgsl", v, v.to_f32() as u32);
+element!(f16 => i32, [f16]: "to_i32.wgsl", v, v.to_f32() as i32);
+element!(u32 => f32, [u32]: "to_f32.wgsl", v, v as f32);
+element!(i32 => f32, [i32]: "to_f32.wgsl", v, v as f32);
+// By way of f32: what that rounds is beyond f16.
+element!(u32 => f16, [u32, f16]: "to_f16.wgsl", v, f16::from_f32(v as f32));
+element!(i32 => f16, [i32, f16]: "to_f16.wgsl", v, f16::from_f32(v as f32));
 
 impl<A: Element<B>, B: Pod> Kernel for Copy<A, B> {
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Write];

@@ -26,6 +26,6 @@ fn main(
     }
     let item = number * SIZE + lid;
     if item < len {
-        out[item] = result(source[locate(item, p.shape, p.source)]);
+        out[item] = converted(source[locate(item, p.shape, p.source)]);
     }
 }

@@ -3,7 +3,7 @@
 //! The elements that change lie one after the other, anywhere in their binding; the rest of it keeps its values. An
 //! operation takes a block of the old values aside and then does what its ordinary form does.
 
-use super::binary::{BLOCK, Binary, Number};
+use super::binary::{BLOCK, Binary, Function, Number};
 use super::unary::Unary;
 use super::view::{MAX_RANK, Operand, Shape, View, elements};
 use crate::gpu::{Gpu, texts, word};
@@ -54,7 +54,7 @@ fn changing_groups(extent: [u32; 3], elements: u32) -> [u32; 3] {
 }
 
 const BINARY_FAILURES: &[&str] = &[
-    "the operation is unknown, expected 0 to 5",
+    "the operation is unknown",
     "what is to change reaches outside of the target",
     "the second operand reaches outside of its binding",
     "integer division by 0",
@@ -117,11 +117,12 @@ impl Kernel for UnaryInPlace {
             "../wgsl/failure.wgsl",
             "../wgsl/bits.wgsl",
             "../wgsl/math.wgsl",
+            "../wgsl/circle.wgsl",
             "unary_apply.wgsl",
             "unary_in_place.wgsl"
         ],
         unary_groups,
-        &["the operation is unknown, expected 0 to 11", "what is to change reaches outside of the target"],
+        &["the operation is unknown", "what is to change reaches outside of the target"],
     );
 
     #[inline(always)]

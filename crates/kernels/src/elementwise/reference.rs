@@ -1,6 +1,6 @@
 //! The operations one element at a time, in f64 where they round.
 
-use super::{Binary, Shape, Unary, View};
+use super::{Binary, Comparison, Shape, Unary, View};
 use crate::linear::{Activation, reference as dense};
 
 /// The elements of a view in row-major order. Panics if it reaches outside of `data`.
@@ -28,6 +28,7 @@ pub fn binary_f32(operation: Binary, a: f32, b: f32) -> f64 {
         Binary::Max | Binary::Min if a.is_nan() || b.is_nan() => f64::NAN,
         Binary::Max => a.max(b),
         Binary::Min => a.min(b),
+        Binary::Pow => a.powf(b),
     }
 }
 
@@ -41,6 +42,7 @@ pub fn binary_i32(operation: Binary, a: i32, b: i32) -> i32 {
         Binary::Div => a / b,
         Binary::Max => a.max(b),
         Binary::Min => a.min(b),
+        Binary::Pow => i64::from(power(a, b) as i32),
     }) as i32
 }
 
@@ -54,7 +56,34 @@ pub fn binary_u32(operation: Binary, a: u32, b: u32) -> u32 {
         Binary::Div => a / b,
         Binary::Max => a.max(b),
         Binary::Min => a.min(b),
+        Binary::Pow => i128::from(power(a as i64, b as i64) as u32),
     }) as u32
+}
+
+/// A power's lowest bits: the product of as many factors, in steps of squares; towards 0 for a negative one.
+fn power(a: i64, b: i64) -> i64 {
+    match (a, b) {
+        (1, _) | (_, 0) => 1,
+        (-1, _) => 1 - 2 * (b & 1),
+        (_, ..0) => 0,
+        _ => {
+            let half = power(a, b / 2);
+            let square = half.wrapping_mul(half);
+            if b % 2 == 0 { square } else { square.wrapping_mul(a) }
+        }
+    }
+}
+
+/// Whether the comparison of two elements holds.
+pub fn compare<T: PartialOrd>(comparison: Comparison, a: T, b: T) -> bool {
+    match comparison {
+        Comparison::Eq => a == b,
+        Comparison::Ne => a != b,
+        Comparison::Lt => a < b,
+        Comparison::Le => a <= b,
+        Comparison::Gt => a > b,
+        Comparison::Ge => a >= b,
+    }
 }
 
 /// The operation on one f32.
@@ -73,5 +102,12 @@ pub fn unary(operation: Unary, v: f32) -> f64 {
         Unary::Gelu => dense::activate(Activation::Gelu, v),
         Unary::GeluTanh => dense::activate(Activation::GeluTanh, v),
         Unary::Erf => dense::erf(v),
+        Unary::Sin => v.sin(),
+        Unary::Cos => v.cos(),
+        Unary::Rsqrt => 1.0 / v.sqrt(),
+        Unary::Sigmoid => 1.0 / (1.0 + (-v).exp()),
+        Unary::Floor => v.floor(),
+        Unary::Ceil => v.ceil(),
+        Unary::Round => v.round_ties_even(),
     }
 }

@@ -1,2 +1,6 @@
-// f16 to f32.
+// To f32.
 alias result = f32;
+
+fn converted(v: scalar) -> result {
+    return f32(v);
+}

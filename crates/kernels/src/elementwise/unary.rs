@@ -3,58 +3,56 @@
 use super::view::{Operand, Shape, View, elements};
 use crate::gpu::{Gpu, by_256, texts};
 use crate::kernel::{Kernel, Outcome, expect_extent, expect_len, kernels};
+use crate::numbered::numbered;
 use crate::params::params;
 use crate::simd::{Simd, math};
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, HostCall};
 
-/// An operation on one f32. NaN stays NaN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[non_exhaustive]
-pub enum Unary {
-    /// `-v`
-    Neg = 0,
-    /// `|v|`
-    Abs = 1,
-    /// `e^v`, within 1.5 ulp
-    Exp = 2,
-    /// The natural logarithm, as the host's library computes it; one element at a time.
-    Ln = 3,
-    /// The square root.
-    Sqrt = 4,
-    /// `1 / v`
-    Recip = 5,
-    /// `tanh v`, within 2 ulp
-    Tanh = 6,
-    /// `max(v, 0)`
-    Relu = 7,
-    /// `v / (1 + e^-v)`
-    Silu = 8,
-    /// `v / 2 * (1 + erf(v / sqrt(2)))`
-    Gelu = 9,
-    /// `v / 2 * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 * v^3)))`
-    GeluTanh = 10,
-    /// The error function, within 2 ulp
-    Erf = 11,
+numbered! {
+    /// An operation on one f32. NaN stays NaN.
+    pub enum Unary, "unary operation" {
+        /// `-v`
+        Neg,
+        /// `|v|`
+        Abs,
+        /// `e^v`, within 1.5 ulp
+        Exp,
+        /// The natural logarithm, as the host's library computes it; one element at a time.
+        Ln,
+        /// The square root.
+        Sqrt,
+        /// `1 / v`
+        Recip,
+        /// `tanh v`, within 2 ulp
+        Tanh,
+        /// `max(v, 0)`
+        Relu,
+        /// `v / (1 + e^-v)`
+        Silu,
+        /// `v / 2 * (1 + erf(v / sqrt(2)))`
+        Gelu,
+        /// `v / 2 * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 * v^3)))`
+        GeluTanh,
+        /// The error function, within 2 ulp
+        Erf,
+        /// `sin v`, v in radians: within 1.2e-7 on the host and 2e-7 on a GPU, for any v. NaN for an infinity.
+        Sin,
+        /// `cos v`, as [`Sin`](Self::Sin).
+        Cos,
+        /// `1 / sqrt(v)`, within 2 ulp
+        Rsqrt,
+        /// `1 / (1 + e^-v)`, within 4 ulp
+        Sigmoid,
+        /// The greatest whole number that is not above v.
+        Floor,
+        /// The least whole number that is not below v.
+        Ceil,
+        /// The nearest whole number; of two, the even one.
+        Round,
+    }
 }
 
 impl Unary {
-    /// Every operation.
-    pub const ALL: [Self; 12] = [
-        Self::Neg,
-        Self::Abs,
-        Self::Exp,
-        Self::Ln,
-        Self::Sqrt,
-        Self::Recip,
-        Self::Tanh,
-        Self::Relu,
-        Self::Silu,
-        Self::Gelu,
-        Self::GeluTanh,
-        Self::Erf,
-    ];
-
     /// `out = op(from)` on two slices of one length.
     #[inline(always)]
     pub(super) fn map<S: Simd>(self, simd: S, from: &[f32], out: &mut [f32]) {
@@ -89,16 +87,14 @@ impl Unary {
             Self::Gelu => math::gelu(simd, v),
             Self::GeluTanh => math::gelu_tanh(simd, v),
             Self::Erf => math::erf(simd, v),
+            Self::Sin => math::sin(simd, v),
+            Self::Cos => math::cos(simd, v),
+            Self::Rsqrt => simd.div(simd.splat(1.0), simd.sqrt(v)),
+            Self::Sigmoid => math::sigmoid(simd, v),
+            Self::Floor => math::floor(simd, v),
+            Self::Ceil => math::ceil(simd, v),
+            Self::Round => simd.round(v),
         }
-    }
-}
-
-impl TryFrom<u32> for Unary {
-    type Error = KernelFailure;
-
-    fn try_from(value: u32) -> Result<Self, KernelFailure> {
-        let known = Self::ALL.into_iter().find(|operation| *operation as u32 == value);
-        known.ok_or_else(|| KernelFailure::new(format!("unary operation {value} is unknown, expected 0 to 11")))
     }
 }
 
@@ -139,13 +135,14 @@ impl Kernel for Map {
             "../wgsl/failure.wgsl",
             "../wgsl/bits.wgsl",
             "../wgsl/math.wgsl",
+            "../wgsl/circle.wgsl",
             "unary_apply.wgsl",
             "../wgsl/view.wgsl",
             "unary.wgsl"
         ],
         by_256,
         &[
-            "the operation is unknown, expected 0 to 11",
+            "the operation is unknown",
             "the output's length is not that of the shape",
             "the operand reaches outside of its binding",
         ],

@@ -16,7 +16,7 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let len = arrayLength(&out);
-    if p.operation > 11u {
+    if p.operation > LAST {
         fail(0u, p.operation);
         return;
     }

@@ -1,3 +1,5 @@
+const LAST: u32 = 18u;
+
 fn apply(operation: u32, v: f32) -> f32 {
     switch operation {
         case 0u: {
@@ -33,8 +35,29 @@ fn apply(operation: u32, v: f32) -> f32 {
         case 10u: {
             return gelu_tanh_of(v);
         }
-        default: {
+        case 11u: {
             return erf_of(v);
+        }
+        case 12u: {
+            return sin_of(v);
+        }
+        case 13u: {
+            return cos_of(v);
+        }
+        case 14u: {
+            return 1.0 / root_of(v);
+        }
+        case 15u: {
+            return 1.0 / (1.0 + exp_of(-v));
+        }
+        case 16u: {
+            return keep_nan(v, floor(v));
+        }
+        case 17u: {
+            return keep_nan(v, ceil(v));
+        }
+        default: {
+            return keep_nan(v, round(v));
         }
     }
 }

@@ -39,14 +39,14 @@ impl View {
 }
 
 /// The number of elements.
-pub(super) fn elements(shape: Shape) -> u128 {
+pub(crate) fn elements(shape: Shape) -> u128 {
     // Saturation cannot make two numbers equal that a u32 holds.
     shape.iter().fold(1u128, |product, axis| product.saturating_mul(u128::from(*axis)))
 }
 
 /// An operand with its axes merged as far as possible.
-pub(super) struct Operand<'a, T> {
-    data: &'a [T],
+pub(crate) struct Operand<'a, T> {
+    pub(crate) data: &'a [T],
     offset: usize,
     rank: usize,
     shape: [usize; MAX_RANK],
@@ -55,7 +55,7 @@ pub(super) struct Operand<'a, T> {
 
 impl<'a, T: Copy> Operand<'a, T> {
     /// Fails if an element is outside of `data`.
-    pub(super) fn new(what: &str, view: View, shape: Shape, data: &'a [T]) -> Outcome<Self> {
+    pub(crate) fn new(what: &str, view: View, shape: Shape, data: &'a [T]) -> Outcome<Self> {
         if !shape.contains(&0) {
             let reach: u128 = shape.iter().zip(view.strides).map(|(n, s)| u128::from(n - 1) * u128::from(s)).sum();
             let last = u128::from(view.offset) + reach;
@@ -90,42 +90,82 @@ impl<'a, T: Copy> Operand<'a, T> {
     where
         'a: 'b,
     {
-        let inner = self.rank - 1;
-        let (length, stride) = (self.shape[inner], self.strides[inner]);
-        let mut index = [0; MAX_RANK];
-        let mut at = self.offset;
-        let mut rest = start;
-        for axis in (0..self.rank).rev() {
-            index[axis] = rest % self.shape[axis];
-            rest /= self.shape[axis];
-            at += index[axis] * self.strides[axis];
-        }
-        if stride == 1 && length - index[inner] >= buffer.len() {
-            return &self.data[at..at + buffer.len()];
+        let mut walk = self.walk(start);
+        if self.stride() == 1 && self.left(&walk) >= buffer.len() {
+            return &self.data[walk.at..walk.at + buffer.len()];
         }
         let mut filled = 0;
         while filled < buffer.len() {
-            let run = (length - index[inner]).min(buffer.len() - filled);
-            let to = &mut buffer[filled..filled + run];
-            match stride {
-                0 => to.fill(self.data[at]),
-                1 => to.copy_from_slice(&self.data[at..at + run]),
-                stride => to.iter_mut().enumerate().for_each(|(i, to)| *to = self.data[at + i * stride]),
-            }
+            let run = self.left(&walk).min(buffer.len() - filled);
+            self.take(walk.at, &mut buffer[filled..filled + run]);
             filled += run;
-            // On to the next run: the inner axis back to its start, the next outer one a step on.
-            at -= index[inner] * stride;
-            index[inner] = 0;
-            for axis in (0..inner).rev() {
-                index[axis] += 1;
-                at += self.strides[axis];
-                if index[axis] < self.shape[axis] {
-                    break;
-                }
-                at -= index[axis] * self.strides[axis];
-                index[axis] = 0;
-            }
+            self.advance(&mut walk, run);
         }
         buffer
     }
+
+    /// Copies the elements from `at` on that are the operand's stride apart.
+    #[inline(always)]
+    pub(crate) fn take(&self, at: usize, to: &mut [T]) {
+        match self.stride() {
+            0 => to.fill(self.data[at]),
+            1 => to.copy_from_slice(&self.data[at..at + to.len()]),
+            stride => to.iter_mut().enumerate().for_each(|(i, to)| *to = self.data[at + i * stride]),
+        }
+    }
+
+    /// A walk over the elements in row-major order, from number `start` on, which there is.
+    #[inline(always)]
+    pub(crate) fn walk(&self, start: usize) -> Walk {
+        let mut walk = Walk { index: [0; MAX_RANK], at: self.offset };
+        let mut rest = start;
+        for axis in (0..self.rank).rev() {
+            walk.index[axis] = rest % self.shape[axis];
+            rest /= self.shape[axis];
+            walk.at += walk.index[axis] * self.strides[axis];
+        }
+        walk
+    }
+
+    /// From one element of a run to the next.
+    #[inline(always)]
+    pub(crate) fn stride(&self) -> usize {
+        self.strides[self.rank - 1]
+    }
+
+    /// How many elements of the run are left.
+    #[inline(always)]
+    pub(crate) fn left(&self, walk: &Walk) -> usize {
+        self.shape[self.rank - 1] - walk.index[self.rank - 1]
+    }
+
+    /// On by as many elements as are left of the run, or fewer.
+    #[inline(always)]
+    pub(crate) fn advance(&self, walk: &mut Walk, by: usize) {
+        let inner = self.rank - 1;
+        walk.index[inner] += by;
+        walk.at += by * self.strides[inner];
+        if walk.index[inner] < self.shape[inner] {
+            return;
+        }
+        // The inner axis back to its start, the next outer one a step on.
+        walk.at -= walk.index[inner] * self.strides[inner];
+        walk.index[inner] = 0;
+        for axis in (0..inner).rev() {
+            walk.index[axis] += 1;
+            walk.at += self.strides[axis];
+            if walk.index[axis] < self.shape[axis] {
+                break;
+            }
+            walk.at -= walk.index[axis] * self.strides[axis];
+            walk.index[axis] = 0;
+        }
+    }
+}
+
+/// Where a walk over an operand is. It goes by runs: elements of the innermost axis, all one stride apart.
+pub(crate) struct Walk {
+    index: [usize; MAX_RANK],
+    /// Where the next element lies.
+    pub(crate) at: usize,
 }

@@ -1,12 +1,12 @@
 // Batched products of strided matrices: a workgroup for 32 rows and 32 columns of a product, an invocation for 4 and 4.
 struct Matrix {
     offset: u32,
-    batch_stride: u32,
+    batch_strides: array<u32, 4>,
     row_stride: u32,
     column_stride: u32,
 }
 struct Params {
-    batch: u32,
+    batch: array<u32, 4>,
     m: u32,
     k: u32,
     n: u32,
@@ -27,27 +27,55 @@ var<workgroup> b_stage: array<f32, 512>; // [16][32]
 
 // Whether every element of a batch of matrices is inside a binding: what is left of it after each axis, so that nothing
 // overflows.
-fn is_inside(matrix: Matrix, shape: vec3<u32>, len: u32) -> bool {
-    if shape.x == 0u || shape.y == 0u || shape.z == 0u {
+fn is_inside(matrix: Matrix, rows: u32, columns: u32, len: u32) -> bool {
+    if products() == 0u || rows == 0u || columns == 0u {
         return true;
     }
     if matrix.offset >= len {
         return false;
     }
     var room = len - 1u - matrix.offset;
-    if matrix.batch_stride > 0u {
-        if shape.x - 1u > room / matrix.batch_stride {
+    return take_axis(&room, p.batch[0], matrix.batch_strides[0]) && take_axis(&room, p.batch[1], matrix.batch_strides[1])
+        && take_axis(&room, p.batch[2], matrix.batch_strides[2])
+        && take_axis(&room, p.batch[3], matrix.batch_strides[3]) && take_axis(&room, rows, matrix.row_stride)
+        && take_axis(&room, columns, matrix.column_stride);
+}
+
+// Takes what an axis spans from the room that is left, if it is there.
+fn take_axis(room: ptr<function, u32>, length: u32, stride: u32) -> bool {
+    if stride > 0u {
+        if length - 1u > *room / stride {
             return false;
         }
-        room -= (shape.x - 1u) * matrix.batch_stride;
+        *room -= (length - 1u) * stride;
     }
-    if matrix.row_stride > 0u {
-        if shape.y - 1u > room / matrix.row_stride {
-            return false;
+    return true;
+}
+
+// The number of products, if a u32 holds it; else the greatest u32.
+fn products() -> u32 {
+    var product = 1u;
+    var large = false;
+    for (var axis = 0u; axis < 4u; axis++) {
+        let length = p.batch[axis];
+        if length == 0u {
+            return 0u;
         }
-        room -= (shape.y - 1u) * matrix.row_stride;
+        large = large || product > 0xffffffffu / length;
+        product *= length;
     }
-    return matrix.column_stride == 0u || shape.z - 1u <= room / matrix.column_stride;
+    return select(product, 0xffffffffu, large);
+}
+
+// Where product number `index` of the batch starts in a matrix.
+fn first_of(matrix: Matrix, index: u32) -> u32 {
+    var rest = index;
+    var at = matrix.offset + rest % p.batch[3] * matrix.batch_strides[3];
+    rest /= p.batch[3];
+    at += rest % p.batch[2] * matrix.batch_strides[2];
+    rest /= p.batch[2];
+    at += rest % p.batch[1] * matrix.batch_strides[1];
+    return at + rest / p.batch[1] * matrix.batch_strides[0];
 }
 
 @compute @workgroup_size(64)
@@ -57,15 +85,15 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let len = arrayLength(&out);
-    if p.m == 0u || p.n == 0u || len % p.n != 0u || !is_product(len / p.n, p.m, p.batch) {
+    if p.m == 0u || p.n == 0u || len % p.n != 0u || !is_product(len / p.n, p.m, products()) {
         fail(0u, 0u);
         return;
     }
-    if !is_inside(p.a, vec3<u32>(p.batch, p.m, p.k), arrayLength(&a)) {
+    if !is_inside(p.a, p.m, p.k, arrayLength(&a)) {
         fail(1u, 0u);
         return;
     }
-    if !is_inside(p.b, vec3<u32>(p.batch, p.k, p.n), arrayLength(&b)) {
+    if !is_inside(p.b, p.k, p.n, arrayLength(&b)) {
         fail(2u, 0u);
         return;
     }
@@ -75,11 +103,11 @@ fn main(
     let first_column = number % across * 32u;
     let first_row = number / across % down * 32u;
     let index = number / across / down;
-    if index >= p.batch {
+    if index >= products() {
         return;
     }
-    let from_a = p.a.offset + index * p.a.batch_stride;
-    let from_b = p.b.offset + index * p.b.batch_stride;
+    let from_a = first_of(p.a, index);
+    let from_b = first_of(p.b, index);
     let own_row = lid / 8u * 4u;
     let own_column = lid % 8u * 4u;
     var sums_0 = vec4<f32>();

@@ -1,4 +1,5 @@
-//! Batched matrix products of strided f32 operands. For weights that are used again and again, see [`crate::linear`].
+//! Batched matrix products of strided f32 operands, which may repeat theirs along leading axes. For weights that are
+//! used again and again, see [`crate::linear`].
 
 pub mod reference;
 
@@ -10,11 +11,14 @@ use crate::scratch::Scratch;
 use crate::simd::Simd;
 use thalweg_hal::{Access, Groups, HostCall, KernelFailure};
 
+/// The most leading axes.
+pub const LEADING: usize = 4;
+
 params! {
     /// Parameters of [`MATMUL`].
     pub struct Params {
-        /// Number of products.
-        pub batch: u32,
+        /// The lengths of the leading axes, of which the products are the elements.
+        pub batch: [u32; LEADING],
         /// Rows of a and of the output.
         pub m: u32,
         /// Columns of a, rows of b. May be 0: the products are then 0.
@@ -29,13 +33,14 @@ params! {
 }
 
 params! {
-    /// Where the elements of a batch of matrices lie in a binding: element `[i, r, c]` is at
-    /// `offset + i * batch_stride + r * row_stride + c * column_stride`, in elements. Strides may be 0.
+    /// Where the elements of a batch of matrices lie in a binding: element `[i0, .., i3, r, c]` is at `offset` plus the
+    /// sum of `batch_strides[axis] * i[axis]`, of `row_stride * r` and of `column_stride * c`, in elements. Strides may
+    /// be 0.
     pub struct Matrix {
-        /// Element `[0, 0, 0]`.
+        /// The first element.
         pub offset: u32,
-        /// From one matrix to the next.
-        pub batch_stride: u32,
+        /// From one entry of a leading axis to the next.
+        pub batch_strides: [u32; LEADING],
         /// From one row to the next.
         pub row_stride: u32,
         /// From one column to the next.
@@ -45,41 +50,48 @@ params! {
 
 impl Matrix {
     /// Fails if an element of a batch of this shape is outside of a binding of `len` elements.
-    fn check(&self, what: &str, shape: [u32; 3], len: usize) -> Outcome {
-        if shape.contains(&0) {
+    fn check(&self, what: &str, batch: [u32; LEADING], [rows, columns]: [u32; 2], len: usize) -> Outcome {
+        let axes = batch.iter().chain([&rows, &columns]);
+        if axes.clone().any(|axis| *axis == 0) {
             return Ok(());
         }
-        let strides = [self.batch_stride, self.row_stride, self.column_stride];
-        let reach: u128 = shape.iter().zip(strides).map(|(n, s)| u128::from(n - 1) * u128::from(s)).sum();
+        let strides = self.batch_strides.iter().chain([&self.row_stride, &self.column_stride]);
+        let reach: u128 = axes.zip(strides).map(|(n, s)| u128::from(n - 1) * u128::from(*s)).sum();
         let last = u128::from(self.offset) + reach;
         if last >= len as u128 {
-            let [batch, rows, columns] = shape;
-            let message = format!("{what} [{batch}, {rows}, {columns}] reaches element {last}, the binding has {len}");
+            let message =
+                format!("{what} {batch:?} of [{rows}, {columns}] reaches element {last}, the binding has {len}");
             return Err(KernelFailure::new(message));
         }
         Ok(())
     }
 
-    /// The elements of matrix `index` from a row and a column on.
-    fn from<'a>(&self, data: &'a [f32], index: usize, row: usize, column: usize) -> &'a [f32] {
-        let at = |n: usize, stride: u32| n * stride as usize;
-        &data[self.offset as usize
-            + at(index, self.batch_stride)
-            + at(row, self.row_stride)
-            + at(column, self.column_stride)..]
+    /// The first element of matrix number `index` of a batch.
+    fn first(&self, batch: [u32; LEADING], index: usize) -> usize {
+        let (mut at, mut rest) = (self.offset as usize, index);
+        for (length, stride) in batch.into_iter().zip(self.batch_strides).rev() {
+            at += rest % length as usize * stride as usize;
+            rest /= length as usize;
+        }
+        at
+    }
+
+    /// The elements of a matrix, whose first is at `first`, from a row and a column on.
+    fn from<'a>(&self, data: &'a [f32], first: usize, row: usize, column: usize) -> &'a [f32] {
+        &data[first + row * self.row_stride as usize + column * self.column_stride as usize..]
     }
 }
 
 kernels! {
-    /// `out[batch, m, n] = a[batch, m, k] * b[batch, k, n]`, all f32; the output is contiguous.
+    /// `out[batch.., m, n] = a[batch.., m, k] * b[batch.., k, n]`, all f32; the output is contiguous.
     ///
     /// | binding | access | contents |
     /// |---|---|---|
     /// | 0 | read | a, as [`Params::a`] says |
     /// | 1 | read | b, as [`Params::b`] says |
-    /// | 2 | write | out `[batch, m, n]` |
+    /// | 2 | write | out `[batch.., m, n]` |
     ///
-    /// Extent `[batch * m, 1, 1]`: an item is a row of the output.
+    /// Extent `[products * m, 1, 1]`: an item is a row of the output.
     MATMUL = "matmul", floats(Matmul);
 }
 
@@ -90,8 +102,9 @@ const PRODUCTS: usize = 512;
 
 /// A workgroup for 32 rows and 32 columns of a product.
 fn groups(_: [u32; 3], params: &[u8]) -> [u32; 3] {
-    let [batch, m, n] = [0, 1, 3].map(|index| word(params, index));
-    Groups::folded(batch.saturating_mul(m.div_ceil(32)).saturating_mul(n.div_ceil(32)))
+    let [m, n] = [LEADING, LEADING + 2].map(|index| word(params, index));
+    let products = (0..LEADING).fold(1u32, |products, axis| products.saturating_mul(word(params, axis)));
+    Groups::folded(products.saturating_mul(m.div_ceil(32)).saturating_mul(n.div_ceil(32)))
 }
 
 struct Matmul;
@@ -99,9 +112,9 @@ struct Matmul;
 impl Kernel for Matmul {
     const BINDINGS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     type Params = Params;
-    // SAFETY: the module goes on only if the output's length is batch * m * n, and if the last element of either
-    // matrix, by its offset and strides, is inside of its binding; it uses elements of matrices, rows and columns
-    // that there are. Its stages have 16 * 33 and 16 * 32 elements, and indices below 16, 32 and 32; each is
+    // SAFETY: the module goes on only if the output's length is the number of products * m * n, and if the last element
+    // of either batch, by its offset and strides, is inside of its binding; it uses elements of matrices, rows and
+    // columns that there are. Its stages have 16 * 33 and 16 * 32 elements, and indices below 16, 32 and 32; each is
     // written before it is read.
     const GPU: Gpu = unsafe {
         Gpu::checked(
@@ -117,11 +130,13 @@ impl Kernel for Matmul {
 
     #[inline(always)]
     fn run<S: Simd>(simd: S, p: Params, call: &mut HostCall<'_>) -> Outcome {
-        expect_extent("rows of the output", call, u128::from(p.batch) * u128::from(p.m))?;
+        // Saturation cannot make two numbers equal that a u32 holds.
+        let products = p.batch.iter().fold(1u128, |product, axis| product.saturating_mul(u128::from(*axis)));
+        expect_extent("rows of the output", call, products.saturating_mul(u128::from(p.m)))?;
         let (a, b) = (call.inputs.get::<f32>(0)?, call.inputs.get::<f32>(1)?);
         let out = call.outputs.get::<f32>(0)?;
-        p.a.check("a", [p.batch, p.m, p.k], a.len())?;
-        p.b.check("b", [p.batch, p.k, p.n], b.len())?;
+        p.a.check("a", p.batch, [p.m, p.k], a.len())?;
+        p.b.check("b", p.batch, [p.k, p.n], b.len())?;
         let (m, n) = (p.m as usize, p.n as usize);
         let (mut row, end) = (call.items.start as usize, call.items.end as usize);
         expect_len("out", out.len(), &[end - row, n])?;
@@ -144,6 +159,7 @@ impl Kernel for Matmul {
 #[inline(always)]
 fn product<S: Simd>(simd: S, p: &Params, [a, b]: [&[f32]; 2], index: usize, first: usize, out: &mut [f32]) {
     let (k, n) = (p.k as usize, p.n as usize);
+    let (first_of_a, first_of_b) = (p.a.first(p.batch, index), p.b.first(p.batch, index));
     let rows = out.len() / n;
     let depth = PRODUCTS.min(k);
     let mut scratch = Scratch::new(gemm::packed_rows_len(rows, depth) + depth * PANEL);
@@ -153,13 +169,13 @@ fn product<S: Simd>(simd: S, p: &Params, [a, b]: [&[f32]; 2], index: usize, firs
         let row_len = depth.next_multiple_of(DEPTH);
         for tile in 0..rows.div_ceil(S::TILE_ROWS) {
             let (row, height) = gemm::tile_at::<S>(rows, tile);
-            let from = p.a.from(a, index, first + row, start);
+            let from = p.a.from(a, first_of_a, first + row, start);
             pack_strided(from, &p.a, height, depth, &mut packed[row * row_len..(row + height) * row_len]);
         }
         for column in (0..n).step_by(PANEL) {
             let columns = PANEL.min(n - column);
             for (k, to) in panel.chunks_exact_mut(PANEL).take(depth).enumerate() {
-                let from = p.b.from(b, index, start + k, column);
+                let from = p.b.from(b, first_of_b, start + k, column);
                 copy_strided(from, p.b.column_stride as usize, &mut to[..columns]);
                 to[columns..].fill(0.0);
             }

@@ -26,12 +26,14 @@ pub enum Pooling {
     WeightedMean = 4,
     /// Their sum, divided by the square root of how many they are.
     MeanSqrtLength = 5,
+    /// Their sum.
+    Sum = 6,
 }
 
 impl Pooling {
     /// Every way.
-    pub const ALL: [Self; 6] =
-        [Self::Mean, Self::Cls, Self::Max, Self::LastToken, Self::WeightedMean, Self::MeanSqrtLength];
+    pub const ALL: [Self; 7] =
+        [Self::Mean, Self::Cls, Self::Max, Self::LastToken, Self::WeightedMean, Self::MeanSqrtLength, Self::Sum];
 }
 
 impl TryFrom<u32> for Pooling {
@@ -39,7 +41,7 @@ impl TryFrom<u32> for Pooling {
 
     fn try_from(value: u32) -> Result<Self, KernelFailure> {
         let known = Self::ALL.into_iter().find(|pooling| *pooling as u32 == value);
-        known.ok_or_else(|| KernelFailure::new(format!("pooling {value} is unknown, expected 0 to 5")))
+        known.ok_or_else(|| KernelFailure::new(format!("pooling {value} is unknown, expected 0 to 6")))
     }
 }
 
@@ -111,7 +113,7 @@ impl Kernel for Pool {
             pool_groups,
             &[
                 "the width is 0, must be at least 1",
-                "the pooling is unknown, expected 0 to 5",
+                "the pooling is unknown, expected 0 to 6",
                 "the lengths of the operands contradict the parameters",
                 "the offsets do not rise from 0 to the number of rows",
                 "a sequence has no row but those that are skipped",
@@ -153,6 +155,7 @@ impl Kernel for Pool {
                     add(out);
                     out.iter_mut().for_each(|sum| *sum /= count);
                 }
+                Pooling::Sum => add(out),
                 Pooling::MeanSqrtLength => {
                     add(out);
                     let root = count.sqrt();

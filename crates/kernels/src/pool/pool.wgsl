@@ -17,6 +17,7 @@ const MAX: u32 = 2u;
 const LAST_TOKEN: u32 = 3u;
 const WEIGHTED_MEAN: u32 = 4u;
 const MEAN_SQRT_LENGTH: u32 = 5u;
+const SUM: u32 = 6u;
 const SIZE: u32 = 64u;
 
 @compute @workgroup_size(64)
@@ -29,7 +30,7 @@ fn main(
         fail(0u, 0u);
         return;
     }
-    if p.pooling > MEAN_SQRT_LENGTH {
+    if p.pooling > SUM {
         fail(1u, p.pooling);
         return;
     }
@@ -63,11 +64,15 @@ fn main(
         return;
     }
     var result = f32(x[first * p.width + column]);
-    if p.pooling == MEAN || p.pooling == MEAN_SQRT_LENGTH {
+    if p.pooling == MEAN || p.pooling >= MEAN_SQRT_LENGTH {
         for (var row = first + 1u; row < end; row++) {
             result += f32(x[row * p.width + column]);
         }
-        result = result / select(sqrt(count), count, p.pooling == MEAN);
+        if p.pooling == MEAN {
+            result = result / count;
+        } else if p.pooling == MEAN_SQRT_LENGTH {
+            result = result / sqrt(count);
+        }
     } else if p.pooling == LAST_TOKEN {
         result = f32(x[(end - 1u) * p.width + column]);
     } else if p.pooling == WEIGHTED_MEAN {

@@ -11,6 +11,7 @@ pub fn pool(x: &[f32], offsets: &[u32], width: usize, skip: u32, pooling: Poolin
             let values = rows.iter().map(|row| f64::from(row[column]));
             out.push(match pooling {
                 Pooling::Mean => values.sum::<f64>() / rows.len() as f64,
+                Pooling::Sum => values.sum(),
                 Pooling::MeanSqrtLength => values.sum::<f64>() / (rows.len() as f64).sqrt(),
                 Pooling::WeightedMean => {
                     let weights = || (1..).skip(skip as usize).map(f64::from).take(rows.len());

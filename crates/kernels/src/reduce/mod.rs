@@ -1,37 +1,30 @@
-//! A row to one value.
+//! A row to one value, or to where it is.
 
+pub(crate) mod arg;
 pub mod reference;
+
+pub use arg::{ARG_REDUCE, ArgParams};
 
 use crate::gpu::{Gpu, one_each, texts};
 use crate::kernel::{Kernel, Outcome, expect_len, expect_positive, kernels};
+use crate::numbered::numbered;
 use crate::params::params;
 use crate::simd::{Simd, rows};
-use thalweg_hal::{Access, HostCall, KernelFailure};
+use thalweg_hal::{Access, HostCall};
 
-/// What becomes of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[non_exhaustive]
-pub enum Reduction {
-    /// The sum.
-    Sum = 0,
-    /// The sum divided by the length.
-    Mean = 1,
-    /// The greatest value; NaN if there is one.
-    Max = 2,
-}
-
-impl Reduction {
-    /// Every reduction.
-    pub const ALL: [Self; 3] = [Self::Sum, Self::Mean, Self::Max];
-}
-
-impl TryFrom<u32> for Reduction {
-    type Error = KernelFailure;
-
-    fn try_from(value: u32) -> Result<Self, KernelFailure> {
-        let known = Self::ALL.into_iter().find(|reduction| *reduction as u32 == value);
-        known.ok_or_else(|| KernelFailure::new(format!("reduction {value} is unknown, expected 0 to 2")))
+numbered! {
+    /// What becomes of a row.
+    pub enum Reduction, "reduction" {
+        /// The sum.
+        Sum,
+        /// The sum divided by the length.
+        Mean,
+        /// The greatest value; NaN if there is one.
+        Max,
+        /// The smallest value; NaN if there is one.
+        Min,
+        /// The product.
+        Product,
     }
 }
 
@@ -46,8 +39,8 @@ params! {
 }
 
 kernels! {
-    /// `out[r] = reduction of x[r, ..]`, f32. Sums are pairwise over the lanes of a few vectors, so their error grows
-    /// with a fraction of the length.
+    /// `out[r] = reduction of x[r, ..]`, f32. Sums and products are pairwise over the lanes of a few vectors, so their
+    /// error grows with a fraction of the length.
     ///
     /// | binding | access | contents |
     /// |---|---|---|
@@ -72,7 +65,7 @@ impl Kernel for Reduce {
             one_each,
             &[
                 "the width is 0, must be at least 1",
-                "the reduction is unknown, expected 0 to 2",
+                "the reduction is unknown, expected 0 to 4",
                 "the lengths of the operands contradict the parameters",
             ],
         )
@@ -91,8 +84,10 @@ impl Kernel for Reduce {
             *out = match reduction {
                 Reduction::Sum => rows::sum(simd, x),
                 Reduction::Mean => rows::sum(simd, x) / width as f32,
-                Reduction::Max if x.iter().fold(false, |found, x| found | x.is_nan()) => f32::NAN,
+                Reduction::Product => rows::product(simd, x),
+                _ if x.iter().fold(false, |found, x| found | x.is_nan()) => f32::NAN,
                 Reduction::Max => rows::greatest(simd, x),
+                Reduction::Min => rows::least(simd, x),
             };
         }
         Ok(())

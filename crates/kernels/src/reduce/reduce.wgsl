@@ -10,6 +10,8 @@ var<immediate> p: Params;
 
 const MEAN: u32 = 1u;
 const MAX: u32 = 2u;
+const MIN: u32 = 3u;
+const PRODUCT: u32 = 4u;
 
 @compute @workgroup_size(128)
 fn main(
@@ -22,7 +24,7 @@ fn main(
         fail(0u, 0u);
         return;
     }
-    if p.reduction > MAX {
+    if p.reduction > PRODUCT {
         fail(1u, p.reduction);
         return;
     }
@@ -36,12 +38,19 @@ fn main(
     }
     let start = row * p.width;
     var result = 0.0;
-    if p.reduction == MAX {
+    if p.reduction == MAX || p.reduction == MIN {
+        let least = p.reduction == MIN;
         var key = 0u;
         for (var i = lid; i < p.width; i += SIZE) {
-            key = max(key, key_of(f32(x[start + i])));
+            key = max(key, turned_key(key_of(f32(x[start + i])), least));
         }
-        result = value_of(greatest(key, lid));
+        result = value_of(turned_key(greatest(key, lid), least));
+    } else if p.reduction == PRODUCT {
+        var product = 1.0;
+        for (var i = lid; i < p.width; i += SIZE) {
+            product *= f32(x[start + i]);
+        }
+        result = folded(product, lid, true);
     } else {
         var sum = 0.0;
         for (var i = lid; i < p.width; i += SIZE) {

@@ -3,7 +3,7 @@
 //! Bounds are against the exact value, over all arguments, with fused multiply-add; the tests hold every instruction
 //! set to them. The polynomials are minimax fits by Remez's exchange algorithm, rounded to f32.
 
-use super::Simd;
+use super::{MAX_LANES, Simd};
 
 /// `c[0] + c[1] t + c[2] t^2 ..`, by Horner's rule.
 #[inline(always)]
@@ -103,4 +103,75 @@ pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::V) -> S::V {
 pub(crate) fn silu<S: Simd>(simd: S, x: S::V) -> S::V {
     let e = exp(simd, simd.sub(simd.splat(0.0), x));
     simd.div(x, simd.add(simd.splat(1.0), e))
+}
+
+/// `sin x`, within 1.2e-7 of it up to 2^16.
+///
+/// Cody and Waite's reduction with pi / 2 in four parts, of which the first three have 8 bits, so that their products
+/// with a multiple's number of 16 bits are exact; then polynomials for sine and cosine on |r| <= pi / 4 (Moshier,
+/// Cephes). Beyond 2^16 the host's library computes it, one element at a time.
+#[inline(always)]
+pub(crate) fn sin<S: Simd>(simd: S, x: S::V) -> S::V {
+    circle(simd, x, 0.0, f32::sin)
+}
+
+/// `cos x`, as [`sin`].
+#[inline(always)]
+pub(crate) fn cos<S: Simd>(simd: S, x: S::V) -> S::V {
+    circle(simd, x, 1.0, f32::cos)
+}
+
+/// The sine of `quarters` pi / 2 more; `far` is what computes it where x is large.
+#[inline(always)]
+fn circle<S: Simd>(simd: S, x: S::V, quarters: f32, far: fn(f32) -> f32) -> S::V {
+    const HALF_PI: [f32; 4] = [1.570_312_5, 4.825_592e-4, 1.266_598_7e-6, 9.920_936e-10];
+    const FAR: f32 = 65_536.0;
+    let n = simd.round(simd.mul(x, simd.splat(std::f32::consts::FRAC_2_PI)));
+    let mut r = x;
+    for part in HALF_PI {
+        r = simd.mul_add(n, simd.splat(-part), r);
+    }
+    let z = simd.mul(r, r);
+    let p = polynomial(simd, z, [-0.166_666_55, 0.008_332_161, -0.000_195_152_96]);
+    let sine = simd.mul_add(simd.mul(p, z), r, r);
+    let p = polynomial(simd, z, [0.041_666_646, -0.001_388_731_6, 2.443_315_7e-5]);
+    let cosine = simd.mul_add(simd.mul(p, z), z, simd.mul_add(z, simd.splat(-0.5), simd.splat(1.0)));
+    // What is left of a division by 4: -2, -1, 0, 1 or 2.
+    let n = simd.add(n, simd.splat(quarters));
+    let m = simd.mul_add(simd.round(simd.mul(n, simd.splat(0.25))), simd.splat(-4.0), n);
+    let size = simd.abs(m);
+    let odd = simd.select_less(simd.splat(1.5), size, simd.neg(sine), simd.mul(cosine, m));
+    let near = simd.select_less(simd.splat(0.5), size, odd, sine);
+
+    let (mut from, mut to) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
+    simd.store(simd.abs(x), &mut from);
+    if from[..S::LANES].iter().fold(true, |near, x| near & (*x <= FAR)) {
+        return near;
+    }
+    simd.store(x, &mut from);
+    simd.store(near, &mut to);
+    for (from, to) in from[..S::LANES].iter().zip(&mut to).filter(|(from, _)| from.abs() > FAR) {
+        *to = far(*from);
+    }
+    simd.load(&to)
+}
+
+/// `1 / (1 + e^-x)`, within 4 ulp; 0 once `e^-x` is infinite, at -88.73.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::V) -> S::V {
+    let e = exp(simd, simd.sub(simd.splat(0.0), x));
+    simd.div(simd.splat(1.0), simd.add(simd.splat(1.0), e))
+}
+
+/// The greatest whole number that is not above x.
+#[inline(always)]
+pub(crate) fn floor<S: Simd>(simd: S, x: S::V) -> S::V {
+    let near = simd.round(x);
+    simd.select_less(x, near, simd.sub(near, simd.splat(1.0)), near)
+}
+
+/// The least whole number that is not below x.
+#[inline(always)]
+pub(crate) fn ceil<S: Simd>(simd: S, x: S::V) -> S::V {
+    simd.neg(floor(simd, simd.neg(x)))
 }

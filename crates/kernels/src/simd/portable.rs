@@ -70,8 +70,8 @@ impl Simd for Portable {
         sqrt(a) = a.sqrt();
         copysign(a, sign) = a.copysign(sign);
         select_less(a, b, yes, no) = if a < b { yes } else { no };
-        // Adding and taking away 1.5 * 2^23 leaves no room for a fraction; larger values are whole already.
-        round(a) = if a.abs() < 4_194_304.0 { (a + 12_582_912.0) - 12_582_912.0 } else { a };
+        // Adding and taking away 2^23 leaves no room for a fraction; larger values are whole already.
+        round(a) = if a.abs() < 8_388_608.0 { ((a.abs() + 8_388_608.0) - 8_388_608.0).copysign(a) } else { a };
         pow2(a) = f32::from_bits(((a as i32).wrapping_add(127) as u32) << 23);
     }
 }

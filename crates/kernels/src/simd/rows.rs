@@ -1,6 +1,6 @@
 //! Sums and maxima over a row, in an order that the row's length alone decides.
 
-use super::Simd;
+use super::{MAX_LANES, Simd};
 
 /// Accumulators in flight: enough to hide the latency of an addition.
 const WAYS: usize = 4;
@@ -76,6 +76,34 @@ impl<S: Simd> Fold<S> for Greatest {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Least;
+impl<S: Simd> Fold<S> for Least {
+    const START: f32 = f32::INFINITY;
+    #[inline(always)]
+    fn step(self, simd: S, acc: S::V, value: S::V) -> S::V {
+        simd.min(acc, value)
+    }
+    #[inline(always)]
+    fn join(self, simd: S, a: S::V, b: S::V) -> S::V {
+        simd.min(a, b)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Product;
+impl<S: Simd> Fold<S> for Product {
+    const START: f32 = 1.0;
+    #[inline(always)]
+    fn step(self, simd: S, acc: S::V, value: S::V) -> S::V {
+        simd.mul(acc, value)
+    }
+    #[inline(always)]
+    fn join(self, simd: S, a: S::V, b: S::V) -> S::V {
+        simd.mul(a, b)
+    }
+}
+
 /// The sum of the values.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, row: &[f32]) -> f32 {
@@ -92,4 +120,18 @@ pub(crate) fn squares<S: Simd>(simd: S, row: &[f32], centre: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn greatest<S: Simd>(simd: S, row: &[f32]) -> f32 {
     simd.greatest(fold(simd, row, Greatest, f32::NEG_INFINITY))
+}
+
+/// The least value, inf for an empty row. Unspecified if one is NaN.
+#[inline(always)]
+pub(crate) fn least<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    -simd.greatest(simd.neg(fold(simd, row, Least, f32::INFINITY)))
+}
+
+/// The product of the values.
+#[inline(always)]
+pub(crate) fn product<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    let mut lanes = [1.0; MAX_LANES];
+    simd.store(fold(simd, row, Product, 1.0), &mut lanes);
+    lanes.iter().product()
 }

@@ -6,21 +6,28 @@ var<workgroup> columns: array<u32, 8>;
 
 // The sum of every invocation's value, in an order that does not change.
 fn total(value: f32, lid: u32) -> f32 {
+    return folded(value, lid, false);
+}
+
+// The sum or the product of every invocation's value.
+fn folded(value: f32, lid: u32, multiply: bool) -> f32 {
     partials[lid] = bitcast<u32>(value);
     workgroupBarrier();
     if lid < 8u {
-        var sum = 0.0;
+        var result = select(0.0, 1.0, multiply);
         for (var i = 0u; i < 16u; i++) {
-            sum += bitcast<f32>(partials[i * 8u + lid]);
+            let next = bitcast<f32>(partials[i * 8u + lid]);
+            result = select(result + next, result * next, multiply);
         }
-        columns[lid] = bitcast<u32>(sum);
+        columns[lid] = bitcast<u32>(result);
     }
     workgroupBarrier();
-    var sum = 0.0;
+    var result = select(0.0, 1.0, multiply);
     for (var i = 0u; i < 8u; i++) {
-        sum += bitcast<f32>(columns[i]);
+        let next = bitcast<f32>(columns[i]);
+        result = select(result + next, result * next, multiply);
     }
-    return sum;
+    return result;
 }
 
 // The greatest of every invocation's keys.
@@ -49,6 +56,11 @@ fn key_of(value: f32) -> u32 {
         return 0xffffffffu;
     }
     return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+}
+
+// The key, or one that falls where it rises. That of NaN stays the greatest.
+fn turned_key(key: u32, least: bool) -> u32 {
+    return select(key, ~key, least && key != 0xffffffffu);
 }
 
 // The value of a key; the key 0 is that of no value, less than -inf.

@@ -12,6 +12,7 @@ mod rig;
 mod run;
 mod run_attention;
 mod run_elementwise;
+mod run_moving;
 mod translate;
 
 use thalweg_hal::StaticKernel;

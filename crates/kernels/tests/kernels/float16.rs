@@ -84,6 +84,9 @@ proptest! {
         agrees(half(&softmax::SOFTMAX), &softmax::Params { width: columns }, &[raw(&x)], &expected, n, random);
         for reduction in reduce::Reduction::ALL {
             let expected = reduce::reference::reduce(&wide, width, reduction);
+            if expected.iter().any(|value| value.abs() > 6e4) {
+                continue;
+            }
             let params = reduce::Params { reduction: reduction as u32, width: columns };
             agrees(half(&reduce::REDUCE), &params, &[raw(&x)], &expected, n, random);
         }
@@ -135,13 +138,13 @@ proptest! {
         let mut random = Random::new(seed);
         let matrix = |rows: u32, columns: u32| matmul::Matrix {
             offset: 0,
-            batch_stride: rows * columns,
+            batch_strides: [0, 0, 0, rows * columns],
             row_stride: columns,
             column_stride: 1,
         };
         let (a, wide_a) = units(&mut random, (batch * m * k) as usize);
         let (b, wide_b) = units(&mut random, (batch * k * n) as usize);
-        let params = matmul::Params { batch, m, k, n, a: matrix(m, k), b: matrix(k, n) };
+        let params = matmul::Params { batch: [1, 1, 1, batch], m, k, n, a: matrix(m, k), b: matrix(k, n) };
         let expected = matmul::reference::matmul(&params, &wide_a, &wide_b);
         agrees(half(&matmul::MATMUL), &params, &[raw(&a), raw(&b)], &expected, batch * m, &mut random);
     }

@@ -6,9 +6,11 @@
 mod attention;
 #[path = "../common/mod.rs"]
 mod common;
+mod concat;
 mod elementwise;
 mod embedding;
 mod float16;
+mod gather;
 mod linear;
 mod math;
 mod matmul;

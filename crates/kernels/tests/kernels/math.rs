@@ -49,12 +49,17 @@ fn elementary_functions_stay_within_their_bounds() {
             (Unary::Recip, 0.5),
             (Unary::Relu, 0.0),
             (Unary::Ln, 1.0),
+            (Unary::Rsqrt, 2.0),
+            (Unary::Sigmoid, 4.0),
+            (Unary::Floor, 0.0),
+            (Unary::Ceil, 0.0),
+            (Unary::Round, 0.0),
         ] {
             let mut worst = (0.0, 0.0);
             for (x, y) in x.iter().zip(apply(isa, operation, &x)) {
                 let exact = reference::unary(operation, *x);
                 // The quotient's infinite divisor makes it 0 a little before it would be.
-                if operation == Unary::Silu && exact.abs() < 1e-36 && y == 0.0 {
+                if matches!(operation, Unary::Silu | Unary::Sigmoid) && exact.abs() < 1e-36 && y == 0.0 {
                     continue;
                 }
                 let distance = ulps(y, exact);
@@ -83,6 +88,24 @@ fn gelu_is_precise_relative_to_its_argument() {
 }
 
 #[test]
+fn sine_and_cosine_are_within_a_rounding_of_1() {
+    let mut random = Random::new(22);
+    let x: Vec<f32> = [1.0, 100.0, 1e4, 65_536.0, 1e6]
+        .into_iter()
+        .flat_map(|scale| random.units(50_000).into_iter().map(move |x| x * scale))
+        .chain(samples())
+        .collect();
+    for isa in Isa::supported() {
+        for operation in [Unary::Sin, Unary::Cos] {
+            for (x, y) in x.iter().zip(apply(isa, operation, &x)).filter(|(x, _)| x.is_finite()) {
+                let exact = reference::unary(operation, *x);
+                assert!((f64::from(y) - exact).abs() <= 1.2e-7, "{isa} {operation:?}({x:e}) = {y:e}, not {exact:e}");
+            }
+        }
+    }
+}
+
+#[test]
 fn infinities_and_nan() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
     let table = [
@@ -97,6 +120,13 @@ fn infinities_and_nan() {
         (Unary::Recip, [0.0, -0.0, nan]),
         (Unary::Neg, [-inf, inf, nan]),
         (Unary::Abs, [inf, inf, nan]),
+        (Unary::Sin, [nan, nan, nan]),
+        (Unary::Cos, [nan, nan, nan]),
+        (Unary::Rsqrt, [0.0, nan, nan]),
+        (Unary::Sigmoid, [1.0, 0.0, nan]),
+        (Unary::Floor, [inf, -inf, nan]),
+        (Unary::Ceil, [inf, -inf, nan]),
+        (Unary::Round, [inf, -inf, nan]),
     ];
     for isa in Isa::supported() {
         for (operation, expected) in table {

@@ -1,9 +1,9 @@
-use super::{cases, checked, failure, on, raw};
+use super::{cases, checked, failure, form, on, raw};
 use proptest::prelude::*;
 use thalweg_doubles::testing::{Random, assert_close, run};
 use thalweg_kernels::heads::Heads;
 use thalweg_kernels::linear::Activation;
-use thalweg_kernels::{Isa, gated, norm, pool, reduce, rotary, softmax};
+use thalweg_kernels::{Isa, Scalar, gated, norm, pool, reduce, rotary, softmax};
 
 fn scaled(random: &mut Random, len: usize, scale: f32, shift: f32) -> Vec<f32> {
     random.units(len).into_iter().map(|x| x * scale + shift).collect()
@@ -80,6 +80,28 @@ proptest! {
         for isa in Isa::supported() {
             let out = checked(&on(&rotary::ROTARY, isa), &params, &operands, dense.len(), n, &mut random);
             assert_close(&out, &expected, 3e-7);
+        }
+    }
+
+    #[test]
+    fn places_of_the_greatest_and_the_least_agree(seed: u64, n in 1u32..20, width in 1usize..300, least: bool) {
+        let mut random = Random::new(seed);
+        let len = n as usize * width;
+        let params = reduce::ArgParams { least: u32::from(least), width: width as u32 };
+        // Few different values, so that there are equals; NaN in some rows.
+        let odd = [0.0, -0.0, 1.0, -2.0, f32::INFINITY, f32::NEG_INFINITY];
+        let floats: Vec<f32> = (0..len)
+            .map(|_| if random.below(200) == 0 { f32::NAN } else { odd[random.below(6) as usize] })
+            .collect();
+        let integers: Vec<i32> = (0..len).map(|_| random.below(9) as i32 - 4).collect();
+        let parts = random.parts(n);
+        for isa in Isa::supported() {
+            let out: Vec<u32> =
+                run(&on(&reduce::ARG_REDUCE, isa), &params, &[raw(&floats)], n as usize, n, &parts).unwrap();
+            prop_assert_eq!(out, reduce::reference::arg_reduce(&floats, width, least));
+            let source = form(&reduce::ARG_REDUCE, Scalar::I32, isa);
+            let out: Vec<u32> = run(&source, &params, &[raw(&integers)], n as usize, n, &parts).unwrap();
+            prop_assert_eq!(out, reduce::reference::arg_reduce(&integers, width, least));
         }
     }
 
@@ -195,8 +217,11 @@ fn refuses_parameters_that_contradict_the_bindings() {
     assert!(failure(&on(&softmax::SOFTMAX, isa), &wide, &[raw(&x)], 12, 3).contains("3 * 5"));
     let none = pool::NormalizeParams { width: 0 };
     assert!(failure(&on(&pool::NORMALIZE, isa), &none, &[raw(&x)], 12, 3).contains("width is 0"));
-    let wrong = reduce::Params { reduction: 3, width: 4 };
-    assert!(failure(&on(&reduce::REDUCE, isa), &wrong, &[raw(&x)], 3, 3).contains("reduction 3"));
+    let wrong = reduce::Params { reduction: 5, width: 4 };
+    assert!(
+        failure(&on(&reduce::REDUCE, isa), &wrong, &[raw(&x)], 3, 3)
+            .contains("reduction 5 is unknown, expected 0 to 4")
+    );
     let params = norm::Params { width: 4, epsilon: 1e-5 };
     let operands = [raw(&x), raw(&x[..4]), raw(&x[..3])];
     assert!(failure(&on(&norm::LAYER_NORM, isa), &params, &operands, 12, 3).contains("bias has 3"));
@@ -218,7 +243,7 @@ fn refuses_parameters_that_contradict_the_bindings() {
     for (wrong, message) in [
         (pool::PoolParams { skip: 1, ..params }, "sequence 1 has 1 rows, and the first 1 are skipped"),
         (pool::PoolParams { skip: u32::MAX, ..params }, "sequence 0 has 2 rows, and the first 4294967295 are skipped"),
-        (pool::PoolParams { pooling: 6, ..params }, "pooling 6 is unknown"),
+        (pool::PoolParams { pooling: 7, ..params }, "pooling 7 is unknown"),
     ] {
         let got = failure(&on(&pool::POOL, isa), &wrong, &operands, 8, 2);
         assert!(got.contains(message), "{got}");

@@ -20,7 +20,7 @@ macro_rules! read {
         &[
             $($own,)*
             "model_type", "vocab_size", "position_embedding_type", "is_decoder", "is_causal", "add_cross_attention",
-            "quantization_config", "pruned_heads", "per_layer_config", "transformers_weights",
+            "quantization_config", "pruned_heads", "per_layer_config", "transformers_weights", "tie_word_embeddings",
         ]
     };
 }
@@ -75,7 +75,7 @@ const OVER_HARMLESS: &[(&[&str], &str)] = &[
 ];
 
 /// `config.json`, and what sentence-transformers' arguments say, which wins.
-pub(super) struct ConfigFile {
+pub(crate) struct ConfigFile {
     file: JsonFile,
     over: Option<JsonFile>,
 }
@@ -165,6 +165,12 @@ impl ConfigFile {
         } else {
             Err(setting.wrong("a number above 1e-37 and below 1"))
         }
+    }
+
+    /// The name of the table that a masked-LM head has its words' vectors from, unless they are stored with the head;
+    /// `None` if they have to be.
+    pub(super) fn table(&self, name: &'static str) -> Result<Option<&'static str>> {
+        Ok(self.flag("tie_word_embeddings", true)?.then_some(name))
     }
 
     /// The id of the token that pads; `default` if there is no such setting.

@@ -2,15 +2,22 @@
 
 use super::attention::{AttentionNames, Heads};
 use super::config::{ConfigFile, ConfigKeys, read};
+use super::heads::{Hidden, SequenceHead, WordHead};
 use super::layers::{NormKind, Normal, Stack};
 use super::post_norm::{Biases, Names, Positions, PostNorm};
-use super::{Architecture, Family, Limits};
+use super::{Architecture, Family, Limits, TaskHeads};
 use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
+use thalweg_tensor::{Activation, Pooling};
 
-pub(super) static FAMILY: Family =
-    Family { name: "distilbert", prefixes: &["distilbert."], keys: &KEYS, read: settings };
+pub(super) static FAMILY: Family = Family {
+    name: "distilbert",
+    prefixes: &["distilbert."],
+    keys: &KEYS,
+    read: settings,
+    heads: TaskHeads { sequence: |_| Ok(sequence_head()), word: Some(word_head) },
+};
 
 static KEYS: ConfigKeys = ConfigKeys::new(read![
     "dim",
@@ -38,6 +45,9 @@ static NAMES: [Names; 1] = [Names {
     output_norm: "output_layer_norm",
 }];
 
+/// The epsilon is no setting of this family.
+const NORMAL: Normal = Normal { kind: NormKind::Layer { bias: true }, epsilon: 1e-12 };
+
 fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
     config.check_bidirectional()?;
     // The names that other families have are there too, and win.
@@ -58,11 +68,27 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
         intermediate: config.size("hidden_dim")?,
         activation: config.activation("activation", "gelu")?,
         gated: false,
-        // The epsilon is no setting of this family.
-        normal: Normal { kind: NormKind::Layer { bias: true }, epsilon: 1e-12 },
+        normal: NORMAL,
         biases: Biases::ALL,
         table_width: width,
         positions: Positions::Table,
         names: &NAMES,
     }))
+}
+
+fn sequence_head() -> SequenceHead {
+    let hidden = Hidden { name: "pre_classifier", bias: true, activation: Activation::Relu, norm: None };
+    SequenceHead { pooling: Pooling::Cls, hidden: Some(hidden), output: "classifier", output_bias: true, padding: None }
+}
+
+fn word_head(config: &ConfigFile) -> Result<WordHead> {
+    let activation = config.activation("activation", "gelu")?;
+    let norm = Some(("vocab_layer_norm", NORMAL));
+    Ok(WordHead {
+        hidden: Hidden { name: "vocab_transform", bias: true, activation, norm },
+        width: config.size(config.named("hidden_size", "dim"))?,
+        decoder: "vocab_projector",
+        table: config.table("embeddings.word_embeddings")?,
+        biases: &["vocab_projector.bias"],
+    })
 }

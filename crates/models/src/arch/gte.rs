@@ -2,12 +2,14 @@
 //! and token types or none.
 
 use super::attention::{AttentionNames, Heads};
+use super::bert::after_pooler;
 use super::config::{ConfigFile, ConfigKeys, read};
 use super::layers::{NormKind, Normal, Stack};
 use super::nomic::LIBRARY;
 use super::post_norm::{Biases, Names, Positions, PostNorm};
+use super::roberta::word_head;
 use super::rotary::{MOST_POSITIONS, Rotary, Scaling};
-use super::{Architecture, Family, Limits};
+use super::{Architecture, Family, Limits, TaskHeads};
 use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
@@ -17,6 +19,7 @@ pub(super) static FAMILY: Family = Family {
     prefixes: PREFIXES,
     keys: &KEYS,
     read: |config| settings(config, |heads, trained| Rotary::read(config, heads, 160_000.0, trained)),
+    heads: TaskHeads { sequence: |_| Ok(after_pooler()), word: Some(|config| word_head(config, "lm_head.layer_norm")) },
 };
 
 pub(super) static NEW: Family = Family {
@@ -27,6 +30,7 @@ pub(super) static NEW: Family = Family {
         check_new(config)?;
         settings(config, |heads, _| new_rotary(config, heads))
     },
+    heads: TaskHeads { sequence: |_| Ok(after_pooler()), word: Some(|config| word_head(config, "lm_head.norm")) },
 };
 
 const PREFIXES: &[&str] = &["gte.", "new."];

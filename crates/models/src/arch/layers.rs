@@ -13,6 +13,11 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
+    /// How many outputs it has.
+    pub(super) fn outputs(&self) -> usize {
+        self.weight.outputs()
+    }
+
     /// `activation(input * weight^T + bias)`.
     pub(crate) fn apply(&self, input: &Tensor, activation: Activation) -> TensorResult<Tensor> {
         input.linear(&self.weight, &self.bias, activation)
@@ -192,7 +197,8 @@ impl Scope<'_> {
         self.packed(&weight, biases, outputs.iter().sum(), inputs)
     }
 
-    fn packed(&self, weight: &[f32], mut bias: Vec<f32>, outputs: usize, inputs: usize) -> Result<Dense> {
+    /// A dense layer of these values; without biases, if there are none.
+    pub(super) fn packed(&self, weight: &[f32], mut bias: Vec<f32>, outputs: usize, inputs: usize) -> Result<Dense> {
         bias.resize(outputs, 0.0);
         Ok(Dense { weight: self.pack(weight, outputs, inputs)?, bias: self.freeze(&bias, &[outputs])? })
     }

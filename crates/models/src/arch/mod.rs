@@ -7,6 +7,7 @@
 //! | `post_norm`, `pre_norm` | the encoders of layers that normalise after they add, or before |
 //! | `config` | `config.json`: what all families read alike |
 //! | `attention`, `rotary`, `layers` | what layers are made of: weights on a device |
+//! | `heads` | what checkpoints have after the encoder |
 //!
 //! A family's file has its settings, and the names of its tensors. A load reads a family's settings first ([`read`]),
 //! which decide the shape of every tensor, and then its weights ([`Architecture::load`]).
@@ -17,6 +18,7 @@ mod config;
 mod distilbert;
 mod electra;
 mod gte;
+mod heads;
 mod layers;
 mod modernbert;
 mod mpnet;
@@ -31,7 +33,10 @@ use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::{PackedBatch, Places};
 use crate::weights::Scope;
-use config::{ConfigFile, ConfigKeys};
+pub(crate) use config::ConfigFile;
+use config::ConfigKeys;
+pub(crate) use heads::{SequenceHead, SequenceLayers, WordHead, WordLayers};
+pub(crate) use layers::{Dense, Norm, NormKind, Normal};
 use std::path::Path;
 use thalweg_tensor::{DType, Result as TensorResult, Tensor};
 
@@ -55,13 +60,40 @@ static FAMILIES: &[&Family] = &[
 /// A family of encoders, as its checkpoints are.
 pub(crate) struct Family {
     /// Its `model_type` in `config.json`.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// What stands before the names of its tensors in checkpoints that have a task's head too.
     pub(crate) prefixes: &'static [&'static str],
     /// The settings that it has.
     keys: &'static ConfigKeys,
     /// Checks the settings.
     read: fn(&ConfigFile) -> Result<Box<dyn Architecture>>,
+    /// What follows the encoder in its checkpoints.
+    heads: TaskHeads,
+}
+
+/// The heads of a family's checkpoints, of those that are supported.
+struct TaskHeads {
+    /// That of `*ForSequenceClassification`.
+    sequence: fn(&ConfigFile) -> Result<SequenceHead>,
+    /// That of `*ForMaskedLM`.
+    word: Option<fn(&ConfigFile) -> Result<WordHead>>,
+}
+
+impl Family {
+    /// The head that scores texts.
+    pub(crate) fn sequence_head(&self, config: &ConfigFile) -> Result<SequenceHead> {
+        (self.heads.sequence)(config)
+    }
+
+    /// The head that scores words.
+    pub(crate) fn word_head(&self, config: &ConfigFile) -> Result<WordHead> {
+        let head = self.heads.word.ok_or_else(|| {
+            let with: Vec<_> = FAMILIES.iter().filter(|family| family.heads.word.is_some()).collect();
+            let names: Vec<_> = with.into_iter().map(|family| format!("{:?}", family.name)).collect();
+            config.get("model_type").wrong(format!("one of {}, which have masked-LM heads here", names.join(", ")))
+        })?;
+        head(config)
+    }
 }
 
 /// An encoder without its weights: what `config.json` says, checked.
@@ -105,7 +137,7 @@ pub(crate) struct Limits {
 
 /// Reads `config.json` in the transformer's folder. Absent settings have the defaults of the `transformers` library's
 /// configuration of the family, but for those that give the tensors their shape, which must be there.
-pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architecture>)> {
+pub(crate) fn read(folder: &Path) -> Result<(&'static Family, ConfigFile, Box<dyn Architecture>)> {
     let file = ConfigFile::read(folder, &config::FAMILY)?;
     let setting = file.get("model_type");
     let name = setting.string()?;
@@ -115,5 +147,6 @@ pub(crate) fn read(folder: &Path) -> Result<(&'static Family, Box<dyn Architectu
     };
     let file = ConfigFile::read(folder, family.keys)?;
     file.check()?;
-    Ok((family, (family.read)(&file)?))
+    let architecture = (family.read)(&file)?;
+    Ok((family, file, architecture))
 }

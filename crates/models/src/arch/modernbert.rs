@@ -2,16 +2,24 @@
 
 use super::attention::{AttentionBiases, AttentionNames, Heads};
 use super::config::{ConfigFile, ConfigKeys, read};
+use super::heads::{Hidden, SequenceHead, WordHead};
 use super::layers::{NormKind, Normal, Stack};
 use super::pre_norm::{Kinds, Names, PreNorm};
 use super::rotary::{MOST_POSITIONS, Rotary};
-use super::{Architecture, Family, Limits};
+use super::{Architecture, Family, Limits, TaskHeads};
 use crate::config::Lengths;
 use crate::error::Result;
 use crate::json::Json;
 use crate::packed::Places;
+use thalweg_tensor::Pooling;
 
-pub(super) static FAMILY: Family = Family { name: "modernbert", prefixes: &["model."], keys: &KEYS, read: settings };
+pub(super) static FAMILY: Family = Family {
+    name: "modernbert",
+    prefixes: &["model."],
+    keys: &KEYS,
+    read: settings,
+    heads: TaskHeads { sequence: sequence_head, word: Some(word_head) },
+};
 
 static KEYS: ConfigKeys = ConfigKeys::new(read![
     "hidden_size",
@@ -32,6 +40,10 @@ static KEYS: ConfigKeys = ConfigKeys::new(read![
     "rope_scaling",
     "global_rope_theta",
     "local_rope_theta",
+    "classifier_pooling",
+    "classifier_bias",
+    "classifier_activation",
+    "decoder_bias",
 ]);
 
 static NAMES: Names = Names {
@@ -69,7 +81,6 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
         let setting = config.get("rope_parameters");
         Rotary::of(setting, Some(kind), width, base, declared)
     };
-    let bias = NormKind::Layer { bias: config.flag("norm_bias", false)? };
     let attention = config.flag("attention_bias", false)?;
     Ok(Box::new(PreNorm {
         limits,
@@ -77,7 +88,7 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
         heads,
         intermediate: config.size("intermediate_size")?,
         activation: config.activation("hidden_activation", "gelu")?,
-        normal: Normal { kind: bias, epsilon: config.epsilon("norm_eps", 1e-5)? },
+        normal: normal(config)?,
         attention_biases: AttentionBiases { projections: attention, output: attention },
         feed_forward_biases: config.flag("mlp_bias", false)?,
         causal: false,
@@ -86,6 +97,42 @@ fn settings(config: &ConfigFile) -> Result<Box<dyn Architecture>> {
         kinds,
         names: &NAMES,
     }))
+}
+
+fn normal(config: &ConfigFile) -> Result<Normal> {
+    let kind = NormKind::Layer { bias: config.flag("norm_bias", false)? };
+    Ok(Normal { kind, epsilon: config.epsilon("norm_eps", 1e-5)? })
+}
+
+/// The layer that both heads begin with.
+fn hidden(config: &ConfigFile) -> Result<Hidden> {
+    Ok(Hidden {
+        name: "head.dense",
+        bias: config.flag("classifier_bias", false)?,
+        activation: config.activation("classifier_activation", "gelu")?,
+        norm: Some(("head.norm", normal(config)?)),
+    })
+}
+
+fn sequence_head(config: &ConfigFile) -> Result<SequenceHead> {
+    let setting = config.get("classifier_pooling");
+    let pooling = match setting.string()?.unwrap_or("cls") {
+        "cls" => Pooling::Cls,
+        "mean" => Pooling::Mean,
+        _ => return Err(setting.wrong("\"cls\" or \"mean\"")),
+    };
+    let hidden = Some(hidden(config)?);
+    Ok(SequenceHead { pooling, hidden, output: "classifier", output_bias: true, padding: None })
+}
+
+fn word_head(config: &ConfigFile) -> Result<WordHead> {
+    Ok(WordHead {
+        hidden: hidden(config)?,
+        width: config.size("hidden_size")?,
+        decoder: "decoder",
+        table: config.table("embeddings.tok_embeddings")?,
+        biases: if config.flag("decoder_bias", true)? { &["decoder.bias"] } else { &[] },
+    })
 }
 
 /// How many positions to each side a layer sees that does not see all: half of `local_attention`, or as many as the

@@ -5,12 +5,13 @@ use super::config::{ConfigFile, ConfigKeys, read};
 use super::layers::Stack;
 use super::post_norm::{Names, Positions, PostNorm};
 use super::roberta::after_padding;
-use super::{Architecture, Family, Limits, bert};
+use super::{Architecture, Family, Limits, bert, roberta};
 use crate::error::Result;
 use crate::weights::Scope;
 use thalweg_tensor::Tensor;
 
-pub(super) static FAMILY: Family = Family { name: "mpnet", prefixes: &["mpnet."], keys: &KEYS, read: settings };
+pub(super) static FAMILY: Family =
+    Family { name: "mpnet", prefixes: &["mpnet."], keys: &KEYS, read: settings, heads: roberta::HEADS };
 
 static KEYS: ConfigKeys = ConfigKeys::new(read![bert, "relative_attention_num_buckets"]);
 

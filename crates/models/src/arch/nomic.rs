@@ -4,18 +4,24 @@
 //! transformers library (version 5) knows them by its own.
 
 use super::attention::{AttentionBiases, AttentionNames, Heads};
+use super::bert::after_pooler;
 use super::config::{ConfigFile, ConfigKeys, read};
 use super::layers::{NormKind, Normal, Stack};
 use super::post_norm::{Biases, Names, Positions, PostNorm};
 use super::rotary::{MOST_POSITIONS, Rotary, Scaling};
-use super::{Architecture, Family, Limits};
+use super::{Architecture, Family, Limits, TaskHeads};
 use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
 use thalweg_tensor::Activation;
 
-pub(super) static FAMILY: Family =
-    Family { name: "nomic_bert", prefixes: &["nomic_bert.", "bert."], keys: &KEYS, read: settings };
+pub(super) static FAMILY: Family = Family {
+    name: "nomic_bert",
+    prefixes: &["nomic_bert.", "bert."],
+    keys: &KEYS,
+    read: settings,
+    heads: TaskHeads { sequence: |_| Ok(after_pooler()), word: None },
+};
 
 static KEYS: ConfigKeys = ConfigKeys::new(read![
     bert,

@@ -2,14 +2,16 @@
 
 use super::attention::{AttentionBiases, AttentionNames, Heads};
 use super::config::{ConfigFile, ConfigKeys, read};
+use super::heads::SequenceHead;
 use super::layers::{NormKind, Normal, Stack};
 use super::modernbert::layer_types;
 use super::pre_norm::{Kinds, Names, PreNorm};
 use super::rotary::{MOST_POSITIONS, Rotary};
-use super::{Architecture, Family, Limits};
+use super::{Architecture, Family, Limits, TaskHeads};
 use crate::config::Lengths;
 use crate::error::Result;
 use crate::packed::Places;
+use thalweg_tensor::Pooling;
 
 pub(super) static QWEN3: Family = Family {
     name: "qwen3",
@@ -20,6 +22,7 @@ pub(super) static QWEN3: Family = Family {
         let bias = config.flag("attention_bias", false)?;
         settings(config, Some(width), AttentionBiases { projections: bias, output: bias }, &QWEN3_NAMES)
     },
+    heads: HEADS,
 };
 
 pub(super) static QWEN2: Family = Family {
@@ -30,6 +33,7 @@ pub(super) static QWEN2: Family = Family {
         let biases = AttentionBiases { projections: true, output: false };
         settings(config, config.get("head_dim").size()?, biases, &QWEN2_NAMES)
     },
+    heads: HEADS,
 };
 
 static KEYS: ConfigKeys = ConfigKeys::new(read![
@@ -50,7 +54,10 @@ static KEYS: ConfigKeys = ConfigKeys::new(read![
     "sliding_window",
     "max_window_layers",
     "layer_types",
+    "pad_token_id",
 ]);
+
+const HEADS: TaskHeads = TaskHeads { sequence: sequence_head, word: None };
 
 static QWEN3_NAMES: Names = names(Some(["self_attn.q_norm", "self_attn.k_norm"]));
 static QWEN2_NAMES: Names = names(None);
@@ -144,4 +151,11 @@ fn window(config: &ConfigFile, causal: bool) -> Result<Option<usize>> {
     }
     let window = if setting.is_there() { setting.size()? } else { Some(4096) };
     Ok(window.map(|window| window - usize::from(causal)))
+}
+
+/// The head of one layer over the last vector that is not of a padding token.
+fn sequence_head(config: &ConfigFile) -> Result<SequenceHead> {
+    let padding =
+        config.get("pad_token_id").convert("the id of a token, or null", |id| u32::try_from(id.as_u64()?).ok())?;
+    Ok(SequenceHead { pooling: Pooling::LastToken, hidden: None, output: "score", output_bias: false, padding })
 }

@@ -1,20 +1,23 @@
 //! Sentence encoders: texts to vectors.
 
-use super::pooling;
+use super::defaults::{Defaults, Prompt, SENTENCE_TRANSFORMER};
+use super::modules::Step;
+use super::pooling::PoolingConfig;
 use super::table::Table;
-use super::{Call, Embeddings, Input, Task};
+use super::token_vectors::{EachToken, TokenVectors};
+use super::{Call, Embeddings, Input, Similarity, Task, handle, prompted};
 use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::layout::{Kind, Layout};
 use crate::model::{Loading, Model};
 use crate::options::LoadOptions;
 use crate::packed::PackedBatch;
+use crate::sentence::Gives;
 use crate::tokenizer::Tokens;
-use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use thalweg_runtime::{CacheStats, Device, Pending};
-use thalweg_tensor::{DType, Pooling, Result as TensorResult, Tensor};
+use thalweg_tensor::{DType, Result as TensorResult, Tensor};
 
 /// A sentence encoder: its tokenizer, and its weights on a device.
 ///
@@ -34,21 +37,25 @@ use thalweg_tensor::{DType, Pooling, Result as TensorResult, Tensor};
 #[derive(Clone)]
 pub struct EmbeddingModel {
     parts: Arc<Parts>,
+    /// What goes before every text.
+    prompt: Prompt,
+    /// How many tokens at the beginning of a text are the prompt's, and left out of the pooling.
+    skip: u32,
 }
 
 /// What the handles share.
 struct Parts {
     model: Model,
-    pooling: Pooling,
+    pooling: PoolingConfig,
+    /// What follows the pooling.
+    steps: Vec<Step>,
+    /// The length of an embedding: so many elements are kept of what the last step gives.
+    width: usize,
+    /// Whether that is scaled to unit length.
     normalize: bool,
-}
-
-impl fmt::Debug for EmbeddingModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (layers, width, dtype) = (self.parts.model.layers(), self.width(), self.dtype());
-        let (tokens, name) = (self.max_tokens(), &self.device().info().name);
-        write!(f, "EmbeddingModel({layers} layers of {dtype}[{width}], at most {tokens} tokens, on {name})")
-    }
+    defaults: Defaults,
+    /// Whether no file says how it pools.
+    is_bare: bool,
 }
 
 impl EmbeddingModel {
@@ -56,7 +63,9 @@ impl EmbeddingModel {
     /// names `config.json`, `model.safetensors` (f32, f16 or bf16), `tokenizer.json` and the pooling's `config.json`;
     /// `sentence_bert_config.json` and `tokenizer_config.json` where there are any.
     ///
-    /// The modules are a Transformer (`model_type` "bert"), a Pooling (mean, CLS or max) and perhaps a Normalize.
+    /// The modules are a Transformer, a Pooling (of any modes), and after it any of Dense, LayerNorm, Normalize and
+    /// Dropout (which does nothing here). A directory without `modules.json` is a checkpoint of the transformers
+    /// library: its pooling is [assumed](Self::pooling_is_assumed).
     ///
     /// The device computes in f32. Reads the whole weights file and packs its matrices for the device. The weights are
     /// then on the device once; on the way there, host memory holds at most one matrix besides.
@@ -79,10 +88,37 @@ impl EmbeddingModel {
 
     fn read(device: &Device, directory: &Path, options: LoadOptions) -> Result<Self> {
         let layout = Layout::read(directory)?;
-        let loading = Loading::open(device, directory, &layout.transformer, options)?;
-        let pooling = pooling::read(&layout.pooling, loading.config.limits.width)?;
-        let parts = Parts { model: loading.finish()?, pooling, normalize: layout.normalize };
-        Ok(Self { parts: Arc::new(parts) })
+        let expected = "[Transformer, Pooling], then Dense, LayerNorm, Normalize and Dropout in any order, or nothing";
+        let (transformer, pooling, others) = match &layout.modules[..] {
+            [transformer] if layout.is_bare => (transformer, None, &[][..]),
+            [transformer, pooling, others @ ..] if pooling.kind == Kind::Pooling => {
+                (transformer, Some(pooling), others)
+            }
+            _ => return Err(layout.wrong(expected)),
+        };
+        if transformer.kind != Kind::Transformer {
+            return Err(layout.wrong(expected));
+        }
+        let defaults = Defaults::read(&layout, SENTENCE_TRANSFORMER)?;
+        let loading = Loading::open(device, &layout, Gives::Vectors, options)?;
+        let width = loading.config.limits.width;
+        let pooling = match pooling {
+            Some(module) => PoolingConfig::read(&module.folder, width)?,
+            None => PoolingConfig::of_checkpoint(&transformer.folder)?,
+        };
+        let pooled = pooling.modes.len() * width;
+        let (steps, width) = Step::read_all(others, pooled, &loading.pool)?.ok_or_else(|| layout.wrong(expected))?;
+        let width = options.truncates().or(defaults.dimensions).map_or(width, |dimensions| dimensions.min(width));
+        let prompt = defaults.prompts.default.clone();
+        let (normalize, is_bare) = (options.normalizes(), layout.is_bare);
+        let parts = Parts { model: loading.finish()?, pooling, steps, width, normalize, defaults, is_bare };
+        Self { parts: Arc::new(parts), prompt: Prompt::default(), skip: 0 }.with(prompt)
+    }
+
+    fn with(&self, prompt: Prompt) -> Result<Self> {
+        let leaves_out = !self.parts.pooling.include_prompt && !prompt.text().is_empty();
+        let skip = if leaves_out { self.parts.model.tokenizer().prompt_tokens(prompt.text())? as u32 } else { 0 };
+        Ok(Self { parts: self.parts.clone(), prompt, skip })
     }
 
     /// Starts on the embeddings of the sequences, and returns at once.
@@ -97,6 +133,9 @@ impl EmbeddingModel {
     /// child. Everything else is the error of a [row](Embeddings::row): a sequence that is empty or longer than
     /// [`max_tokens`](Self::max_tokens), an id that is not in the model's tables, values that are not finite; and if a
     /// pass fails on the device, of all of its rows.
+    ///
+    /// The sequences are such as [`tokenize`](Self::tokenize) gives, the prompt's tokens included. A model that leaves
+    /// these out of its pooling leaves as many out of each sequence.
     pub fn submit(&self, tokens: &[Tokens]) -> Pending<Embeddings> {
         self.submit_tokens(tokens)
     }
@@ -153,7 +192,33 @@ impl EmbeddingModel {
         self.clone().of_inputs_async(inputs)
     }
 
-    /// The tokens of the texts, in their order, special ones included, cut to [`max_tokens`](Self::max_tokens).
+    /// The vectors of each text's tokens, before they are pooled.
+    ///
+    /// # Errors
+    /// As for [`embed`](Self::embed).
+    pub fn token_vectors<S: AsRef<str>>(&self, texts: &[S]) -> Result<TokenVectors> {
+        EachToken(self.clone()).of_inputs(texts.iter().map(Input::text))
+    }
+
+    /// As [`token_vectors`](Self::token_vectors), of sequences, and returns at once; see [`submit`](Self::submit).
+    pub fn submit_token_vectors(&self, tokens: &[Tokens]) -> Pending<TokenVectors> {
+        EachToken(self.clone()).submit_tokens(tokens)
+    }
+
+    /// As [`token_vectors`](Self::token_vectors), for async tasks; see [`embed_async`](Self::embed_async).
+    ///
+    /// # Errors
+    /// As for [`embed`](Self::embed).
+    pub fn token_vectors_async<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+    ) -> impl Future<Output = Result<TokenVectors>> + Send + 'static + use<S> {
+        let inputs = texts.iter().map(|text| Input::text(text).into_owned()).collect();
+        EachToken(self.clone()).of_inputs_async(inputs)
+    }
+
+    /// The tokens of the texts, in their order, special ones and the prompt's
+    /// included, cut to [`max_tokens`](Self::max_tokens).
     ///
     /// Runs on the calling thread alone. Takes time for as much of a text as its tokens come from. Memory beside the
     /// tokens does not grow with the text: less than a megabyte where the tokenizer surely splits, else up to 40.
@@ -165,31 +230,25 @@ impl EmbeddingModel {
         self.tokenize_all(texts.iter().map(Input::text))
     }
 
-    /// The most tokens of a text, special ones included.
-    pub fn max_tokens(&self) -> usize {
-        self.parts.model.max_tokens
-    }
-
     /// The number of elements of an embedding.
     pub fn width(&self) -> usize {
-        self.parts.model.width()
+        self.parts.width
     }
 
-    /// What the device computes in. Embeddings are f32 whatever it is.
-    pub fn dtype(&self) -> DType {
-        self.parts.model.dtype()
+    /// Whether no file says how the model pools, so that it is the mean, as in sentence-transformers: the directory is a
+    /// checkpoint of the transformers library, without `modules.json`.
+    pub fn pooling_is_assumed(&self) -> bool {
+        self.parts.is_bare
     }
 
-    /// The device that holds the weights.
-    pub fn device(&self) -> &Device {
-        &self.parts.model.device
-    }
-
-    /// What has been asked of the graphs of single short texts ([`LoadOptions::graphs`]), and how many there are.
-    pub fn graph_cache(&self) -> CacheStats {
-        self.parts.model.graph_cache()
+    /// How the model's embeddings are to be compared: its `similarity_fn_name`, or the cosine.
+    pub fn similarity(&self) -> Similarity {
+        self.parts.defaults.similarity.unwrap_or_default()
     }
 }
+
+handle!(EmbeddingModel);
+prompted!(EmbeddingModel);
 
 impl Task for EmbeddingModel {
     const NAME: &'static str = "embed";
@@ -200,13 +259,37 @@ impl Task for EmbeddingModel {
         &self.parts.model
     }
 
+    fn prompt(&self) -> &str {
+        self.prompt.text()
+    }
+
+    fn take(&self, sequence: usize, tokens: Tokens) -> Result<Tokens> {
+        self.parts.model.check(sequence, &tokens)?;
+        match self.skip as usize {
+            prompt if prompt < tokens.len() => Ok(tokens),
+            prompt => Err(Error::NoTokenAfterPrompt { sequence, tokens: tokens.len(), prompt }),
+        }
+    }
+
     fn width(&self) -> usize {
         self.width()
     }
 
+    fn kind(&self) -> usize {
+        self.skip as usize
+    }
+
     fn record(&self, vectors: Tensor, batch: &PackedBatch) -> TensorResult<Tensor> {
-        let pooled = vectors.pool(&batch.offsets, self.parts.pooling)?.to_dtype(DType::F32)?;
-        if self.parts.normalize { pooled.normalize() } else { Ok(pooled) }
+        let Parts { pooling, steps, width, normalize, .. } = &*self.parts;
+        let mut output = pooling.apply(&vectors, &batch.offsets, self.skip)?.to_dtype(DType::F32)?;
+        drop(vectors);
+        for step in steps {
+            output = step.apply(&output)?;
+        }
+        if *width < output.shape()[1] {
+            output = output.narrow(1, 0, *width)?.contiguous()?;
+        }
+        if *normalize { output.normalize() } else { Ok(output) }
     }
 
     fn keep(&self, values: &[f32], items: &mut Vec<f32>) {

@@ -1,65 +1,43 @@
 //! The result of an encoder.
 
-use super::table::Table;
+use super::table::results;
 use crate::error::Result;
-use std::fmt;
-use std::sync::Arc;
 
-/// The embeddings of a call: a matrix with a row for each text, in the order in which they were given. A row has its
-/// values, or the error that its text met; the others are as good as without it.
-///
-/// A handle: a clone shares the values.
-///
-/// ```no_run
-/// # fn example(model: &thalweg_models::EmbeddingModel) -> thalweg_models::Result<()> {
-/// let embeddings = model.embed(&["The river joins the sea.", "Streams become one."])?;
-/// assert_eq!((embeddings.rows(), embeddings.row(0)?.len()), (2, model.width()));
-/// for row in embeddings.iter() {
-///     match row {
-///         Ok(values) => println!("{values:?}"),
-///         Err(error) => println!("{error}"),
-///     }
-/// }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct Embeddings {
-    table: Arc<Table<Vec<f32>>>,
+results! {
+    /// The embeddings of a call: a matrix with a row for each text, in the order in which they were given. A row has its
+    /// values, or the error that its text met; the others are as good as without it.
+    ///
+    /// A handle: a clone shares the values.
+    ///
+    /// ```no_run
+    /// # fn example(model: &thalweg_models::EmbeddingModel) -> thalweg_models::Result<()> {
+    /// let embeddings = model.embed(&["The river joins the sea.", "Streams become one."])?;
+    /// assert_eq!((embeddings.rows(), embeddings.row(0)?.len()), (2, model.width()));
+    /// for row in embeddings.iter() {
+    ///     match row {
+    ///         Ok(values) => println!("{values:?}"),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    Embeddings(Vec<f32>)
 }
 
 impl Embeddings {
-    pub(crate) fn new(table: Table<Vec<f32>>) -> Self {
-        Self { table: Arc::new(table) }
-    }
-
-    /// How many there are: as many as texts were given.
-    pub fn rows(&self) -> usize {
-        self.table.rows.len()
-    }
-
     /// The number of elements of each.
     pub fn width(&self) -> usize {
         self.table.width
-    }
-
-    /// How many tokens text `row` has, special ones included, after it was cut; 0 if it could not be tokenised.
-    ///
-    /// # Panics
-    /// If there is no such row, here and below.
-    pub fn tokens(&self, row: usize) -> usize {
-        self.table.rows[row].tokens
-    }
-
-    /// Whether text `row` had more tokens than the model takes, so that some were cut off.
-    pub fn cut(&self, row: usize) -> bool {
-        self.table.rows[row].cut
     }
 
     /// The embedding of text `row`: [`width`](Self::width) numbers, of unit length if the model normalises.
     ///
     /// # Errors
     /// Why this text has none: what is wrong with it, or how its pass failed on the device.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(&self, row: usize) -> Result<&[f32]> {
         Ok(&self.table.items[self.table.of(row)?])
     }
@@ -75,11 +53,5 @@ impl Embeddings {
     /// That of the first row which has no values.
     pub fn values(&self) -> Result<&[f32]> {
         self.table.all().map(|()| &self.table.items[..])
-    }
-}
-
-impl fmt::Debug for Embeddings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Embeddings{:?}", self.table)
     }
 }

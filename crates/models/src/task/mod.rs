@@ -7,20 +7,119 @@
 //! A task is a small handle that knows its model. [`Run`] takes a call through the device, the same for all of them, and
 //! [`Call`] is how a call begins.
 
+mod class;
+mod classify;
+mod defaults;
 mod embed;
 mod embeddings;
+mod head;
+mod modules;
 mod pooling;
+mod rerank;
+mod similarity;
+mod sparse;
 pub(crate) mod table;
+mod token_vectors;
 
+pub use self::classify::{Classes, Classifier};
 pub use self::embed::EmbeddingModel;
 pub use self::embeddings::Embeddings;
+pub use self::rerank::{Ranked, Reranker, Scores};
+pub use self::similarity::Similarity;
+pub use self::sparse::{SparseEmbeddings, SparseEncoder, SparseVector};
+pub use self::token_vectors::TokenVectors;
+
+/// What every task's model says of itself: what its parts have.
+macro_rules! handle {
+    ($name:ident) => {
+        impl $name {
+            /// The most tokens of a text, special ones included.
+            pub fn max_tokens(&self) -> usize {
+                self.parts.model.max_tokens
+            }
+
+            /// What the device computes in. Results are f32 whatever it is.
+            pub fn dtype(&self) -> DType {
+                self.parts.model.dtype()
+            }
+
+            /// The device that holds the weights.
+            pub fn device(&self) -> &Device {
+                &self.parts.model.device
+            }
+
+            /// What has been asked of the graphs of single short texts
+            /// ([`LoadOptions::graphs`](crate::LoadOptions::graphs)), and how many there are.
+            pub fn graph_cache(&self) -> CacheStats {
+                self.parts.model.graph_cache()
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({:?})", stringify!($name), self.parts.model)
+            }
+        }
+    };
+}
+use handle;
+
+/// The prompts of a task's model.
+macro_rules! prompted {
+    ($name:ident) => {
+        impl $name {
+            /// The model with one of its prompts before every text: of all that is given to it from there on, by any of its
+            /// methods that take texts. It shares everything with this one, and is as cheap as a clone.
+            ///
+            /// A model without any has "query" and "document", which are empty. What a loaded model begins with is the prompt
+            /// that its `default_prompt_name` names, or none.
+            ///
+            /// ```no_run
+            /// # fn example(model: &thalweg_models::EmbeddingModel, documents: &[String]) -> thalweg_models::Result<()> {
+            /// let query = model.with_prompt("query")?.embed_one("Where do rivers end?")?;
+            /// let documents = model.with_prompt("document")?.embed(documents)?;
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            /// [`Error::PromptName`] if there is no such prompt; if it cannot be tokenised.
+            pub fn with_prompt(&self, name: &str) -> Result<Self> {
+                self.with(self.parts.defaults.prompts.get(name)?)
+            }
+
+            /// As [`with_prompt`](Self::with_prompt), with a prompt of one's own; an empty one is none.
+            ///
+            /// # Errors
+            /// If it cannot be tokenised.
+            pub fn with_prompt_text(&self, prompt: &str) -> Result<Self> {
+                self.with(Prompt::new(prompt))
+            }
+
+            /// The names and the texts of the model's prompts.
+            pub fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
+                self.parts.defaults.prompts.iter()
+            }
+
+            /// What goes before every text; empty, if nothing does.
+            pub fn prompt(&self) -> &str {
+                self.prompt.text()
+            }
+        }
+    };
+}
+use prompted;
+
+pub(crate) use self::defaults::{CROSS_ENCODER, Defaults, Prompt, Prompts, SENTENCE_TRANSFORMER, SPARSE_ENCODER};
+pub(crate) use self::head::Head;
+pub(crate) use self::pooling::PoolingConfig;
 
 use self::table::{Items, Table};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, TOKENS_PER_PASS};
 use crate::packed::PackedBatch;
 use crate::run::Run;
-use crate::tokenizer::Tokens;
+use crate::tokenizer::{Tokenizer, Tokens};
 use std::borrow::Cow;
 use std::future::Future;
 use thalweg_runtime::{Pending, yield_task};
@@ -37,6 +136,21 @@ pub(crate) trait Task: Clone + Send + Sync + 'static {
 
     /// The model that it is a task of.
     fn model(&self) -> &Model;
+
+    /// What goes before every text, and before the first of two; empty, if nothing does.
+    fn prompt(&self) -> &str {
+        ""
+    }
+
+    /// Sequence `sequence` as it is computed, once everything is checked that is taken on trust later.
+    fn take(&self, sequence: usize, tokens: Tokens) -> Result<Tokens> {
+        self.model().check(sequence, &tokens).map(|()| tokens)
+    }
+
+    /// The most tokens of a pass of several sequences.
+    fn tokens_per_pass(&self) -> usize {
+        TOKENS_PER_PASS
+    }
 
     /// How many rows a sequence of so many tokens gives.
     fn rows(&self, _tokens: usize) -> usize {
@@ -64,27 +178,45 @@ pub(crate) trait Task: Clone + Send + Sync + 'static {
 /// What is tokenised for one row: a text, or two together.
 pub(crate) struct Input<'a> {
     first: Cow<'a, str>,
+    second: Option<Cow<'a, str>>,
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn text(text: &'a (impl AsRef<str> + ?Sized)) -> Self {
-        Self { first: Cow::Borrowed(text.as_ref()) }
+        Self { first: Cow::Borrowed(text.as_ref()), second: None }
+    }
+
+    pub(crate) fn pair(first: &'a (impl AsRef<str> + ?Sized), second: &'a (impl AsRef<str> + ?Sized)) -> Self {
+        Self { second: Some(Cow::Borrowed(second.as_ref())), ..Self::text(first) }
     }
 
     /// The same, and its own.
     pub(crate) fn into_owned(self) -> Input<'static> {
-        Input { first: Cow::Owned(self.first.into_owned()) }
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Input { first: own(self.first), second: self.second.map(own) }
     }
 
-    fn tokenize(&self, model: &Model, index: usize) -> Result<Tokens> {
-        model.tokenize(&self.first, index)
+    fn tokenize(&self, task: &impl Task, index: usize) -> Result<Tokens> {
+        self.tokens(task.prompt(), task.model().tokenizer(), index)
+    }
+
+    /// Its tokens with a prompt before it. `index` is its place in the call, for errors.
+    pub(crate) fn tokens(&self, prompt: &str, tokenizer: &Tokenizer, index: usize) -> Result<Tokens> {
+        let first = match prompt {
+            "" => Cow::Borrowed(&*self.first),
+            prompt => Cow::Owned([prompt, &self.first].concat()),
+        };
+        match &self.second {
+            None => tokenizer.tokenize(&first, index),
+            Some(second) => tokenizer.tokenize_pair(&first, second, index),
+        }
     }
 
     /// What it costs to tokenise it, in bytes of text.
     fn cost(&self) -> usize {
         /// What a text costs beside its bytes, in these.
         const BYTES_OF_A_TEXT: usize = 16;
-        self.first.len() + BYTES_OF_A_TEXT
+        self.first.len() + self.second.as_ref().map_or(0, |second| second.len()) + BYTES_OF_A_TEXT
     }
 }
 
@@ -101,7 +233,7 @@ pub(crate) trait Call: Task {
         // First of all: in a forked child a lock of the tokenizer may be held for ever.
         self.model().device.check()?;
         let _range = thalweg_runtime::range("tokenize");
-        inputs.enumerate().map(|(index, input)| input.tokenize(self.model(), index)).collect()
+        inputs.enumerate().map(|(index, input)| input.tokenize(self, index)).collect()
     }
 
     /// Starts on texts.
@@ -143,7 +275,7 @@ pub(crate) trait Call: Task {
                     bytes = 0;
                 }
                 bytes += input.cost();
-                run.push(input.tokenize(self.model(), index));
+                run.push(input.tokenize(&self, index));
             }
             Ok(Self::Output::clone(&*run.start().await?))
         }
@@ -155,7 +287,7 @@ pub(crate) trait Call: Task {
             return Vec::new(); // which the submit says, and here a lock might be held for ever
         }
         let _range = thalweg_runtime::range("tokenize");
-        inputs.enumerate().map(|(index, input)| input.tokenize(self.model(), index)).collect()
+        inputs.enumerate().map(|(index, input)| input.tokenize(self, index)).collect()
     }
 }
 

@@ -1,18 +1,29 @@
-//! How the vectors of a sequence's tokens become one: the Pooling module's `config.json`.
+//! How the vectors of a text's tokens become one: the Pooling module's `config.json`.
 
+use super::head::Head;
 use crate::error::Result;
 use crate::json::{Json, JsonFile, Keys, Others};
 use std::path::Path;
-use thalweg_tensor::Pooling;
+use thalweg_tensor::{Pooling, Result as TensorResult, Tensor};
 
-/// The flags of older files, and the modes that they stand for.
-const FLAGS: [(&str, &str); 6] = [
-    ("pooling_mode_cls_token", "cls"),
-    ("pooling_mode_max_tokens", "max"),
-    ("pooling_mode_mean_tokens", "mean"),
-    ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
-    ("pooling_mode_weightedmean_tokens", "weightedmean"),
-    ("pooling_mode_lasttoken", "lasttoken"),
+/// The modes by their names, in the order in which older files have their results side by side.
+const MODES: [(&str, Pooling); 6] = [
+    ("cls", Pooling::Cls),
+    ("max", Pooling::Max),
+    ("mean", Pooling::Mean),
+    ("mean_sqrt_len_tokens", Pooling::MeanSqrtLength),
+    ("weightedmean", Pooling::WeightedMean),
+    ("lasttoken", Pooling::LastToken),
+];
+
+/// The flags of older files, one for each of the modes.
+const FLAGS: [&str; 6] = [
+    "pooling_mode_cls_token",
+    "pooling_mode_max_tokens",
+    "pooling_mode_mean_tokens",
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens",
+    "pooling_mode_lasttoken",
 ];
 
 /// The keys of the Pooling module's `config.json`.
@@ -20,52 +31,89 @@ static KEYS: Keys = Keys {
     read: &[
         "word_embedding_dimension",
         "embedding_dimension",
+        "include_prompt",
         "pooling_mode",
-        FLAGS[0].0,
-        FLAGS[1].0,
-        FLAGS[2].0,
-        FLAGS[3].0,
-        FLAGS[4].0,
-        FLAGS[5].0,
+        FLAGS[0],
+        FLAGS[1],
+        FLAGS[2],
+        FLAGS[3],
+        FLAGS[4],
+        FLAGS[5],
     ],
     read_ending: None,
-    harmless: &[(&["include_prompt"], "it is about the tokens of a prompt, and there is none")],
+    harmless: &[],
     others: Others::Refused,
 };
 
-/// Reads the pooling of a model with token vectors of `width` elements.
-///
-/// The mode is the one in `pooling_mode`, a name or a list of names; without it, those of the flags `pooling_mode_*`
-/// that are true; without any, the mean. Several modes would ask for their results side by side; that is not supported.
-pub(crate) fn read(folder: &Path, width: usize) -> Result<Pooling> {
-    const EXPECTED: &str = "one of \"cls\", \"mean\" and \"max\"; no other mode is supported, nor several at once";
-    let file = JsonFile::read(folder.join("config.json"), &KEYS)?;
-    for key in ["word_embedding_dimension", "embedding_dimension"] {
-        let setting = file.get(key);
-        if setting.size()?.is_some_and(|given| given != width) {
-            return Err(setting.wrong(format!("{width}, the hidden_size of the encoder")));
-        }
+/// What the file says.
+#[derive(Debug)]
+pub(crate) struct PoolingConfig {
+    /// At least one; their results lie side by side.
+    pub(crate) modes: Vec<Pooling>,
+    /// Whether a prompt's tokens are pooled with those of the text.
+    pub(crate) include_prompt: bool,
+}
+
+impl PoolingConfig {
+    /// Of a checkpoint of which no file says how it pools: the mean; the last token's vector, if it was made to continue
+    /// texts.
+    pub(crate) fn of_checkpoint(folder: &Path) -> Result<Self> {
+        let last = Head::read(folder)?.continues_texts()?;
+        Ok(Self { modes: vec![if last { Pooling::LastToken } else { Pooling::Mean }], include_prompt: true })
     }
-    let setting = file.get("pooling_mode");
-    let modes: Vec<&str> = if setting.is_there() {
-        let modes = setting.convert(EXPECTED, |value| match value {
-            Json::Array(modes) => modes.iter().map(Json::as_str).collect(),
-            mode => mode.as_str().map(|mode| vec![mode]),
-        })?;
-        modes.ok_or_else(|| setting.wrong(EXPECTED))?
-    } else {
-        let mut modes = Vec::new();
-        for (key, mode) in FLAGS {
-            if file.get(key).flag()? == Some(true) {
-                modes.push(mode);
+
+    /// Reads the pooling of a model with token vectors of `width` elements.
+    ///
+    /// The modes are those in `pooling_mode`, a name or a list of names; without it, those of the flags
+    /// `pooling_mode_*` that are true; without any, the mean.
+    pub(crate) fn read(folder: &Path, width: usize) -> Result<Self> {
+        const EXPECTED: &str = "one of \"cls\", \"max\", \"mean\", \"mean_sqrt_len_tokens\", \"weightedmean\" and \
+                                \"lasttoken\", or a list of them";
+        let file = JsonFile::read(folder.join("config.json"), &KEYS)?;
+        for key in ["word_embedding_dimension", "embedding_dimension"] {
+            let setting = file.get(key);
+            if setting.size()?.is_some_and(|given| given != width) {
+                return Err(setting.wrong(format!("{width}, the width of the encoder's vectors")));
             }
         }
-        if modes.is_empty() { vec!["mean"] } else { modes }
-    };
-    match modes[..] {
-        ["cls"] => Ok(Pooling::Cls),
-        ["mean"] => Ok(Pooling::Mean),
-        ["max"] => Ok(Pooling::Max),
-        _ => Err(file.wrong("pooling_mode", format!("{modes:?}"), EXPECTED)),
+        let mode = |value: &Json| {
+            let name = value.as_str()?;
+            MODES.iter().find(|(known, _)| *known == name).map(|(_, mode)| *mode)
+        };
+        let setting = file.get("pooling_mode");
+        let modes = if setting.is_there() {
+            let modes = setting.convert(EXPECTED, |value| match value {
+                Json::Array(modes) => {
+                    modes.iter().map(mode).collect::<Option<Vec<_>>>().filter(|modes| !modes.is_empty())
+                }
+                one => mode(one).map(|mode| vec![mode]),
+            })?;
+            modes.ok_or_else(|| setting.wrong(EXPECTED))?
+        } else {
+            let mut modes = Vec::new();
+            for (flag, (_, mode)) in FLAGS.into_iter().zip(MODES) {
+                if file.get(flag).flag()? == Some(true) {
+                    modes.push(mode);
+                }
+            }
+            if modes.is_empty() { vec![Pooling::Mean] } else { modes }
+        };
+        Ok(Self { modes, include_prompt: file.get("include_prompt").flag()?.unwrap_or(true) })
+    }
+
+    /// The modes by their names.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        let name = |mode: &Pooling| MODES.iter().find(|(_, known)| known == mode).map(|(name, _)| *name);
+        self.modes.iter().filter_map(name).collect()
+    }
+
+    /// The vectors of each text but for its first `skip` to one: `[tokens, width]` to `[texts, modes * width]`.
+    pub(crate) fn apply(&self, vectors: &Tensor, offsets: &Tensor, skip: u32) -> TensorResult<Tensor> {
+        let pool = |mode: &Pooling| vectors.pool_after(skip, offsets, *mode);
+        match &self.modes[..] {
+            [mode] => pool(mode),
+            // Until there is an operator that joins them.
+            modes => pool(&modes[0]),
+        }
     }
 }

@@ -65,6 +65,12 @@ impl<I: Items> Table<I> {
 }
 
 impl<I> Table<I> {
+    /// The same with other items: as many, or what their places are in.
+    pub(crate) fn map<J>(self, call: impl FnOnce(I) -> J) -> Table<J> {
+        let Self { width, items, ends, rows } = self;
+        Table { width, items: call(items), ends, rows }
+    }
+
     /// Which items are a text's.
     ///
     /// # Errors
@@ -90,6 +96,51 @@ impl<I> Table<I> {
         }
     }
 }
+
+/// A public handle on a [`Table`], and what all of them say of a row.
+macro_rules! results {
+    ($(#[$docs:meta])* $name:ident($items:ty)) => {
+        $(#[$docs])*
+        #[derive(Clone)]
+        pub struct $name {
+            table: std::sync::Arc<$crate::task::table::Table<$items>>,
+        }
+
+        impl $name {
+            pub(crate) fn new(table: $crate::task::table::Table<$items>) -> Self {
+                Self { table: std::sync::Arc::new(table) }
+            }
+
+            /// How many rows there are: as many as texts were given.
+            pub fn rows(&self) -> usize {
+                self.table.rows.len()
+            }
+
+            /// How many tokens row `row` has, special ones included, after it was cut; 0 if it could not be tokenised.
+            ///
+            /// # Panics
+            /// If there is no such row.
+            pub fn tokens(&self, row: usize) -> usize {
+                self.table.rows[row].tokens
+            }
+
+            /// Whether row `row` had more tokens than the model takes, so that some were cut off.
+            ///
+            /// # Panics
+            /// If there is no such row.
+            pub fn cut(&self, row: usize) -> bool {
+                self.table.rows[row].cut
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}{:?}", stringify!($name), self.table)
+            }
+        }
+    };
+}
+pub(crate) use results;
 
 impl<I> fmt::Debug for Table<I> {
     /// Its measures; the name of the result comes before them.

@@ -17,12 +17,14 @@ pub(crate) struct Scope<'a> {
     weights: &'a Weights,
     pool: &'a Pool,
     prefix: String,
+    /// What the device computes in.
+    dtype: DType,
 }
 
 impl<'a> Scope<'a> {
     /// All tensors.
     pub(super) fn new(weights: &'a Weights, pool: &'a Pool) -> Self {
-        Self { weights, pool, prefix: String::new() }
+        Self { weights, pool, prefix: String::new(), dtype: weights.dtype }
     }
 
     /// Those of a part.
@@ -30,9 +32,14 @@ impl<'a> Scope<'a> {
         Self { prefix: format!("{}{part}.", self.prefix), ..self.clone() }
     }
 
+    /// The same, for a device that computes with them in another type.
+    pub(crate) fn computing_in(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
+    }
+
     /// What the device computes in.
     pub(crate) fn dtype(&self) -> DType {
-        self.weights.dtype
+        self.dtype
     }
 
     /// The memory that tensors are frozen in.

@@ -1,6 +1,7 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod cases;
 pub mod counting;
 pub mod reference;
 pub mod refused;

@@ -1,10 +1,10 @@
-//! Element by element. All operands may be any views.
+//! Copies, casts, and functions of one element. The operands may be any views.
 
 use super::kernels::{self, cast, kernel};
 use super::{dispatch, record};
-use crate::layout::{Layout, broadcast};
-use crate::{DType, Error, Result, Tensor};
-use thalweg_kernels::elementwise::{BINARY, Binary, BinaryParams, CopyParams, UNARY, Unary, UnaryParams};
+use crate::layout::Layout;
+use crate::{DType, Result, Tensor};
+use thalweg_kernels::elementwise::{COPY, CopyParams, UNARY, Unary, UnaryParams};
 use thalweg_runtime::{Device, Operand, Stream};
 
 pub(super) fn copy(tensor: &Tensor) -> Result<Tensor> {
@@ -16,70 +16,47 @@ pub(super) fn copy(tensor: &Tensor) -> Result<Tensor> {
 pub(crate) fn copy_from(device: &Device, from: Operand<'_>, view: &Layout, output: (Layout, DType)) -> Result<Tensor> {
     let params = CopyParams { shape: output.0.kernel_shape(), from: view.view() };
     let elements = output.0.elements();
-    let source = kernels::copy(output.1)?;
+    let source = kernels::moving(&COPY, output.1, "contiguous")?;
     dispatch(source, &[from], device, output, &params, elements)
 }
 
 /// Copies the elements of `from` to the first bytes of `to`.
 pub(crate) fn copy_into(from: &Tensor, stream: &Stream, to: Operand<'_>) -> Result<()> {
     let params = CopyParams { shape: from.layout.kernel_shape(), from: from.layout.view() };
-    let source = kernels::copy(from.dtype)?;
+    let source = kernels::moving(&COPY, from.dtype, "contiguous")?;
     let to = to.first(from.layout.bytes(from.dtype));
     Ok(record(stream, source, &[from.whole()], to, &params, from.elements())?)
 }
 
 impl Tensor {
-    /// `self op other`, element by element, broadcasting. Integers wrap.
-    ///
-    /// # Errors
-    /// If the shapes do not broadcast or the types differ. An integer division by zero fails when the data is read.
-    pub fn binary(&self, operation: Binary, other: &Self) -> Result<Self> {
-        if self.dtype != other.dtype {
-            let (what, expected) = ("the second operand", self.dtype.name());
-            return Err(Error::DType { operation: "binary", what, given: other.dtype, expected });
-        }
-        let layout = Layout::contiguous("binary", &broadcast("binary", self.shape(), other.shape())?)?;
-        let params = BinaryParams {
-            operation: operation as u32,
-            shape: layout.kernel_shape(),
-            a: self.layout.broadcast_to("binary", "the first operand", &layout.shape)?.view(),
-            b: other.layout.broadcast_to("binary", "the second operand", &layout.shape)?.view(),
-        };
-        let source = kernel(&BINARY, self.dtype, "binary", "the first operand")?;
-        let elements = layout.elements();
-        dispatch(source, &[self.whole(), other.whole()], self.device(), (layout, self.dtype), &params, elements)
-    }
-
     /// A function of each element; f32 or f16.
     ///
     /// # Errors
     /// If the tensor is of another type.
     pub fn unary(&self, operation: Unary) -> Result<Self> {
-        let source = kernel(&UNARY, self.dtype, "unary", "the operand")?;
-        let layout = Layout::contiguous("unary", self.shape())?;
+        self.mapped("unary", operation)
+    }
+
+    fn mapped(&self, name: &'static str, operation: Unary) -> Result<Self> {
+        let source = kernel(&UNARY, self.dtype, name, "the operand")?;
+        let layout = Layout::contiguous(name, self.shape())?;
         let (shape, from) = (layout.kernel_shape(), self.layout.view());
         let params = UnaryParams { operation: operation as u32, shape, from };
         let elements = layout.elements();
         dispatch(source, &[self.whole()], self.device(), (layout, self.dtype), &params, elements)
     }
 
-    /// The same values as elements of another type, rounded to the nearest where it has fewer; this tensor if it has
-    /// the type already. Between f32 and f16; a value beyond f16's 65,504 becomes an infinity.
+    /// The same values as elements of another type; this tensor if it has the type already.
+    ///
+    /// As Rust's `as`: a float is the nearest value, beyond f16's 65,504 an infinity. From a float to an integer it is
+    /// towards 0; what is beyond the integer's range becomes its end, and NaN becomes 0. From u32 to i32 and back the
+    /// bits stay: that is a view, and shares the memory.
     ///
     /// # Errors
-    /// If one of the two types is an integer, and the other is not the same.
+    /// If there is no memory.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        if self.dtype == dtype {
-            return Ok(self.clone());
-        }
         let Some(source) = cast(self.dtype, dtype) else {
-            let expected = match dtype {
-                DType::F32 => "f16, to become f32",
-                DType::F16 => "f32, to become f16",
-                DType::U32 => "u32, to stay u32",
-                DType::I32 => "i32, to stay i32",
-            };
-            return Err(Error::DType { operation: "to_dtype", what: "the operand", given: self.dtype, expected });
+            return Ok(Self { dtype, ..self.clone() });
         };
         let layout = Layout::contiguous("to_dtype", self.shape())?;
         let params = CopyParams { shape: layout.kernel_shape(), from: self.layout.view() };
@@ -88,41 +65,48 @@ impl Tensor {
     }
 }
 
-macro_rules! operators {
-    ($($trait:ident, $method:ident, $in_place:ident, $binary:ident, $sign:literal;)*) => {
-        $(
-            impl Tensor {
-                #[doc = concat!("`self ", $sign, " other`; see [`binary`](Self::binary).")]
+macro_rules! functions {
+    ($($method:ident, $unary:ident, $what:literal;)*) => {
+        impl Tensor {
+            $(
+                #[doc = concat!($what, ", element by element: [`Unary::", stringify!($unary), "`]. For f32 and f16.")]
                 ///
                 /// # Errors
-                /// As for [`binary`](Self::binary).
-                #[allow(clippy::should_implement_trait)] // the trait is there too, for references
-                pub fn $method(&self, other: &Self) -> Result<Self> {
-                    self.binary(Binary::$binary, other)
+                /// If the tensor is of another type.
+                #[allow(clippy::should_implement_trait)] // `Neg` is there too, for references
+                pub fn $method(&self) -> Result<Self> {
+                    self.mapped(stringify!($method), Unary::$unary)
                 }
-
-                #[doc = concat!("`self = self ", $sign, " other`; see [`binary_in_place`](Self::binary_in_place).")]
-                ///
-                /// # Errors
-                /// As for [`binary_in_place`](Self::binary_in_place).
-                pub fn $in_place(&mut self, other: &Self) -> Result<()> {
-                    self.binary_in_place(Binary::$binary, other)
-                }
-            }
-
-            impl std::ops::$trait for &Tensor {
-                type Output = Result<Tensor>;
-
-                fn $method(self, other: Self) -> Result<Tensor> {
-                    self.binary(Binary::$binary, other)
-                }
-            }
-        )*
+            )*
+        }
     };
 }
-operators! {
-    Add, add, add_in_place, Add, "+";
-    Sub, sub, sub_in_place, Sub, "-";
-    Mul, mul, mul_in_place, Mul, "*";
-    Div, div, div_in_place, Div, "/";
+functions! {
+    neg, Neg, "The number with the other sign";
+    abs, Abs, "The magnitude";
+    exp, Exp, "The exponential";
+    ln, Ln, "The natural logarithm";
+    sqrt, Sqrt, "The square root";
+    rsqrt, Rsqrt, "The reciprocal of the square root";
+    recip, Recip, "The reciprocal";
+    sin, Sin, "The sine";
+    cos, Cos, "The cosine";
+    tanh, Tanh, "The hyperbolic tangent";
+    sigmoid, Sigmoid, "The logistic function";
+    relu, Relu, "The number, or 0 if it is below";
+    silu, Silu, "The sigmoid-weighted linear unit";
+    gelu, Gelu, "The Gaussian error linear unit";
+    gelu_tanh, GeluTanh, "The same by way of tanh";
+    erf, Erf, "The error function";
+    floor, Floor, "The greatest whole number that is not above";
+    ceil, Ceil, "The least whole number that is not below";
+    round, Round, "The nearest whole number; of two, the even one";
+}
+
+impl std::ops::Neg for &Tensor {
+    type Output = Result<Tensor>;
+
+    fn neg(self) -> Result<Tensor> {
+        Tensor::neg(self)
+    }
 }

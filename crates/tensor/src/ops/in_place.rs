@@ -15,12 +15,13 @@ use thalweg_runtime::{Operand, Storage, Stream, Work};
 
 /// Records `target[first..] = target[first..] op other`, in `other`'s shape, on a target of `items` elements.
 pub(crate) fn change_with(
+    name: &'static str,
     operation: Binary,
     other: &Tensor,
     stream: &Stream,
     (target, first, items): (Operand<'_>, usize, usize),
 ) -> Result<()> {
-    let source = kernel(&BINARY_IN_PLACE, other.dtype, "binary_in_place", "the second operand")?;
+    let source = kernel(&BINARY_IN_PLACE, other.dtype, name, "the second operand")?;
     let (shape, b) = (other.layout.kernel_shape(), other.layout.view());
     // `Layout` keeps counts within u32.
     let params = BinaryInPlaceParams { operation: operation as u32, first: first as u32, shape, b };
@@ -53,12 +54,17 @@ impl Tensor {
     /// this shape or has another type. Nothing has changed then. An integer division by zero fails when the data is
     /// read, all of it.
     pub fn binary_in_place(&mut self, operation: Binary, other: &Self) -> Result<()> {
-        other.expect_dtype("binary_in_place", "the second operand", self.dtype)?;
-        let layout = other.layout.broadcast_to("binary_in_place", "the second operand", self.shape())?;
+        self.changed_with("binary_in_place", operation, other)
+    }
+
+    /// `name` is the operator that was called, for errors.
+    pub(super) fn changed_with(&mut self, name: &'static str, operation: Binary, other: &Self) -> Result<()> {
+        other.expect_dtype(name, "the second operand", self.dtype)?;
+        let layout = other.layout.broadcast_to(name, "the second operand", self.shape())?;
         let (other, first) = (other.with_layout(layout), self.layout.offset);
-        self.change("binary_in_place", |stream, storage| {
+        self.change(name, |stream, storage| {
             let items = elements_of(storage, other.dtype);
-            change_with(operation, &other, stream, (Operand::update(storage), first, items))
+            change_with(name, operation, &other, stream, (Operand::update(storage), first, items))
         })
     }
 

@@ -36,17 +36,22 @@ pub(super) fn kernel(
 }
 
 /// The kernel that moves elements of this type.
-pub(super) fn copy(dtype: DType) -> Result<&'static StaticKernel> {
-    let unsupported = || Error::DType { operation: "contiguous", what: "the operand", given: dtype, expected: "any" };
-    elementwise::COPY.get(dtype.bits()).ok_or_else(unsupported)
+pub(super) fn moving(
+    kernels: &'static Kernels,
+    dtype: DType,
+    operation: &'static str,
+) -> Result<&'static StaticKernel> {
+    let unsupported = || Error::DType { operation, what: "the operand", given: dtype, expected: "any" };
+    kernels.get(dtype.bits()).ok_or_else(unsupported)
 }
 
-/// The kernel that converts elements of one type to those of another.
+/// The kernel that converts elements of one type to those of another; `None` if their bits stay.
 pub(super) fn cast(from: DType, to: DType) -> Option<&'static StaticKernel> {
     let kernels = match from {
         DType::F32 => &elementwise::CAST_FROM_F32,
         DType::F16 => &elementwise::CAST_FROM_F16,
-        DType::U32 | DType::I32 => return None,
+        DType::U32 => &elementwise::CAST_FROM_U32,
+        DType::I32 => &elementwise::CAST_FROM_I32,
     };
     kernels.get(to.scalar())
 }

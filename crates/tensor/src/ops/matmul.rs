@@ -2,14 +2,14 @@
 
 use super::dispatch;
 use super::kernels::kernel;
-use crate::layout::{Axes, Layout};
+use crate::layout::{Axes, Layout, broadcast};
 use crate::{Error, Result, Tensor};
-use thalweg_kernels::matmul::{MATMUL, Matrix, Params};
+use thalweg_kernels::matmul::{LEADING, MATMUL, Matrix, Params};
 
 impl Tensor {
-    /// The matrix product of `[.., m, k]` and `[.., k, n]`, both f32 or both f16, with the same leading axes:
-    /// `[.., m, n]`. Operands may be views; more than one leading axis is merged, by a copy if it must be. For weights
-    /// that are used again and again, [`linear`](Self::linear) is faster.
+    /// The matrix product of `[.., m, k]` and `[.., k, n]`, both f32 or both f16: `[.., m, n]`. Leading axes broadcast,
+    /// as NumPy's `matmul` has it: equal, or 1, or missing in one of the two. Operands may be any views, and are not
+    /// copied. For weights that are used again and again, [`linear`](Self::linear) is faster.
     ///
     /// # Errors
     /// If the tensors are of another type or of two, or the shapes do not match.
@@ -20,46 +20,43 @@ impl Tensor {
             let (given, expected) = (self.shape().to_vec(), "at least two axes".to_owned());
             return Err(Error::Shape { operation: "matmul", what: "the first operand", given, expected });
         };
-        let expected_leading = leading;
-        let n = match other.shape() {
-            [leading @ .., rows, n] if leading == expected_leading && rows == k => *n,
-            given => {
-                let expected = format!("{leading:?} followed by [{k}, columns]");
-                return Err(Error::Shape {
-                    operation: "matmul",
-                    what: "the second operand",
-                    given: given.to_vec(),
-                    expected,
-                });
+        let fits = match other.shape() {
+            [others @ .., rows, n] if rows == k => {
+                broadcast("matmul", "the second operand", leading, others).ok().map(|leading| (leading, *n))
             }
+            _ => None,
         };
-        let mut shape = Axes::from_slice(leading);
+        let Some((batch, n)) = fits else {
+            let expected = format!("axes that broadcast with {leading:?}, followed by [{k}, columns]");
+            let given = other.shape().to_vec();
+            return Err(Error::Shape { operation: "matmul", what: "the second operand", given, expected });
+        };
+        let mut shape = batch.clone();
         shape.extend([*m, n]);
         let layout = Layout::contiguous("matmul", &shape)?;
-        let batch: usize = leading.iter().product();
-        let (a, b) = (self.merged([batch, *m, *k])?, other.merged([batch, *k, n])?);
-        let count = |n: usize| n as u32; // within u32, by the operands' layouts
-        let (a_at, b_at) = (a.matrix(), b.matrix());
-        let params = Params { batch: count(batch), m: count(*m), k: count(*k), n: count(n), a: a_at, b: b_at };
         if *k == 0 {
             return Self::filled(self.device(), layout, self.dtype, 0);
         }
-        dispatch(source, &[a.whole(), b.whole()], self.device(), (layout, self.dtype), &params, batch * m)
+        let (a, b) = (self.matrix(&batch)?, other.matrix(&batch)?);
+        let mut lengths = [1; LEADING];
+        // Within u32, by the operands' layouts.
+        let count = |n: usize| n as u32;
+        lengths[LEADING - batch.len()..].iter_mut().zip(&batch).for_each(|(to, from)| *to = count(*from));
+        let params = Params { batch: lengths, m: count(*m), k: count(*k), n: count(n), a, b };
+        let items = batch.iter().product::<usize>() * m;
+        dispatch(source, &[self.whole(), other.whole()], self.device(), (layout, self.dtype), &params, items)
     }
 
-    /// This as three axes: the leading ones are merged.
-    fn merged(&self, shape: [usize; 3]) -> Result<Self> {
-        match self.shape().len() {
-            3 => Ok(self.clone()),
-            2 => self.broadcast_to(&shape),
-            _ => self.reshape(&shape),
-        }
-    }
-
-    /// Where the elements of a tensor of three axes lie.
-    fn matrix(&self) -> Matrix {
-        let view = self.layout.view();
-        let [.., batch_stride, row_stride, column_stride] = view.strides;
-        Matrix { offset: view.offset, batch_stride, row_stride, column_stride }
+    /// Where the elements of a batch of matrices lie, if the leading axes are repeated to these.
+    fn matrix(&self, batch: &[usize]) -> Result<Matrix> {
+        let Layout { shape, strides, offset } = &self.layout;
+        let own = shape.len() - 2;
+        // Those alone: with the others there may be more elements than a tensor has.
+        let leading =
+            Layout { shape: Axes::from_slice(&shape[..own]), strides: strides[..own].into(), offset: *offset };
+        let view = leading.broadcast_to("matmul", "an operand", batch)?.view();
+        let [.., a, b, c, d] = view.strides;
+        let [row_stride, column_stride] = [strides[own], strides[own + 1]].map(|stride| stride as u32);
+        Ok(Matrix { offset: view.offset, batch_strides: [a, b, c, d], row_stride, column_stride })
     }
 }

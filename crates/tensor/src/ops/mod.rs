@@ -1,12 +1,16 @@
 //! Operators: check, make the output, record a dispatch. One file a family, as in the kernels.
 
 mod attention;
+mod binary;
+mod concat;
 mod elementwise;
 mod encoder;
 mod in_place;
 mod kernels;
 mod matmul;
+mod reduce;
 mod rows;
+mod select;
 
 pub use attention::AttentionOptions;
 pub(crate) use elementwise::{copy_from, copy_into};

@@ -6,8 +6,7 @@ use super::{bindable, dispatch};
 use crate::layout::{Axes, Layout};
 use crate::{Activation, Error, Result, Tensor};
 use bytemuck::Pod;
-use thalweg_kernels::reduce::Reduction;
-use thalweg_kernels::{Kernels, gated, norm, pool, reduce, softmax};
+use thalweg_kernels::{Kernels, gated, norm, pool, softmax};
 
 impl Tensor {
     /// Softmax over the last axis, f32 or f16. A row of nothing but -inf becomes NaN.
@@ -91,24 +90,6 @@ impl Tensor {
         bias.expect_shape("add_layer_norm", "the bias", &[width as usize])?;
         let others = &[(residual, "the residual"), (weight, "the weight"), (bias, "the bias")];
         self.by_rows("add_layer_norm", &norm::ADD_LAYER_NORM, others, &norm::Params { width, epsilon })
-    }
-
-    /// The last axis reduced to one value and left out, f32 or f16.
-    ///
-    /// # Errors
-    /// If the tensor is of another type, or has no axis or an empty last one.
-    pub fn reduce(&self, reduction: Reduction) -> Result<Self> {
-        let width = self.row_width("reduce")?;
-        if width == 0 {
-            let (given, expected) = (self.shape().to_vec(), "a last axis of at least 1".to_owned());
-            return Err(Error::Shape { operation: "reduce", what: "the operand", given, expected });
-        }
-        let layout = Layout::contiguous("reduce", &self.shape()[..self.shape().len() - 1])?;
-        let params = reduce::Params { reduction: reduction as u32, width };
-        let items = layout.elements();
-        let x = bindable(self)?;
-        let source = kernel(&reduce::REDUCE, self.dtype, "reduce", "the operand")?;
-        dispatch(source, &[x.exact()], self.device(), (layout, self.dtype), &params, items)
     }
 
     /// The length of the last axis of a floating-point tensor.

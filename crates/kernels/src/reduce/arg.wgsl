@@ -1,0 +1,48 @@
+// Where the greatest or the least value of a row is, a workgroup for each row.
+struct Params {
+    least: u32,
+    width: u32,
+}
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<scalar>;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@group(0) @binding(2) var<storage, read_write> failure: array<atomic<u32>, 2>;
+
+const NONE: u32 = 0xffffffffu;
+
+@compute @workgroup_size(128)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let rows = arrayLength(&out);
+    if p.width == 0u {
+        fail(0u, 0u);
+        return;
+    }
+    if !is_product(arrayLength(&x), rows, p.width) {
+        fail(1u, 0u);
+        return;
+    }
+    let row = group.x + group.y * groups.x;
+    if row >= rows {
+        return;
+    }
+    let start = row * p.width;
+    // Each invocation's best, and the first place where it is.
+    var key = 0u;
+    var place = NONE;
+    for (var i = lid; i < p.width; i += SIZE) {
+        let own = key_or_turned(x[start + i], p.least != 0u);
+        if place == NONE || own > key {
+            key = own;
+            place = i;
+        }
+    }
+    let best = greatest(key, lid);
+    let first = ~greatest(~select(NONE, place, key == best), lid);
+    if lid == 0u {
+        out[row] = first;
+    }
+}

@@ -1,0 +1,115 @@
+//! The cases of `data/families`: tiny models, and what the reference libraries make of texts with them.
+
+use super::copied;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The first line of a case.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Header {
+    pub name: String,
+    pub family: String,
+    pub task: String,
+    model: Option<String>,
+    /// Arguments of the call, by the reference's names.
+    #[serde(default)]
+    pub call: HashMap<String, Value>,
+    #[serde(default)]
+    files: HashMap<String, Option<String>>,
+}
+
+/// What is expected of a text, or of a pair.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Expected {
+    pub text: Option<String>,
+    pub pair: Option<[String; 2]>,
+    pub ids: Vec<u32>,
+    pub values: Value,
+}
+
+impl Expected {
+    /// The text of a case without pairs.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().expect("a text")
+    }
+
+    /// All numbers of the values, in their order.
+    pub fn numbers(&self) -> Vec<f32> {
+        fn all(value: &Value, numbers: &mut Vec<f32>) {
+            match value {
+                Value::Array(values) => values.iter().for_each(|value| all(value, numbers)),
+                value => numbers.push(value.as_f64().expect("a number") as f32),
+            }
+        }
+        let mut numbers = Vec::new();
+        all(&self.values, &mut numbers);
+        numbers
+    }
+}
+
+/// A model and what is expected of it.
+pub struct Case {
+    pub header: Header,
+    pub directory: TempDir,
+    pub texts: Vec<Expected>,
+}
+
+impl Case {
+    /// All cases that `are`, in the order of their names. The directory of a case is a copy of its own.
+    pub fn all(are: impl Fn(&Header) -> bool) -> Vec<Self> {
+        let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/families"));
+        let entries = fs::read_dir(data).expect("the cases").map(|entry| entry.expect("a case").path());
+        let mut files: Vec<PathBuf> =
+            entries.filter(|file| file.extension().is_some_and(|extension| extension == "jsonl")).collect();
+        files.sort();
+        files.iter().filter_map(|file| Self::read(data, file, &are)).collect()
+    }
+
+    /// The case of this name.
+    pub fn named(name: &str) -> Self {
+        let mut cases = Self::all(|header| header.name == name);
+        assert_eq!(cases.len(), 1, "cases called {name}");
+        cases.remove(0)
+    }
+
+    fn read(data: &Path, file: &Path, are: impl Fn(&Header) -> bool) -> Option<Self> {
+        let text = fs::read_to_string(file).expect("a case");
+        let mut lines = text.lines();
+        let header: Header = serde_json::from_str(lines.next().expect("a first line")).expect("a case");
+        if !are(&header) {
+            return None;
+        }
+        let folder = data.join(header.model.as_ref().unwrap_or(&header.name));
+        if !folder.is_dir() {
+            // A real model, which is not kept here.
+            return None;
+        }
+        let directory = copied(&folder);
+        for (name, text) in &header.files {
+            let path = directory.path().join(name);
+            match text {
+                Some(text) => fs::write(path, text).expect("the file"),
+                None => fs::remove_file(path).expect("the file"),
+            }
+        }
+        let texts = lines.map(|line| serde_json::from_str(line).expect("a text")).collect();
+        Some(Self { header, directory, texts })
+    }
+
+    /// The largest difference of a text's values; fails if it is beyond the tolerance. Where values are not all below
+    /// 1, that is relative to the largest.
+    pub fn check(&self, index: usize, values: &[f32], tolerance: f32) -> f32 {
+        let (name, expected) = (&self.header.name, self.texts[index].numbers());
+        assert_eq!(values.len(), expected.len(), "{name}, text {index}");
+        let pairs = values.iter().zip(&expected);
+        let largest = pairs.map(|(a, b)| (a - b).abs()).map(|a| if a.is_nan() { f32::INFINITY } else { a });
+        let largest = largest.fold(0.0, f32::max);
+        let tolerance = expected.iter().fold(1.0f32, |scale, value| scale.max(value.abs())) * tolerance;
+        assert!(largest <= tolerance, "{name}, text {index}: off by {largest}");
+        largest
+    }
+}
