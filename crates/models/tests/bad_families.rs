@@ -6,7 +6,8 @@ mod support;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use support::refused::refused;
-use support::{copied, set};
+use support::{copied, cpu, set, unset};
+use thalweg_models::EmbeddingModel;
 
 fn data(family: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/families")).join(family)
@@ -135,6 +136,23 @@ fn settings_of_old_files() {
         config[key] = value;
         std::fs::write(directory.path().join("config.json"), config.to_string()).expect("the file");
         refused(directory.path(), &["config.json", key, expected]);
+    }
+}
+
+/// Where positions have no table, no setting alone makes a model take memory.
+#[test]
+fn more_positions_than_there_can_be() {
+    for family in ["modernbert", "nomic-bert", "gte"] {
+        let directory = copied(&data(family));
+        let file = directory.path().join("config.json");
+        set(&file, "/max_position_embeddings", json!(i32::MAX));
+        set(&file, "/local_attention", json!(i32::MAX));
+        unset(&directory.path().join("tokenizer_config.json"), "model_max_length");
+        let model = EmbeddingModel::load(&cpu(), directory.path()).expect("a model");
+        assert_eq!(model.max_tokens(), 1 << 20);
+        let bytes = model.device().memory().reserved;
+        assert!(bytes < 8 << 20, "{bytes} bytes");
+        model.embed_one("The river runs to the sea").expect("an embedding");
     }
 }
 

@@ -15,27 +15,24 @@ var<immediate> p: Params;
 @group(0) @binding(6) var<storage, read_write> out: array<scalar>;
 @group(0) @binding(7) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
-@compute @workgroup_size(128)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let n = arrayLength(&word_ids);
     if p.width == 0u {
-        fail(0u, 0u);
-        return;
+        return vec2<u32>(1u, 0u);
     }
     if !is_product(arrayLength(&words), p.words, p.width) || !is_product(arrayLength(&positions), p.positions, p.width)
         || !is_product(arrayLength(&types), p.types, p.width) || !is_product(arrayLength(&out), n, p.width)
         || arrayLength(&position_ids) != n || arrayLength(&type_ids) != n {
-        fail(1u, 0u);
-        return;
+        return vec2<u32>(2u, 0u);
     }
-    let item = group.x + group.y * groups.x;
-    if item >= n {
-        return;
-    }
+    return vec2<u32>();
+}
+
+fn items() -> u32 {
+    return arrayLength(&word_ids);
+}
+
+fn compute(item: u32, lid: u32) {
     let word = word_ids[item];
     let position = position_ids[item];
     let kind = type_ids[item];
@@ -51,7 +48,7 @@ fn main(
         fail(4u, item);
         return;
     }
-    for (var i = lid; i < p.width; i += 128u) {
+    for (var i = lid; i < p.width; i += SIZE) {
         let sum = f32(words[word * p.width + i]) + f32(types[kind * p.width + i]);
         out[item * p.width + i] = scalar(sum + f32(positions[position * p.width + i]));
     }

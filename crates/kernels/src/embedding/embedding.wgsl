@@ -11,25 +11,22 @@ var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read_write> out: array<scalar>;
 @group(0) @binding(3) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
-@compute @workgroup_size(128)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let n = arrayLength(&ids);
     if p.width == 0u {
-        fail(0u, 0u);
-        return;
+        return vec2<u32>(1u, 0u);
     }
     if !is_product(arrayLength(&table), p.rows, p.width) || !is_product(arrayLength(&out), n, p.width) {
-        fail(1u, 0u);
-        return;
+        return vec2<u32>(2u, 0u);
     }
-    let item = group.x + group.y * groups.x;
-    if item >= n {
-        return;
-    }
+    return vec2<u32>();
+}
+
+fn items() -> u32 {
+    return arrayLength(&ids);
+}
+
+fn compute(item: u32, lid: u32) {
     let id = ids[item];
     if id >= p.total {
         fail(2u, item);
@@ -37,7 +34,7 @@ fn main(
     }
     // Below `first` it wraps, and is no row either.
     let row = id - p.first;
-    for (var i = lid; i < p.width; i += 128u) {
+    for (var i = lid; i < p.width; i += SIZE) {
         var value = scalar();
         if row < p.rows {
             value = table[row * p.width + i];

@@ -145,7 +145,7 @@ impl<T: Stored> Kernel for Embedding<T> {
     // that there are; it uses elements 0 to width - 1 of that row, and of the table's row only if it is less than rows.
     const GPU: Gpu = unsafe {
         Gpu::checked(
-            texts!["../wgsl/failure.wgsl", "embedding.wgsl"],
+            texts!["../wgsl/failure.wgsl", "../wgsl/by_rows.wgsl", "embedding.wgsl"],
             one_each,
             &[
                 "the width is 0, must be at least 1",
@@ -184,7 +184,7 @@ impl<T: Stored> Kernel for EmbedSum<T> {
     // its table's rows; it uses elements 0 to width - 1 of the four rows.
     const GPU: Gpu = unsafe {
         Gpu::checked(
-            texts!["../wgsl/failure.wgsl", "embed_sum.wgsl"],
+            texts!["../wgsl/failure.wgsl", "../wgsl/by_rows.wgsl", "embed_sum.wgsl"],
             one_each,
             &[
                 "the width is 0, must be at least 1",

@@ -44,6 +44,7 @@ impl Kernel for Gated {
         Gpu::checked(
             texts![
                 "../wgsl/failure.wgsl",
+                "../wgsl/by_rows.wgsl",
                 "../wgsl/bits.wgsl",
                 "../wgsl/math.wgsl",
                 "../wgsl/activation.wgsl",

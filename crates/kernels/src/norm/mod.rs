@@ -63,7 +63,14 @@ kernels! {
 
 macro_rules! module {
     ($operands:literal) => {
-        texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", $operands, "norm.wgsl"]
+        texts![
+            "../wgsl/failure.wgsl",
+            "../wgsl/by_rows.wgsl",
+            "../wgsl/bits.wgsl",
+            "../wgsl/rows.wgsl",
+            $operands,
+            "norm.wgsl"
+        ]
     };
 }
 

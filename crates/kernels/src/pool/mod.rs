@@ -196,7 +196,13 @@ impl Kernel for Normalize {
     // element for each index that an invocation's number gives, written before it is read.
     const GPU: Gpu = unsafe {
         Gpu::checked(
-            texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "normalize.wgsl"],
+            texts![
+                "../wgsl/failure.wgsl",
+                "../wgsl/by_rows.wgsl",
+                "../wgsl/bits.wgsl",
+                "../wgsl/rows.wgsl",
+                "normalize.wgsl"
+            ],
             one_each,
             &["the width is 0, must be at least 1", "the lengths of the operands contradict the parameters"],
         )

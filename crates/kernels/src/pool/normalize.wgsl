@@ -7,25 +7,22 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read_write> out: array<scalar>;
 @group(0) @binding(2) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
-@compute @workgroup_size(128)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let len = arrayLength(&out);
     if p.width == 0u {
-        fail(0u, 0u);
-        return;
+        return vec2<u32>(1u, 0u);
     }
     if len % p.width != 0u || arrayLength(&x) != len {
-        fail(1u, 0u);
-        return;
+        return vec2<u32>(2u, 0u);
     }
-    let row = group.x + group.y * groups.x;
-    if row >= len / p.width {
-        return;
-    }
+    return vec2<u32>();
+}
+
+fn items() -> u32 {
+    return arrayLength(&out) / p.width;
+}
+
+fn compute(row: u32, lid: u32) {
     let start = row * p.width;
     var squares = 0.0;
     for (var i = lid; i < p.width; i += SIZE) {

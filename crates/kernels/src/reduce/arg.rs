@@ -44,7 +44,7 @@ macro_rules! ordered {
     ($type:ty, [$($scalar:ident:)? $key:literal], $is_nan:expr) => {
         impl Ordered for $type {
             const TEXTS: Texts = texts![
-                $($scalar:)? "../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", $key, "arg.wgsl"
+                $($scalar:)? "../wgsl/failure.wgsl", "../wgsl/by_rows.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", $key, "arg.wgsl"
             ];
             #[inline(always)]
             fn is_nan(self) -> bool {

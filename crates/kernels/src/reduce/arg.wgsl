@@ -10,25 +10,22 @@ var<immediate> p: Params;
 
 const NONE: u32 = 0xffffffffu;
 
-@compute @workgroup_size(128)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let rows = arrayLength(&out);
     if p.width == 0u {
-        fail(0u, 0u);
-        return;
+        return vec2<u32>(1u, 0u);
     }
     if !is_product(arrayLength(&x), rows, p.width) {
-        fail(1u, 0u);
-        return;
+        return vec2<u32>(2u, 0u);
     }
-    let row = group.x + group.y * groups.x;
-    if row >= rows {
-        return;
-    }
+    return vec2<u32>();
+}
+
+fn items() -> u32 {
+    return arrayLength(&out);
+}
+
+fn compute(row: u32, lid: u32) {
     let start = row * p.width;
     // Each invocation's best, and the first place where it is.
     var key = 0u;

@@ -61,7 +61,13 @@ impl Kernel for Reduce {
     // element for each index that an invocation's number gives, written before it is read.
     const GPU: Gpu = unsafe {
         Gpu::checked(
-            texts!["../wgsl/failure.wgsl", "../wgsl/bits.wgsl", "../wgsl/rows.wgsl", "reduce.wgsl"],
+            texts![
+                "../wgsl/failure.wgsl",
+                "../wgsl/by_rows.wgsl",
+                "../wgsl/bits.wgsl",
+                "../wgsl/rows.wgsl",
+                "reduce.wgsl"
+            ],
             one_each,
             &[
                 "the width is 0, must be at least 1",

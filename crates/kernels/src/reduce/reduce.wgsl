@@ -13,29 +13,25 @@ const MAX: u32 = 2u;
 const MIN: u32 = 3u;
 const PRODUCT: u32 = 4u;
 
-@compute @workgroup_size(128)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let rows = arrayLength(&out);
     if p.width == 0u {
-        fail(0u, 0u);
-        return;
+        return vec2<u32>(1u, 0u);
     }
     if p.reduction > PRODUCT {
-        fail(1u, p.reduction);
-        return;
+        return vec2<u32>(2u, p.reduction);
     }
     if !is_product(arrayLength(&x), rows, p.width) {
-        fail(2u, 0u);
-        return;
+        return vec2<u32>(3u, 0u);
     }
-    let row = group.x + group.y * groups.x;
-    if row >= rows {
-        return;
-    }
+    return vec2<u32>();
+}
+
+fn items() -> u32 {
+    return arrayLength(&out);
+}
+
+fn compute(row: u32, lid: u32) {
     let start = row * p.width;
     var result = 0.0;
     if p.reduction == MAX || p.reduction == MIN {

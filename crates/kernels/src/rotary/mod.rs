@@ -54,7 +54,7 @@ impl Kernel for Rotary {
     // columns 0 to head_dim - 1 of heads that there are, and 0 to turned - 1 of the table's row.
     const GPU: Gpu = unsafe {
         Gpu::checked(
-            texts!["../wgsl/failure.wgsl", "../wgsl/heads.wgsl", "rotary.wgsl"],
+            texts!["../wgsl/failure.wgsl", "../wgsl/by_rows.wgsl", "../wgsl/heads.wgsl", "rotary.wgsl"],
             one_each,
             &[
                 "heads must be at least 1, and what is turned an even number from 2 to head_dim",

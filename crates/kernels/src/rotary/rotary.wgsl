@@ -13,27 +13,24 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read_write> out: array<scalar>;
 @group(0) @binding(4) var<storage, read_write> failure: array<atomic<u32>, 2>;
 
-@compute @workgroup_size(128)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
+fn contradiction() -> vec2<u32> {
     let n = arrayLength(&positions);
     if p.heads == 0u || p.turned == 0u || p.turned % 2u != 0u || p.turned > p.head_dim {
-        fail(0u, 0u);
-        return;
+        return vec2<u32>(1u, 0u);
     }
     let len = arrayLength(&out);
     if len % n != 0u || !is_product(len / n, p.heads, p.head_dim) || !is_inside(p.x, n, p.heads, p.head_dim, arrayLength(&x))
         || !is_product(arrayLength(&table), p.positions, p.turned) {
-        fail(1u, 0u);
-        return;
+        return vec2<u32>(2u, 0u);
     }
-    let row = group.x + group.y * groups.x;
-    if row >= n {
-        return;
-    }
+    return vec2<u32>();
+}
+
+fn items() -> u32 {
+    return arrayLength(&positions);
+}
+
+fn compute(row: u32, lid: u32) {
     let position = positions[row];
     if position >= p.positions {
         fail(2u, row);
@@ -41,7 +38,7 @@ fn main(
     }
     let half = p.turned / 2u;
     let angles = position * p.turned;
-    for (var i = lid; i < p.heads * p.head_dim; i += 128u) {
+    for (var i = lid; i < p.heads * p.head_dim; i += SIZE) {
         let head = i / p.head_dim;
         let column = i % p.head_dim;
         let first = head_at(p.x, row, head);

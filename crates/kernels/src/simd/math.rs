@@ -156,13 +156,6 @@ fn circle<S: Simd>(simd: S, x: S::V, quarters: f32, far: fn(f32) -> f32) -> S::V
     simd.load(&to)
 }
 
-/// `1 / (1 + e^-x)`, within 4 ulp; 0 once `e^-x` is infinite, at -88.73.
-#[inline(always)]
-pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::V) -> S::V {
-    let e = exp(simd, simd.sub(simd.splat(0.0), x));
-    simd.div(simd.splat(1.0), simd.add(simd.splat(1.0), e))
-}
-
 /// The greatest whole number that is not above x.
 #[inline(always)]
 pub(crate) fn floor<S: Simd>(simd: S, x: S::V) -> S::V {

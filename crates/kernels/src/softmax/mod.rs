@@ -41,6 +41,7 @@ impl Kernel for Softmax {
         Gpu::checked(
             texts![
                 "../wgsl/failure.wgsl",
+                "../wgsl/by_rows.wgsl",
                 "../wgsl/bits.wgsl",
                 "../wgsl/rows.wgsl",
                 "../wgsl/math.wgsl",

@@ -1,5 +1,4 @@
 // What kernels with a workgroup for each row share. To be called by all invocations together.
-const SIZE: u32 = 128u;
 
 var<workgroup> partials: array<u32, 128>;
 var<workgroup> columns: array<u32, 8>;
