@@ -33,15 +33,17 @@ pub enum Error {
     },
     /// Results that the system did not take.
     #[error(
-        "cannot write {what} after {lines} whole lines{}",
+        "cannot write {what} after {whole} whole {unit}{}",
         if *is_cut_off { " and a part of the next" } else { "" }
     )]
     Write {
         /// The file, as given, or the name of the stream.
         what: String,
-        /// How many whole lines of results are there.
-        lines: u64,
-        /// Whether a part of a line is behind them.
+        /// How many whole results are there.
+        whole: u64,
+        /// What they are: "lines", "rows".
+        unit: &'static str,
+        /// Whether a part of another is behind them.
         is_cut_off: bool,
         /// The system's answer.
         source: io::Error,
@@ -88,9 +90,20 @@ pub enum Error {
         /// The facade's answer.
         source: Box<thalweg::Error>,
     },
+    /// A model could not be fetched.
+    #[cfg(feature = "pull")]
+    #[error("cannot fetch {name}")]
+    Pull {
+        /// As given.
+        name: String,
+        /// The facade's answer.
+        source: Box<thalweg::Error>,
+    },
     /// The model refused or failed a call.
-    #[error("cannot embed {lines} of the input")]
-    Embed {
+    #[error("cannot {action} {lines} of the input")]
+    Lines {
+        /// What was to be done: "embed", "rerank".
+        action: &'static str,
         /// Where the texts are.
         lines: Lines,
         /// The facade's answer.
@@ -151,8 +164,8 @@ impl Error {
     }
 
     /// What the model says of `lines`.
-    pub fn embedding(lines: Lines, error: thalweg::ModelError) -> Self {
-        Self::Embed { lines, source: Box::new(error.into()) }
+    pub fn of_lines(action: &'static str, lines: Lines, error: thalweg::ModelError) -> Self {
+        Self::Lines { action, lines, source: Box::new(error.into()) }
     }
 
     /// Whether the reader of the results went away.
@@ -208,7 +221,7 @@ mod tests {
     #[test]
     fn only_a_failed_write_is_a_broken_pipe() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let write = |source| Error::Write { what: "x".to_owned(), lines: 0, is_cut_off: true, source };
+        let write = |source| Error::Write { what: "x".to_owned(), whole: 0, unit: "lines", is_cut_off: true, source };
         assert!(write(broken()).is_broken_pipe() && !write(io::ErrorKind::StorageFull.into()).is_broken_pipe());
         assert!(Error::file("write", Path::new("x"), broken()).is_broken_pipe());
         assert!(!Error::file("read", Path::new("x"), broken()).is_broken_pipe());

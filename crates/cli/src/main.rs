@@ -1,17 +1,28 @@
-//! The `thalweg` command: embeds text, measures, and lists devices.
+//! The `thalweg` command: embeds, scores and classifies text, tells of models and fetches them, measures, and lists
+//! devices.
 //!
 //! Standard output carries results for programs and nothing else; everything for people goes to standard error. Exit
 //! codes: 0 done, 1 failed, 2 wrong usage.
 
 mod args;
 mod bench;
+mod classify;
 mod devices;
 mod embed;
 mod error;
+mod flow;
+mod info;
+mod input;
 mod interrupt;
+mod lines;
 mod model;
+mod output;
 mod progress;
+#[cfg(feature = "pull")]
+mod pull;
+mod rerank;
 mod streams;
+mod tokenize;
 mod trace;
 
 use std::io::Write as _;
@@ -26,7 +37,13 @@ use crate::streams::Standard;
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse().map(|cli| cli.command) {
         Ok(Command::Embed(args)) => embed::run(&args),
+        Ok(Command::Rerank(args)) => rerank::run(&args),
+        Ok(Command::Classify(args)) => classify::run(&args),
+        Ok(Command::Tokenize(args)) => tokenize::run(&args),
+        Ok(Command::Info(args)) => info::run(&args),
         Ok(Command::Bench(args)) => bench::run(&args),
+        #[cfg(feature = "pull")]
+        Ok(Command::Pull(args)) => pull::run(&args),
         Ok(Command::Devices(args)) => devices::run(&args),
         // The help and the version are results too.
         Err(answer) if !answer.use_stderr() => print(&answer),

@@ -116,3 +116,19 @@ fn beside(path: &Path) -> PathBuf {
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
+
+/// Ends a trace, if there is one, whatever the work came to, and says what both came to.
+///
+/// # Errors
+///
+/// That of the work, or else that of the trace.
+pub fn finish(trace: Option<Running>, outcome: Result<(), Error>) -> Result<(), Error> {
+    let traced = trace.map(Running::finish).transpose().map(drop);
+    match (outcome, traced) {
+        (Err(error), Err(untraced)) => {
+            crate::say(&untraced.describe());
+            Err(error)
+        }
+        (outcome, traced) => outcome.and(traced),
+    }
+}

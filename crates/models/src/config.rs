@@ -27,6 +27,11 @@ impl Config {
         Ok(Self { family, file, limits: architecture.limits().clone(), architecture })
     }
 
+    /// The family's name.
+    pub(crate) fn family(&self) -> &'static str {
+        self.family.name
+    }
+
     /// Opens the weights in the transformer's folder, for a device that computes in `dtype`.
     pub(crate) fn open_weights(&self, folder: &Path, dtype: DType) -> Result<Weights> {
         Weights::open(folder, dtype, self.family.prefixes)

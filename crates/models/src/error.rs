@@ -38,6 +38,27 @@ pub enum Error {
         /// What to do.
         advice: String,
     },
+    /// A name that no model of the hub can have.
+    #[error(
+        "{given:?} is no model's name on the hub, which is organisation/name or organisation/name@revision: {reason}"
+    )]
+    HubName {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A model could not be fetched from the hub.
+    #[cfg(feature = "pull")]
+    #[error("{what}: {reason}")]
+    Pull {
+        /// The model, a file of it, or a variable of the environment.
+        what: String,
+        /// What the hub or the network said, and what to do.
+        reason: String,
+        /// Whether the same may succeed later.
+        is_retryable: bool,
+    },
     /// A file is a Git LFS pointer: a few lines that stand for the real file in a repository.
     #[error(
         "{}: it is a Git LFS pointer, not the file that it stands for; run `git lfs install` and `git lfs pull` in the \
@@ -340,13 +361,20 @@ impl Error {
         match self {
             Self::Runtime(error) => error.class(),
             Self::Tensor(error) => error.class(),
+            #[cfg(feature = "pull")]
+            Self::Pull { is_retryable: true, .. } => ErrorClass::Busy,
             _ => ErrorClass::Caller,
         }
     }
 
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Runtime(error) if error.is_retryable())
+        match self {
+            Self::Runtime(error) => error.is_retryable(),
+            #[cfg(feature = "pull")]
+            Self::Pull { is_retryable, .. } => *is_retryable,
+            _ => false,
+        }
     }
 }
 

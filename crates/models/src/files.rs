@@ -100,21 +100,8 @@ fn instead(directory: &Path) -> Option<Error> {
         Some(Error::NotAModel { path: directory.to_owned(), found, advice: advice.to_owned() })
     };
     let Entries { files, folders } = Entries::of(directory);
-    if folders.iter().any(|name| name == "snapshots") {
-        return match one(Entries::of(&directory.join("snapshots")).folders) {
-            Some(snapshot) => {
-                let advice =
-                    format!("give the snapshot in it: {}", directory.join("snapshots").join(snapshot).display());
-                found("the top of a cache of the Hugging Face hub".into(), &advice)
-            }
-            None => found(
-                "the top of a cache of the Hugging Face hub".into(),
-                "give one of the folders in its `snapshots`; if there is none, download the model again",
-            ),
-        };
-    }
     if folders.iter().any(|name| name.starts_with("models--")) {
-        let advice = "give the folder of one model: models--ORGANISATION--NAME/snapshots/COMMIT";
+        let advice = "give the folder of one model, models--ORGANISATION--NAME, or its name, ORGANISATION/NAME";
         return found("a cache of the Hugging Face hub".into(), advice);
     }
     let below: Vec<_> = folders.iter().filter(|name| directory.join(name).join("modules.json").is_file()).collect();
@@ -184,16 +171,16 @@ fn other_weights(files: &[String], folders: &[String]) -> Option<(&'static str, 
 }
 
 /// The names in a directory, of those that are text; none if it cannot be read.
-struct Entries {
+pub(crate) struct Entries {
     files: Vec<String>,
-    folders: Vec<String>,
+    pub(crate) folders: Vec<String>,
 }
 
 impl Entries {
     /// The most that are looked at. A model's directory has a few dozen.
     const MOST: usize = 10_000;
 
-    fn of(directory: &Path) -> Self {
+    pub(crate) fn of(directory: &Path) -> Self {
         let (mut files, mut folders) = (Vec::new(), Vec::new());
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().take(Self::MOST);
         for entry in entries {
@@ -205,10 +192,4 @@ impl Entries {
         folders.sort();
         Self { files, folders }
     }
-}
-
-/// The only element.
-fn one(names: Vec<String>) -> Option<String> {
-    let [name] = <[String; 1]>::try_from(names).ok()?;
-    Some(name)
 }

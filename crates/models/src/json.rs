@@ -6,10 +6,12 @@
 //!
 //! What Python's `json` takes is taken: `NaN` and `Infinity`, and of two values for one key the last.
 
+mod record;
 mod value;
 
 use crate::files::read_file;
 use crate::{Error, Result};
+pub(crate) use record::{Read, recorded};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::io;
@@ -88,6 +90,7 @@ impl JsonFile {
 
     fn parse(path: PathBuf, bytes: &[u8], keys: &'static Keys) -> Result<Self> {
         let Object { object, refused } = parse(&path, bytes, KeysSeed(keys))?;
+        record::note(&path, object.iter().map(|(key, value)| (key.clone(), value)));
         let file = Self { path, place: String::new(), keys, object };
         file.refuse(refused)
     }
@@ -244,7 +247,9 @@ fn shown(value: &Json) -> String {
 
 /// Reads a file that holds an array.
 pub(crate) fn read_array(path: &Path) -> Result<Vec<Json>> {
-    parse(path, &read_file(path, MAX_SETTINGS_BYTES)?, PhantomData)
+    let values: Vec<Json> = parse(path, &read_file(path, MAX_SETTINGS_BYTES)?, PhantomData)?;
+    record::note(path, values.iter().enumerate().map(|(index, value)| (index.to_string(), value)));
+    Ok(values)
 }
 
 /// Parses what Python's `json` would.

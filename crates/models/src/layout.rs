@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::files::expect_checkpoint;
 use crate::json::{Json, read_array};
-use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// What `modules.json` says.
@@ -63,14 +62,7 @@ pub(crate) struct Module {
 impl Layout {
     /// Reads `modules.json` of a model directory. A checkpoint of the transformers library has none, and one module.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
-        match std::fs::metadata(directory) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(Error::NotADirectory { path: directory.to_owned(), found: "a file" }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::NotADirectory { path: directory.to_owned(), found: "nothing there" });
-            }
-            Err(source) => return Err(Error::Io { path: directory.to_owned(), source: source.into() }),
-        }
+        let directory = &crate::hub::resolve(directory)?;
         let path = directory.join("modules.json");
         let values = match read_array(&path) {
             Err(error @ Error::Io { .. }) if error.is_not_found() => {
@@ -90,6 +82,11 @@ impl Layout {
             }
         }
         Ok(Self { directory: directory.to_owned(), modules, is_bare: false })
+    }
+
+    /// The module with the encoder, which is the first.
+    pub(crate) fn transformer(&self) -> Result<&Module> {
+        self.modules.first().ok_or_else(|| self.wrong("a Transformer first"))
     }
 
     /// What the modules are.

@@ -5,6 +5,7 @@
 //!
 //! | module | reads | decides |
 //! |---|---|---|
+//! | [`hub`] | the top folder of a model in the hub's cache | which directory is meant |
 //! | `layout` | `modules.json`, `config_sentence_transformers.json` | which modules, in which folders |
 //! | `arch` | `config.json` | the encoder's family, shape and operations, on sequences without padding (`packed`) |
 //! | `config` | | what of it the others need, and how long texts may be |
@@ -47,6 +48,8 @@ mod config;
 mod error;
 mod files;
 mod graphs;
+pub mod hub;
+mod inspect;
 mod json;
 mod layout;
 mod model;
@@ -61,6 +64,7 @@ mod tokenizer;
 mod weights;
 
 pub use error::{Error, Result};
+pub use inspect::{ModelInfo, ModelTask, SettingInfo, TextTokenizer, WeightsInfo};
 pub use model::TOKENS_PER_PASS;
 pub use options::LoadOptions;
 pub use task::{

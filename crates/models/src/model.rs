@@ -9,7 +9,7 @@ use crate::options::LoadOptions;
 use crate::packed::PackedBatch;
 use crate::sentence::{Gives, Sentence};
 use crate::task::Task;
-use crate::tokenizer::{Tokenizer, Tokens};
+use crate::tokenizer::{Class as TokenizerClass, Tokenizer, Tokens};
 use crate::weights::{Scope, Weights};
 use std::fmt;
 use thalweg_runtime::{CacheStats, Device, Pool};
@@ -96,6 +96,27 @@ impl Model {
     }
 }
 
+/// What a model makes of texts before the encoder: read without the weights.
+pub(crate) struct Texts {
+    pub(crate) config: Config,
+    pub(crate) tokenizer: Tokenizer,
+    /// The class that the tokenizer is read as.
+    pub(crate) class: TokenizerClass,
+    /// The most tokens of a text, special ones included.
+    pub(crate) max_tokens: usize,
+}
+
+impl Texts {
+    pub(crate) fn read(layout: &Layout) -> Result<Self> {
+        let folder = &layout.transformer()?.folder;
+        let config = Config::read(folder)?;
+        let text = TextConfig::read(folder, config.limits.lengths)?;
+        let class = TokenizerClass::of(&text.tokenizer, &text.model)?;
+        let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.limits.vocabulary)?;
+        Ok(Self { config, tokenizer, class, max_tokens })
+    }
+}
+
 /// A model that is being loaded: its files are open, and its settings are read. The task reads its own parts before the
 /// encoder is [loaded](Self::finish), which takes longest.
 pub(crate) struct Loading {
@@ -113,14 +134,12 @@ impl Loading {
     /// Opens the transformer of a model, which has to give what it is asked for.
     pub(crate) fn open(device: &Device, layout: &Layout, gives: Gives, options: LoadOptions) -> Result<Self> {
         let dtype = options.checked_dtype()?;
-        let Module { kind, folder, .. } = layout.modules.first().ok_or_else(|| layout.wrong("a Transformer first"))?;
+        let Module { kind, folder, .. } = layout.transformer()?;
         if !layout.is_bare {
             let without = if *kind == Kind::MLMTransformer { Gives::Words } else { Gives::Vectors };
             Sentence::read(folder)?.check(gives, without)?;
         }
-        let config = Config::read(folder)?;
-        let text = TextConfig::read(folder, config.limits.lengths)?;
-        let (tokenizer, max_tokens) = Tokenizer::load(folder, &text, config.limits.vocabulary)?;
+        let Texts { config, tokenizer, max_tokens, .. } = Texts::read(layout)?;
         let weights = config.open_weights(folder, dtype)?;
         let name = layout.directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
         let pool = Pool::new(device, &name)?;

@@ -51,13 +51,10 @@ fn something_else_than_a_model() {
         directory
     };
     for (files, parts) in [
-        (
-            &["refs/main", "snapshots/abc123/modules.json"][..],
-            &["cache of the Hugging Face hub", "snapshots/abc123"][..],
-        ),
+        (&["refs/main", "snapshots/abc123/x"][..], &["refs/main: \"{}\"", "the name of a commit"][..]),
         (&["snapshots/a/x", "snapshots/b/x"], &["cache of the Hugging Face hub", "one of the folders"]),
-        (&["refs/main", "blobs/x", "snapshots/.x"], &["cache of the Hugging Face hub", "download the model again"]),
-        (&["models--a--b/refs/main", "version.txt"], &["a cache of the Hugging Face hub", "models--ORGANISATION"]),
+        (&["blobs/x", "snapshots/.x"], &["cache of the Hugging Face hub", "download the model again"]),
+        (&["models--a--b/refs/main", "version.txt"], &["a cache of the Hugging Face hub", "ORGANISATION/NAME"]),
         (&["model/modules.json", "README.md"], &["a folder with a model in it", "/model"]),
         (&["a/modules.json", "b/modules.json"], &["a folder with 2 models in it"]),
         (&["onnx/model.onnx", "tokenizer.json"], &["exported to ONNX", "model.safetensors"]),

@@ -75,7 +75,11 @@ pub use error::{Error, Result};
 pub use thalweg_hal::{
     DeviceInfo, DeviceKind, Error as DeviceError, ErrorClass, HostCall, HostFn, KernelFailure, Limits,
 };
-pub use thalweg_models::{EmbeddingModel, Embeddings, Error as ModelError, LoadOptions, Tokens};
+pub use thalweg_models::hub;
+pub use thalweg_models::{
+    EmbeddingModel, Embeddings, Error as ModelError, LoadOptions, ModelInfo, ModelTask, SettingInfo, TextTokenizer,
+    Tokens, WeightsInfo,
+};
 pub use thalweg_profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler};
 pub use thalweg_runtime::{
     Attached, Awaited, CacheStats, Config, Counters, Device, Event, Finished, MemoryStats, Pending, Pool, Range, Step,

@@ -82,8 +82,11 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let mut written = vec![(Standard::Output.name().to_owned(), FileId::of(table.output.file()))];
     written.extend(memory.as_ref().map(MemoryFile::named));
     written.extend(trace.as_ref().map(trace::Wanted::named));
-    streams::refuse_shared(None, written, &args.model)?;
-    let (device, model) = model::load(&args.device, &args.model, args.dtype)?;
+    let directory = model::directory(&args.model)?;
+    streams::refuse_shared(None, written, &directory)?;
+    let (device, model) = model::load(&args.device, &directory, args.dtype, |device, path, options| {
+        EmbeddingModel::load_with(device, path, options)
+    })?;
     let texts = Texts::new(&model, args.tokens as usize)?;
     let mut report = Report {
         device: device.info().name.clone(),

@@ -8,8 +8,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 
 use serde::Deserialize;
 
-use crate::embed::input::MAX_LINE;
 use crate::error::Error;
+use crate::input::MAX_LINE;
+use crate::output::beginning;
 
 /// No result is longer, in bytes: what is carried through comes from one line of the input, and values are fewer.
 const MAX_RESULT: u64 = 2 * MAX_LINE as u64;
@@ -21,22 +22,25 @@ const NEAR: f32 = 0.05;
 #[derive(Debug)]
 pub struct Earlier {
     /// How many results.
-    pub lines: u64,
-    /// Their bytes.
+    pub rows: u64,
+    /// Where the next one begins.
     pub bytes: u64,
-    /// The last of them.
-    last: Vec<u8>,
+    last: Last,
+}
+
+/// The last result.
+#[derive(Debug)]
+enum Last {
+    /// As it is written.
+    Line(Vec<u8>),
+    /// Of a matrix; zeros, where it has no row.
+    Row(Vec<f32>),
 }
 
 /// What is read of a result.
 #[derive(Deserialize)]
 struct LastLine {
     embedding: Vec<f32>,
-}
-
-/// How the result of text number `index` begins.
-pub fn beginning(index: u64) -> String {
-    format!("{{\"index\":{index},\"tokens\":")
 }
 
 /// Looks at every line of `file`, which people know as `name`.
@@ -49,33 +53,45 @@ pub fn read(file: &File, name: &str) -> Result<Earlier, Error> {
     let mut start = file;
     start.rewind().map_err(fail)?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    let (mut earlier, mut line) = (Earlier { lines: 0, bytes: 0, last: Vec::new() }, Vec::new());
+    let (mut rows, mut bytes, mut last, mut line) = (0, 0, Vec::new(), Vec::new());
     loop {
         line.clear();
         let length = (&mut reader).take(MAX_RESULT).read_until(b'\n', &mut line).map_err(fail)?;
         if length == 0 {
-            return Ok(earlier);
+            break;
         }
-        let beginning = beginning(earlier.lines);
+        let beginning = beginning(rows);
         let common = beginning.len().min(line.len());
         let is_whole = line.ends_with(b"\n");
         if line[..common] != beginning.as_bytes()[..common]
             || (is_whole && !line.ends_with(b"]}\n"))
             || (!is_whole && length as u64 == MAX_RESULT)
         {
-            let reason = format!("its line {} is no result that begins with {beginning}", earlier.lines + 1);
+            let reason = format!("its line {} is no result that begins with {beginning}", rows + 1);
             return Err(Error::Append { output: name.to_owned(), reason });
         }
         if !is_whole {
-            return Ok(earlier);
+            break;
         }
-        earlier.lines += 1;
-        earlier.bytes += length as u64;
-        std::mem::swap(&mut earlier.last, &mut line);
+        rows += 1;
+        bytes += length as u64;
+        std::mem::swap(&mut last, &mut line);
     }
+    Ok(Earlier { rows, bytes, last: Last::Line(last) })
 }
 
 impl Earlier {
+    /// Of a matrix with `rows` rows, of which `last` is the last; zeros, where there is none. The next begins at byte
+    /// `bytes`.
+    pub fn of_matrix(rows: u64, bytes: u64, last: Vec<f32>) -> Self {
+        Self { rows, bytes, last: Last::Row(last) }
+    }
+
+    /// Of an empty file.
+    pub fn of_nothing() -> Self {
+        Self { rows: 0, bytes: 0, last: Last::Line(Vec::new()) }
+    }
+
     /// Checks that the results have `width` values, as those of the model.
     ///
     /// # Errors
@@ -83,28 +99,33 @@ impl Earlier {
     /// `Append` when the last of them has not.
     pub fn check_width(&self, width: usize, name: &str) -> Result<(), Error> {
         let refuse = |reason| Err(Error::Append { output: name.to_owned(), reason });
-        if self.lines == 0 {
+        if self.rows == 0 && matches!(self.last, Last::Line(_)) {
             return Ok(());
         }
         match self.values() {
             Ok(values) if values.len() == width => Ok(()),
             Ok(values) => refuse(format!("its results have {} values, those of the model {width}", values.len())),
-            Err(error) => refuse(format!("its line {} is no result: {error}", self.lines)),
+            Err(error) => refuse(format!("its line {} is no result: {error}", self.rows)),
         }
     }
 
-    /// Whether the last result begins with `head` and has these values, or nearly.
+    /// Whether the last result has these values, or nearly, and as a line begins with `head`.
     pub fn ends_with(&self, head: &str, values: &[f32]) -> bool {
         let Ok(own) = self.values() else { return false };
+        let begins_so = match &self.last {
+            Last::Line(line) => line.starts_with(head.as_bytes()),
+            Last::Row(_) => true,
+        };
         let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| value * value).sum::<f32>().sqrt();
         let distance = length(&mut own.iter().zip(values).map(|(own, other)| own - other));
-        self.last.starts_with(head.as_bytes())
-            && own.len() == values.len()
-            && distance <= NEAR * length(&mut values.iter().copied())
+        begins_so && own.len() == values.len() && distance <= NEAR * length(&mut values.iter().copied())
     }
 
     fn values(&self) -> serde_json::Result<Vec<f32>> {
-        serde_json::from_slice(&self.last).map(|result: LastLine| result.embedding)
+        match &self.last {
+            Last::Line(line) => serde_json::from_slice(line).map(|result: LastLine| result.embedding),
+            Last::Row(values) => Ok(values.clone()),
+        }
     }
 }
 
@@ -130,7 +151,7 @@ mod tests {
             let earlier = earlier(&LINES[..cut]).unwrap();
             let lines = LINES[..cut].matches('\n').count() as u64;
             let bytes = [0, whole, LINES.len()][lines as usize] as u64;
-            assert_eq!((earlier.lines, earlier.bytes), (lines, bytes), "cut at {cut}");
+            assert_eq!((earlier.rows, earlier.bytes), (lines, bytes), "cut at {cut}");
         }
     }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
 
-pub use self::sink::Sink;
+pub use self::sink::{Sink, Unit};
 use crate::error::Error;
 
 /// A stream that the command is started with, beside standard error.

@@ -1,4 +1,4 @@
-//! Whole lines to a file, also where the disk is full.
+//! Whole results to a file, lines or rows of bytes, also where the disk is full.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Seek as _, SeekFrom, Write as _};
@@ -8,25 +8,58 @@ use rustix::event::PollFlags;
 use super::{Standard, wait};
 use crate::error::Error;
 
-/// Lines wait until there are so many bytes, or somebody asks for them.
+/// Results wait until there are so many bytes, or somebody asks for them.
 const BUFFER: usize = 1 << 16;
 
-/// A file that is written line by line.
+/// How results follow each other in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Each ends with a newline, and has no other.
+    Line,
+    /// Each has so many bytes.
+    Bytes(usize),
+}
+
+impl Unit {
+    /// How many results there are in these bytes, which begin with one, and how many bytes of another are behind them.
+    fn count(self, bytes: &[u8]) -> (u64, usize) {
+        match self {
+            Self::Line => {
+                let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+                (lines as u64, bytes.iter().rev().take_while(|byte| **byte != b'\n').count())
+            }
+            Self::Bytes(length) => ((bytes.len() / length) as u64, bytes.len() % length),
+        }
+    }
+}
+
+/// A file that is written result by result.
 ///
-/// What is handed to the system ends with a whole line each time. Where the system takes only a part of it and then
-/// refuses (a full disk, a limit on a file's size), a regular file is cut back to its last whole line.
+/// What is handed to the system ends with a whole result each time. Where the system takes only a part of it and then
+/// refuses (a full disk, a limit on a file's size), a regular file is cut back to its last whole result.
 pub struct Sink {
     file: File,
     name: String,
+    unit: Unit,
     buffer: Vec<u8>,
-    /// Whole lines that the system has taken, and those that were there before.
-    lines: u64,
+    /// Whole results that the system has taken, and those that were there before.
+    taken: u64,
 }
 
 impl Sink {
-    /// Writes to `file`, which people know as `name`.
+    /// Writes lines to `file`, which people know as `name`.
     pub fn new(file: File, name: String) -> Self {
-        Self { file, name, buffer: Vec::new(), lines: 0 }
+        Self { file, name, unit: Unit::Line, buffer: Vec::new(), taken: 0 }
+    }
+
+    /// Writes results of that form from now on.
+    pub fn set_unit(&mut self, unit: Unit) {
+        self.unit = unit;
+    }
+
+    /// How many whole results the system has taken, with those that were there before.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Writes to standard output.
@@ -53,14 +86,14 @@ impl Sink {
         self.file.is_terminal()
     }
 
-    /// Begins behind `bytes` bytes, which are `lines` whole lines; what follows in a regular file is cut off. Pipes and
-    /// devices have nothing to cut.
+    /// Begins behind `bytes` bytes, which are `results` whole results; what follows in a regular file is cut off. Pipes
+    /// and devices have nothing to cut.
     ///
     /// # Errors
     ///
     /// `Write` when the system refuses.
-    pub fn begin_at(&mut self, bytes: u64, lines: u64) -> Result<(), Error> {
-        self.lines = lines;
+    pub fn begin_at(&mut self, bytes: u64, results: u64) -> Result<(), Error> {
+        self.taken = results;
         let begin = |mut file: &File| {
             if file.metadata()?.is_file() {
                 file.set_len(bytes)?;
@@ -79,6 +112,20 @@ impl Sink {
     pub fn line(&mut self, line: &[u8]) -> Result<(), Error> {
         self.buffer.extend_from_slice(line);
         self.buffer.push(b'\n');
+        self.flush_if_full()
+    }
+
+    /// Adds a result of a length that is fixed; it may stay in the buffer until [`Sink::flush`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::line`].
+    pub fn bytes(&mut self, result: impl Iterator<Item = u8>) -> Result<(), Error> {
+        self.buffer.extend(result);
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), Error> {
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
@@ -101,16 +148,16 @@ impl Sink {
                 Err(error) => return Err(self.stop(&buffer[..taken], error)),
             }
         }
-        self.lines += count_lines(&buffer);
+        self.taken += self.unit.count(&buffer).0;
         self.buffer = buffer;
         self.buffer.clear();
         Ok(())
     }
 
-    /// The system took these bytes of a buffer and then no more: makes them whole lines again, where that can be done.
+    /// The system took these bytes of a buffer and then no more: makes them whole results again, where that can be done.
     fn stop(&mut self, taken: &[u8], source: io::Error) -> Error {
-        self.lines += count_lines(taken);
-        let part = taken.iter().rev().take_while(|byte| **byte != b'\n').count();
+        let (whole, part) = self.unit.count(taken);
+        self.taken += whole;
         let is_cut_off = part > 0 && self.take_back(part as u64).is_err();
         self.fail(is_cut_off, source)
     }
@@ -129,12 +176,9 @@ impl Sink {
     }
 
     fn fail(&self, is_cut_off: bool, source: io::Error) -> Error {
-        Error::Write { what: self.name.clone(), lines: self.lines, is_cut_off, source }
+        let unit = if self.unit == Unit::Line { "lines" } else { "rows" };
+        Error::Write { what: self.name.clone(), whole: self.taken, unit, is_cut_off, source }
     }
-}
-
-fn count_lines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 #[cfg(test)]
@@ -163,6 +207,21 @@ mod tests {
         sink.flush().unwrap();
         drop(sink);
         assert!(reader.join().unwrap().unwrap() == (line + "\n").repeat(2000));
+    }
+
+    #[test]
+    fn rows_of_bytes_are_counted_and_kept_whole() {
+        let file = tempfile::tempfile().unwrap();
+        let mut sink = Sink::new(file.try_clone().unwrap(), "x".to_owned());
+        sink.set_unit(Unit::Bytes(4));
+        sink.begin_at(10, 3).unwrap();
+        sink.bytes([b'\n', 1, 2, 3].into_iter()).unwrap();
+        sink.bytes([4, 5, 6, 7].into_iter()).unwrap();
+        sink.flush().unwrap();
+        assert_eq!((sink.taken(), file.metadata().unwrap().len()), (5, 18));
+        (&file).write_all(&[0; 6]).unwrap();
+        let error = sink.stop(&[0; 6], io::ErrorKind::StorageFull.into()).to_string();
+        assert_eq!((error.as_str(), file.metadata().unwrap().len()), ("cannot write x after 6 whole rows", 22));
     }
 
     #[test]

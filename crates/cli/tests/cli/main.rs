@@ -7,9 +7,14 @@ mod bench;
 mod embed;
 mod faults;
 mod formats;
+#[cfg(feature = "pull")]
+mod hub;
 mod interrupt;
+mod matrix;
 mod metal;
 mod process;
+#[cfg(feature = "pull")]
+mod pull;
 mod streams;
 mod trace;
 mod usage;

@@ -153,6 +153,12 @@ impl Invocation {
         self
     }
 
+    /// Takes a variable out of the environment.
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     pub fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.arg(name).arg(value);
         self

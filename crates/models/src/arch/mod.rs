@@ -60,7 +60,7 @@ static FAMILIES: &[&Family] = &[
 /// A family of encoders, as its checkpoints are.
 pub(crate) struct Family {
     /// Its `model_type` in `config.json`.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// What stands before the names of its tensors in checkpoints that have a task's head too.
     pub(crate) prefixes: &'static [&'static str],
     /// The settings that it has.

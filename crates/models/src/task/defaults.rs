@@ -4,6 +4,7 @@ use super::Similarity;
 use crate::error::{Error, Result};
 use crate::json::{Json, JsonFile, Keys, Others};
 use crate::layout::Layout;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The keys of the file.
@@ -26,8 +27,17 @@ static KEYS: Keys = Keys {
     others: Others::Harmless,
 };
 
-/// What sentence-transformers calls models that score pairs of texts.
+/// What sentence-transformers calls models that give an embedding for each text.
+pub(crate) const SENTENCE_TRANSFORMER: &str = "SentenceTransformer";
+/// What it calls models that score pairs of texts.
 pub(crate) const CROSS_ENCODER: &str = "CrossEncoder";
+/// What it calls models that give an embedding of few elements.
+pub(crate) const SPARSE_ENCODER: &str = "SparseEncoder";
+
+/// Where the file is.
+fn path(layout: &Layout) -> PathBuf {
+    layout.directory.join("config_sentence_transformers.json")
+}
 
 /// What the file says, if there is one.
 #[derive(Debug)]
@@ -42,20 +52,25 @@ pub(crate) struct Defaults {
 }
 
 impl Defaults {
+    /// What sentence-transformers calls a model that it has saved, if the file says so.
+    pub(crate) fn family(layout: &Layout) -> Result<Option<String>> {
+        let file = JsonFile::read_if_there(path(layout), &KEYS)?;
+        Ok(file.as_ref().map(|file| file.get("model_type").string()).transpose()?.flatten().map(str::to_owned))
+    }
+
     /// Reads the file of a model that sentence-transformers calls `family`, or does not call at all.
     ///
     /// # Errors
     /// If it is of another family: `instead` says what loads which.
     pub(crate) fn read(layout: &Layout, family: &str) -> Result<Self> {
-        let path = layout.directory.join("config_sentence_transformers.json");
         // As in sentence-transformers, the file is nothing without the list of modules.
-        let file = if layout.is_bare { None } else { JsonFile::read_if_there(path, &KEYS)? };
+        let file = if layout.is_bare { None } else { JsonFile::read_if_there(path(layout), &KEYS)? };
         let Some(file) = file else {
             return Ok(Self { file: None, prompts: Prompts::of(family), similarity: None, dimensions: None });
         };
         // Older releases name no family, and saved sentence encoders alone.
         let setting = file.get("model_type");
-        let given = if setting.is_there() { setting.string()? } else { Some("SentenceTransformer") };
+        let given = if setting.is_there() { setting.string()? } else { Some(SENTENCE_TRANSFORMER) };
         if given != Some(family) {
             return Err(setting.wrong(format!(
                 "{family:?}; a \"SentenceTransformer\", which is also what is meant by no such key, is loaded by \

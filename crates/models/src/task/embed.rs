@@ -1,6 +1,6 @@
 //! Sentence encoders: texts to vectors.
 
-use super::defaults::{Defaults, Prompt};
+use super::defaults::{Defaults, Prompt, SENTENCE_TRANSFORMER};
 use super::modules::Step;
 use super::pooling::PoolingConfig;
 use super::table::Table;
@@ -99,7 +99,7 @@ impl EmbeddingModel {
         if transformer.kind != Kind::Transformer {
             return Err(layout.wrong(expected));
         }
-        let defaults = Defaults::read(&layout, "SentenceTransformer")?;
+        let defaults = Defaults::read(&layout, SENTENCE_TRANSFORMER)?;
         let loading = Loading::open(device, &layout, Gives::Vectors, options)?;
         let width = loading.config.limits.width;
         let pooling = match pooling {

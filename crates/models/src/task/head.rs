@@ -55,6 +55,11 @@ impl Head {
         Ok(is_causal && self.architectures()?.first().is_some_and(|name| name.ends_with("ForCausalLM")))
     }
 
+    /// Whether the model was saved with a head of this kind, the end of a class's name.
+    pub(crate) fn was_saved_as(&self, kind: &str) -> Result<bool> {
+        Ok(self.architectures()?.iter().any(|name| name.ends_with(kind)))
+    }
+
     /// Refuses a checkpoint that was saved with no head of this kind, the end of a class's name.
     pub(crate) fn expect(&self, kind: &str, what: &str) -> Result<()> {
         let names = self.architectures()?;

@@ -110,12 +110,16 @@ macro_rules! prompted {
 }
 use prompted;
 
+pub(crate) use self::defaults::{CROSS_ENCODER, Defaults, Prompt, Prompts, SENTENCE_TRANSFORMER, SPARSE_ENCODER};
+pub(crate) use self::head::Head;
+pub(crate) use self::pooling::PoolingConfig;
+
 use self::table::{Items, Table};
 use crate::error::{Error, Result};
 use crate::model::{Model, TOKENS_PER_PASS};
 use crate::packed::PackedBatch;
 use crate::run::Run;
-use crate::tokenizer::Tokens;
+use crate::tokenizer::{Tokenizer, Tokens};
 use std::borrow::Cow;
 use std::future::Future;
 use thalweg_runtime::{Pending, yield_task};
@@ -193,11 +197,15 @@ impl<'a> Input<'a> {
     }
 
     fn tokenize(&self, task: &impl Task, index: usize) -> Result<Tokens> {
-        let first = match task.prompt() {
+        self.tokens(task.prompt(), task.model().tokenizer(), index)
+    }
+
+    /// Its tokens with a prompt before it. `index` is its place in the call, for errors.
+    pub(crate) fn tokens(&self, prompt: &str, tokenizer: &Tokenizer, index: usize) -> Result<Tokens> {
+        let first = match prompt {
             "" => Cow::Borrowed(&*self.first),
             prompt => Cow::Owned([prompt, &self.first].concat()),
         };
-        let tokenizer = task.model().tokenizer();
         match &self.second {
             None => tokenizer.tokenize(&first, index),
             Some(second) => tokenizer.tokenize_pair(&first, second, index),

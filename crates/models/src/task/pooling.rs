@@ -101,6 +101,12 @@ impl PoolingConfig {
         Ok(Self { modes, include_prompt: file.get("include_prompt").flag()?.unwrap_or(true) })
     }
 
+    /// The modes by their names.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        let name = |mode: &Pooling| MODES.iter().find(|(_, known)| known == mode).map(|(name, _)| *name);
+        self.modes.iter().filter_map(name).collect()
+    }
+
     /// The vectors of each text but for its first `skip` to one: `[tokens, width]` to `[texts, modes * width]`.
     pub(crate) fn apply(&self, vectors: &Tensor, offsets: &Tensor, skip: u32) -> TensorResult<Tensor> {
         let pool = |mode: &Pooling| vectors.pool_after(skip, offsets, *mode);

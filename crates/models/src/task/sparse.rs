@@ -1,6 +1,6 @@
 //! Sparse encoders (SPLADE): texts to weights of the words of a vocabulary.
 
-use super::defaults::{Defaults, Prompt};
+use super::defaults::{Defaults, Prompt, SPARSE_ENCODER};
 use super::head::Head;
 use super::table::{Items, Table, results};
 use super::{Call, Input, Similarity, Task, handle, prompted};
@@ -187,7 +187,7 @@ impl SparseEncoder {
             }
             _ => return Err(layout.wrong("[Transformer, SpladePooling] or [MLMTransformer, SpladePooling]")),
         };
-        let defaults = Defaults::read(&layout, "SparseEncoder")?;
+        let defaults = Defaults::read(&layout, SPARSE_ENCODER)?;
         let most = match &defaults.file {
             Some(file) => file.get("max_active_dims").size()?,
             None => None,

@@ -20,6 +20,11 @@ impl Library {
         Self { tokenizer }
     }
 
+    /// A token's text.
+    pub(super) fn piece(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
     /// Appends the ids of `text`: the wanted ones at least. It stops as soon as it has them.
     pub(super) fn append(&self, text: &str, limit: Limit, ids: &mut Vec<u32>) -> Result<(), Failure> {
         let encoding = Panicked::catch(|| self.encode(text, limit))

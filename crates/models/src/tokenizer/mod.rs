@@ -34,7 +34,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use self::class::MODEL_KEYS;
+pub(crate) use self::class::{Class, MODEL_KEYS};
 pub(crate) use self::settings::{PROCESSOR_KEYS, TOKENIZER_KEYS, TokenizerConfig};
 
 /// One text as the encoder takes it: its token ids and type ids.
@@ -181,6 +181,11 @@ impl Tokenizer {
         let tokens = self.tokenize(prompt, 0)?;
         let ends_special = tokens.ids.last().is_some_and(|id| self.special.contains(id));
         Ok(tokens.len() - usize::from(ends_special))
+    }
+
+    /// A token as the library writes it; `None` if there is no such id.
+    pub(crate) fn piece(&self, id: u32) -> Option<String> {
+        self.library.piece(id)
     }
 
     /// The ids of a text alone: as many as `limit` says at least.

@@ -47,6 +47,15 @@ impl WeightsFile {
         self.metadata.tensors().into_keys().collect()
     }
 
+    /// Of each tensor, the type that it is stored in and how many elements it has.
+    pub(super) fn sizes(&self) -> Vec<(String, u64)> {
+        let size = |info: &TensorInfo| {
+            let elements = info.shape.iter().fold(1u64, |size, length| size.saturating_mul(*length as u64));
+            (format!("{:?}", info.dtype), elements)
+        };
+        self.metadata.tensors().into_values().map(size).collect()
+    }
+
     /// What the header says of a tensor.
     pub(super) fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.metadata.info(name)

@@ -19,7 +19,7 @@ use half::f16;
 pub(crate) use index::INDEX;
 use index::Index;
 pub(crate) use scope::Scope;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,13 @@ pub(crate) struct Weights {
     index: Option<Index>,
     /// What the values are for: all of them have to be finite in it.
     dtype: DType,
+}
+
+/// Tensors of one type.
+pub(crate) struct Stored {
+    pub(crate) dtype: String,
+    pub(crate) tensors: usize,
+    pub(crate) elements: u64,
 }
 
 /// Where a tensor is.
@@ -103,6 +110,18 @@ impl Weights {
             _ => before.other = Some(name),
         }
         Ok(())
+    }
+
+    /// What its tensors are stored in: types by their names, with how many tensors and elements are of each.
+    pub(crate) fn stored(&self) -> Vec<Stored> {
+        let mut types: BTreeMap<String, Stored> = BTreeMap::new();
+        for (dtype, elements) in self.files.iter().flat_map(WeightsFile::sizes) {
+            let new = || Stored { dtype: dtype.clone(), tensors: 0, elements: 0 };
+            let stored = types.entry(dtype.clone()).or_insert_with(new);
+            stored.tensors += 1;
+            stored.elements += elements;
+        }
+        types.into_values().collect()
     }
 
     /// Its tensors, to be frozen in the memory of a pool.

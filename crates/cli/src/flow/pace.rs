@@ -23,3 +23,9 @@ pub fn choose(info: &DeviceInfo) -> Pace {
         _ => Pace { threads: 8, batch: 32 },
     }
 }
+
+/// Where the processor tokenises, and nothing else.
+pub fn without_device() -> Pace {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Pace { threads: threads.clamp(1, 64), batch: 64 }
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::args::Format;
-use crate::embed::record;
+use crate::input::record::{self, Reads};
 
 /// How an input is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,7 @@ pub struct Decision {
 pub fn decide(
     expected: Expected,
     name: &str,
+    reads: Reads,
     first: Option<&str>,
     second: impl FnOnce() -> Option<String>,
 ) -> Result<Decision, String> {
@@ -88,7 +89,7 @@ pub fn decide(
         (Expected::Json, _) => settled(Shape::JsonLines),
         (Expected::Plain | Expected::Unknown, None) => settled(Shape::Text),
         (Expected::Plain | Expected::Unknown, Some(first)) => {
-            let (shape, note) = match (record::parse(first, 1, &[]), expected) {
+            let (shape, note) = match (record::parse(first, 1, reads, &[]), expected) {
                 (Ok(_), Expected::Plain) => (
                     Shape::Text,
                     "is read as text, as its name says, though its first line is a JSON object with a \"text\"; \
@@ -152,7 +153,7 @@ mod tests {
     /// The shape, and whether there is a note with these words.
     #[track_caller]
     fn assert_decides(name: &str, first: &str, shape: Shape, words: &str) {
-        let decision = decide(by_name(name), name, Some(first), || None).unwrap();
+        let decision = decide(by_name(name), name, Reads::default(), Some(first), || None).unwrap();
         assert_eq!(decision.shape, shape, "{first}");
         match decision.note {
             Some(note) => assert!(!words.is_empty() && note.contains(words), "{first}: {note}"),
@@ -192,13 +193,16 @@ mod tests {
             assert_decides("-", text, Text, "");
             assert_decides("a.txt", text, Text, "");
         }
-        assert_eq!(decide(Expected::Unknown, "-", None, || None), Ok(Decision { shape: Text, note: None }));
+        assert_eq!(
+            decide(Expected::Unknown, "-", Reads::default(), None, || None),
+            Ok(Decision { shape: Text, note: None })
+        );
     }
 
     #[test]
     fn a_document_of_several_lines_is_refused_with_what_to_do() {
         let refuse = |first: &str, second: &str| {
-            decide(Expected::Json, "a.json", Some(first), || Some(second.to_owned())).unwrap_err()
+            decide(Expected::Json, "a.json", Reads::default(), Some(first), || Some(second.to_owned())).unwrap_err()
         };
         assert!(refuse("[{\"text\":\"a\"}]", "").contains("`jq -c '.[]' FILE`"));
         assert!(refuse("[", "  {\"text\":").contains("`jq -c '.[]' FILE`"));

@@ -1,4 +1,7 @@
-//! The texts to embed, from a file or standard input: one a line, or one JSON object a line.
+//! The texts of a command, from a file or standard input: one a line, or one JSON object a line.
+
+mod format;
+mod record;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -6,11 +9,12 @@ use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use self::format::{Expected, Shape};
 use crate::args::Format;
-use crate::embed::format::{self, Expected, Shape};
-use crate::embed::record::{self, Record};
 use crate::error::Error;
 use crate::streams::{self, FileId, Named, Patient, Standard};
+
+pub use self::record::{Reads, Record};
 
 /// The longest line, in bytes, without its end. Far past what any model reads of a text, and small enough to hold a
 /// few.
@@ -24,7 +28,9 @@ pub struct Input {
     name: String,
     /// How it is written, as far as that is known.
     shape: Result<Shape, Expected>,
-    /// Members of each JSON object that are carried through.
+    /// What is read of each JSON object.
+    reads: Reads,
+    /// Members of each that are carried through.
     keep: Arc<[String]>,
     /// Lines that were read to see how it is written, and what ended them.
     ahead: VecDeque<Result<Line, Error>>,
@@ -52,12 +58,13 @@ struct Line {
 }
 
 impl Input {
-    /// Opens the file at `path`, or standard input for `-`. Of JSON objects, the members `keep` are carried through.
+    /// Opens the file at `path`, or standard input for `-`. Of JSON objects, what `reads` says is read beside the text, and
+    /// the members `keep` are carried through.
     ///
     /// # Errors
     ///
     /// `Io` when the file cannot be opened, or is a directory; `Stream` when standard input is closed.
-    pub fn open(path: &Path, format: Format, keep: Arc<[String]>) -> Result<Self, Error> {
+    pub fn open(path: &Path, format: Format, reads: Reads, keep: Arc<[String]>) -> Result<Self, Error> {
         let fail = |source| Error::file("open", path, source);
         let (file, name) = if Standard::Input.is_at(path) {
             (Standard::Input.open()?, Standard::Input.name().to_owned())
@@ -71,7 +78,7 @@ impl Input {
         let reader = Box::new(Patient(file.try_clone().map_err(fail)?));
         let expected = Expected::of(format, path, !keep.is_empty());
         let is_regular = file.metadata().map_err(fail)?.is_file();
-        Ok(Self { file: Some(file), is_regular, ..Self::new(reader, name, expected, keep) })
+        Ok(Self { file: Some(file), is_regular, reads, ..Self::new(reader, name, expected, keep) })
     }
 
     fn new(reader: Box<dyn Read + Send>, name: String, expected: Expected, keep: Arc<[String]>) -> Self {
@@ -82,6 +89,7 @@ impl Input {
             reader,
             name,
             shape,
+            reads: Reads::default(),
             keep,
             ahead,
             lines: 0,
@@ -130,9 +138,20 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// `Format`, and `Usage` where members are to be kept of what is text.
+    /// `Format`, and `Usage` where members are to be kept or read of what is text.
     pub fn recognise_file(&mut self) -> Result<(), Error> {
-        if self.is_regular { self.shape().map(drop) } else { Ok(()) }
+        if self.is_regular || self.shape.is_ok() { self.checked_shape().map(drop) } else { Ok(()) }
+    }
+
+    /// How it is written, if all that has to be read of it can be.
+    fn checked_shape(&mut self) -> Result<Shape, Error> {
+        match (self.shape()?, self.reads.second) {
+            (Shape::Text, Some(name)) if self.reads.needs_second => {
+                let input = &self.name;
+                Err(Error::Usage(format!("{input} is text, in which no line has a \"{name}\"; name one with --{name}")))
+            }
+            (shape, _) => Ok(shape),
+        }
     }
 
     /// How it is written, by its first line that is not blank, if nothing else has said so. Tells people what they
@@ -152,7 +171,7 @@ impl Input {
             }
             Ok(format::Decision { shape: Shape::JsonLines, note: None })
         } else {
-            format::decide(expected, &self.name.clone(), first.as_deref(), || self.look_ahead())
+            format::decide(expected, &self.name.clone(), self.reads, first.as_deref(), || self.look_ahead())
         };
         let decision = decision.map_err(|reason| Error::Format { input: self.name.clone(), reason })?;
         self.shape = Ok(decision.shape);
@@ -176,17 +195,17 @@ impl Input {
         None
     }
 
-    /// The next text; `None` at the end.
+    /// The next text, with what is read beside it; `None` at the end.
     ///
     /// # Errors
     ///
     /// `Io` when reading fails; `Line`, with the line's number, when the line is too long, not UTF-8, or not a JSON
     /// object with a string "text"; those of [`Input::recognise_file`]. The stream must not be read further then.
-    pub fn next_text(&mut self) -> Result<Option<Record>, Error> {
-        let shape = self.shape()?;
+    pub fn next_record(&mut self) -> Result<Option<Record>, Error> {
+        let shape = self.checked_shape()?;
         let Some(mut line) = self.next_line()? else { return Ok(None) };
         if shape == Shape::Text {
-            return Ok(Some(Record { text: line.text, kept: Vec::new(), line: line.number }));
+            return Ok(Some(Record::of_text(line.text, line.number)));
         }
         while is_blank(&line.text) {
             if !self.is_new {
@@ -198,7 +217,8 @@ impl Input {
             }
         }
         self.is_new = false;
-        record::parse(&line.text, line.number, &self.keep).map(Some).map_err(|reason| self.fault(line.number, reason))
+        let parsed = record::parse(&line.text, line.number, self.reads, &self.keep);
+        parsed.map(Some).map_err(|reason| self.fault(line.number, reason))
     }
 
     /// In JSON lines, empty lines may only begin and end the input: elsewhere one is more likely a lost record.
@@ -288,7 +308,7 @@ mod tests {
     fn read_all(mut input: Input) -> (Vec<String>, Option<String>) {
         let mut texts = Vec::new();
         loop {
-            match input.next_text() {
+            match input.next_record() {
                 Ok(Some(record)) => texts.push(record.text),
                 Ok(None) => return (texts, None),
                 Err(error) => return (texts, Some(error.to_string())),
@@ -398,9 +418,9 @@ mod tests {
     fn what_is_at_hand_are_whole_lines() {
         let mut input = input(b"{\"text\":\"a\"}\n{\"text\":\"b\"}\n \n{\"te", Expected::Unknown, &[]);
         assert!(!input.has_text_at_hand(), "nothing is read yet");
-        input.next_text().unwrap().unwrap();
+        input.next_record().unwrap().unwrap();
         assert!(input.has_text_at_hand());
-        input.next_text().unwrap().unwrap();
+        input.next_record().unwrap().unwrap();
         assert!(!input.has_text_at_hand(), "behind a blank line it may have to wait");
     }
 
@@ -408,7 +428,7 @@ mod tests {
     fn position_counts_the_bytes_of_whole_lines() {
         let mut input = input(b"ab\r\ncd", Expected::Unknown, &[]);
         let mut positions = vec![];
-        while input.next_text().unwrap().is_some() {
+        while input.next_record().unwrap().is_some() {
             positions.push(input.position());
         }
         assert_eq!(positions, [4, 6]);
