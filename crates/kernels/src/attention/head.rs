@@ -191,7 +191,7 @@ impl Head<'_> {
                 soften(simd, space.scores, keys.len(), space.powers, results, greatest, sums);
                 let powers = &space.powers[..gemm::packed_rows_len(height, keys.len())];
                 if !finite && common(&self.seen_by_all(own.clone()), &keys) != keys {
-                    self.add_seen(simd, own, &block, &keys, powers, space.values, results);
+                    self.add_seen(simd, own, [&block, &keys], powers, space.values, results);
                     continue;
                 }
                 let values = space.values.chunks_exact(KEYS * PANEL);
@@ -303,8 +303,7 @@ impl Head<'_> {
         &self,
         simd: S,
         queries: Range<usize>,
-        block: &Range<usize>,
-        keys: &Range<usize>,
+        [block, keys]: [&Range<usize>; 2],
         powers: &[f32],
         values: &[f32],
         results: &mut [f32],

@@ -143,11 +143,10 @@ impl ModelInfo {
         let (outcome, settings) = recorded(|| info.fill());
         let setting = |Read { path, key, value }| SettingInfo { file: path, key, value: value.to_string() };
         info.settings = settings.into_iter().map(setting).collect();
-        let number = |keys: &[&str]| {
-            let found = info.settings.iter().find(|setting| keys.contains(&setting.key.as_str()));
-            found.and_then(|setting| setting.value.parse().ok())
-        };
-        info.layers = number(&["num_hidden_layers", "n_layers", "n_layer"]);
+        let is_number_of_layers =
+            |setting: &&SettingInfo| ["num_hidden_layers", "n_layers", "n_layer"].contains(&setting.key.as_str());
+        let layers = info.settings.iter().find(is_number_of_layers);
+        info.layers = layers.and_then(|setting| setting.value.parse().ok());
         info.problem = outcome.err().map(Error::with_what_is_missing);
         Ok(info)
     }

@@ -74,7 +74,7 @@ impl Head {
         let (count, names) = (self.get("num_labels"), self.get("id2label"));
         match names.convert("an object of names by their numbers", Json::as_object)? {
             None => Ok(count.size()?.unwrap_or(2)),
-            Some(map) if map.is_empty() => Err(names.wrong("at least one label")),
+            Some([]) => Err(names.wrong("at least one label")),
             Some(map) if count.size()?.is_none_or(|count| count == map.len()) => Ok(map.len()),
             Some(map) => Err(count.wrong(format!("{}, the number of labels in `id2label`", map.len()))),
         }
