@@ -77,8 +77,9 @@ pub use thalweg_hal::{
 };
 pub use thalweg_models::hub;
 pub use thalweg_models::{
-    EmbeddingModel, Embeddings, Error as ModelError, LoadOptions, ModelInfo, ModelTask, SettingInfo, TextTokenizer,
-    Tokens, WeightsInfo,
+    Classes, Classifier, EmbeddingModel, Embeddings, Error as ModelError, LoadOptions, ModelInfo, ModelTask, Ranked,
+    Reranker, Scores, SettingInfo, Similarity, SparseEmbeddings, SparseEncoder, SparseVector, TextTokenizer,
+    TokenVectors, Tokens, WeightsInfo,
 };
 pub use thalweg_profile::{Detail, Dropped, KernelTable, KernelTime, Profile, ProfileOptions, Profiler};
 pub use thalweg_runtime::{

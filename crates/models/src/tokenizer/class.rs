@@ -126,7 +126,7 @@ pub(crate) static MODEL_KEYS: Keys = Keys {
 impl Class {
     /// The class for these files: the one that `tokenizer_config.json` names, else `config.json`, else that of the
     /// kind of model. Some kinds have their own, whatever is named.
-    pub(super) fn of(config: &TokenizerConfig, model: &JsonFile) -> Result<Self> {
+    pub(crate) fn of(config: &TokenizerConfig, model: &JsonFile) -> Result<Self> {
         let beside = config.file.as_ref().map(|file| file.get("tokenizer_class"));
         let first = beside.map(|setting| setting.string()).transpose()?.flatten();
         let inside = model.get("tokenizer_class");
