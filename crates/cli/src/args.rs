@@ -61,7 +61,8 @@ Input and output:
   string \"text\" begins JSON lines, and a note says so.
   Each text gives one line, in the order of the input, numbered from 0:
     {\"index\":0,\"tokens\":12,\"embedding\":[0.0676,...]}
-  An output whose name ends in .npy is a matrix of f32 for NumPy, a row for each text. It is whole at every time.
+  An output whose name ends in .npy is a matrix of f32 for NumPy, a row for each text. It is whole at every time. One
+  that ends in .parquet is a table (in builds with that feature), which is whole when the command has ended.
   With --keep id, the member \"id\" of the input's line stands before \"embedding\", as it is written there; where a
   line has none, there is none. Texts that are longer than the model reads are cut, and counted at the end.
   The input is streamed: memory does not grow with its length.

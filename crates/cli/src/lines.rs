@@ -45,7 +45,8 @@ impl Opened {
         Ok(Self { directory: model.to_owned(), input, kept, trace })
     }
 
-    /// Looks for the model, and refuses an output that is the input, a file of the model or the trace; then sees how the input is written.
+    /// Looks for the model, and refuses an output that is the input, a file of the model or the trace; then sees how
+    /// the input is written.
     ///
     /// # Errors
     ///

@@ -21,8 +21,8 @@ pub fn failed(named: &Path, error: ModelError) -> Error {
     Error::Model { directory: named.display().to_string(), source: Box::new(error.into()) }
 }
 
-/// Opens the device that the flags name and loads the model in `directory` onto it, to compute in `dtype`; `load` is one
-/// of the library's.
+/// Opens the device that the flags name and loads the model in `directory` onto it, to compute in `dtype`; `load` is
+/// one of the library's.
 ///
 /// # Errors
 ///

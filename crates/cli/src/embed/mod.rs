@@ -2,6 +2,8 @@
 
 mod earlier;
 mod npy;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod rows;
 
 use thalweg::{EmbeddingModel, Embeddings, ModelError};
@@ -54,6 +56,8 @@ pub fn run(args: &EmbedArgs) -> Result<(), Error> {
     let outcome = flow::run(&Embed(&model), pace, input, Some(skip), &mut writer, progress);
     writer.cut.say(model.max_tokens());
     writer.kept.say_what_is_missing();
+    let closed = writer.rows.close();
+    let outcome = outcome.and(closed);
     trace::finish(trace, outcome)
 }
 

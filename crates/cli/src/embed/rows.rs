@@ -1,4 +1,4 @@
-//! Embeddings as they are written: JSON lines, or a matrix, by the output's name.
+//! Embeddings as they are written, by the output's name: JSON lines, a matrix, or a table.
 
 use std::path::Path;
 
@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 
 use super::earlier::{self, Earlier};
 use super::npy;
+#[cfg(feature = "parquet")]
+use super::parquet::Table;
 use crate::error::{Error, Lines};
 use crate::output::{Output, head};
 use crate::streams::{FileId, Named, Unit};
@@ -17,6 +19,8 @@ enum Form {
     Lines,
     /// `.npy`: a matrix of NumPy's.
     Npy,
+    /// `.parquet`: a table.
+    Parquet,
 }
 
 /// Where embeddings go.
@@ -29,6 +33,9 @@ pub struct Rows {
     width: usize,
     /// How many rows the header of a matrix says.
     said: Option<u64>,
+    /// A table, while it is written.
+    #[cfg(feature = "parquet")]
+    table: Option<Table>,
 }
 
 impl Rows {
@@ -42,17 +49,36 @@ impl Rows {
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
         let form = match ending.as_deref() {
             Some("npy") => Form::Npy,
+            Some("parquet") => Form::Parquet,
             _ => Form::Lines,
         };
         let refuse = |what: &str| Err(Error::Usage(format!("--output {}: {what}", path.display())));
         if form == Form::Npy && !keep.is_empty() {
             return refuse("a matrix has no place for what --keep names; JSON lines have");
         }
-        let mut output = Output::open(path, append)?;
-        if form == Form::Npy && FileId::of(output.sink().file()).is_none() {
-            return refuse("a matrix says at its beginning how many rows it has, so it needs a regular file");
+        if form == Form::Parquet && !cfg!(feature = "parquet") {
+            return refuse(
+                "this build writes no Parquet; `cargo build --release --features parquet` makes one that does",
+            );
         }
-        Ok(Self { output, form, keep: keep.to_vec(), width: 0, said: None })
+        if form == Form::Parquet && append {
+            return refuse(
+                "a Parquet file says at its end what it has, so --append cannot go on with it; .npy and lines can",
+            );
+        }
+        let mut output = Output::open(path, append)?;
+        if form != Form::Lines && FileId::of(output.sink().file()).is_none() {
+            return refuse("such a file says in one place how many rows it has, so it has to be a regular file");
+        }
+        Ok(Self {
+            output,
+            form,
+            keep: keep.to_vec(),
+            width: 0,
+            said: None,
+            #[cfg(feature = "parquet")]
+            table: None,
+        })
     }
 
     /// How many values each embedding will have.
@@ -72,7 +98,7 @@ impl Rows {
 
     /// Whether a later run can go on with it.
     pub fn can_append(&self) -> bool {
-        self.output.is_file()
+        self.form != Form::Parquet && self.output.is_file()
     }
 
     /// Whether the results go to a terminal.
@@ -91,11 +117,12 @@ impl Rows {
         match self.form {
             Form::Lines => earlier::read(file, &name),
             Form::Npy => npy::read(file, &name),
+            Form::Parquet => Ok(Earlier::of_nothing()),
         }
     }
 
-    /// Checks that the last of `earlier` is `row`, but for the last digits of its values: then the rest of the input goes
-    /// on where they end.
+    /// Checks that the last of `earlier` is `row`, but for the last digits of its values: then the rest of the input
+    /// goes on where they end.
     ///
     /// # Errors
     ///
@@ -126,6 +153,10 @@ impl Rows {
                 self.output.begin(bytes.max(npy::HEADER), rows)?;
                 self.say_rows()
             }
+            Form::Parquet => {
+                self.output.begin(0, 0)?;
+                self.begin_table()
+            }
         }
     }
 
@@ -142,7 +173,48 @@ impl Rows {
                 self.output.sink().line(&line)
             }
             Form::Npy => self.output.sink().bytes(row.values.iter().flat_map(|value| value.to_le_bytes())),
+            Form::Parquet => self.write_to_table(row),
         }
+    }
+
+    #[cfg(feature = "parquet")]
+    fn begin_table(&mut self) -> Result<(), Error> {
+        let name = self.output.name().to_owned();
+        let file = self.output.sink().file().try_clone();
+        let file = file.map_err(|source| Error::Io { action: "write", what: name.clone(), source })?;
+        let keep: Vec<String> = self.keep.iter().flat_map(|name| serde_json::from_str(name)).collect();
+        self.table = Some(Table::new(file, &name, self.width, &keep)?);
+        Ok(())
+    }
+
+    #[cfg(feature = "parquet")]
+    fn write_to_table(&mut self, row: &Row<'_>) -> Result<(), Error> {
+        self.table.as_mut().map_or(Ok(()), |table| table.write(row))
+    }
+
+    /// Nothing: [`Rows::open`] refuses tables.
+    #[cfg(not(feature = "parquet"))]
+    fn begin_table(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Nothing: [`Rows::open`] refuses tables.
+    #[cfg(not(feature = "parquet"))]
+    fn write_to_table(&mut self, _: &Row<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Ends the file. A table is whole only then, also after a fault.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when the system refuses.
+    pub fn close(self) -> Result<(), Error> {
+        #[cfg(feature = "parquet")]
+        if let Some(table) = self.table {
+            return table.close();
+        }
+        Ok(())
     }
 
     /// Hands everything written so far to the system. A matrix then says how many rows it has, so that it is whole

@@ -58,8 +58,8 @@ struct Line {
 }
 
 impl Input {
-    /// Opens the file at `path`, or standard input for `-`. Of JSON objects, what `reads` says is read beside the text, and
-    /// the members `keep` are carried through.
+    /// Opens the file at `path`, or standard input for `-`. Of JSON objects, what `reads` says is read beside the text,
+    /// and the members `keep` are carried through.
     ///
     /// # Errors
     ///

@@ -12,8 +12,8 @@ pub fn beginning(index: u64) -> String {
     format!("{{\"index\":{index},\"tokens\":")
 }
 
-/// Everything of a line before its result: number, tokens, and the members `kept` under the names `keep`, which are JSON
-/// strings.
+/// Everything of a line before its result: number, tokens, and the members `kept` under the names `keep`, which are
+/// JSON strings.
 pub fn head(index: u64, tokens: usize, keep: &[String], kept: &[Option<Box<RawValue>>]) -> String {
     let mut head = format!("{}{tokens}", beginning(index));
     for (name, value) in keep.iter().zip(kept) {

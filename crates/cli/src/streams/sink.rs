@@ -154,7 +154,8 @@ impl Sink {
         Ok(())
     }
 
-    /// The system took these bytes of a buffer and then no more: makes them whole results again, where that can be done.
+    /// The system took these bytes of a buffer and then no more: makes them whole results again, where that can be
+    /// done.
     fn stop(&mut self, taken: &[u8], source: io::Error) -> Error {
         let (whole, part) = self.unit.count(taken);
         self.taken += whole;

@@ -1,4 +1,5 @@
-//! A hub on loopback: a server for tests, which has one model, says what the real one says, and fails where a test wants.
+//! A hub on loopback: a server for tests, which has one model, says what the real one says, and fails where a test
+//! wants.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -120,6 +121,7 @@ impl Hub {
 /// `thalweg pull` into the folder `hub` of the place, with nothing of the test's own environment.
 pub fn pull(place: &Place, name: &str) -> Invocation {
     let mut invocation = Invocation::new("pull").switch(name).variable("HF_HUB_CACHE", place.path("hub"));
+    invocation = invocation.variable("HF_HOME", place.path("home"));
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_ENDPOINT"] {
         invocation = invocation.without(name);
     }

@@ -16,6 +16,7 @@ mod process;
 #[cfg(feature = "pull")]
 mod pull;
 mod streams;
+mod tasks;
 mod trace;
 mod usage;
 mod vulkan;

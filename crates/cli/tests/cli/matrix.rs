@@ -133,5 +133,80 @@ fn what_a_matrix_cannot_be_is_refused() {
     keep.run().assert_fails(2, &["out.npy: a matrix has no place for what --keep names"]);
     assert!(!place.path("out.npy").exists());
     let pipe = place.shell("mkfifo p.npy; cat p.npy > /dev/null & exec $embed --output p.npy < /dev/null").run();
-    pipe.assert_fails(2, &["p.npy: a matrix says at its beginning", "regular file"]);
+    pipe.assert_fails(2, &["p.npy: such a file", "regular file"]);
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn a_table_needs_another_build() {
+    let place = Place::new();
+    embed(&place, &place.path("out.parquet")).run().assert_fails(2, &["out.parquet", "--features parquet"]);
+    assert!(!place.path("out.parquet").exists());
+}
+
+#[cfg(feature = "parquet")]
+mod table {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::{Field, Row};
+
+    use super::*;
+
+    fn rows(path: &Path) -> Vec<Row> {
+        let file = SerializedFileReader::new(fs::File::open(path).unwrap()).unwrap();
+        file.get_row_iter(None).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[track_caller]
+    fn assert_rows(path: &Path, expected: &[Embedding], ids: Option<&[Option<&str>]>) {
+        let rows = rows(path);
+        assert_eq!(rows.len(), expected.len());
+        for (index, (row, expected)) in rows.iter().zip(expected).enumerate() {
+            let fields: Vec<(&String, &Field)> = row.get_column_iter().collect();
+            assert_eq!(*fields[0].1, Field::Long(index as i64));
+            assert_eq!(*fields[1].1, Field::Int(expected.tokens as i32));
+            if let Some(ids) = ids {
+                let id = ids[index].map_or(Field::Null, |id| Field::Str(id.to_owned()));
+                assert_eq!((fields[2].0.as_str(), fields[2].1), ("i \"d\"", &id));
+            }
+            let Field::ListInternal(values) = fields.last().unwrap().1 else { panic!("no list") };
+            let bits = |field: &Field| if let Field::Float(value) = field { value.to_bits() } else { panic!("no f32") };
+            let found: Vec<_> = values.elements().iter().map(bits).collect();
+            assert_eq!(found, expected.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn it_has_the_librarys_own_bits_and_what_is_kept() {
+        let place = Place::new();
+        let output = place.path("out.parquet");
+        let ids = [Some("7"), None, Some("{\"a\": [1,  2]}"), Some("null"), Some("\"x\"")];
+        let record = |(text, id): (&&str, &Option<&str>)| {
+            let id = id.map_or(String::new(), |id| format!("\"i \\\"d\\\"\":{id},"));
+            format!("{{{id}\"text\":\"{text}\"}}\n")
+        };
+        let input = place.file("in.jsonl", TEXTS.iter().zip(&ids).map(record).collect::<String>());
+        let run = embed(&place, &output).flag("--input", &input).flag("--batch", "2").flag("--threads", "2");
+        run.flag("--keep", "i \"d\"").run().assert_succeeds();
+        assert_rows(&output, &place.expected(&TEXTS), Some(&ids));
+        // No text; and a fault, behind which it is still whole.
+        embed(&place, &output).run().assert_succeeds();
+        assert_rows(&output, &[], None);
+        let ended = embed(&place, &output).flag("--batch", "1").input(b"river\n\n\xff\n".to_vec()).run();
+        ended.assert_fails(1, &["line 3: not UTF-8"]);
+        assert_rows(&output, &place.expected(&TEXTS[..2]), None);
+        embed(&place, &output).switch("--append").run().assert_fails(2, &["out.parquet", "--append cannot"]);
+    }
+
+    #[test]
+    fn many_rows_are_several_groups() {
+        let place = Place::new();
+        let output = place.path("out.parquet");
+        let count = (8 << 20) / 128 + 10;
+        embed(&place, &output).input("river\n".repeat(count)).run().assert_succeeds();
+        let file = SerializedFileReader::new(fs::File::open(&output).unwrap()).unwrap();
+        assert_eq!(file.metadata().num_row_groups(), 2);
+        assert_eq!(file.metadata().file_metadata().num_rows(), count as i64);
+        let last = rows(&output).pop().unwrap();
+        assert_eq!(last.get_column_iter().next().unwrap().1, &Field::Long(count as i64 - 1));
+    }
 }

@@ -295,8 +295,9 @@ fn refusals_say_what_to_do() {
         assert!(here.iter().all(|request| request.headers["authorization"] == "Bearer hf_right"));
         fs::remove_dir_all(place.path("hub")).unwrap();
     }
-    // The hub's token file, beside the cache.
-    place.file("token", "hf_right\n");
+    // The hub's token file.
+    fs::create_dir(place.path("home")).unwrap();
+    place.file("home/token", "hf_right\n");
     let hub = Hub::of(&place);
     assert_eq!(hub.pull(&place, "org/small").run().code, Some(0));
     assert_eq!(hub.asked()[0].headers["authorization"], "Bearer hf_right");

@@ -53,17 +53,27 @@ fn the_help_names_every_flag_with_its_default_and_has_examples() {
     let embed =
         ["--input", "--output", "[default: -]", "--append", "--keep", "--format", "[default: auto]", "--progress"];
     let bench = ["--tokens", "[default: 24]", "--seconds", "[default: 3]", "[default: 1,2,8,32]", "--json"];
-    for (subcommand, own) in [("embed", &embed[..]), ("bench", &bench)] {
+    let rerank = ["--query", "--top", "--input", "--output", "--keep", "--progress"];
+    let classify = ["--top", "--input", "--output", "--keep", "--progress"];
+    for (subcommand, own) in [("embed", &embed[..]), ("bench", &bench), ("rerank", &rerank), ("classify", &classify)] {
         let ended = Invocation::new(subcommand).switch("--help").run();
         ended.assert_succeeds();
         for word in common.iter().chain(own) {
             assert!(ended.stdout.contains(word), "`thalweg {subcommand} --help` does not say {word}");
         }
     }
-    let devices = Invocation::new("devices").switch("--help").run();
-    devices.assert_succeeds();
-    assert!(devices.stdout.contains("--json") && devices.stdout.contains("Examples:"));
+    for (subcommand, word) in
+        [("devices", "--json"), ("info", "--json"), ("tokenize", "--prompt"), ("pull", "HF_TOKEN")]
+    {
+        let ended = Invocation::new(subcommand).switch("--help").run();
+        ended.assert_succeeds();
+        assert!(ended.stdout.contains(word) && ended.stdout.contains("Examples:"), "{ended:?}");
+    }
     let all = Invocation::new("--help").run();
     all.assert_succeeds();
-    assert!(["embed", "bench", "devices", "Exit codes"].iter().all(|word| all.stdout.contains(word)));
+    assert!(
+        ["embed", "rerank", "classify", "tokenize", "info", "pull", "bench", "devices", "Exit codes"]
+            .iter()
+            .all(|word| all.stdout.contains(word))
+    );
 }

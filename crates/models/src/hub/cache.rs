@@ -2,13 +2,54 @@
 
 use super::Name;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The variables that say where the cache is: the first that is set and not empty. With each, what is below it.
-const PLACES: [(&str, &str); 4] =
-    [("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")];
-/// Their names.
-pub(super) const VARIABLES: [&str; 4] = [PLACES[0].0, PLACES[1].0, PLACES[2].0, PLACES[3].0];
+/// The variables that say where the cache is: the first that is set and not empty.
+const CACHES: [&str; 2] = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"];
+/// Those that say where the hub's own tools have everything, and what is below them.
+const HOMES: [(&str, &str); 2] = [("HF_HOME", ""), ("XDG_CACHE_HOME", "huggingface")];
+/// All of them.
+pub(super) const VARIABLES: [&str; 4] = [CACHES[0], CACHES[1], HOMES[0].0, HOMES[1].0];
+
+/// The variables of the environment, and the user's home directory.
+struct Environment<'a> {
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
+    home: Option<PathBuf>,
+}
+
+impl Environment<'_> {
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let path = PathBuf::from((self.variable)(name).filter(|value| !value.is_empty())?);
+        // The hub's own tools take `~` for the home directory.
+        match (path.strip_prefix("~"), self.home()) {
+            (Ok(rest), Some(home)) => Some(home.join(rest)),
+            _ => Some(path),
+        }
+    }
+
+    fn home(&self) -> Option<&PathBuf> {
+        self.home.as_ref().filter(|home| !home.as_os_str().is_empty())
+    }
+
+    /// Where the hub's own tools have everything, and what says so.
+    fn hub_home(&self) -> Option<(PathBuf, &'static str)> {
+        let said = HOMES.iter().find_map(|(name, below)| Some((self.path(name)?.join(below), *name)));
+        said.or_else(|| Some((self.home()?.join(".cache/huggingface"), "in the home directory")))
+    }
+
+    fn cache(&self) -> Option<Cache> {
+        let said = CACHES.iter().find_map(|name| Some(Cache { folder: self.path(name)?, origin: name }));
+        said.or_else(|| self.hub_home().map(|(home, origin)| Cache { folder: home.join("hub"), origin }))
+    }
+}
+
+/// The file with the user's token, which need not be there.
+#[cfg(feature = "pull")]
+pub(super) fn token_file() -> Option<PathBuf> {
+    let variable = &|name: &str| std::env::var_os(name);
+    let environment = Environment { variable, home: std::env::home_dir() };
+    environment.path("HF_TOKEN_PATH").or_else(|| Some(environment.hub_home()?.0.join("token")))
+}
 
 /// A cache of the hub: a folder that the hub's own tools share.
 #[derive(Clone, Debug)]
@@ -18,26 +59,10 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The user's: what `HF_HUB_CACHE` says, or else `hub` in `HF_HOME`, or else `huggingface/hub` in `XDG_CACHE_HOME`, or
-    /// else `.cache/huggingface/hub` in the home directory, as the hub's own tools have it. `None` without a home.
+    /// The user's: what `HF_HUB_CACHE` says, or else `hub` in `HF_HOME`, or else `huggingface/hub` in `XDG_CACHE_HOME`,
+    /// or else `.cache/huggingface/hub` in the home directory, as the hub's own tools have it. `None` without a home.
     pub fn from_environment() -> Option<Self> {
-        Self::of(&|name| std::env::var_os(name), std::env::home_dir())
-    }
-
-    fn of(variable: &dyn Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<Self> {
-        let home = home.filter(|home| !home.as_os_str().is_empty());
-        for (name, below) in PLACES {
-            let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
-            let path = PathBuf::from(value);
-            // The hub's own tools take `~` for the home directory.
-            let path = match (path.strip_prefix("~"), &home) {
-                (Ok(rest), Some(home)) => home.join(rest),
-                _ => path,
-            };
-            let folder = if below.is_empty() { path } else { path.join(below) };
-            return Some(Self { folder, origin: name });
-        }
-        Some(Self { folder: home?.join(".cache/huggingface/hub"), origin: "in the home directory" })
+        Environment { variable: &|name| std::env::var_os(name), home: std::env::home_dir() }.cache()
     }
 
     #[cfg(test)]
@@ -46,7 +71,7 @@ impl Cache {
     }
 
     /// The folder, which need not be there.
-    pub fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -70,7 +95,7 @@ mod tests {
 
     fn folder(variables: &[(&str, &str)], home: Option<&str>) -> Option<(String, String)> {
         let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
-        let cache = Cache::of(&get, home.map(PathBuf::from))?;
+        let cache = Environment { variable: &get, home: home.map(PathBuf::from) }.cache()?;
         Some((cache.folder().to_str().unwrap().to_owned(), cache.origin()))
     }
 

@@ -3,12 +3,13 @@
 use super::listing::Listing;
 use super::{Hub, MAIN};
 use crate::error::{Error, Result};
+use crate::hub::cache::token_file;
 use crate::hub::{Cache, Name};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Repo, RepoType};
 use std::fmt;
+use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Response};
@@ -38,9 +39,7 @@ pub(super) fn from_environment() -> Result<Hub> {
             false,
         ));
     };
-    let beside = cache.folder().parent().map(|folder| folder.join("token"));
-    let file = get("HF_TOKEN_PATH").map(PathBuf::from).or(beside);
-    let read = || Some(std::fs::read_to_string(file?).ok()?.trim().to_owned()).filter(|token| !token.is_empty());
+    let read = || Some(fs::read_to_string(token_file()?).ok()?.trim().to_owned()).filter(|token| !token.is_empty());
     let token = get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN")).or_else(read);
     if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err(failed("HF_TOKEN", "the token has characters that no token has".to_owned(), false));

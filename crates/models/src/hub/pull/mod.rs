@@ -70,9 +70,9 @@ pub trait Watch {
 }
 
 impl Hub {
-    /// As the environment has it: the user's [`Cache`]; the address in `HF_ENDPOINT`, or else the hub's own; the token in
-    /// `HF_TOKEN`, or else in the file that `HF_TOKEN_PATH` names, or else in the file `token` beside the cache. With
-    /// `HF_HUB_OFFLINE=1` the network is not asked.
+    /// As the environment has it: the user's [`Cache`]; the address in `HF_ENDPOINT`, or else the hub's own; the token
+    /// in `HF_TOKEN`, or else in the file that `HF_TOKEN_PATH` names, or else in `token` in `HF_HOME`.
+    /// With `HF_HUB_OFFLINE=1` the network is not asked.
     ///
     /// # Errors
     /// [`Error::Pull`] if a variable makes no sense, or there is no place for a cache.
@@ -80,14 +80,14 @@ impl Hub {
         client::from_environment()
     }
 
-    /// Fetches what a model is loaded from, and is not there yet. No network is asked for a commit that is whole; what is
-    /// whole is also good if the hub cannot be reached.
+    /// Fetches what a model is loaded from, and is not there yet. No network is asked for a commit that is whole; what
+    /// is whole is also good if the hub cannot be reached.
     ///
     /// Takes memory for the list of files, and a small buffer.
     ///
     /// # Errors
-    /// [`Error::Pull`], with what the hub or the network said; [`Error::Io`], of the file that could not be written. What
-    /// was fetched stays, and the next pull goes on with it.
+    /// [`Error::Pull`], with what the hub or the network said; [`Error::Io`], of the file that could not be written.
+    /// What was fetched stays, and the next pull goes on with it.
     pub fn pull(&self, name: &Name, watch: &mut dyn Watch) -> Result<Pulled> {
         let top = self.cache.top(name);
         let revision = name.revision().unwrap_or(MAIN);

@@ -266,8 +266,8 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Where the bytes of an answer begin, and how many the whole file has, as far as it says. `None`, if they are not those
-/// that were asked for.
+/// Where the bytes of an answer begin, and how many the whole file has, as far as it says. `None`, if they are not
+/// those that were asked for.
 fn range(answer: &Answer, start: u64) -> Option<(u64, Option<u64>)> {
     let headers = answer.response.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
