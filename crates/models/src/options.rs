@@ -52,18 +52,18 @@ impl LoadOptions {
         Self { cut, ..self }
     }
 
-    /// How many of the first elements of an embedding are kept, for models that were trained for shorter embeddings too:
-    /// `truncate_dim` of sentence-transformers, and what a model's own `truncate_dim` says counts no more. As there, an
-    /// embedding of unit length is not when it is cut; [`normalize`](Self::normalize) makes it so again. More elements
-    /// than there are keep all.
+    /// How many of the first elements of an embedding are kept, for models that were trained for shorter embeddings
+    /// too: `truncate_dim` of sentence-transformers, and what a model's own `truncate_dim` says counts no more. As
+    /// there, an embedding of unit length is not when it is cut; [`normalize`](Self::normalize) makes it so again. More
+    /// elements than there are keep all.
     ///
     /// For an [`EmbeddingModel`](crate::EmbeddingModel) alone, and its embeddings: vectors of tokens are whole.
     pub fn truncate_dim(self, elements: usize) -> Self {
         Self { truncate_dim: Some(elements), ..self }
     }
 
-    /// Whether embeddings are scaled to unit length at the end, which a model may do without being asked. The default is
-    /// what the model does: false.
+    /// Whether embeddings are scaled to unit length at the end, which a model may do without being asked. The default
+    /// is what the model does: false.
     ///
     /// For an [`EmbeddingModel`](crate::EmbeddingModel) alone.
     pub fn normalize(self, normalize: bool) -> Self {

@@ -99,8 +99,8 @@ fn prompts() {
     assert_eq!(bits(&prompted.with_prompt("query").expect("a prompt"), "a river"), bits(&model, "a river"));
 }
 
-/// A prompt that is left out of the pooling leaves nothing of a text that has no token but the prompt's: an error of its
-/// row alone.
+/// A prompt that is left out of the pooling leaves nothing of a text that has no token but the prompt's: an error of
+/// its row alone.
 #[test]
 fn sequences_without_a_token_after_the_prompt() {
     let case = Case::named("bert");

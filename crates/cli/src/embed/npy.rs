@@ -59,7 +59,7 @@ pub fn read(file: &File, name: &str) -> Result<Earlier, Error> {
     }
     file.read_exact_at(&mut bytes, 0).map_err(fail)?;
     let Some((rows, width)) = parse(&bytes) else { return refuse(EXPECTED) };
-    let row = (width as u64).checked_mul(size_of::<f32>() as u64).unwrap_or(u64::MAX);
+    let row = (width as u64).saturating_mul(size_of::<f32>() as u64);
     let end = rows.checked_mul(row).and_then(|bytes| bytes.checked_add(HEADER)).filter(|end| *end <= length);
     let Some(end) = end else { return refuse("it has fewer rows than its header says") };
     let mut last = vec![0; if rows == 0 { 0 } else { row as usize }];

@@ -219,10 +219,13 @@ fn a_part_that_is_wrong_or_a_server_without_ranges_does_no_harm() {
     assert_is_there(&place, "main");
 }
 
+/// Another answer.
+type Change = fn(Answer) -> Answer;
+
 #[test]
 fn contents_are_compared_with_what_the_hub_says() {
     let place = Place::new();
-    let cases: [(&str, fn(Answer) -> Answer, &str); 6] = [
+    let cases: [(&str, Change, &str); 6] = [
         (
             "/elsewhere/",
             |mut answer| {

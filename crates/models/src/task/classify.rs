@@ -90,7 +90,8 @@ impl Classes {
 /// | [`submit`](Self::submit) | tokens | not at all: gives a [`Pending`], for threads, tasks and deadlines |
 /// | [`submit_texts`](Self::submit_texts), [`submit_pairs`](Self::submit_pairs) | texts, pairs | the same |
 /// | [`classify`](Self::classify), [`classify_pairs`](Self::classify_pairs) | texts, pairs | as long as it takes |
-/// | [`classify_async`](Self::classify_async), [`classify_pairs_async`](Self::classify_pairs_async) | the same | as a task |
+/// | [`classify_async`](Self::classify_async) | texts | as a task |
+/// | [`classify_pairs_async`](Self::classify_pairs_async) | pairs | the same |
 ///
 /// ```no_run
 /// # fn example(device: &thalweg_runtime::Device) -> thalweg_models::Result<()> {

@@ -124,10 +124,10 @@ impl EmbeddingModel {
     /// Starts on the embeddings of the sequences, and returns at once.
     ///
     /// What it gives is waited for by any number of threads and tasks, with a deadline or without; dropped by all of
-    /// them, it stops. Sequences of more than [`TOKENS_PER_PASS`](crate::TOKENS_PER_PASS) tokens together take several passes: two are recorded
-    /// here, and each of the others by whoever waits or polls when one is over. Recording waits as any operation may;
-    /// on a handle that [does not wait](thalweg_runtime::Stream::or_busy) what the device cannot take now is recorded
-    /// later in the same way.
+    /// them, it stops. Sequences of more than [`TOKENS_PER_PASS`](crate::TOKENS_PER_PASS) tokens together take several
+    /// passes: two are recorded here, and each of the others by whoever waits or polls when one is over. Recording
+    /// waits as any operation may; on a handle that [does not wait](thalweg_runtime::Stream::or_busy) what the device
+    /// cannot take now is recorded later in the same way.
     ///
     /// Waiting for it fails only if the device is lost or closed, the deadline passes, or the process is a forked
     /// child. Everything else is the error of a [row](Embeddings::row): a sequence that is empty or longer than
@@ -235,8 +235,8 @@ impl EmbeddingModel {
         self.parts.width
     }
 
-    /// Whether no file says how the model pools, so that it is the mean, as in sentence-transformers: the directory is a
-    /// checkpoint of the transformers library, without `modules.json`.
+    /// Whether no file says how the model pools, so that it is the mean, as in sentence-transformers: the directory is
+    /// a checkpoint of the transformers library, without `modules.json`.
     pub fn pooling_is_assumed(&self) -> bool {
         self.parts.is_bare
     }

@@ -4,8 +4,8 @@ use super::table::results;
 use crate::error::Result;
 
 results! {
-    /// The embeddings of a call: a matrix with a row for each text, in the order in which they were given. A row has its
-    /// values, or the error that its text met; the others are as good as without it.
+    /// The embeddings of a call: a matrix with a row for each text, in the order in which they were given. A row has
+    /// its values, or the error that its text met; the others are as good as without it.
     ///
     /// A handle: a clone shares the values.
     ///

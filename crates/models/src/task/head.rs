@@ -99,8 +99,8 @@ impl Head {
         Ok(names.into_iter().flatten().collect())
     }
 
-    /// What becomes of the scores of so many labels when texts are classified, by the rules of the transformers library's
-    /// pipeline.
+    /// What becomes of the scores of so many labels when texts are classified, by the rules of the transformers
+    /// library's pipeline.
     pub(crate) fn classification(&self, labels: usize) -> Result<Function> {
         let setting = self.get("problem_type");
         match setting.string()? {
@@ -116,8 +116,8 @@ impl Head {
         }
     }
 
-    /// What becomes of the scores of so many labels in a cross-encoder: what `saved`, its own setting, says; without it,
-    /// what older releases wrote into this file; without any, the logistic function of a single label.
+    /// What becomes of the scores of so many labels in a cross-encoder: what `saved`, its own setting, says; without
+    /// it, what older releases wrote into this file; without any, the logistic function of a single label.
     pub(crate) fn activation(&self, saved: Option<Setting<'_>>, labels: usize) -> Result<Function> {
         let own = self.file.object("sentence_transformers", &OWN_KEYS)?;
         let settings = saved.into_iter().chain(own.as_ref().map(|own| own.get("activation_fn")));

@@ -1,11 +1,12 @@
 //! What models are for: a file a task, and what tasks share.
 //!
 //! ```text
-//! texts ─ Model: tokenizer, encoder ─ a vector for each token ─ Task: what is made of them ─ Table: a row for each text
+//! texts ─ Model: tokenizer, encoder ─ a vector for each token ─ Task: what is made of them ─ Table: a row for each
+//! text
 //! ```
 //!
-//! A task is a small handle that knows its model. [`Run`] takes a call through the device, the same for all of them, and
-//! [`Call`] is how a call begins.
+//! A task is a small handle that knows its model. [`Run`] takes a call through the device, the same for all of them,
+//! and [`Call`] is how a call begins.
 
 mod class;
 mod classify;
@@ -68,15 +69,15 @@ use handle;
 macro_rules! prompted {
     ($name:ident) => {
         impl $name {
-            /// The model with one of its prompts before every text: of all that is given to it from there on, by any of its
-            /// methods that take texts. It shares everything with this one, and is as cheap as a clone.
+            /// The model with one of its prompts before every text: of all that is given to it from there on, by any of
+            /// its methods that take texts. It shares everything with this one, and is as cheap as a clone.
             ///
-            /// A model without any has "query" and "document", which are empty. What a loaded model begins with is the prompt
-            /// that its `default_prompt_name` names, or none.
+            /// A model without any has "query" and "document", which are empty. What a loaded model begins with is the
+            /// prompt that its `default_prompt_name` names, or none.
             ///
             /// ```no_run
-            /// # fn example(model: &thalweg_models::EmbeddingModel, documents: &[String]) -> thalweg_models::Result<()> {
-            /// let query = model.with_prompt("query")?.embed_one("Where do rivers end?")?;
+            /// # fn example(model: &thalweg_models::EmbeddingModel, documents: &[String]) -> thalweg_models::Result<()>
+            /// { let query = model.with_prompt("query")?.embed_one("Where do rivers end?")?;
             /// let documents = model.with_prompt("document")?.embed(documents)?;
             /// # Ok(())
             /// # }

@@ -55,8 +55,8 @@ pub(crate) struct PoolingConfig {
 }
 
 impl PoolingConfig {
-    /// Of a checkpoint of which no file says how it pools: the mean; the last token's vector, if it was made to continue
-    /// texts.
+    /// Of a checkpoint of which no file says how it pools: the mean; the last token's vector, if it was made to
+    /// continue texts.
     pub(crate) fn of_checkpoint(folder: &Path) -> Result<Self> {
         let last = Head::read(folder)?.continues_texts()?;
         Ok(Self { modes: vec![if last { Pooling::LastToken } else { Pooling::Mean }], include_prompt: true })

@@ -52,8 +52,8 @@ impl Similarity {
         similarity as f32
     }
 
-    /// Of each row of one matrix and each of the other, `[rows of a, rows of b]` in row-major order. Both are row-major,
-    /// and their rows have `width` elements.
+    /// Of each row of one matrix and each of the other, `[rows of a, rows of b]` in row-major order. Both are
+    /// row-major, and their rows have `width` elements.
     ///
     /// # Panics
     /// If a length is no multiple of the width, or the width is 0.

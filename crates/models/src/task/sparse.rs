@@ -218,8 +218,8 @@ impl SparseEncoder {
         self.parts.defaults.similarity.unwrap_or(Similarity::Dot)
     }
 
-    /// Starts on the sparse embeddings of sequences such as [`tokenize`](Self::tokenize) gives, and returns at once. See
-    /// [`EmbeddingModel::submit`](crate::EmbeddingModel::submit).
+    /// Starts on the sparse embeddings of sequences such as [`tokenize`](Self::tokenize) gives, and returns at once.
+    /// See [`EmbeddingModel::submit`](crate::EmbeddingModel::submit).
     pub fn submit(&self, tokens: &[Tokens]) -> Pending<SparseEmbeddings> {
         self.submit_tokens(tokens)
     }

@@ -97,8 +97,8 @@ pub(crate) struct Tokens {
     extra: Vec<Token>,
     /// Whether no file lists `extra`, but the class.
     is_extra_default: bool,
-    /// The contents that make a token of `added_tokens.json` special: of those that every tokenizer has and of the extra
-    /// ones, if files name them, but for those with a `__type`, which the reference knows too late.
+    /// The contents that make a token of `added_tokens.json` special: of those that every tokenizer has and of the
+    /// extra ones, if files name them, but for those with a `__type`, which the reference knows too late.
     counted: HashSet<String>,
 }
 
@@ -191,7 +191,8 @@ impl Tokens {
 
     /// Adds the tokens to a tokenizer.
     ///
-    /// Those of [`by_id`](Self::by_id) are added again where the tokenizer has them: of two with one text the last wins.
+    /// Those of [`by_id`](Self::by_id) are added again where the tokenizer has them: of two with one text the last
+    /// wins.
     pub(super) fn add_to(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
         let there = tokenizer.get_added_tokens_decoder();
         let named = || self.named.iter().filter_map(|named| named.token.as_ref());

@@ -277,8 +277,8 @@ fn has_code(config: &TokenizerConfig) -> bool {
     }
 }
 
-/// `<s> a </s>`, and `<s> a </s></s> b </s>`, of the tokens with these names. One that is null has the id given here, or
-/// is an error.
+/// `<s> a </s>`, and `<s> a </s></s> b </s>`, of the tokens with these names. One that is null has the id given here,
+/// or is an error.
 fn pairs(
     of: [(&str, Option<u32>); 2],
     tokenizer: &Tokenizer,

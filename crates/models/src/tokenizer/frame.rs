@@ -78,8 +78,8 @@ impl Frame {
         self.single.filled(&[self.kept.part(ids, kept)], kept < ids.len())
     }
 
-    /// Whether what is kept of two texts depends on which of them is longer, and that cannot be told of as many of their
-    /// ids as [`pair_limit`](Self::pair_limit) says.
+    /// Whether what is kept of two texts depends on which of them is longer, and that cannot be told of as many of
+    /// their ids as [`pair_limit`](Self::pair_limit) says.
     pub(super) fn depends_on_the_rest(&self, ids: [&[u32]; 2]) -> bool {
         self.pair.room.is_some_and(|room| room % 2 == 1 && ids.iter().all(|ids| ids.len() > room))
     }

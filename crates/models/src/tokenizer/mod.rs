@@ -172,8 +172,8 @@ impl Tokenizer {
         Ok(self.frame.around_pair(ids, is_longer))
     }
 
-    /// How many tokens at the beginning of a text are those of a prompt before it, as sentence-transformers counts them:
-    /// all tokens of the prompt alone, but for a special one at the end. No prompt has none.
+    /// How many tokens at the beginning of a text are those of a prompt before it, as sentence-transformers counts
+    /// them: all tokens of the prompt alone, but for a special one at the end. No prompt has none.
     pub(crate) fn prompt_tokens(&self, prompt: &str) -> Result<usize> {
         if prompt.is_empty() {
             return Ok(0);

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-/// The most that is read of `tokenizer.json`, or an older file in its place. Vocabularies of 250,000 words take less than 20 MB.
+/// The most that is read of `tokenizer.json`, or an older file in its place. Vocabularies of 250,000 words take less
+/// than 20 MB.
 pub(crate) const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// The keys of `tokenizer_config.json` that are read, and those that end in `_token`.

@@ -116,8 +116,8 @@ impl Case {
         Some(Self { header, directory, texts })
     }
 
-    /// The largest difference of a text's values; fails if it is beyond 1e-5 in f32, or 2e-3 in f16, there of vectors of
-    /// unit length: of a longer one the largest is told as a part of the length.
+    /// The largest difference of a text's values; fails if it is beyond 1e-5 in f32, or 2e-3 in f16, there of vectors
+    /// of unit length: of a longer one the largest is told as a part of the length.
     pub fn check(&self, index: usize, values: &[f32], dtype: DType) -> f32 {
         let (name, text) = (&self.header.name, &self.texts[index]);
         let expected = if self.header.task == "sparse" { text.dense(values.len()) } else { text.numbers() };

@@ -162,7 +162,7 @@ impl<'a> Transfer<'a> {
         }
         at(bytes);
         let etag = known.etag.clone().unwrap_or_default();
-        if !checksum.is_right() {
+        if !checksum.finish() {
             self.discard(known)?;
             return Err(self.odd(path, &format!("sends a content whose checksum is not {etag}; it was thrown away")));
         }
@@ -316,7 +316,8 @@ impl Checksum {
         }
     }
 
-    fn is_right(self) -> bool {
+    /// Whether the sum is what was said.
+    fn finish(self) -> bool {
         let Self { context, etag } = self;
         context.is_none_or(|context| {
             let digest = context.finish();
@@ -335,7 +336,7 @@ mod tests {
             let mut checksum = Checksum::new(etag, size);
             checksum.update(b"hel");
             checksum.update(b"lo\n");
-            checksum.is_right()
+            checksum.finish()
         };
         // `printf 'hello\n' | git hash-object --stdin` and `| sha256sum`.
         let (sha1, sha256) = (
