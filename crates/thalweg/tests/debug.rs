@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use thalweg::{
-    Activation, Binary, Comparison, DType, Detail, EmbeddingModel, Graph, Kernel, KernelFailure, LoadOptions,
-    MutableTensor, PackedMatrix, Pooling, ProfileOptions, Profiler, Reduction, Scalar, Tensor, Unary, f16,
+    Activation, AttentionOptions, Binary, Comparison, DType, Detail, EmbeddingModel, Graph, Kernel, KernelFailure,
+    LoadOptions, MutableTensor, PackedMatrix, Pooling, ProfileOptions, Profiler, Reduction, Scalar, Tensor, Unary, f16,
 };
 use thalweg_models::testing::SmallEncoder;
 
@@ -70,6 +70,7 @@ fn every_type_shows_itself_in_a_short_line() {
 
     let mut shown: Vec<(&str, String)> = shown![
         Activation: Activation::Gelu,
+        AttentionOptions: AttentionOptions::new().causal(true),
         Binary: Binary::Add,
         Comparison: Comparison::Lt,
         DType: DType::F32,
