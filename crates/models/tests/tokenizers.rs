@@ -12,6 +12,12 @@ use std::fs;
 use support::set;
 use thalweg_models::testing::TextTokenizer;
 
+/// The ids of a text.
+type Ids = Vec<u32>;
+/// The ids of a pair, and the types if there are any but 0.
+type Pair = Vec<Ids>;
+/// Those that are not as before, by their places.
+type Changed<T> = BTreeMap<String, T>;
 /// What becomes of each file.
 type Files = BTreeMap<String, Option<Contents>>;
 
@@ -36,7 +42,7 @@ struct Base {
     base: String,
     files: Files,
     #[serde(flatten)]
-    values: Values<Vec<Vec<u32>>, Vec<Vec<Vec<u32>>>, Vec<usize>>,
+    values: Values<Vec<Ids>, Vec<Pair>, Vec<usize>>,
 }
 
 /// A change.
@@ -48,7 +54,7 @@ struct Case {
     files: Files,
     /// Those that are not as before, by their places.
     #[serde(flatten)]
-    values: Values<BTreeMap<String, Vec<u32>>, BTreeMap<String, Vec<Vec<u32>>>, BTreeMap<String, usize>>,
+    values: Values<Changed<Ids>, Changed<Pair>, Changed<usize>>,
     error: Option<String>,
 }
 

@@ -91,7 +91,7 @@ mod tests {
         };
         near(Similarity::Cosine, [-0.800_132_3, 0.0, 0.896_869_9, 0.0]);
         near(Similarity::Dot, [-5.5, 0.0, 6.25, 0.0]);
-        near(Similarity::Euclidean, [-5.024_937_6, -3.0, -1.414_213_5, -3.041_381_4]);
+        near(Similarity::Euclidean, [-5.024_937_6, -3.0, -std::f32::consts::SQRT_2, -3.041_381_4]);
         near(Similarity::Manhattan, [-7.5, -5.0, -2.0, -3.5]);
         for similarity in Similarity::ALL {
             assert_eq!(Similarity::named(similarity.name()), Some(similarity));
