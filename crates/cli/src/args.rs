@@ -219,7 +219,8 @@ Input and output:
   line with a string \"text_pair\" beside its \"text\" is a pair. Each gives one line, special tokens included:
     {\"index\":0,\"tokens\":4,\"cut\":false,\"ids\":[101,1037,2314,102],\"type_ids\":[0,0,0,0],
      \"pieces\":[\"[CLS]\",\"a\",\"river\",\"[SEP]\"]}
-  A piece is the token as its tokenizer writes it, or null if it has none.
+  A piece is the token as its tokenizer writes it, or null if it has none. (An empty \"text_pair\" is one here and for
+  rerank, and none for classify, as in the reference libraries.)
 
 Examples:
   echo 'a river' | thalweg tokenize --model sentence-transformers/all-MiniLM-L6-v2

@@ -90,17 +90,21 @@ pub fn decide(
         (Expected::Plain | Expected::Unknown, None) => settled(Shape::Text),
         (Expected::Plain | Expected::Unknown, Some(first)) => {
             let (shape, note) = match (record::parse(first, 1, reads, &[]), expected) {
-                (Ok(_), Expected::Plain) => (
+                (Ok(record), Expected::Plain) => (
                     Shape::Text,
-                    "is read as text, as its name says, though its first line is a JSON object with a \"text\"; \
-                     --format jsonl reads it as JSON lines"
-                        .to_owned(),
+                    format!(
+                        "is read as text, as its name says, though its first line is a JSON object with {}; --format \
+                         jsonl reads it as JSON lines",
+                        record.has()
+                    ),
                 ),
-                (Ok(_), _) => (
+                (Ok(record), _) => (
                     Shape::JsonLines,
-                    "is read as JSON lines, because its first line is a JSON object with a \"text\"; --format text \
-                     reads it as text"
-                        .to_owned(),
+                    format!(
+                        "is read as JSON lines, because its first line is a JSON object with {}; --format text reads \
+                         it as text",
+                        record.has()
+                    ),
                 ),
                 (Err(reason), _) if looks_like_json(first) => (
                     Shape::Text,

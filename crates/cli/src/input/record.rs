@@ -38,6 +38,11 @@ impl Record {
         Self { text, line, ..Self::default() }
     }
 
+    /// What its JSON object has, for people.
+    pub fn has(&self) -> &'static str {
+        if self.documents.is_some() { "\"documents\"" } else { "a \"text\"" }
+    }
+
     /// Bytes of memory that it takes.
     pub fn weight(&self) -> usize {
         let documents = self.documents.iter().flatten().map(|text| size_of::<String>() + text.len());
