@@ -5,20 +5,30 @@ mod support;
 
 use fastrand::Rng;
 use serde_json::Value;
+use std::sync::Arc;
 use support::cases::{Case, Expected};
 use support::{bits, cpu, seed};
-use thalweg_models::{Classifier, EmbeddingModel, LoadOptions, Reranker, SparseEncoder};
-use thalweg_runtime::Device;
+use thalweg_doubles::mock::{MockConfig, MockDevice};
+use thalweg_models::{Classifier, EmbeddingModel, LoadOptions, Reranker, SparseEncoder, Tokens};
+use thalweg_runtime::{Config, Device};
 use thalweg_tensor::DType;
 
 /// What a case's call makes of texts: their numbers.
 type Call = Box<dyn Fn(&[&Expected]) -> Vec<Vec<f32>> + Send + Sync>;
 
+/// The tokens of a text are those that the reference has.
+fn has_tokens(case: &Case, expected: &Expected, tokens: thalweg_models::Result<Vec<Tokens>>) {
+    let tokens = tokens.expect("tokens");
+    assert_eq!(tokens[0].ids(), expected.ids, "{}: {:?} {:?}", case.header.name, expected.text, expected.pair);
+    if let Some(types) = &expected.type_ids {
+        assert_eq!(tokens[0].type_ids(), types, "{}: {:?}", case.header.name, expected.pair);
+    }
+}
+
 /// The model of a case, and its call.
 fn load(case: &Case, device: &Device, options: LoadOptions) -> Call {
     match case.header.task.as_str() {
         "embedding" => embedding(case, device, options),
-        "rerank" if case.header.call.contains_key("apply_softmax") => classifier(case, device, options),
         "rerank" => reranker(case, device, options),
         "classify" => classifier(case, device, options),
         "sparse" => sparse(case, device, options),
@@ -48,6 +58,7 @@ fn embedding(case: &Case, device: &Device, mut options: LoadOptions) -> Call {
     if let Some(prompt) = call("prompt").as_str() {
         model = model.with_prompt_text(prompt).expect("a prompt");
     }
+    case.texts.iter().for_each(|text| has_tokens(case, text, model.tokenize(&[text.text()])));
     if call("output_value") == "token_embeddings" {
         return Box::new(move |expected| {
             let vectors = model.token_vectors(&texts(expected)).expect("vectors");
@@ -64,16 +75,26 @@ fn embedding(case: &Case, device: &Device, mut options: LoadOptions) -> Call {
 
 fn reranker(case: &Case, device: &Device, options: LoadOptions) -> Call {
     let load = Reranker::load_with(device, case.directory.path(), options);
+    let softmax = case.header.call.contains_key("apply_softmax");
     let model = load.unwrap_or_else(|error| panic!("{}: {error}", case.header.name));
+    case.texts.iter().for_each(|text| has_tokens(case, text, model.tokenize(&[text.pair()])));
     Box::new(move |expected| {
         let scores = model.score(&pairs(expected)).expect("scores");
-        (0..scores.rows()).map(|row| scores.row(row).expect("a score").to_vec()).collect()
+        let row = |row| if softmax { scores.softmax(row) } else { scores.row(row).map(<[f32]>::to_vec) };
+        (0..scores.rows()).map(|at| row(at).expect("a score")).collect()
     })
 }
 
 fn classifier(case: &Case, device: &Device, options: LoadOptions) -> Call {
     let load = Classifier::load_with(device, case.directory.path(), options);
     let model = load.unwrap_or_else(|error| panic!("{}: {error}", case.header.name));
+    for text in &case.texts {
+        let tokens = match text.text {
+            Some(_) => model.tokenize(&[text.text()]),
+            None => model.tokenize_pairs(&[text.pair()]),
+        };
+        has_tokens(case, text, tokens);
+    }
     let one = |model: &Classifier, text: &Expected| match text.text {
         Some(_) => model.classify(&[text.text()]),
         None => model.classify_pairs(&[text.pair()]),
@@ -95,6 +116,7 @@ fn classifier(case: &Case, device: &Device, options: LoadOptions) -> Call {
 fn sparse(case: &Case, device: &Device, options: LoadOptions) -> Call {
     let load = SparseEncoder::load_with(device, case.directory.path(), options);
     let model = load.unwrap_or_else(|error| panic!("{}: {error}", case.header.name));
+    case.texts.iter().for_each(|text| has_tokens(case, text, model.tokenize(&[text.text()])));
     Box::new(move |expected| {
         let embeddings = model.embed(&texts(expected)).expect("embeddings");
         let dense = |row: thalweg_models::SparseVector<'_>| {
@@ -170,4 +192,44 @@ fn every_classifier() {
 #[test]
 fn every_sparse_encoder() {
     every_case(&Case::all(|header| header.task == "sparse"), 8);
+}
+
+/// As on a GPU: single texts are runs of graphs. The first texts, which are the short ones, also as a batch and in f16.
+fn on(device: Arc<dyn thalweg_hal::Device>) {
+    const FIRST: usize = 3;
+    let device = Device::new(device, Config::default()).expect("a device");
+    // What files of older releases say is read alike for all devices, and each family's head is one of few kinds.
+    let is_one = |name: &str| !name.ends_with("-hub") && !name.contains("bare") && !name.contains("identity");
+    for case in Case::all(|header| header.task != "embedding" || header.name.starts_with("dense")) {
+        if !is_one(&case.header.name) {
+            continue;
+        }
+        let call = load(&case, &device, LoadOptions::new().graphs(64 << 20));
+        let first: Vec<&Expected> = case.texts.iter().take(FIRST).collect();
+        let batch = call(&first);
+        for (index, text) in first.iter().enumerate() {
+            case.check(index, &call(&[text])[0], DType::F32);
+            case.check(index, &batch[index], DType::F32);
+        }
+        let call = load(&case, &device, LoadOptions::new().dtype(DType::F16).graphs(64 << 20));
+        case.check(0, &call(&first[..1])[0], DType::F16);
+    }
+}
+
+#[test]
+fn every_task_on_mock() {
+    on(MockDevice::new(MockConfig { seed: seed(), ..MockConfig::default() }));
+}
+
+#[test]
+fn every_task_on_vulkan() {
+    let Some(device) = thalweg_vulkan::testing::device() else { return };
+    on(device);
+    assert_eq!(thalweg_vulkan::validation_messages(), 0);
+}
+
+#[test]
+fn every_task_on_metal() {
+    let Some(device) = thalweg_metal::testing::device() else { return };
+    on(device);
 }

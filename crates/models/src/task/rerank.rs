@@ -57,6 +57,19 @@ impl Scores {
         }
     }
 
+    /// The softmax of the scores of pair `row`: from 0 to 1, and their sum is 1. For models with several labels.
+    ///
+    /// # Errors
+    /// As for [`row`](Self::row).
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn softmax(&self, row: usize) -> Result<Vec<f32>> {
+        let mut parts = Vec::with_capacity(self.labels());
+        Function::Softmax.extend(&mut parts, self.row(row)?);
+        Ok(parts)
+    }
+
     /// The score of each pair, in order; see [`score`](Self::score).
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<f32>> {
         (0..self.rows()).map(|row| self.score(row))

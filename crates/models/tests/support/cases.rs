@@ -23,12 +23,20 @@ pub struct Header {
     files: HashMap<String, Option<String>>,
 }
 
+impl Header {
+    /// The name of the directory of the model.
+    pub fn model(&self) -> &str {
+        self.model.as_ref().unwrap_or(&self.name)
+    }
+}
+
 /// What is expected of a text, or of a pair.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Expected {
     pub text: Option<String>,
     pub pair: Option<[String; 2]>,
     pub ids: Vec<u32>,
+    pub type_ids: Option<Vec<u32>>,
     pub values: Value,
 }
 
@@ -99,7 +107,7 @@ impl Case {
         if !are(&header) {
             return None;
         }
-        let folder = data.join(header.model.as_ref().unwrap_or(&header.name));
+        let folder = data.join(header.model());
         if !folder.is_dir() {
             // A real model, which is not kept here.
             return None;
@@ -125,7 +133,9 @@ impl Case {
         let pairs = values.iter().zip(&expected);
         let largest = pairs.map(|(a, b)| (a - b).abs()).map(|a| if a.is_nan() { f32::INFINITY } else { a });
         let length = expected.iter().map(|value| value * value).sum::<f32>().sqrt().max(1.0);
-        let (scale, tolerance) = if dtype == DType::F16 { (length, 2e-3) } else { (1.0, 1e-5) };
+        // In f16 a head multiplies what the encoder is off by. PyTorch's own f16 is off by up to 9e-3 in these scores.
+        let half = if ["rerank", "classify"].contains(&self.header.task.as_str()) { 4e-3 } else { 2e-3 };
+        let (scale, tolerance) = if dtype == DType::F16 { (length, half) } else { (1.0, 1e-5) };
         let largest = largest.fold(0.0, f32::max) / scale;
         assert!(largest <= tolerance, "{name}, text {index}: off by {largest}");
         largest
