@@ -1,10 +1,12 @@
 //! What `{:?}` shows of the types that a program sees: a line for people, whatever is behind a handle.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::OnceLock;
 use thalweg::{
-    Activation, AttentionOptions, Binary, Comparison, DType, Detail, EmbeddingModel, Graph, Kernel, KernelFailure,
-    LoadOptions, MutableTensor, PackedMatrix, Pooling, ProfileOptions, Profiler, Reduction, Scalar, Tensor, Unary, f16,
+    Activation, AttentionOptions, Binary, Classifier, Comparison, DType, Detail, EmbeddingModel, Graph, Kernel,
+    KernelFailure, LoadOptions, ModelInfo, MutableTensor, PackedMatrix, Pooling, ProfileOptions, Profiler, Reduction,
+    Reranker, Scalar, Similarity, SparseEncoder, Tensor, TextTokenizer, Unary, f16,
 };
 use thalweg_models::testing::SmallEncoder;
 
@@ -68,10 +70,21 @@ fn every_type_shows_itself_in_a_short_line() {
     let profile = profiler.stop();
     let kernels = profile.kernels();
 
+    let family =
+        |name: &str| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/data/families")).join(name);
+    let reranker = Reranker::load(&device, family("rerank-bert")).unwrap();
+    let scores = reranker.rerank("a query", &["a text"; 500]).unwrap();
+    let classifier = Classifier::load(&device, family("classify-bert")).unwrap();
+    let sparse = SparseEncoder::load(&device, family("sparse-bert")).unwrap();
+    let vectors = sparse.embed(&["the river"; 500]).unwrap();
+    let info = ModelInfo::read(family("bert")).unwrap();
+
     let mut shown: Vec<(&str, String)> = shown![
         Activation: Activation::Gelu,
         AttentionOptions: AttentionOptions::new().causal(true),
         Binary: Binary::Add,
+        Classes: classifier.classify(&["a text"; 500]).unwrap(),
+        Classifier: classifier,
         Comparison: Comparison::Lt,
         DType: DType::F32,
         Detail: Detail::Full,
@@ -92,17 +105,30 @@ fn every_type_shows_itself_in_a_short_line() {
         Limits: device.info().limits,
         LoadOptions: LoadOptions::new(),
         ModelError: model_error,
+        ModelInfo: info,
+        ModelTask: info.task.unwrap(),
         MutableTensor: cache,
         PackedMatrix: matrix,
         Pooling: Pooling::Mean,
         Profile: profile,
         ProfileOptions: options,
+        Ranked: scores.ranked(1).unwrap()[0],
         Reduction: Reduction::Max,
+        Reranker: reranker,
         Scalar: Scalar::Float(0.5),
+        Scores: scores,
+        SettingInfo: info.settings[0],
+        Similarity: Similarity::Cosine,
+        SparseEmbeddings: vectors,
+        SparseEncoder: sparse,
+        SparseVector: vectors.row(0).unwrap(),
         Tensor: tensor,
         TensorError: error,
+        TextTokenizer: TextTokenizer::load(family("bert")).unwrap(),
+        TokenVectors: model.token_vectors(&["the river"; 500]).unwrap(),
         Tokens: tokens[0],
         Unary: Unary::Neg,
+        WeightsInfo: info.weights[0],
         f16: f16::ONE,
     ];
     shown.push(("Profiler", profiling));

@@ -22,7 +22,7 @@ use thalweg_tensor::DType;
 /// println!("{:?}, at most {:?} tokens", info.family, info.max_tokens);
 /// # Ok::<(), thalweg_models::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ModelInfo {
     /// The directory, which is not the path that was given if that was a name in the hub's cache.
@@ -100,7 +100,7 @@ pub struct WeightsInfo {
 }
 
 /// A setting that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct SettingInfo {
     /// Where it is.
@@ -109,6 +109,20 @@ pub struct SettingInfo {
     pub key: String,
     /// Its value: JSON, and of numbers what Python adds to it.
     pub value: String,
+}
+
+impl fmt::Debug for ModelInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { task, settings, problem, .. } = self;
+        let problem = if problem.is_some() { ", with a problem" } else { "" };
+        write!(f, "ModelInfo({task:?}, {} settings{problem})", settings.len())
+    }
+}
+
+impl fmt::Debug for SettingInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SettingInfo({:.80}: {:.80})", self.key, self.value)
+    }
 }
 
 impl ModelInfo {

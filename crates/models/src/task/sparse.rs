@@ -14,6 +14,7 @@ use crate::packed::PackedBatch;
 use crate::run::VALUES_PER_PASS;
 use crate::sentence::Gives;
 use crate::tokenizer::Tokens;
+use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,12 +71,18 @@ impl SparseEmbeddings {
 }
 
 /// The elements of a vector that are not 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct SparseVector<'a> {
     /// Where they are, rising: for a SPLADE model the ids of tokens.
     pub indices: &'a [u32],
     /// What they are: greater than 0.
     pub values: &'a [f32],
+}
+
+impl fmt::Debug for SparseVector<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SparseVector({} elements)", self.indices.len())
+    }
 }
 
 impl SparseVector<'_> {
