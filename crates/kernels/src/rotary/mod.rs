@@ -27,9 +27,9 @@ params! {
 }
 
 kernels! {
-    /// Turns each pair of columns i and i + `turned / 2` of a head by the angle that the table has for the row's
-    /// position: `out[i] = x[i] * cos - x[i + turned / 2] * sin`, `out[i + turned / 2] = x[i + turned / 2] * cos + x[i]
-    /// * sin`. f32, and the table f32 whatever the elements are. A position outside of the table fails the kernel.
+    /// Turns each pair of columns i and i + h, where h is half of `turned`, by the angle that the table has for the
+    /// row's position: `out[i] = x[i] * cos - x[i + h] * sin` and `out[i + h] = x[i + h] * cos + x[i] * sin`. f32, and
+    /// the table f32 whatever the elements are. A position outside of the table fails the kernel.
     ///
     /// | binding | access | contents |
     /// |---|---|---|
