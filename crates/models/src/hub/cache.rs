@@ -103,15 +103,15 @@ mod tests {
     fn the_first_variable_that_is_set_says_where() {
         let all =
             [("HF_HUB_CACHE", "/1"), ("HUGGINGFACE_HUB_CACHE", "/2"), ("HF_HOME", "/3"), ("XDG_CACHE_HOME", "/4")];
-        let expected = ["/1", "/2", "/3/hub", "/4/huggingface/hub", "/home/.cache/huggingface/hub"];
+        let expected = ["/1", "/2", "/3/hub", "/4/huggingface/hub", "/me/.cache/huggingface/hub"];
         for (unset, expected) in expected.into_iter().enumerate() {
-            let (found, origin) = folder(&all[unset..], Some("/home")).unwrap();
+            let (found, origin) = folder(&all[unset..], Some("/me")).unwrap();
             assert_eq!(found, expected);
             let named = all.get(unset).map_or("in the home directory".to_owned(), |(name, _)| format!("by {name}"));
             assert_eq!(origin, named);
         }
         let empty = [("HF_HUB_CACHE", ""), ("HF_HOME", "~/hf")];
-        assert_eq!(folder(&empty, Some("/home")).unwrap().0, "/home/hf/hub");
+        assert_eq!(folder(&empty, Some("/me")).unwrap().0, "/me/hf/hub");
         assert_eq!((folder(&[], None), folder(&[], Some(""))), (None, None));
     }
 }
